@@ -1,0 +1,119 @@
+"""Pinhole cameras: one record, OpenCV axes inside (x right, y down, z forward).
+
+Image coordinates are in pixels with the origin at the *corner* of the top-left pixel, so the
+centre of pixel (row i, column j) lies at (j + 0.5, i + 0.5), as in gsplat and COLMAP. Trackers
+that count from pixel centres (OpenCV, CoTracker) are converted where they are called.
+"""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Camera:
+    """A calibrated pinhole camera without distortion.
+
+    fx, fy, cx, cy: intrinsics, px; width, height: image size, px;
+    world_to_camera: (4, 4) rigid transform, metres. Raises ValueError for anything else.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+    world_to_camera: np.ndarray
+
+    def __post_init__(self):
+        for name in ("fx", "fy", "cx", "cy"):
+            value = getattr(self, name)
+            if not np.isscalar(value) or not math.isfinite(value):
+                raise ValueError(f"camera {name}: got {value!r}, expected a finite number")
+        for name in ("fx", "fy", "width", "height"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"camera {name}: got {getattr(self, name)}, expected > 0")
+        pose = np.asarray(self.world_to_camera, dtype=np.float64)
+        if pose.shape != (4, 4) or not np.isfinite(pose).all():
+            raise ValueError(
+                f"camera world_to_camera: got shape {pose.shape}, expected a finite (4, 4) matrix"
+            )
+        rotation = pose[:3, :3]
+        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
+            raise ValueError("camera world_to_camera: its 3x3 part is not a rotation")
+        object.__setattr__(self, "world_to_camera", pose)
+
+    @property
+    def rotation(self) -> np.ndarray:
+        """(3, 3) world-to-camera rotation."""
+        return self.world_to_camera[:3, :3]
+
+    @property
+    def position(self) -> np.ndarray:
+        """(3,) optical centre in the world, m."""
+        return -self.rotation.T @ self.world_to_camera[:3, 3]
+
+    @property
+    def K(self) -> np.ndarray:
+        """(3, 3) intrinsic matrix, px."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1.0]])
+
+    def to_camera(self, points: np.ndarray) -> np.ndarray:
+        """World points (..., 3) m to camera axes (..., 3) m."""
+        return points @ self.rotation.T + self.world_to_camera[:3, 3]
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World points (..., 3) m to image coordinates (..., 2) px and depth (...,) m."""
+        local = self.to_camera(np.asarray(points, dtype=np.float64))
+        depth = local[..., 2]
+        u = self.fx * local[..., 0] / depth + self.cx
+        v = self.fy * local[..., 1] / depth + self.cy
+        return np.stack([u, v], axis=-1), depth
+
+    def unproject(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Image coordinates (..., 2) px and depth along the axis (...,) m to world (..., 3) m."""
+        pixels = np.asarray(pixels, dtype=np.float64)
+        x = (pixels[..., 0] - self.cx) / self.fx * depth
+        y = (pixels[..., 1] - self.cy) / self.fy * depth
+        local = np.stack([x, y, np.broadcast_to(depth, x.shape)], axis=-1)
+        return (local - self.world_to_camera[:3, 3]) @ self.rotation
+
+
+def camera_from_fov(width: int, height: int, fov: float) -> Camera:
+    """A camera at the origin looking along +y with z up; fov: vertical field of view, degrees."""
+    if not 0 < fov < 180:
+        raise ValueError(f"fov: got {fov}, expected degrees between 0 and 180")
+    focal = 0.5 * height / math.tan(math.radians(fov) / 2)
+    pose = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
+    return Camera(
+        fx=focal, fy=focal, cx=width / 2, cy=height / 2,
+        width=width, height=height, world_to_camera=pose,
+    )  # fmt: skip
+
+
+def load_camera(path: str | Path) -> tuple[Camera, dict]:
+    """Read camera.json (fx fy cx cy width height world_to_camera); returns it and the other keys.
+
+    Raises ValueError for a missing file, broken JSON or a missing key, by name.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"camera {path}: cannot be read ({error.strerror})") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"camera {path}: not valid JSON ({error})") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"camera {path}: expected a JSON object")
+    keys = [field.name for field in dataclasses.fields(Camera)]
+    missing = [key for key in keys if key not in record]
+    if missing:
+        raise ValueError(f"camera {path}: missing {', '.join(missing)}")
+    try:
+        camera = Camera(**{key: record[key] for key in keys})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return camera, {key: value for key, value in record.items() if key not in keys}

@@ -1,0 +1,68 @@
+"""The background grid of the simulation."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+
+WALL_CELLS = 3  # cells at each face of the domain in which the walls act
+CONTACTS = ("sticky", "slip", "separate")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A regular grid of cubic cells over a box, with walls at its faces.
+
+    lower, upper: (3,) corners, m; dx: cell edge, m; contact: what the walls, 3 cells thick, do
+    to material that reaches them: "sticky" (no motion), "slip" (no normal motion) or "separate"
+    (no motion into the wall). Raises ValueError.
+    """
+
+    lower: tuple[float, float, float]
+    upper: tuple[float, float, float]
+    dx: float
+    contact: str = "separate"
+
+    def __post_init__(self):
+        for name in ("lower", "upper"):
+            try:
+                corner = np.asarray(getattr(self, name), dtype=np.float64)
+            except (TypeError, ValueError):
+                corner = np.full(0, np.nan)
+            if corner.shape != (3,) or not np.isfinite(corner).all():
+                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 3 finite numbers")
+            object.__setattr__(self, name, tuple(corner.tolist()))
+        if not isinstance(self.dx, int | float) or not math.isfinite(self.dx) or self.dx <= 0:
+            raise ValueError(f"dx: got {self.dx!r}, expected a positive number of metres")
+        if self.contact not in CONTACTS:
+            raise ValueError(f"contact: got {self.contact!r}, expected one of {CONTACTS}")
+        if min(self.shape) < 2 * WALL_CELLS + 2:
+            raise ValueError(
+                f"grid: got {self.shape} nodes, expected at least {2 * WALL_CELLS + 2} a side "
+                "(walls are 3 cells thick): use a smaller dx or a larger box"
+            )
+        if math.prod(self.shape) > 2**28:
+            raise ValueError(
+                f"grid: got {self.shape} nodes, expected at most 2^28 in all: use a larger dx"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of nodes along x, y and z."""
+        return tuple(
+            math.ceil((high - low) / self.dx - 1e-6) + 1
+            for low, high in zip(self.lower, self.upper, strict=True)
+        )
+
+    @classmethod
+    def around(cls, points, *, dx: float, margin: float, contact: str = "separate") -> "Grid":
+        """The smallest grid that keeps points (..., 3) m at least margin m from its walls."""
+        points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+        pad = margin + WALL_CELLS * dx
+        return cls(
+            lower=tuple(points.min(axis=0) - pad),
+            upper=tuple(points.max(axis=0) + pad),
+            dx=dx,
+            contact=contact,
+        )

@@ -1,0 +1,108 @@
+"""Bodies made of particles, and the state of a simulation at a frame boundary."""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from taichi_phys.materials import Material
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class State:
+    """State of n particles at a frame boundary.
+
+    x: (n, 3) position, m; v: (n, 3) velocity, m/s; C: (n, 3, 3) APIC velocity gradient, 1/s;
+    F: (n, 3, 3) deformation gradient (of plastic materials: its elastic part, before the return
+    map of the next substep); time: s.
+    """
+
+    x: torch.Tensor
+    v: torch.Tensor
+    C: torch.Tensor
+    F: torch.Tensor
+    time: float = 0.0
+
+    def detach(self) -> "State":
+        """The same state, cut off from the graph that computed it."""
+        return State(
+            x=self.x.detach(), v=self.v.detach(), C=self.C.detach(), F=self.F.detach(),
+            time=self.time,
+        )  # fmt: skip
+
+    def replace(self, **changes) -> "State":
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def _tensor(name: str, value, shape: tuple, like: int | None = None) -> torch.Tensor:
+    """value as a finite float64 tensor (gradient kept) of a shape in which -1 fits any size."""
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}: got {type(value).__name__}, expected numbers") from None
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"{name}: got dtype {tensor.dtype}, expected real numbers")
+    fits = tensor.ndim == len(shape) and all(
+        want in (-1, got) for want, got in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits:
+        wanted = tuple("n" if size == -1 else size for size in shape)
+        raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, expected {wanted}")
+    if not torch.isfinite(tensor).all():
+        count = int((~torch.isfinite(tensor)).sum())
+        raise ValueError(f"{name}: {count} of {tensor.numel()} values are NaN or infinite")
+    return tensor if tensor.is_floating_point() else tensor.double()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _ParticleFields:
+    v: np.ndarray | torch.Tensor | None = None
+    density: float | np.ndarray = 1000.0
+    volume: float | np.ndarray | None = None
+    material: Material
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Particles(_ParticleFields):
+    """A body: positions and what they are made of.
+
+    x: (n, 3) m; v: (n, 3) m/s, default at rest; density: kg/m^3, number or (n,); volume: m^3 per
+    particle, number or (n,), default: cell volume / particles in the cell, from the grid;
+    material: its parameters may be numbers or (n,). Arrays: numpy or torch. Raises ValueError.
+    """
+
+    x: np.ndarray | torch.Tensor = None
+
+    def __post_init__(self):
+        x = _tensor("x", self.x, (-1, 3))
+        n = len(x)
+        if n == 0:
+            raise ValueError("x: got no particles, expected at least one")
+        object.__setattr__(self, "x", x)
+        v = torch.zeros_like(x.detach()) if self.v is None else self.v
+        object.__setattr__(self, "v", _tensor("v", v, (n, 3)))
+        if not isinstance(self.material, Material):
+            raise ValueError(
+                f"material: got {type(self.material).__name__}, expected a material, "
+                "for example Elastic(E=1e5, nu=0.3)"
+            )
+        for name in ("density", "volume"):
+            value = getattr(self, name)
+            if name == "volume" and value is None:
+                continue
+            value = torch.as_tensor(value)
+            value = _tensor(name, value, (n,) if value.ndim else ()).double().expand(n)
+            if not (value > 0).all():
+                raise ValueError(f"{name}: got {value.min().item():g}, expected > 0")
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def cell_volumes(x: torch.Tensor, lower: torch.Tensor, dx: float) -> torch.Tensor:
+    """(n,) m^3: the volume of a grid cell shared among the particles it holds."""
+    cells = torch.floor((x - lower) / dx).long()
+    _, inverse, counts = torch.unique(cells, dim=0, return_inverse=True, return_counts=True)
+    return dx**3 / counts[inverse].to(x.dtype)

@@ -1,0 +1,85 @@
+"""The one place that starts Taichi: architecture, precision, threads, seed."""
+
+import atexit
+import contextlib
+import dataclasses
+import io
+
+import taichi as ti
+import torch
+
+
+ARCHS = ("auto", "cpu", "cuda")
+PRECISIONS = {"f32": torch.float32, "f64": torch.float64}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What Taichi was started with."""
+
+    arch: str
+    precision: str
+    threads: int | None
+    seed: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The torch dtype of particles and grids."""
+        return PRECISIONS[self.precision]
+
+    @property
+    def device(self) -> torch.device:
+        """The torch device whose tensors Taichi's kernels take without a copy."""
+        return torch.device(self.arch)
+
+
+_current: Runtime | None = None
+
+
+def init(
+    arch: str = "auto", precision: str = "f32", threads: int | None = None, seed: int = 0
+) -> Runtime:
+    """Start Taichi once; the same request again changes nothing.
+
+    arch: auto (CUDA if torch sees a GPU, else the CPU), cpu or cuda; precision: f32 or f64;
+    threads: CPU threads, None for all; seed: of Taichi's and torch's random numbers.
+    Raises ValueError for an unknown value, RuntimeError for a second, different request
+    (a restart of Taichi would destroy every field in use).
+    """
+    global _current
+    if arch not in ARCHS:
+        raise ValueError(f"arch: got {arch!r}, expected one of {', '.join(ARCHS)}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: got {precision!r}, expected f32 or f64")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"threads: got {threads!r}, expected a positive integer or None")
+    if arch == "auto":
+        arch = "cuda" if torch.cuda.is_available() else "cpu"
+    if arch == "cuda" and not torch.cuda.is_available():
+        raise ValueError("arch: got 'cuda', but torch sees no CUDA device; use 'cpu' or 'auto'")
+    wanted = Runtime(arch=arch, precision=precision, threads=threads, seed=seed)
+    if _current == wanted:
+        return _current
+    if _current is not None:
+        raise RuntimeError(
+            f"Taichi already runs with {_current} and cannot be restarted as {wanted} "
+            "in the same process: call taichi_phys.init once, first"
+        )
+    options = {"cpu_max_num_threads": threads} if threads else {}
+    with contextlib.redirect_stdout(io.StringIO()):  # "[Taichi] Starting on arch=..."
+        ti.init(
+            arch=getattr(ti, arch),
+            default_fp=getattr(ti, precision),
+            random_seed=seed,
+            log_level=ti.WARN,
+            **options,
+        )
+    atexit.register(ti.reset)  # writes the compiled kernels to the offline cache
+    torch.manual_seed(seed)
+    _current = wanted
+    return _current
+
+
+def ensure_initialized() -> Runtime:
+    """The running Runtime, started with the defaults if the user has not called init."""
+    return _current or init()
