@@ -7,7 +7,6 @@ JACOBI_SWEEPS = 5  # quadratic convergence: 5 reach rounding in f64 for any symm
 
 
 @ti.func
-@ti.func
 def sym(A):
     """Symmetric part of A."""
     return 0.5 * (A + A.transpose())

@@ -1,0 +1,118 @@
+"""Plots for reports, as matplotlib figures that are readable on light and dark pages and phones."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+INK = "#0f1e2d"  # text and axes: the report replaces it by the page's text colour
+SERIES = ("#2b83d3", "#e0632a", "#2a9d62", "#b35cc0", "#c99a06", "#8a8f98")  # on white and black
+WIDTH, HEIGHT, FONT = 5.4, 3.1, 12  # inch, inch, pt: small, so that phones do not shrink the text
+BROAD = dict(linewidth=6.0, alpha=0.35, zorder=2, solid_capstyle="butt")  # what is compared with
+
+
+def plot_lines(
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    *,
+    reference: Mapping[str, Sequence[float]] | None = None,
+    reference_name: str = "truth",
+    log: bool = False,
+    marks: bool = False,
+    zero: bool = False,
+):
+    """Curves over x (T,) as a matplotlib Figure.
+
+    series: name -> (T,) values, NaN where unknown; reference: name -> (T,) to compare with: under
+    the name of a series, a broad pale line of its colour; under another name, a dashed line;
+    log: logarithmic y axis; marks: a dot on each value; zero: start the y axis at zero.
+    Raises ValueError for a length other than that of x.
+    """
+    figure, (axes,) = _figure(1, HEIGHT)
+    reference = reference or {}
+    keys = []
+    for i, (name, values) in enumerate(series.items()):
+        color = SERIES[i % len(SERIES)]
+        keys += _curve(axes, name, x, values, color=color, zorder=3, marker="o" if marks else None)
+        if name in reference:
+            _curve(axes, name, x, reference[name], color=color, **BROAD)
+    if any(name in series for name in reference):
+        keys.append(_key(reference_name, color=INK, **BROAD))
+    for name, values in reference.items():
+        if name not in series:
+            keys += _curve(axes, name, x, values, color=INK, linestyle=(0, (4, 2)), zorder=2)
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
+    if zero:
+        axes.set_ylim(bottom=0)
+    if len(keys) > 1:
+        _legend(figure, keys)
+    return figure
+
+
+def plot_components(
+    x: Sequence[float],
+    values: np.ndarray,
+    xlabel: str,
+    ylabel: str,
+    *,
+    reference: np.ndarray | None = None,
+    reference_name: str = "truth",
+    name: str = "recovered",
+):
+    """The x, y and z components of vectors (T, 3) over x (T,), one panel above the other.
+
+    reference: (T, 3) to compare with, as broad pale lines; ylabel: the quantity and its unit,
+    such as "g (m/s²)". The panels share one scale, so that sizes compare. Returns a Figure.
+    Raises ValueError for another shape.
+    """
+    figure, panels = _figure(3, 1.8 * HEIGHT)
+    for k, axes in enumerate(panels):
+        for label, vectors in ((name, values), (reference_name, reference)):
+            if vectors is None:
+                continue
+            if np.shape(vectors) != (len(x), 3):
+                raise ValueError(f"{label}: got {np.shape(vectors)}, expected {(len(x), 3)}")
+            style = dict(zorder=3) if vectors is values else BROAD
+            _curve(axes, label, x, np.asarray(vectors)[:, k], color=SERIES[k], **style)
+        axes.set_ylabel("xyz"[k], rotation=0, labelpad=10)
+    panels[-1].set_xlabel(xlabel)
+    panels[0].set_title(ylabel, loc="left", fontsize=FONT, color=INK)
+    if reference is not None:
+        _legend(figure, [_key(name, color=INK), _key(reference_name, color=INK, **BROAD)])
+    return figure
+
+
+def _figure(rows: int, height: float):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    panels = figure.subplots(rows, 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes in panels:
+        axes.grid(color=INK, alpha=0.15, linewidth=0.7)
+        axes.tick_params(which="both", colors=INK, labelsize=FONT, length=0)
+        axes.xaxis.label.set(color=INK, size=FONT)
+        axes.yaxis.label.set(color=INK, size=FONT)
+        for side, spine in axes.spines.items():
+            spine.set(visible=side == "bottom", edgecolor=INK, alpha=0.5)
+    return figure, panels
+
+
+def _curve(axes, name, x, values, *, linewidth=2.0, **style) -> list:
+    if np.shape(values) != (len(x),):
+        raise ValueError(f"series {name!r}: got shape {np.shape(values)}, expected {(len(x),)}")
+    return axes.plot(x, values, label=name, linewidth=linewidth, markersize=4, **style)
+
+
+def _key(name, *, linewidth=2.0, **style):
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=name, linewidth=linewidth, **style)
+
+
+def _legend(figure, keys) -> None:
+    figure.legend(
+        handles=keys, loc="outside lower center", ncols=min(len(keys), 4),
+        frameon=False, labelcolor=INK, fontsize=FONT, handlelength=1.8,
+    )  # fmt: skip

@@ -1,0 +1,309 @@
+"""A report as one HTML file: figures, tables, plots and videos inside, nothing from the network.
+
+    Report("Wind in a leaf").summary("...").figures({"direction error": (7.9, "deg")}) \\
+        .plot(plot_lines(t, {"x": gx}, "time (s)", "force (N)"), "Net force.").write("report.html")
+"""
+
+import base64
+import contextlib
+import dataclasses
+import html
+import io
+import math
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+
+import numpy as np
+
+from inverse.plots import INK
+
+
+PACKAGES = ("taichi-phys", "taichi", "torch", "numpy")
+MEDIA = {".mp4": "video/mp4", ".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif"}
+
+
+class Report:
+    """Sections in the order of the calls; every call returns the report, so that they chain.
+
+    All text is escaped. Absolute paths in tables and in the command are shortened, because a
+    report is made to be sent to others.
+    """
+
+    def __init__(self, title: str):
+        self.title = title
+        self._sections: list[str] = []
+
+    def summary(self, text: str) -> "Report":
+        """The result in a sentence or two."""
+        return self._add(f'<p class="summary">{_text(text)}</p>')
+
+    def heading(self, text: str) -> "Report":
+        """Starts a new part."""
+        return self._add(f"<h2>{_text(text)}</h2>")
+
+    def text(self, text: str) -> "Report":
+        """A paragraph."""
+        return self._add(f"<p>{_text(text)}</p>")
+
+    def figures(self, values: Mapping[str, object]) -> "Report":
+        """Key figures as cards: name -> value, (value, unit) or (value, unit, note)."""
+        cards = []
+        for name, value in values.items():
+            value, unit, note = (*(value if isinstance(value, tuple) else (value,)), "", "")[:3]
+            cards.append(
+                f'<div class="card"><div class="name">{_text(name)}</div>'
+                f'<div class="value">{_text(value)} <small>{_text(unit)}</small></div>'
+                + (f'<div class="note">{_text(note)}</div>' if note else "")
+                + "</div>"
+            )
+        return self._add(f'<div class="cards">{"".join(cards)}</div>')
+
+    def table(
+        self,
+        caption: str,
+        rows: Mapping[str, object] | Iterable[Sequence[object]],
+        header: Sequence[str] | None = None,
+    ) -> "Report":
+        """A table; rows: name -> value, or sequences of cells as long as `header` (if given)."""
+        rows = [tuple(row) for row in (rows.items() if isinstance(rows, Mapping) else rows)]
+        widths = {len(row) for row in rows} | ({len(header)} if header is not None else set())
+        if len(widths) > 1:
+            raise ValueError(f"table {caption!r}: rows and header differ in length: {widths}")
+        head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header or ())
+        body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+        return self._add(
+            f'<div class="scroll"><table><caption>{_text(caption)}</caption>'
+            + (f"<thead><tr>{head}</tr></thead>" if head else "")
+            + f"<tbody>{body}</tbody></table></div>"
+        )
+
+    def settings(self, config: object, caption: str = "Settings") -> "Report":
+        """The resolved configuration, a dataclass or a mapping, as a folded table."""
+        return self._folded(caption, dict(_flat(config)))
+
+    def assumptions(self, items: Iterable[str]) -> "Report":
+        """What was taken for granted, as a list that is not to be overlooked."""
+        items = "".join(f"<li>{_text(item)}</li>" for item in items)
+        return self._add(f'<div class="assumptions"><h3>Assumptions</h3><ul>{items}</ul></div>')
+
+    def plot(self, figure, caption: str) -> "Report":
+        """A matplotlib figure as inline SVG; INK becomes the page's text colour."""
+        return self._add(_framed(_svg(figure, caption), caption, "plot"))
+
+    def image(self, path: str | Path, caption: str) -> "Report":
+        """A PNG, JPEG or GIF file. Raises ValueError for another kind or an unreadable file."""
+        return self._add(_framed(f'<img alt="{_text(caption)}" src="{_data_uri(path)}">', caption))
+
+    def video(self, path: str | Path, caption: str) -> "Report":
+        """An .mp4 file, playing in a loop. Raises ValueError if it cannot be read."""
+        attributes = 'controls loop muted autoplay playsinline preload="auto"'
+        tag = f'<video {attributes} src="{_data_uri(path)}"></video>'
+        return self._add(_framed(tag, caption, "wide"))
+
+    def environment(
+        self, seed: int | None = None, command: Sequence[str] | None = None, **more: object
+    ) -> "Report":
+        """How it was made: command line (by default this process'), seed, versions, machine."""
+        rows = {"command": command_line(sys.argv if command is None else command)}
+        if seed is not None:
+            rows["seed"] = seed
+        return self._folded("How this was made", rows | environment() | more)
+
+    def write(self, path: str | Path) -> Path:
+        """Write the file, whole or not at all. Raises ValueError if that is impossible."""
+        path = Path(path)
+        body = "\n".join(self._sections)
+        page = PAGE.format(title=_text(self.title), style=STYLE, body=body)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(page, encoding="utf-8")
+            os.replace(partial, path)
+        except OSError as error:
+            raise ValueError(f"report {path}: cannot be written ({error.strerror})") from None
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+        return path
+
+    def _add(self, section: str) -> "Report":
+        self._sections.append(section)
+        return self
+
+    def _folded(self, caption: str, rows: Mapping[str, object]) -> "Report":
+        exact = {
+            key: f"{value:.10g}" if isinstance(value, float) else value
+            for key, value in rows.items()
+        }
+        body = "".join(f"<tr>{_cell(key)}{_cell(value)}</tr>" for key, value in exact.items())
+        return self._add(
+            f"<details><summary>{_text(caption)}</summary>"
+            f'<div class="scroll"><table><tbody>{body}</tbody></table></div></details>'
+        )
+
+
+def _flat(config: object, prefix: str = "") -> Iterable[tuple[str, object]]:
+    """Names and values of a dataclass or mapping, nested ones with dotted names."""
+    if dataclasses.is_dataclass(config):
+        names = [field.name for field in dataclasses.fields(config)]
+        config = {name: getattr(config, name) for name in names}
+    for name, value in config.items():
+        if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def environment() -> dict[str, str]:
+    """Versions of the project, Python and the packages that matter, and the system."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions | {
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "processors": str(os.cpu_count()),
+    }
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """A command as one would type it, without the absolute paths of this machine."""
+    words = ["python"]
+    for argument in arguments:
+        flag, equals, value = str(argument).rpartition("=")
+        word = flag + equals + shorten(value)
+        words.append(f'"{word}"' if re.search(r"\s", word) or not word else word)
+    return " ".join(words)
+
+
+def shorten(value: str | PurePath) -> str:
+    """An absolute path relative to the working directory, or else its name; others unchanged."""
+    text = str(value)
+    if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
+        with contextlib.suppress(ValueError):
+            return str(PurePath(text).relative_to(Path.cwd()))
+        return (PureWindowsPath(text) if "\\" in text else PurePosixPath(text)).name or text
+    return text
+
+
+def _text(value: object) -> str:
+    """Escaped text of a value; floating-point numbers to four digits."""
+    if value is None:
+        text = "\N{EN DASH}"
+    elif isinstance(value, bool | np.bool_):
+        text = "yes" if value else "no"
+    elif isinstance(value, float | np.floating):
+        text = f"{value:.4g}" if math.isfinite(value) else "not finite"
+    elif isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    else:
+        text = str(value)
+    return html.escape(text)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, str | PurePath):
+        value = shorten(value)
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return f'<td class="number">{_text(value)}</td>' if number else f"<td>{_text(value)}</td>"
+
+
+def _framed(content: str, caption: str, kind: str = "") -> str:
+    return f'<figure class="{kind}">{content}<figcaption>{_text(caption)}</figcaption></figure>'
+
+
+def _data_uri(path: str | Path) -> str:
+    path = Path(path)
+    kind = MEDIA.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f"{path}: got a {path.suffix} file, expected one of {', '.join(MEDIA)}")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _svg(figure, caption: str) -> str:
+    import matplotlib
+
+    buffer = io.StringIO()
+    # Text stays text (small, and searchable); a fixed salt makes the same figure the same file.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": caption}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same names in every figure of the page
+    svg = re.sub(r'(<svg [^>]*?)width="([\d.]+)pt" height="[\d.]+pt"', r"\1", svg, count=1)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{_text(caption)}" ', 1)
+    return svg.replace(INK, "currentColor")
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+{body}
+</main>
+</body>
+</html>
+"""
+
+STYLE = """
+:root { --ink: #1c2330; --soft: #5b6575; --line: #d9dee6; --paper: #fff; --plate: #f4f6f9;
+  --accent: #0a6ebd; --warn: #fff6df; --warn-line: #d9a520; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #a0aaba; --line: #343c49;
+  --paper: #14181f; --plate: #1e242e; --accent: #6cb6ff; --warn: #2e2814; --warn-line: #b98b1c; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.5;
+  font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .5rem; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; border-bottom: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 0 0 .25rem; }
+.summary { font-size: 1.1rem; color: var(--soft); margin: 0 0 1.25rem; max-width: 46rem; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem;
+  margin: 1rem 0; }
+.card { background: var(--plate); border-radius: .6rem; padding: .7rem .9rem; }
+.card .name, .card .note { font-size: .85rem; color: var(--soft); }
+.card .value { font-size: 1.5rem; font-weight: 600; line-height: 1.3; }
+.card small { font-size: .9rem; font-weight: 400; color: var(--soft); }
+.scroll { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+caption { text-align: left; font-weight: 600; padding-bottom: .35rem; }
+th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; overflow-wrap: break-word; }
+th { color: var(--soft); font-weight: 600; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+details { margin: 1rem 0; border: 1px solid var(--line); border-radius: .6rem;
+  padding: .5rem .9rem; }
+details > summary { cursor: pointer; font-weight: 600; color: var(--accent); }
+.assumptions { background: var(--warn); border-left: 4px solid var(--warn-line);
+  border-radius: .3rem; padding: .7rem 1rem; margin: 1rem 0; }
+.assumptions ul { margin: 0; padding-left: 1.2rem; }
+figure { margin: 1.25rem 0; }
+figure svg { display: block; width: 100%; height: auto; max-width: 44rem; }
+figure img, figure video { display: block; max-width: 100%; height: auto; border-radius: .4rem; }
+figure.wide video { width: 100%; }
+figcaption { font-size: .9rem; color: var(--soft); margin-top: .35rem; max-width: 44rem; }
+@media (min-width: 56rem) { figure.plot { display: inline-block; vertical-align: top;
+  width: calc(50% - 1rem); margin-right: .75rem; } }
+@media print { details > * { display: block; } }
+"""

@@ -1,0 +1,203 @@
+"""Drawing on pictures, for videos and figures: arrows coloured by strength, labels, panels.
+
+Pictures are (H, W, 3) uint8 RGB; positions are image coordinates as in `renderers.camera`
+(the centre of the top-left pixel is at (0.5, 0.5)).
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+
+COLORS = "plasma"  # perceptually uniform, bright at the strong end
+WEAK = 0.08  # where on the map the weakest arrow lies: its very end is hard to see on black
+INK = np.array([24, 26, 32])
+PAPER = np.array([255, 255, 255])
+
+
+def strength_colors(strengths: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """(n, 3) uint8 colours of strengths (n,), from limits[0] (dark) to limits[1] (bright)."""
+    import matplotlib
+
+    low, high = limits
+    level = (np.asarray(strengths, dtype=float) - low) / max(high - low, 1e-30)
+    level = WEAK + (1 - WEAK) * np.clip(level, 0, 1)
+    return matplotlib.colormaps[COLORS](level, bytes=True)[..., :3]
+
+
+def draw_arrows(
+    image: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    strengths: np.ndarray,
+    *,
+    limits: tuple[float, float] | None = None,
+    thickness: float = 2.0,
+    scale: int = 1,
+    legend: str | None = None,
+) -> np.ndarray:
+    """A copy of the picture with n anti-aliased arrows, the strongest on top.
+
+    starts, ends: (n, 2) px; strengths: (n,); limits: strengths at the ends of the colour map (by
+    default 0 and the strongest; give them for a video, or colours change meaning from frame to
+    frame); thickness: of a shaft, px; scale: enlarges the picture first (positions and thickness
+    stay in pixels of `image`); legend: what the colours measure, such as "force (N)", drawn
+    beside a colour bar. Arrows with NaN are left out. Raises ValueError for wrong shapes.
+    """
+    import cv2
+
+    _check_image("image", image)
+    starts, ends, strengths = (np.asarray(a, dtype=np.float64) for a in (starts, ends, strengths))
+    n = strengths.shape[0] if strengths.ndim else 0
+    for name, value, shape in (
+        ("starts", starts, (n, 2)), ("ends", ends, (n, 2)), ("strengths", strengths, (n,)),
+    ):  # fmt: skip
+        if value.shape != shape:
+            raise ValueError(f"{name}: got shape {value.shape}, expected {shape}")
+    if scale < 1 or int(scale) != scale:
+        raise ValueError(f"scale: got {scale}, expected a whole number >= 1")
+    known = np.isfinite(starts).all(1) & np.isfinite(ends).all(1) & np.isfinite(strengths)
+    starts, ends, strengths = starts[known], ends[known], strengths[known]
+    if limits is None:
+        limits = (0.0, float(strengths.max(initial=0.0)) or 1.0)
+    canvas = image.copy()
+    if scale > 1:
+        canvas = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    colors = strength_colors(strengths, limits)
+    for i in np.argsort(strengths, kind="stable"):
+        line = scale * np.stack([starts[i], ends[i]])
+        width = scale * thickness
+        # A light rim inside a dark one stands out on any picture.
+        for rim, color in ((0.55 * width, INK), (0.35 * width, PAPER), (0.0, colors[i])):
+            _fill(canvas, _arrow(*line, width, rim), color)
+    if legend is not None:
+        draw_colorbar(canvas, limits, legend)
+    return canvas
+
+
+def _arrow(start: np.ndarray, end: np.ndarray, width: float, rim: float = 0.0) -> np.ndarray:
+    """Outline (k, 2) px of an arrow, grown by `rim` on all sides; a dot if it is too short."""
+    along = end - start
+    length = float(np.hypot(*along))
+    if length < width:
+        angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+        return start + (0.8 * width + rim) * np.stack([np.cos(angle), np.sin(angle)], 1)
+    along = along / length
+    across = np.array([-along[1], along[0]])
+    head = min(4.0 * width, 0.6 * length)
+    half = 0.42 * head + rim
+    shaft = min(0.5 * width, 0.2 * head) + rim
+    neck = length - head
+    # Growing a triangle by `rim` moves its tip by rim / sin(half the angle at the tip).
+    tip = length + rim * np.hypot(1.0, 0.42) / 0.42
+    outline = [
+        (-rim, -shaft), (neck - rim, -shaft), (neck - rim, -half - 0.5 * rim), (tip, 0),
+        (neck - rim, half + 0.5 * rim), (neck - rim, shaft), (-rim, shaft),
+    ]  # fmt: skip
+    return start + np.array([a * along + b * across for a, b in outline])
+
+
+def _fill(canvas: np.ndarray, outline: np.ndarray, color: np.ndarray) -> None:
+    import cv2
+
+    # OpenCV counts from pixel centres, in fixed point of 1/16 px; it overflows far outside.
+    points = np.clip((outline - 0.5) * 16, -(2**24), 2**24)
+    cv2.fillPoly(canvas, [np.round(points).astype(np.int32)], color.tolist(), cv2.LINE_AA, 4)
+
+
+def draw_colorbar(image: np.ndarray, limits: tuple[float, float], label: str) -> None:
+    """Draw the strength colours with their limits and a label into the lower left corner."""
+    _check_image("image", image)
+    unit = max(min(image.shape[:2]) / 384, 0.5)
+    size = round(13 * unit)
+    low, high = (f"{value:.3g}" for value in limits)
+    length, thick, pad = round(110 * unit), max(round(9 * unit), 2), round(8 * unit)
+    width = max(length, text_width(label, size), text_width(low + "  " + high, size)) + 2 * pad
+    height = thick + 2 * round(1.35 * size) + 2 * pad
+    top = image.shape[0] - height - pad
+    box = image[max(top, 0) : max(top, 0) + height, pad : pad + width]
+    box[...] = (0.18 * box + 0.82 * INK).astype(np.uint8)  # a dark plate, whatever lies below
+    ramp = strength_colors(np.linspace(0, 1, length), (0, 1))
+    bar = box[pad + round(1.35 * size) :, pad : pad + length][:thick]
+    bar[...] = ramp[: bar.shape[1]]
+    draw_text(box, label, (pad, pad - round(0.15 * size)), size, PAPER)
+    below = pad + round(1.35 * size) + thick + round(0.15 * size)
+    draw_text(box, low, (pad, below), size, PAPER)
+    draw_text(box, high, (pad + length - text_width(high, size), below), size, PAPER)
+
+
+@cache
+def _font(size: int):
+    import matplotlib
+    from PIL import ImageFont
+
+    # The font that comes with matplotlib: the same picture on every machine.
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(file), size)
+
+
+def text_width(text: str, size: int) -> int:
+    """Width in px of a line of text `size` px high."""
+    return int(np.ceil(_font(size).getlength(text)))
+
+
+def draw_text(
+    image: np.ndarray, text: str, at: tuple[int, int], size: int, color: Sequence[int]
+) -> None:
+    """Write a line of text into the picture; at: its top left corner (x, y) px; size: px."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(image)
+    ImageDraw.Draw(picture).text(at, text, fill=tuple(int(c) for c in color), font=_font(size))
+    image[...] = np.asarray(picture)
+
+
+def side_by_side(
+    panels: Sequence[np.ndarray], labels: Sequence[str] | None = None, *, gap: int = 6
+) -> np.ndarray:
+    """One picture of several in a row, each under its label, on white.
+
+    panels: pictures (H, W, 3) uint8, brought to the height of the tallest; labels: one for each;
+    gap: between them, px. The result has even sides. Raises ValueError for no panels, or labels
+    that do not match.
+    """
+    import cv2
+
+    if not len(panels):
+        raise ValueError("panels: got none, expected at least one")
+    if labels is not None and len(labels) != len(panels):
+        raise ValueError(f"labels: got {len(labels)}, expected {len(panels)}, one for each panel")
+    for i, panel in enumerate(panels):
+        _check_image(f"panels[{i}]", panel)
+    height = max(panel.shape[0] for panel in panels)
+    size = max(round(height / 24), 10)
+    header = round(1.9 * size) if labels is not None else 0
+    sized = [
+        panel if panel.shape[0] == height else cv2.resize(
+            panel, (round(panel.shape[1] * height / panel.shape[0]), height),
+            interpolation=cv2.INTER_CUBIC,
+        )
+        for panel in panels
+    ]  # fmt: skip
+    total = sum(panel.shape[1] for panel in sized) + gap * (len(sized) - 1)
+    canvas = np.empty((height + header + height % 2 + header % 2, total + total % 2, 3), np.uint8)
+    canvas[...] = PAPER
+    left = 0
+    for i, panel in enumerate(sized):
+        canvas[header : header + height, left : left + panel.shape[1]] = panel
+        if labels is not None:
+            strip = canvas[:header, left : left + panel.shape[1]]
+            room = max((panel.shape[1] - text_width(labels[i], size)) // 2, 0)
+            draw_text(strip, labels[i], (room, round(0.3 * size)), size, INK)
+        left += panel.shape[1] + gap
+    return canvas
+
+
+def _check_image(name: str, image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
+        got = getattr(image, "dtype", type(image).__name__)
+        raise ValueError(f"{name}: got {got}, expected (H, W, 3) uint8")
+    if image.shape[2] != 3:
+        raise ValueError(f"{name}: got shape {image.shape}, expected (H, W, 3)")

@@ -1,0 +1,89 @@
+"""Coloured 3D Gaussians, named as in gsplat. Quaternions are (w, x, y, z) in the whole toolkit."""
+
+import dataclasses
+
+import torch
+
+
+SH_DEGREE_0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Gaussians:
+    """n Gaussians in the world.
+
+    means: (n, 3) m; quats: (n, 4) wxyz, of any length but zero; scales: (n, 3) standard
+    deviations along the axes, m, positive; opacities: (n,) between 0 and 1; sh: (n, K, 3)
+    spherical-harmonic colour coefficients of red, green and blue, K = 1 (degree 0) for now.
+    Raises ValueError for another shape or value, with the name and the count.
+    """
+
+    means: torch.Tensor
+    quats: torch.Tensor
+    scales: torch.Tensor
+    opacities: torch.Tensor
+    sh: torch.Tensor
+
+    def __post_init__(self):
+        n = self.means.shape[0] if self.means.ndim else 0
+        shapes = {
+            "means": (n, 3),
+            "quats": (n, 4),
+            "scales": (n, 3),
+            "opacities": (n,),
+            "sh": (n, 1, 3),
+        }
+        for name, shape in shapes.items():
+            check_tensor(name, getattr(self, name), shape)
+        _refuse("quats", (self.quats == 0).all(-1), "a quaternion other than zero")
+        _refuse("scales", (self.scales <= 0).any(-1), "positive lengths")
+        _refuse("opacities", (self.opacities < 0) | (self.opacities > 1), "0 to 1")
+
+    @classmethod
+    def from_colors(cls, *, means, quats, scales, opacities, colors) -> "Gaussians":
+        """Gaussians that look the same from all sides; colors: (n, 3) RGB, usually 0 to 1."""
+        check_tensor("colors", colors, (means.shape[0], 3))
+        sh = ((colors - 0.5) / SH_DEGREE_0)[:, None]
+        return cls(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh)
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    def colors(self) -> torch.Tensor:
+        """(n, 3) RGB, never negative."""
+        return (0.5 + SH_DEGREE_0 * self.sh[:, 0]).clamp_min(0)
+
+    def covariances(self) -> torch.Tensor:
+        """(n, 3, 3) m^2: R diag(scales)^2 R^T."""
+        half = rotation_matrices(self.quats) * self.scales[:, None, :]
+        return half @ half.mT
+
+
+def rotation_matrices(quats: torch.Tensor) -> torch.Tensor:
+    """(n, 3, 3) rotations of quaternions (n, 4) wxyz, which need not have length one."""
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, -1).reshape(*quats.shape[:-1], 3, 3)
+
+
+def check_tensor(name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless `value` is a finite floating-point tensor of this shape."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ValueError(f"{name}: got {kind}, expected a floating-point tensor")
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {shape}")
+    bad = value.numel() - int(torch.isfinite(value).sum())
+    if bad:
+        raise ValueError(f"{name}: got {bad} values that are NaN or infinite, expected none")
+
+
+def _refuse(name: str, bad: torch.Tensor, expected: str) -> None:
+    if bad.any():
+        first = int(bad.nonzero()[0])
+        count = int(bad.sum())
+        raise ValueError(f"{name}: got {count} others (first at {first}), expected {expected}")

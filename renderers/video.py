@@ -1,0 +1,198 @@
+"""Reading and writing moving pictures: frames are (T, H, W, 3) uint8 RGB."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+
+IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+DEFAULT_FPS = 24.0  # of files that do not say it: a folder of images
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Video:
+    """frames: (T, H, W, 3) uint8 RGB; fps: frames per second."""
+
+    frames: np.ndarray
+    fps: float
+
+    def __len__(self) -> int:
+        return self.frames.shape[0]
+
+
+def read_video(
+    path: str | Path, *, start: int = 0, max_frames: int | None = None, fps: float | None = None
+) -> Video:
+    """Read a video file, an animated GIF, or a folder of images in the order of their numbers.
+
+    start: first frame to keep; max_frames: how many at most; fps: replaces the file's own.
+    Raises ValueError, in one sentence, for what cannot be read or holds no frame.
+    """
+    path = Path(path)
+    if start < 0 or (max_frames is not None and max_frames < 1):
+        raise ValueError(
+            f"video {path}: got start={start}, max_frames={max_frames}, expected start >= 0 "
+            "and max_frames >= 1"
+        )
+    if fps is not None and not 0 < fps < float("inf"):
+        raise ValueError(f"video {path}: got fps={fps}, expected a positive number")
+    if not path.exists():
+        raise ValueError(f"video {path}: no such file or folder")
+    if path.is_dir():
+        source = _folder_frames
+    elif path.suffix.lower() == ".gif":
+        source = _gif_frames
+    else:
+        source = _file_frames
+    frames = []
+    found_fps = DEFAULT_FPS
+    stop = None if max_frames is None else start + max_frames
+    try:
+        with contextlib.closing(source(path)) as stream:
+            found_fps = next(stream)
+            for frame in islice(stream, start, stop):
+                frames.append(frame)
+    except (OSError, RuntimeError, IndexError, StopIteration, SyntaxError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"video {path}: cannot be read ({reason})") from None
+    if not frames:
+        raise ValueError(f"video {path}: holds no frame" + (f" from {start} on" if start else ""))
+    sizes = {frame.shape for frame in frames}
+    if len(sizes) > 1:
+        raise ValueError(f"video {path}: frames differ in size: {sorted(sizes)}")
+    return Video(frames=np.stack(frames), fps=float(fps or found_fps))
+
+
+# The readers yield first the frames per second, then the frames.
+
+
+def _file_frames(path: Path):
+    import imageio_ffmpeg
+
+    if not path.stat().st_size:
+        raise OSError("the file is empty")
+    # It warns about every upright video of a phone, though the frames come out right.
+    logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
+    with contextlib.closing(imageio_ffmpeg.read_frames(path)) as stream:
+        fps = next(stream)["fps"] or DEFAULT_FPS
+    yield fps
+    # Phones record with a varying rate, and equal steps of time are what everything here assumes:
+    # ffmpeg repeats or drops frames to that end. At a constant rate this changes nothing.
+    even = imageio_ffmpeg.read_frames(path, output_params=["-r", str(fps)])
+    with contextlib.closing(even) as stream:
+        width, height = next(stream)["size"]
+        for data in stream:
+            yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+
+def _gif_frames(path: Path):
+    from PIL import Image, ImageSequence
+
+    with Image.open(path) as image:
+        shown = image.info.get("duration", 0)  # of the first frame, ms
+        yield 1000 / shown if shown else DEFAULT_FPS
+        for frame in ImageSequence.Iterator(image):
+            yield np.asarray(frame.convert("RGB"))
+
+
+def _folder_frames(path: Path):
+    from PIL import Image
+
+    yield DEFAULT_FPS
+    files = [file for file in path.iterdir() if file.suffix.lower() in IMAGES]
+    for file in sorted(files, key=_natural):
+        with Image.open(file) as image:
+            yield np.asarray(image.convert("RGB"))
+
+
+def _natural(file: Path) -> list:
+    """Orders frame_2 before frame_10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
+
+
+def write_video(
+    path: str | Path, frames: Iterable[np.ndarray], fps: float, *, quality: int = 18
+) -> None:
+    """Write an .mp4 that browsers play (H.264, yuv420p); the file appears only when complete.
+
+    frames: (T, H, W, 3) uint8, or any iterable of (H, W, 3); an odd width or height is padded by
+    repeating the last column or row; quality: x264's constant rate factor, 0 (exact) to 51.
+    Raises ValueError for no frames, frames that differ in size, or a file that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".mp4":
+        raise ValueError(f"video {path}: expected a name ending in .mp4")
+    if not 0 < fps < float("inf"):
+        raise ValueError(f"video {path}: got fps={fps}, expected a positive number")
+    stream = iter(frames)
+    first = next(stream, None)
+    if first is None:
+        raise ValueError(f"video {path}: got no frames, expected at least one")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _encoder(partial, first.shape, fps, quality) as pipe:
+            for frame in chain([first], stream):
+                pipe.write(_even(path, frame, first.shape).data)
+        os.replace(partial, path)
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())[-200:]
+        raise ValueError(f"video {path}: cannot be written ({reason})") from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _encoder(path: Path, shape: tuple[int, ...], fps: float, quality: int):
+    """ffmpeg's input, for raw frames; raises OSError with its complaint if it fails."""
+    import imageio_ffmpeg
+
+    height, width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error",
+        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-",
+        "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(quality),
+        # Tagged as BT.709 and converted so: untagged files look washed out in some players.
+        "-vf", "scale=out_color_matrix=bt709:out_range=tv", "-color_range", "tv",
+        "-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709",
+        "-movflags", "+faststart", str(path),
+    ]  # fmt: skip
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log)
+        broken = False
+        try:
+            yield process.stdin
+        except BrokenPipeError:
+            broken = True  # ffmpeg ended early: the log says why
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            process.wait()
+        if broken or process.returncode:
+            log.seek(0)
+            raise OSError(log.read().decode(errors="replace").strip() or "ffmpeg failed")
+
+
+def _even(path: Path, frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != shape:
+        raise ValueError(
+            f"video {path}: got a frame of shape {frame.shape} and type {frame.dtype}, "
+            f"expected (H, W, 3) uint8, all of the size of the first, {shape[:2]}"
+        )
+    height, width = shape[:2]
+    if height % 2 or width % 2:
+        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(frame)

@@ -1,0 +1,71 @@
+"""Gaussians carried by simulation particles: means move with them, covariances stretch with F."""
+
+import dataclasses
+
+import torch
+from scipy.spatial import cKDTree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Binding:
+    """m Gaussians, each bound to its k nearest particles when the body was undeformed.
+
+    neighbors: (m, k) particle indices; weights: (m, k), rows sum to one; offsets: (m, k, 3)
+    from those particles to the mean, m; covariances: (m, 3, 3) at that time, m^2.
+    """
+
+    neighbors: torch.Tensor
+    weights: torch.Tensor
+    offsets: torch.Tensor
+    covariances: torch.Tensor
+
+    def deform(self, x: torch.Tensor, F: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Means (m, 3) m and covariances (m, 3, 3) m^2; particles at x (n, 3) m with F (n, 3, 3).
+
+        Each mean is the blend of where the affine maps of its particles carry it; each
+        covariance is F S F^T with the blended F. Differentiable in x and F.
+        """
+        local = F[self.neighbors]
+        carried = x[self.neighbors] + (local @ self.offsets[..., None])[..., 0]
+        means = (self.weights[..., None] * carried).sum(1)
+        blended = (self.weights[..., None, None] * local).sum(1)
+        return means, blended @ self.covariances @ blended.mT
+
+
+def bind(
+    means: torch.Tensor, covariances: torch.Tensor, x: torch.Tensor, neighbors: int = 8
+) -> Binding:
+    """Bind Gaussians to the particles of a body that is undeformed (F = I).
+
+    means: (m, 3) m; covariances: (m, 3, 3) m^2; x: (n, 3) m; neighbors: particles each Gaussian
+    listens to. Raises ValueError for wrong shapes, no particles, or neighbors < 1.
+    """
+    m = means.shape[0] if means.ndim else 0
+    for name, value, shape in (
+        ("means", means, (m, 3)),
+        ("covariances", covariances, (m, 3, 3)),
+        ("x", x, (x.shape[0] if x.ndim else 0, 3)),
+    ):
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {shape}")
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name}: got NaN or infinity, expected finite values")
+    if not len(x):
+        raise ValueError("x: got no particles, expected at least one")
+    if neighbors < 1:
+        raise ValueError(f"neighbors: got {neighbors}, expected >= 1")
+    k = min(neighbors, len(x))
+    tree = cKDTree(x.detach().cpu().numpy())
+    distance, index = tree.query(means.detach().cpu().numpy(), k=list(range(1, k + 1)))
+    index = torch.as_tensor(index, device=x.device)
+    distance = torch.as_tensor(distance, dtype=x.dtype, device=x.device)
+    # A smooth bump that has nearly died out at the last neighbour, so that the next one along the
+    # surface, which listens to others, moves almost alike; positive even if all are equally far.
+    radius = 1.1 * distance[:, -1:].clamp_min(torch.finfo(x.dtype).eps)
+    weights = (1 - (distance / radius) ** 2) ** 2
+    return Binding(
+        neighbors=index,
+        weights=weights / weights.sum(1, keepdim=True),
+        offsets=means[:, None] - x[index],
+        covariances=covariances,
+    )
