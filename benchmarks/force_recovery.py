@@ -1,0 +1,97 @@
+"""Recover a known force field from true 3D trajectories of bodies of the three materials.
+
+    python benchmarks/force_recovery.py [--frames 12] [--iterations 60] [--material elastic ...]
+
+A block flies through a field that varies in space and time; the solver sees its particles'
+positions at 24 fps and nothing else. Errors are over all particles and frames at which the true
+force exceeds 5 % of its maximum.
+"""
+
+import argparse
+import math
+import time
+
+import numpy as np
+import torch
+
+import taichi_phys as tp
+from inverse.metrics import vector_errors
+from inverse.wind.config import WindConfig
+from inverse.wind.solver import WindSolver
+
+
+MATERIALS = {
+    "elastic": tp.Elastic(E=2e4, nu=0.3),
+    "elastoplastic": tp.Elastoplastic(E=2e4, nu=0.3, yield_stress=200.0),
+    "viscoplastic": tp.Viscoplastic(E=2e4, nu=0.3, yield_stress=200.0, viscosity=200.0),
+}
+DX, FPS, DENSITY = 0.05, 24.0, 1000.0
+
+
+def gusts(x: torch.Tensor, t: float) -> torch.Tensor:
+    """Specific force (n, 3) m/s^2 at x (n, 3) m and t s: swirling, and turning with time."""
+    px, py, pz = x.unbind(dim=1)
+    turn = 2 * math.pi * t / 0.6
+    return torch.stack(
+        [
+            4 * math.cos(turn) + 2 * torch.sin(4 * py),
+            3 * math.sin(turn) + 2 * torch.cos(3 * pz + turn),
+            2 + 2 * torch.sin(4 * px - turn),
+        ],
+        dim=1,
+    )
+
+
+def block(spacing: float) -> np.ndarray:
+    """Particles (n, 3) m on a lattice that fills a block of 0.3 x 0.2 x 0.2 m."""
+    axes = [np.arange(spacing / 2, size, spacing) for size in (0.3, 0.2, 0.2)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def simulator(material: tp.Material, spacing: float) -> tp.MPM:
+    x = block(spacing)
+    grid = tp.Grid(lower=(-1, -1, -1), upper=(1.5, 1.5, 1.5), dx=DX)
+    body = tp.Particles(x, density=DENSITY, volume=spacing**3, material=material)
+    return tp.MPM(particles=body, grid=grid, gravity=(0, 0, 0))
+
+
+def recover(material: tp.Material, *, frames: int, iterations: int, spacing: float = DX / 2):
+    """Errors of the recovered forces (a dict), for a body of the material."""
+    sim = simulator(material, spacing)
+    mass = sim.mass[:, None]
+    states = [sim.initial_state()]
+    states += sim.run(frames=frames, fps=FPS, force=lambda x, t: mass * gusts(x, t), progress=False)
+    targets = torch.stack([s.x for s in states])
+    truth = torch.stack([mass * gusts(s.x, s.time) for s in states])
+    solver = WindSolver(
+        sim, targets.double().numpy(), fps=FPS, velocity=states[0].v.numpy(),
+        config=WindConfig(iterations=iterations),
+    )  # fmt: skip
+    start = time.perf_counter()
+    found = solver.solve().frame_forces()
+    seconds = time.perf_counter() - start
+    inner = slice(1, -1)  # the first and last frame see half an interval only
+    return {**vector_errors(found[inner], truth[inner], threshold=0.05), "seconds": seconds}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--iterations", type=int, default=60)
+    parser.add_argument("--material", nargs="*", default=list(MATERIALS), choices=list(MATERIALS))
+    args = parser.parse_args(argv)
+    tp.init()
+    results = {}
+    print("material        direction deg  magnitude %  vector %  seconds")
+    for name in args.material:
+        r = recover(MATERIALS[name], frames=args.frames, iterations=args.iterations)
+        results[name] = r
+        print(
+            f"{name:15s} {r['direction_error_deg']:13.2f} {r['magnitude_error_percent']:12.2f} "
+            f"{r['vector_error_percent']:9.2f} {r['seconds']:8.0f}"
+        )
+    return results
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""From 2D tracks to 3D trajectories of keypoints and particles."""
+
+from inverse.lifting.binding import Binding as Binding
+from inverse.lifting.binding import bind as bind
+from inverse.lifting.binding import dense_targets as dense_targets
+from inverse.lifting.keypoints import Keypoints as Keypoints
+from inverse.lifting.keypoints import keypoints as keypoints
+from inverse.lifting.pipeline import Targets as Targets
+from inverse.lifting.pipeline import targets_from_video as targets_from_video
+from inverse.lifting.refine import refine_tracks as refine_tracks
+from inverse.lifting.smoothness import Smoothness as Smoothness
+from inverse.lifting.solve import LiftConfig as LiftConfig
+from inverse.lifting.solve import Lifted as Lifted
+from inverse.lifting.solve import lift as lift
+
+
+__all__ = [
+    "Binding",
+    "Keypoints",
+    "LiftConfig",
+    "Lifted",
+    "Smoothness",
+    "Targets",
+    "bind",
+    "dense_targets",
+    "keypoints",
+    "lift",
+    "refine_tracks",
+    "targets_from_video",
+]

@@ -1,0 +1,100 @@
+"""Carry particles along with the keypoints around them (papers/wind.md eq. 13)."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from inverse.lifting.solve import Lifted, farthest_points
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Binding:
+    """Triangles (n, K, 3) of keypoints, barycentric (n, K, 3) weights in them, offset (n, K) m
+    along their normal, and blend (n, K) of the triangles, which sums to 1."""
+
+    triangles: np.ndarray
+    barycentric: np.ndarray
+    offset: np.ndarray
+    blend: np.ndarray
+
+    def carry(self, keypoints: np.ndarray) -> np.ndarray:
+        """Particles (n, 3) m for keypoints (N, 3) m."""
+        corners = keypoints[self.triangles]
+        flat = np.einsum("nki,nkic->nkc", self.barycentric, corners)
+        place = flat + self.offset[..., None] * _normals(corners)
+        return np.einsum("nk,nkc->nc", self.blend, place)
+
+
+def bind(x0: np.ndarray, keypoints0: np.ndarray, *, triangles: int = 4) -> Binding:
+    """Bind particles x0 (n, 3) m to triangles of nearby keypoints0 (N, 3) m, both in frame 0.
+
+    Weights and offsets from the triangle's plane are fixed here for all frames. Of all triangles
+    among the nearest keypoints the best shaped and closest are taken, so that none is
+    degenerate; several of them are blended, so that the noise of one corner is not a particle's.
+    Raises ValueError for wrong shapes, fewer than 3 keypoints, or all of them on a line.
+    """
+    x0, keypoints0 = np.asarray(x0, dtype=np.float64), np.asarray(keypoints0, dtype=np.float64)
+    for name, value in (("x0", x0), ("keypoints0", keypoints0)):
+        if value.ndim != 2 or value.shape[1] != 3:
+            raise ValueError(f"{name}: got shape {value.shape}, expected (n, 3) m")
+    if len(keypoints0) < 3:
+        raise ValueError(f"keypoints0: got {len(keypoints0)}, expected at least 3")
+    near = cKDTree(keypoints0).query(x0, k=min(7, len(keypoints0)))[1]
+    # Neighbours may lie on a line; a few that are spread over the whole object do not.
+    spread = farthest_points(keypoints0, 12)
+    apart = cKDTree(keypoints0[spread]).query(x0, k=min(3, len(spread)))[1]
+    near = np.concatenate([near, spread[apart]], axis=1)
+    choice = np.array(list(itertools.combinations(range(near.shape[1]), 3)))
+    corners_index = near[:, choice]  # (n, C, 3)
+    corners = keypoints0[corners_index]
+    a, b, c = np.moveaxis(corners, 2, 0)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=2)
+    longest = np.maximum.reduce([((p - q) ** 2).sum(2) for p, q in ((a, b), (b, c), (c, a))])
+    shape = area / np.maximum(longest, 1e-30)  # 0 on a line, 0.87 for an equilateral triangle
+    if shape.max(axis=1).min() < 1e-6:
+        raise ValueError("keypoints0: all lie on a line, no triangle can carry particles")
+    weights = _barycentric(x0[:, None], corners)
+    reach = np.linalg.norm(corners - x0[:, None, None], axis=3).mean(2)
+    # Outside its triangle a particle amplifies the corners' noise; so does a thin triangle.
+    penalty = np.abs(weights).sum(2) * (reach + 1e-12) * (1 + (0.3 / np.maximum(shape, 1e-9)) ** 2)
+    best = np.argsort(penalty, axis=1, kind="stable")[:, :triangles]
+    rows = np.arange(len(x0))[:, None]
+    corners, weights = corners[rows, best], weights[rows, best]
+    blend = 1 / penalty[rows, best] ** 2
+    flat = np.einsum("nki,nkic->nkc", weights, corners)
+    return Binding(
+        triangles=corners_index[rows, best],
+        barycentric=weights,
+        offset=((x0[:, None] - flat) * _normals(corners)).sum(2),
+        blend=blend / blend.sum(1, keepdims=True),
+    )
+
+
+def dense_targets(binding: Binding, lifted: Lifted) -> tuple[np.ndarray, np.ndarray]:
+    """Particle targets (T, n, 3) m and their confidence (T, n) in 0..1, from lifted keypoints."""
+    targets = np.stack([binding.carry(points) for points in lifted.points])
+    share = np.abs(binding.barycentric)
+    share = binding.blend[..., None] * share / share.sum(2, keepdims=True)
+    confidence = np.einsum("nki,tnki->tn", share, lifted.confidence[:, binding.triangles])
+    return targets, confidence
+
+
+def _normals(corners):
+    """Unit normals (..., 3) of triangles (..., 3, 3)."""
+    normal = np.cross(
+        corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
+    )
+    return normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-30)
+
+
+def _barycentric(x, corners):
+    """Weights (..., 3), summing to 1, of the projection of x (..., 3) to triangles' planes."""
+    e, f = corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
+    d = x - corners[..., 0, :]
+    ee, ef, ff = (e * e).sum(-1), (e * f).sum(-1), (f * f).sum(-1)
+    de, df = (d * e).sum(-1), (d * f).sum(-1)
+    det = np.maximum(ee * ff - ef**2, 1e-30)
+    u, v = (ff * de - ef * df) / det, (ee * df - ef * de) / det
+    return np.stack([1 - u - v, u, v], axis=-1)

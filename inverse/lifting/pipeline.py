@@ -1,0 +1,155 @@
+"""From videos to particle targets in one call."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from inverse.lifting.binding import Binding, bind, dense_targets
+from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
+from inverse.lifting.refine import refine_tracks
+from inverse.lifting.solve import LiftConfig, Lifted, camera_path, lift
+from inverse.perception.surface import visible_surface
+from inverse.tracking.lucas_kanade import track_lucas_kanade
+from inverse.tracking.tracks import Tracks
+from renderers.camera import Camera
+
+
+MIN_TRACKS = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Targets:
+    """Particle targets (T, n, 3) m with confidence (T, n), and what they came from."""
+
+    targets: np.ndarray
+    confidence: np.ndarray
+    binding: Binding
+    lifted: Lifted
+    keypoints: Keypoints
+    tracks: list[Tracks]
+
+
+def targets_from_video(
+    videos: Sequence[np.ndarray],
+    cameras: Sequence[Camera | Sequence[Camera]],
+    mask: np.ndarray,
+    depth: np.ndarray,
+    fps: float,
+    x0: np.ndarray,
+    *,
+    tracks: Sequence[Tracks] | None = None,
+    tracker: Callable[..., Tracks] = track_lucas_kanade,
+    max_count: int = 200,
+    config: LiftConfig | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Targets:
+    """Track, lift and carry the particles x0 (n, 3) m of frame 0 through all frames.
+
+    Videos are looked at twice: tracks, a draft of the motion, tracks again through the drafted
+    surface (`refine_tracks`), the motion. Ready tracks are taken as they are.
+
+    videos: (T, H, W, 3) uint8 per view, synchronised; cameras: one each, or one per frame where
+    it turns (`camera_rotation`); mask (H, W) bool and depth (H, W) m: frame 0 of the first view;
+    tracks: ready ones per view, of the same points, instead of the tracker; tracker: called with
+    (video, queries, mask=, progress=); progress: called with (stage, done, all). Raises ValueError
+    for inputs that disagree or fewer than 8 usable tracks.
+    """
+    if len(videos) != len(cameras) or len(videos) == 0:
+        raise ValueError(f"videos: got {len(videos)} for {len(cameras)} cameras, expected as many")
+    frames = min(len(video) for video in videos)
+    videos = [video[:frames] for video in videos]
+    cameras = [camera_path(camera, frames) for camera in cameras]
+    first = [path[0] for path in cameras]
+    if tracks is None:
+        images = [video[0] for video in videos]
+        points = keypoints(images, mask, depth, first, max_count=max_count)
+        _check_count(len(points.points))
+        tracks = [
+            _track(tracker, videos[k], points, k, _stage(progress, f"track view {k}"))
+            for k in range(len(videos))
+        ]
+        _check_count(sum(one.visible[1:].any(axis=0) for one in tracks).astype(bool).sum())
+        draft = lift(
+            list(zip(tracks, cameras, strict=True)), points.points, fps,
+            config=config, progress=_stage(progress, "lift draft"),
+        )  # fmt: skip
+        tracks = refine_tracks(
+            videos, cameras, points, draft, progress=_stage(progress, "refine tracks")
+        )
+        initial = draft.points
+    else:
+        points, tracks = _from_tracks(tracks, mask, depth, first, frames)
+        initial = None
+    lifted = lift(
+        list(zip(tracks, cameras, strict=True)), points.points, fps,
+        config=config, initial=initial, progress=_stage(progress, "lift"),
+    )  # fmt: skip
+    binding = bind(x0, points.points)
+    targets, confidence = dense_targets(binding, lifted)
+    return Targets(
+        targets=targets, confidence=confidence, binding=binding,
+        lifted=lifted, keypoints=points, tracks=list(tracks),
+    )  # fmt: skip
+
+
+def _track(tracker, video, points, view, progress):
+    """Tracks of all keypoints in one view; those it does not see in frame 0 are never visible."""
+    usable = points.usable[view]
+    frames, n = len(video), len(usable)
+    xy = np.tile(points.queries[view], (frames, 1, 1))
+    visible = np.zeros((frames, n), dtype=bool)
+    information = np.tile(np.eye(2), (frames, n, 1, 1))
+    if usable.any():
+        found = tracker(
+            video, points.queries[view][usable], mask=points.masks[view], progress=progress
+        )
+        xy[:, usable], visible[:, usable] = found.xy, found.visible
+        information[:, usable] = found.information
+    return Tracks(xy=xy, visible=visible, information=information)
+
+
+def _from_tracks(tracks, mask, depth, cameras, frames):
+    """Keypoints of ready tracks: those that start on the object in the first view."""
+    tracks = list(tracks)
+    if len(tracks) != len(cameras):
+        raise ValueError(f"tracks: got {len(tracks)} for {len(cameras)} views, expected as many")
+    for k, one in enumerate(tracks):
+        if one.count != tracks[0].count or one.frames < frames:
+            raise ValueError(
+                f"tracks[{k}]: got {one.frames} frames of {one.count} points, expected "
+                f"{frames} frames of {tracks[0].count}"
+            )
+    surface = visible_surface(mask, depth, cameras[0])
+    cell = np.floor(np.nan_to_num(tracks[0].xy[0], nan=-1)).astype(int)
+    height, width = mask.shape
+    inside = (cell >= 0).all(1) & (cell < [width, height]).all(1) & tracks[0].visible[0]
+    cell = np.clip(cell, 0, [width - 1, height - 1])
+    keep = inside & mask[cell[:, 1], cell[:, 0]]
+    _check_count(keep.sum())
+    chosen = [
+        Tracks(
+            xy=one.xy[:frames, keep],
+            visible=one.visible[:frames, keep],
+            information=one.information[:frames, keep],
+        )
+        for one in tracks
+    ]
+    points = Keypoints(
+        points=unproject_on(surface, chosen[0].xy[0], cameras[0]),
+        queries=[one.xy[0] for one in chosen],
+        usable=[one.visible[0] for one in chosen],
+        masks=[np.asarray(mask, dtype=bool)] + [None] * (len(chosen) - 1),
+    )
+    return points, chosen
+
+
+def _check_count(count):
+    if count < MIN_TRACKS:
+        raise ValueError(f"tracks: got {count} on the object, at least {MIN_TRACKS} are needed")
+
+
+def _stage(progress, name):
+    if progress is None:
+        return None
+    return lambda done, total: progress(name, done, total)

@@ -1,0 +1,24 @@
+"""What frame 0 shows: mask, depth, and the object as particles and Gaussians."""
+
+from inverse.perception.masks import constant_depth as constant_depth
+from inverse.perception.masks import grabcut_mask as grabcut_mask
+from inverse.perception.masks import load_depth as load_depth
+from inverse.perception.masks import load_mask as load_mask
+from inverse.perception.model import ObjectModel as ObjectModel
+from inverse.perception.model import Splats as Splats
+from inverse.perception.model import object_model as object_model
+from inverse.perception.surface import Surface as Surface
+from inverse.perception.surface import visible_surface as visible_surface
+
+
+__all__ = [
+    "ObjectModel",
+    "Splats",
+    "Surface",
+    "constant_depth",
+    "grabcut_mask",
+    "load_depth",
+    "load_mask",
+    "object_model",
+    "visible_surface",
+]

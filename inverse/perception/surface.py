@@ -1,0 +1,100 @@
+"""The visible surface of frame 0: every mask pixel as a small patch in space."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from renderers.camera import Camera
+
+
+GRAZING = 0.1  # |cos| between surface and ray below which a pixel's area is no longer believed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Surface:
+    """One sample per mask pixel: pixels (m, 2) int (column, row); points (m, 3) m;
+    normals (m, 3) towards the camera; area (m,) m^2; footprint (m,) m, size of a pixel there.
+    """
+
+    pixels: np.ndarray
+    points: np.ndarray
+    normals: np.ndarray
+    area: np.ndarray
+    footprint: np.ndarray
+
+
+def visible_surface(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> Surface:
+    """Unproject the mask's pixels and estimate normals by local plane fits.
+
+    mask: (H, W) bool; depth: (H, W) m along the optical axis. Raises ValueError for sizes that
+    disagree, an empty mask, or depth in it that is not positive.
+    """
+    mask, depth = np.asarray(mask, dtype=bool), np.asarray(depth, dtype=np.float64)
+    if mask.shape != (camera.height, camera.width):
+        raise ValueError(
+            f"mask: got shape {mask.shape}, expected {(camera.height, camera.width)} of the camera"
+        )
+    if depth.shape != mask.shape:
+        raise ValueError(f"depth: got shape {depth.shape}, expected {mask.shape} of the mask")
+    if mask.sum() < 16:
+        raise ValueError(f"mask: it has {mask.sum()} pixels, expected at least 16")
+    if not (np.isfinite(depth[mask]) & (depth[mask] > 0)).all():
+        raise ValueError("depth: not positive everywhere inside the mask")
+    depth = mend_rim(mask, depth)
+    rows, columns = np.nonzero(mask)
+    pixels = np.stack([columns, rows], axis=1)
+    z = depth[rows, columns]
+    points = camera.unproject(pixels + 0.5, z)
+    _, near = cKDTree(pixels).query(pixels, k=min(37, len(pixels)))
+    cloud = points[near] - points[near].mean(axis=1, keepdims=True)
+    normals = np.linalg.eigh(np.einsum("nka,nkb->nab", cloud, cloud))[1][..., 0]
+    ray = points - camera.position
+    facing = (normals * ray).sum(1)
+    normals *= -np.where(facing > 0, 1.0, -1.0)[:, None]
+    # dA = z^2 / (fx fy) / |n . ray|, for a ray of unit depth.
+    slope = np.maximum(np.abs(facing) / z, GRAZING)
+    return Surface(
+        pixels=pixels,
+        points=points,
+        normals=normals,
+        area=z**2 / (camera.fx * camera.fy) / slope,
+        footprint=z / np.sqrt(camera.fx * camera.fy),
+    )
+
+
+def mend_rim(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Depth (H, W) m in which rim pixels that mix object and background follow their neighbours."""
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    if not inner.any():
+        return depth
+    across = np.abs(np.diff(depth, axis=1))[inner[:, 1:] & inner[:, :-1]]
+    down = np.abs(np.diff(depth, axis=0))[inner[1:] & inner[:-1]]
+    slopes = np.concatenate([across, down])
+    usual = 4 * np.quantile(slopes, 0.95) if len(slopes) else 0.0
+    nearest = depth[tuple(ndimage.distance_transform_edt(~inner, return_indices=True)[1])]
+    mixed = mask & ~inner & (np.abs(depth - nearest) > usual + 1e-3 * nearest)
+    return np.where(mixed, nearest, depth)
+
+
+def surface_in_view(surface: Surface, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Where a camera sees the surface: depth (H, W) m (inf off it), nearest sample (H, W) int."""
+    shape = (camera.height, camera.width)
+    buffer, owner = np.full(shape, np.inf), np.full(shape, -1)
+    xy, z = camera.project(surface.points)
+    cell = np.floor(xy).astype(int)
+    inside = (z > 0) & (cell >= 0).all(1) & (cell < [camera.width, camera.height]).all(1)
+    index = np.flatnonzero(inside)
+    index = index[np.argsort(-z[index], kind="stable")]  # nearest last, so that it stays
+    buffer[cell[index, 1], cell[index, 0]] = z[index]
+    owner[cell[index, 1], cell[index, 0]] = index
+    # Pixels between samples (this view may look closer): fill from the nearest drawn pixel.
+    drawn = np.isfinite(buffer)
+    if not drawn.any():
+        return buffer, owner
+    filled = cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    nearest = tuple(ndimage.distance_transform_edt(~drawn, return_indices=True)[1])
+    hole = (filled > 0) & ~drawn
+    return np.where(hole, buffer[nearest], buffer), np.where(hole, owner[nearest], owner)

@@ -1,0 +1,92 @@
+"""A camera that turns: its rotation, frame by frame, from the background."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from inverse.tracking.lucas_kanade import forward_backward
+from renderers.camera import Camera
+
+
+MIN_CORNERS = 20
+
+
+def camera_rotation(
+    video: np.ndarray, camera: Camera, mask: np.ndarray | None = None, *, progress=None
+) -> list[Camera]:
+    """One camera per frame of a video (T, H, W, 3) uint8 taken by turning a camera on the spot.
+
+    camera: that of frame 0; mask: (H, W) bool object in frame 0, left out there. Corners of the
+    background are followed from frame to frame, and the rotation that carries the rays on which
+    they were first seen to where they are is fitted to those that move as one (RANSAC, then
+    Kabsch 1976). Right for a background
+    far away or a camera on a tripod; a moving camera also needs its translation, which this does
+    not find. progress: called with (frame, frames). Raises ValueError when a frame shares
+    fewer than 20 corners with the one before.
+    """
+    video = np.asarray(video)
+    if video.ndim != 4 or video.shape[1:] != (camera.height, camera.width, 3):
+        raise ValueError(
+            f"video: got shape {video.shape}, expected (T, {camera.height}, {camera.width}, 3)"
+        )
+    still = dataclasses.replace(camera, world_to_camera=np.eye(4))
+    cameras, gray = [camera], cv2.cvtColor(video[0], cv2.COLOR_RGB2GRAY)
+    free = np.full(gray.shape, 255, np.uint8)
+    if mask is not None:
+        free[cv2.dilate(np.asarray(mask, np.uint8), np.ones((15, 15), np.uint8)) > 0] = 0
+    xy = _corners(gray, free, np.zeros((0, 2)))
+    world = _rays(camera, xy)  # where each corner lies: fixed when it is first seen
+    for t in range(1, len(video)):
+        previous, gray = gray, cv2.cvtColor(video[t], cv2.COLOR_RGB2GRAY)
+        keep = np.zeros(len(xy), dtype=bool)
+        if len(xy) >= MIN_CORNERS:
+            after, error = forward_backward(previous, gray, xy, radius=10, levels=4)
+            keep = error < 0.5
+        if keep.sum() >= MIN_CORNERS:
+            # Before the object or leaves in the wind: only what moves as one is background.
+            cv2.setRNGSeed(0)
+            _, agree = cv2.findHomography(xy[keep], after[keep], cv2.RANSAC, 1.0)
+            keep[keep] = False if agree is None else agree[:, 0] > 0
+        if keep.sum() < MIN_CORNERS:
+            raise ValueError(
+                f"video: frame {t} shares fewer than {MIN_CORNERS} background corners with the "
+                "frame before, the camera's rotation cannot be found"
+            )
+        xy, world = after[keep], world[keep]
+        turn = _rotation_between(world, _rays(still, xy))
+        pose = np.eye(4)
+        pose[:3, :3] = turn
+        pose[:3, 3] = -turn @ camera.position
+        cameras.append(dataclasses.replace(camera, world_to_camera=pose))
+        fresh = _corners(gray, None, xy)
+        xy, world = (
+            np.concatenate([xy, fresh]),
+            np.concatenate([world, _rays(cameras[-1], fresh)]),
+        )
+        if progress is not None:
+            progress(t + 1, len(video))
+    return cameras
+
+
+def _corners(gray, free, have):
+    """Corners (N, 2) px that keep away from those there are, 500 in all."""
+    mask = np.full(gray.shape, 255, np.uint8) if free is None else free.copy()
+    for x, y in have:
+        cv2.circle(mask, (int(x), int(y)), 8, 0, -1)
+    if len(have) >= 500:
+        return np.zeros((0, 2))
+    found = cv2.goodFeaturesToTrack(gray, 500 - len(have), 0.01, 8, mask=mask)
+    return np.zeros((0, 2)) if found is None else found[:, 0].astype(np.float64) + 0.5
+
+
+def _rays(camera, xy):
+    """Unit directions (N, 3) in the world of image coordinates (N, 2) px."""
+    rays = camera.unproject(xy, np.ones(len(xy))) - camera.position
+    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+
+def _rotation_between(a, b):
+    """Rotation R with b = R a in the least-squares sense, for unit vectors (n, 3)."""
+    U, _, Vt = np.linalg.svd(b.T @ a)
+    return U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt

@@ -1,0 +1,96 @@
+"""Point tracks in one video: the record and its file."""
+
+import dataclasses
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Tracks:
+    """N points followed through T frames of one view.
+
+    xy: (T, N, 2) image coordinates, px, origin at the corner of the top-left pixel;
+    visible: (T, N) bool, where xy was observed (xy elsewhere is only a guess);
+    information: (T, N, 2, 2) how sharply the image fixes each observation, as an inverse
+    covariance in units of a typical one (identity when not given). Raises ValueError for other
+    shapes, and for a visible position that is not finite.
+    """
+
+    xy: np.ndarray
+    visible: np.ndarray
+    information: np.ndarray | None = None
+
+    def __post_init__(self):
+        xy = np.asarray(self.xy, dtype=np.float64)
+        visible = np.asarray(self.visible, dtype=bool)
+        if xy.ndim != 3 or xy.shape[2] != 2:
+            raise ValueError(f"tracks xy: got shape {xy.shape}, expected (T, N, 2)")
+        if visible.shape != xy.shape[:2]:
+            raise ValueError(f"tracks visible: got shape {visible.shape}, expected {xy.shape[:2]}")
+        if not np.isfinite(xy[visible]).all():
+            raise ValueError("tracks xy: a visible point has a position that is not finite")
+        information = self.information
+        if information is None:
+            information = np.broadcast_to(np.eye(2), (*xy.shape[:2], 2, 2))
+        information = np.asarray(information, dtype=np.float64)
+        if information.shape != (*xy.shape[:2], 2, 2):
+            raise ValueError(
+                f"tracks information: got shape {information.shape}, "
+                f"expected {(*xy.shape[:2], 2, 2)}"
+            )
+        object.__setattr__(self, "xy", xy)
+        object.__setattr__(self, "visible", visible)
+        object.__setattr__(self, "information", information)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames T."""
+        return self.xy.shape[0]
+
+    @property
+    def count(self) -> int:
+        """Number of points N."""
+        return self.xy.shape[1]
+
+    def save(self, path: str | Path) -> None:
+        """Write an npz file at once or not at all; raises ValueError when it cannot be written."""
+        path = Path(path)
+        temporary = None
+        try:
+            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+                temporary = file.name
+                np.savez_compressed(
+                    file, xy=self.xy, visible=self.visible, information=self.information
+                )
+            os.replace(temporary, path)
+        except OSError as error:
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+            raise ValueError(f"tracks {path}: cannot be written ({error.strerror})") from None
+
+
+def load_tracks(path: str | Path) -> Tracks:
+    """Read tracks written by `Tracks.save`, or any npz with xy and visible.
+
+    Raises ValueError for a missing or broken file, or a missing array, by name.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as record:
+            arrays = {key: record[key] for key in record.files}
+    except OSError as error:
+        raise ValueError(f"tracks {path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"tracks {path}: not a readable npz file ({error})") from None
+    missing = [key for key in ("xy", "visible") if key not in arrays]
+    if missing:
+        raise ValueError(f"tracks {path}: missing {', '.join(missing)}")
+    try:
+        return Tracks(
+            xy=arrays["xy"], visible=arrays["visible"], information=arrays.get("information")
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

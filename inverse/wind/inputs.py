@@ -1,0 +1,97 @@
+"""Everything a wind run reads, checked before any work is done."""
+
+import dataclasses
+
+import numpy as np
+
+from inverse.perception import constant_depth, grabcut_mask, load_depth, load_mask
+from inverse.tracking import Tracks, load_tracks
+from inverse.wind.config import RunConfig
+from renderers.camera import Camera, camera_from_fov, load_camera
+from renderers.video import read_video
+
+
+DEPTH_SCALE = 1000.0  # integer depth maps are in millimetres unless the camera file says otherwise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Inputs:
+    """videos: (T, H, W, 3) uint8 per view; cameras: one each; mask: (H, W) bool and depth: (H, W)
+    m of frame 0 of the first; fps: 1/s; tracks: per view, or None; assumptions: sentences about
+    what was not given."""
+
+    videos: list[np.ndarray]
+    cameras: list[Camera]
+    mask: np.ndarray
+    depth: np.ndarray
+    fps: float
+    tracks: list[Tracks] | None
+    assumptions: list[str]
+
+
+def load_inputs(run: RunConfig) -> Inputs:
+    """Read all inputs of a run. Raises ValueError, in one sentence, for what cannot be used."""
+    assumptions = [
+        f"The object is a sheet of {run.material} material: {_material_text(run)}.",
+        "A video shows accelerations, not forces: the forces are those of the assumed mass.",
+    ]
+    loaded = [read_video(path, max_frames=run.frames) for path in run.video]
+    shapes = {video.frames.shape[0] for video in loaded}
+    if len(shapes) > 1:
+        raise ValueError(f"video: the views have {sorted(shapes)} frames, expected as many in each")
+    if min(shapes) < 4:
+        raise ValueError(f"video {run.video[0]}: has {min(shapes)} frames, expected at least 4")
+    videos, fps = [video.frames for video in loaded], loaded[0].fps
+    height, width = videos[0].shape[1:3]
+    extra: dict = {}
+    if run.camera:
+        records = [load_camera(path) for path in run.camera]
+        cameras, extra = [camera for camera, _ in records], records[0][1]
+        fps = _positive(run.camera[0], "fps", extra.get("fps", fps))
+        for path, video, camera in zip(run.video, videos, cameras, strict=True):
+            if video.shape[1:3] != (camera.height, camera.width):
+                raise ValueError(
+                    f"video {path}: its size is {video.shape[2]}x{video.shape[1]}, expected "
+                    f"{camera.width}x{camera.height} as its camera says"
+                )
+    else:
+        cameras = [camera_from_fov(width, height, run.fov)]
+        assumptions.append(
+            f"The camera stands still, has a vertical field of view of {run.fov:g} degrees and no "
+            "distortion; it looks along +y with z up."
+        )
+    if run.mask is not None:
+        mask = load_mask(run.mask, (width, height))
+    else:
+        mask = grabcut_mask(videos[0][0], run.box)
+        box = " ".join(f"{v:g}" for v in run.box)
+        assumptions.append(f"The object's pixels in frame 0 are what GrabCut finds in box {box}.")
+    if run.depth is not None:
+        scale = _positive(run.depth, "depth_scale", extra.get("depth_scale", DEPTH_SCALE))
+        depth = load_depth(run.depth, scale, mask)
+    else:
+        depth = constant_depth(mask, run.distance)
+        assumptions.append(
+            f"In frame 0 the object is flat, faces the camera and is {run.distance:g} m away; all "
+            "lengths and forces scale with that distance."
+        )
+    tracks = [load_tracks(path) for path in run.tracks] or None
+    return Inputs(
+        videos=videos, cameras=cameras, mask=mask, depth=depth, fps=fps,
+        tracks=tracks, assumptions=assumptions,
+    )  # fmt: skip
+
+
+def _material_text(run: RunConfig) -> str:
+    text = f"E = {run.E:g} Pa, nu = {run.nu:g}, density = {run.density:g} kg/m^3"
+    if run.material != "elastic":
+        text += f", yield stress = {run.yield_stress:g} Pa"
+    if run.material == "viscoplastic":
+        text += f", viscosity = {run.viscosity:g} Pa s"
+    return text
+
+
+def _positive(path: str, name: str, value) -> float:
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"{path}: {name} is {value!r}, expected a positive number")
+    return float(value)

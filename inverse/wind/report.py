@@ -1,0 +1,78 @@
+"""The report of a wind run."""
+
+import numpy as np
+
+from inverse.plots import plot_components, plot_lines
+from inverse.report import Report
+
+
+def write_report(wind, metrics: dict, t, specific, truth, command: list[str] | None):
+    """Write report.html of a finished WindRun.
+
+    t: (T,) s; specific: (T, 3) m/s^2 net force per mass; truth: the same from the clip, or None.
+    """
+    strength = np.linalg.norm(specific, axis=1)
+    peak = int(strength.argmax())
+    report = Report("What moved this?").summary(
+        f"The force that carries the object through {len(t)} frames is {strength.mean():.2f} m/s² "
+        f"per unit of mass on average and {strength[peak]:.2f} m/s² at its strongest, "
+        f"{t[peak]:.2f} s into the clip. It is everything that acts on the object from outside, "
+        "gravity included."
+    )
+    figures = {
+        "mean strength": (f"{strength.mean():.2f}", "m/s²"),
+        "peak": (f"{strength[peak]:.2f}", "m/s²", f"at {t[peak]:.2f} s"),
+        "distance to targets": (f"{1e3 * metrics['target_distance_m']:.1f}", "mm"),
+        "time": (f"{metrics['seconds']['total']:.0f}", "s"),
+    }
+    if truth is not None:
+        errors = metrics["errors"]
+        figures["direction error"] = (f"{errors['direction_error_deg']:.1f}", "degrees")
+        figures["magnitude error"] = (f"{errors['magnitude_error_percent']:.1f}", "%")
+    report.figures(figures)
+    report.video(wind.out / "video.mp4", "Input, re-simulation, and force per mass as arrows.")
+    report.heading("The force over time")
+    report.plot(
+        plot_components(t, specific, "time (s)", "net force per mass (m/s²)", reference=truth),
+        "Net external force per mass, by component of the world frame, gravity included.",
+    )
+    wind_only = specific - np.asarray(wind.run.gravity)
+    report.plot(
+        plot_lines(
+            t,
+            {"all": strength, "without gravity": np.linalg.norm(wind_only, axis=1)},
+            "time (s)", "force per mass (m/s²)",
+        ),
+        f"Strength of the force, with and without the gravity {list(wind.run.gravity)} m/s² that "
+        "was assumed.",
+    )  # fmt: skip
+    if truth is not None:
+        report.heading("Against the truth")
+        names = {
+            "direction_error_deg": "direction (degrees)",
+            "magnitude_error_percent": "magnitude (%)",
+            "vector_error_percent": "vector (%)",
+        }
+        held = metrics["errors_of_first_force_held"]
+        report.table(
+            "Mean errors over the frames 1 to T - 4, counted from 0.",
+            [[names[k], f"{metrics['errors'][k]:.1f}", f"{held[k]:.1f}"] for k in names],
+            header=["error", "recovered", "true force of frame 0, held"],
+        )
+        cosine = (specific * truth).sum(1) / (strength * np.linalg.norm(truth, axis=1) + 1e-12)
+        report.plot(
+            plot_lines(
+                t, {"direction error": np.degrees(np.arccos(np.clip(cosine, -1, 1)))},
+                "time (s)", "degrees", zero=True,
+            ),
+            "Angle between recovered and true net force.",
+        )  # fmt: skip
+    report.heading("How well it fits")
+    report.plot(
+        plot_lines(t[1:], {"L_motion": np.asarray(wind.result.loss)}, "time (s)", "m/s²"),
+        "What is left of the motion loss at the end of each interval.",
+    )
+    report.assumptions(wind.inputs.assumptions)
+    report.settings({"run": wind.run, "solver": wind.config})
+    report.environment(seed=wind.run.seed, command=command)
+    report.write(wind.out / "report.html")

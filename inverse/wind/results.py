@@ -1,0 +1,174 @@
+"""What a wind run leaves behind: forces.npz, metrics.json, video.mp4 and report.html."""
+
+import resource
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from inverse.flags import write_json
+from inverse.metrics import vector_errors
+from inverse.wind.report import write_report
+from renderers.drawing import draw_arrows, side_by_side
+from renderers.gaussians import Gaussians
+from renderers.splat import render
+from renderers.video import write_video
+from taichi_phys.geometry.binding import bind
+from taichi_phys.io.files import atomic_path
+
+
+ARROWS = 48  # drawn on the object
+ARROW_LENGTH = 0.16  # of the picture's height, for the strongest force
+
+
+def write_results(wind, clock, command: list[str] | None) -> dict:
+    """Write the run directory of a finished WindRun; returns the record of metrics.json."""
+    frame_forces = wind.result.frame_forces().double().cpu().numpy()
+    mass = wind.sim.mass.double().cpu().numpy()
+    x = wind.result.x.double().cpu().numpy()
+    t = np.arange(len(x)) / wind.inputs.fps
+    with atomic_path(wind.out / "forces.npz") as partial, open(partial, "wb") as file:
+        np.savez_compressed(
+            file, t=t, x=x, f=frame_forces, mass=mass, gravity=np.asarray(wind.run.gravity)
+        )
+    with clock("video"):
+        frames = result_frames(wind, frame_forces, mass)
+        write_video(wind.out / "video.mp4", frames, wind.inputs.fps)
+    specific = frame_forces.sum(axis=1) / mass.sum()  # (T, 3) m/s^2
+    # Read only now, when the solution is final.
+    truth = load_truth(Path(wind.run.video[0]).parent / "ground_truth.npz", len(t))
+    metrics = {
+        "frames": len(t),
+        "particles": len(mass),
+        "loss": wind.result.loss,
+        "target_distance_m": float(np.linalg.norm(x - wind.targets, axis=-1).mean()),
+        "seconds": {**clock.seconds, "total": sum(clock.seconds.values())},
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    if truth is not None:
+        metrics["errors"] = force_errors(specific, truth)
+        held = np.broadcast_to(truth[0], truth.shape)
+        metrics["errors_of_first_force_held"] = force_errors(held, truth)
+    write_json(wind.out / "metrics.json", metrics)
+    write_report(wind, metrics, t, specific, truth, command)
+    return metrics
+
+
+def force_errors(specific: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Errors of net specific force (T, 3) m/s^2 over the frames 1 <= t < T - 3.
+
+    A net force is a second difference of positions: the ends of a clip do not determine it.
+    """
+    return vector_errors(specific[1:-3], truth[1:-3])
+
+
+def load_truth(path: Path, frames: int) -> np.ndarray | None:
+    """(T, 3) m/s^2 true acceleration of the object, where the clip comes with it."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as record:
+            truth = np.asarray(record["acceleration"], dtype=np.float64)
+    except Exception as error:
+        raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from None
+    if truth.ndim != 2 or truth.shape[1] != 3 or len(truth) < frames:
+        raise ValueError(f"{path}: acceleration has shape {truth.shape}, expected ({frames}, 3)")
+    return truth[:frames]
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process, MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def object_gaussians(wind) -> Gaussians:
+    """The coloured Gaussians of frame 0."""
+    splats = wind.model.splats
+    fields = {
+        name: torch.as_tensor(getattr(splats, name), dtype=torch.float32)
+        for name in ("means", "quats", "scales", "opacities", "colors")
+    }
+    return Gaussians.from_colors(**fields)
+
+
+def render_motion(wind, background: np.ndarray) -> list[np.ndarray]:
+    """The re-simulated object over a background (H, W, 3) uint8, as seen by the first camera."""
+    gaussians, result = object_gaussians(wind), wind.result
+    x, F = result.x.float().cpu(), result.F.float().cpu()
+    binding = bind(gaussians.means, gaussians.covariances(), x[0])
+    behind = torch.as_tensor(background, dtype=torch.float32) / 255
+    pictures = []
+    for frame in range(len(x)):
+        means, covariances = binding.deform(x[frame], F[frame])
+        image = render(
+            means, covariances, gaussians.opacities, gaussians.colors(), wind.inputs.cameras[0],
+            background=behind,
+        )  # fmt: skip
+        pictures.append((image.rgb.clamp(0, 1) * 255).round().byte().numpy())
+    return pictures
+
+
+def static_background(video: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """The scene without the object: per pixel the median of the frames that do not show it.
+
+    video: (T, H, W, 3) uint8; covered: (T, H, W) bool, true where the object is or may be. Pixels
+    covered in all frames are filled in from their surroundings.
+    """
+    shown = np.ma.masked_array(video, np.repeat(covered[..., None], 3, axis=-1))
+    background = np.ma.median(shown, axis=0).filled(0).round().astype(np.uint8)
+    always = covered.all(axis=0).astype(np.uint8)
+    return cv2.inpaint(background, always, 5, cv2.INPAINT_TELEA) if always.any() else background
+
+
+def object_coverage(wind) -> np.ndarray:
+    """(T, H, W) bool: pixels near the object's particles or their targets."""
+    camera = wind.inputs.cameras[0]
+    frames, height, width = wind.inputs.videos[0].shape[:3]
+    covered = np.zeros((frames, height, width), dtype=np.uint8)
+    for points in (wind.targets, wind.result.x.double().cpu().numpy()):
+        xy = np.floor(camera.project(points)[0]).astype(int)
+        for frame in range(frames):
+            u, v = xy[frame].T
+            inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+            covered[frame, v[inside], u[inside]] = 1
+    distance = np.sqrt(wind.inputs.mask.sum() / (len(wind.model.x) / 2))  # px between particles
+    size = 2 * int(2 * distance + 4) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return np.stack([cv2.dilate(image, kernel) for image in covered]) > 0
+
+
+def spread(points: np.ndarray, count: int) -> np.ndarray:
+    """Indices of count points far from each other (farthest point sampling)."""
+    chosen = [int(np.linalg.norm(points - points.mean(axis=0), axis=1).argmin())]
+    distance = np.full(len(points), np.inf)
+    for _ in range(min(count, len(points)) - 1):
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
+        chosen.append(int(distance.argmax()))
+    return np.array(chosen)
+
+
+def result_frames(wind, frame_forces: np.ndarray, mass: np.ndarray):
+    """Pictures: input | re-simulation | force arrows coloured by strength."""
+    video, camera = wind.inputs.videos[0], wind.inputs.cameras[0]
+    motion = render_motion(wind, static_background(video, object_coverage(wind)))
+    x = wind.result.x.double().cpu().numpy()
+    specific = frame_forces / mass[:, None]
+    shown = spread(x[0], ARROWS)
+    strength = np.linalg.norm(specific[:, shown], axis=-1)
+    strongest = max(float(np.percentile(strength, 98)), 1e-9)
+    distance = float(np.median(camera.project(x[0])[1]))
+    metres = ARROW_LENGTH * camera.height / camera.fy * distance / strongest
+    for frame in range(len(video)):
+        starts = camera.project(x[frame, shown])[0]
+        ends = camera.project(x[frame, shown] + metres * specific[frame, shown])[0]
+        faded = (0.55 * video[frame].astype(np.float32) + 0.45 * 255).astype(np.uint8)
+        arrows = draw_arrows(
+            faded, starts, ends, strength[frame], limits=(0, strongest), legend="m/s²"
+        )
+        yield side_by_side(
+            [video[frame], motion[frame], arrows],
+            ["input", "re-simulation", "force per mass"],
+        )

@@ -1,0 +1,239 @@
+"""Recover the force that carries particles along given trajectories, interval by interval.
+
+For the video interval [t, t+1] the state at t is known; the field's parameters are optimised so
+that the simulated particles meet their targets at t+1 ("Seeing the wind", eqs 4, 9, 14):
+
+    L = L_motion + l1 L_space + l2 L_time,   L_motion = mean |xhat_{t+1} - x_{t+1}| / (dt^2 / 2)
+
+(L_motion in m/s^2: what the positions say of the mean acceleration in the interval). The state is
+then advanced with the result, cut off from the graph, and the next interval starts warm. Gravity is
+part of the force that is recovered: a video cannot tell it from a wind.
+"""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+from tqdm import tqdm
+
+from inverse.wind.checkpoint import load_checkpoint, save_checkpoint
+from inverse.wind.config import WindConfig
+from taichi_phys import MPM, SimulationError, State
+from taichi_phys.bridge.causal_triplane import CausalTriplane
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class WindResult:
+    """A recovered motion of T frames and n particles.
+
+    x: (T, n, 3) m; F: (T, n, 3, 3); force: (T-1, n, 3) N, held during each interval; loss: (T-1,)
+    L_motion in m/s^2 at the end of each interval; fields: state of the force field per interval.
+    """
+
+    x: torch.Tensor
+    F: torch.Tensor
+    force: torch.Tensor
+    loss: list[float]
+    fields: list[dict]
+
+    def frame_forces(self) -> torch.Tensor:
+        """(T, n, 3) N: the force averaged over the frame interval centred on each frame.
+
+        Held forces are averages over the intervals between frames; a cubic through four of them
+        has the average (-1, 9, 9, -1) / 16 around the frame in their middle. Beside the ends two
+        intervals are averaged, and the first and last frame have one only.
+        """
+        f = self.force
+        frames = torch.cat([f[:1], 0.5 * (f[:-1] + f[1:]), f[-1:]])
+        if len(f) >= 4:
+            frames[2:-2] += (f[1:-2] + f[2:-1] - f[:-3] - f[3:]) / 16
+        return frames
+
+
+def target_velocities(targets: np.ndarray, fps: float) -> np.ndarray:
+    """(T, n, 3) m/s: slopes of the cubic spline through targets (T, n, 3) m."""
+    t = np.arange(len(targets)) / fps
+    if len(t) < 4:
+        return np.gradient(targets, t, axis=0)
+    return CubicSpline(t, targets, axis=0)(t, 1)
+
+
+def initial_velocities(targets: np.ndarray, fps: float, frames: int = 5) -> np.ndarray:
+    """(n, 3) m/s at frame 0: slope of the parabola through the first targets (T, n, 3) m."""
+    frames = min(frames, len(targets))
+    t = np.arange(frames) / fps
+    powers = np.stack([t**k for k in range(min(3, frames))], axis=1)
+    flat = targets[:frames].reshape(frames, -1)
+    return np.linalg.lstsq(powers, flat, rcond=None)[0][1].reshape(targets.shape[1:])
+
+
+def make_field(targets: np.ndarray, fps: float, config: WindConfig, dx: float) -> CausalTriplane:
+    """A zero field of specific force (m/s^2) over the region that the targets (T, n, 3) m visit."""
+    centre = targets.mean(axis=1)
+    second = np.diff(centre, n=2, axis=0) * fps**2
+    scale = float(np.linalg.norm(second, axis=1).mean()) if len(second) else 0.0
+    points = targets.reshape(-1, 3)
+    return CausalTriplane(
+        lower=points.min(axis=0) - dx,
+        upper=points.max(axis=0) + dx,
+        steps=len(targets) - 1,
+        scale=max(scale, 1e-3),
+        resolution=config.resolution,
+        channels=config.channels,
+        hidden=config.hidden,
+    )
+
+
+class WindSolver:
+    """Fits the force field to targets, one video interval after the other.
+
+    sim: the simulator of the object, without gravity; targets: (T, n, 3) m; confidence: (T, n) in
+    0..1, how much each target pulls; fps: frames per second; velocity: (n, 3) m/s at frame 0,
+    default: from the targets; checkpoint: file written after every interval.
+    """
+
+    def __init__(
+        self,
+        sim: MPM,
+        targets: np.ndarray,
+        *,
+        fps: float,
+        config: WindConfig,
+        confidence: np.ndarray | None = None,
+        velocity: np.ndarray | None = None,
+        checkpoint: Path | None = None,
+    ):
+        n = len(sim.mass)
+        targets = np.asarray(targets, dtype=np.float64)
+        if targets.ndim != 3 or targets.shape[1:] != (n, 3) or len(targets) < 2:
+            raise ValueError(f"targets: got shape {targets.shape}, expected (T >= 2, {n}, 3)")
+        if not np.isfinite(targets).all():
+            raise ValueError(f"targets: {(~np.isfinite(targets)).sum()} values are not finite")
+        confidence = np.ones(targets.shape[:2]) if confidence is None else np.asarray(confidence)
+        if confidence.shape != targets.shape[:2]:
+            raise ValueError(
+                f"confidence: got shape {confidence.shape}, expected {targets.shape[:2]}"
+            )
+        if velocity is None:
+            velocity = initial_velocities(targets, fps)
+        self.sim, self.config, self.frame_dt, self.checkpoint = sim, config, 1 / fps, checkpoint
+        self.targets = torch.as_tensor(targets).to(sim.device, sim.dtype)
+        velocities = target_velocities(targets, fps)
+        self.velocities = torch.as_tensor(velocities).to(sim.device, sim.dtype)
+        self.weights = torch.as_tensor(confidence).to(sim.device, sim.dtype)
+        self.field = make_field(targets, fps, config, sim.grid.dx).to(sim.device, sim.dtype)
+        start = sim.initial_state()
+        velocity = torch.as_tensor(velocity).to(sim.device, sim.dtype)
+        self.states = [start.replace(v=velocity.contiguous())]
+        self.forces: list[torch.Tensor] = []
+        self.losses: list[float] = []
+        self.fields: list[dict] = []
+
+    def resume(self):
+        """Go on from the checkpoint, if there is one. Raises ValueError if it cannot be used."""
+        if self.checkpoint is not None and self.checkpoint.exists():
+            load_checkpoint(self.checkpoint, self)
+
+    def solve(self, *, progress: bool | None = None) -> WindResult:
+        """Run all intervals that are left; progress: show a bar, default: on a terminal only."""
+        intervals = len(self.targets) - 1
+        disable = None if progress is None else not progress
+        with tqdm(
+            total=intervals, initial=len(self.forces), desc="force", unit="frame", disable=disable
+        ) as bar:
+            for step in range(len(self.forces), intervals):
+                self.field.begin_step(step)
+                loss = self._fit(step)
+                self._commit(step, loss)
+                if self.checkpoint is not None:
+                    save_checkpoint(self.checkpoint, self)
+                bar.update()
+                bar.set_postfix_str(f"loss {loss:.3g} m/s^2")
+        return WindResult(
+            x=torch.stack([s.x for s in self.states]),
+            F=torch.stack([s.F for s in self.states]),
+            force=torch.stack(self.forces),
+            loss=self.losses,
+            fields=self.fields,
+        )
+
+    def particle_force(self, state: State) -> torch.Tensor:
+        """(n, 3) N: the field is a force per mass, since motion tells no more than that."""
+        return self.sim.mass[:, None] * self.field(state.x)
+
+    def _advance(self, state: State, force: torch.Tensor) -> State:
+        if self.config.pulse == 1:
+            return self.sim.advance(state, frame_dt=self.frame_dt, force=force)
+        on = self.config.pulse * self.frame_dt
+        state = self.sim.advance(state, frame_dt=on, force=force / self.config.pulse)
+        return self.sim.advance(state, frame_dt=self.frame_dt - on)
+
+    def _residuals(self, step: int, state: State) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n, 3) m/s^2 by which the acceleration missed the target positions and velocities."""
+        position = (self.targets[step + 1] - state.x) / (0.5 * self.frame_dt**2)
+        velocity = (self.velocities[step + 1] - state.v) / self.frame_dt
+        return position, velocity
+
+    def _motion_loss(self, step: int, state: State) -> torch.Tensor:
+        weight = self.weights[step + 1] * self.sim.mass
+        position, velocity = self._residuals(step, state)
+        miss = position.abs().sum(dim=1) + self.config.velocity_weight * velocity.abs().sum(dim=1)
+        return (weight * miss).sum() / weight.sum().clamp(min=1e-12)
+
+    def _fit(self, step: int) -> float:
+        config, start = self.config, self.states[-1]
+        self._shift(step, start)
+        optimiser = torch.optim.Adam(self.field.parameters(), lr=config.learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimiser, config.iterations, eta_min=config.learning_rate * 0.02
+        )
+        best, best_loss, best_motion = None, float("inf"), float("nan")
+        for _ in range(config.iterations):
+            optimiser.zero_grad()
+            try:
+                motion = self._motion_loss(step, self._advance(start, self.particle_force(start)))
+            except (SimulationError, ValueError):
+                if best is None:
+                    raise
+                # The step went too far: back to the best field, with half the step.
+                self.field.load_state_dict(best)
+                for group in optimiser.param_groups:
+                    group["lr"] *= 0.5
+                continue
+            loss = (
+                motion
+                + config.space_weight * self.field.space_variation()
+                + config.time_weight * self.field.time_variation()
+            )
+            if loss.item() < best_loss:
+                best, best_loss = copy.deepcopy(self.field.state_dict()), loss.item()
+                best_motion = motion.item()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.field.parameters(), config.gradient_limit)
+            optimiser.step()
+            schedule.step()
+        self.field.load_state_dict(best)
+        self._shift(step, start)
+        return best_motion
+
+    def _shift(self, step: int, start: State):
+        """Newton step on the net force: internal forces do not move the centre of mass."""
+        with torch.no_grad():
+            end = self._advance(start, self.particle_force(start))
+            weight = (self.weights[step + 1] * self.sim.mass)[:, None]
+            position, velocity = self._residuals(step, end)
+            ratio = self.config.velocity_weight**2
+            residual = (position + ratio * velocity) / (1 + ratio)
+            self.field.shift((weight * residual).sum(dim=0) / weight.sum().clamp(min=1e-12))
+
+    def _commit(self, step: int, loss: float):
+        with torch.no_grad():
+            start = self.states[-1]
+            force = self.particle_force(start)
+            self.states.append(self._advance(start, force).detach())
+        self.forces.append(force)
+        self.losses.append(loss)
+        self.fields.append(copy.deepcopy(self.field.state_dict()))

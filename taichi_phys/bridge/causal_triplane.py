@@ -1,0 +1,105 @@
+"""The causal triplane: a force field in space and time ("Seeing the wind", eq. 3)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from taichi_phys.bridge.encodings import fourier_features
+
+
+TIME_FREQUENCIES = 4
+
+
+class CausalTriplane(nn.Module):
+    """f(x, t) = scale Dec(gamma(x) + phi_t(t)): one time encoder per video step.
+
+    gamma: features of three axis-aligned planes (XY, XZ, YZ), bilinear, summed; phi_t: a small
+    MLP of the time that starts from the weights of phi_{t-1} (`begin_step`); Dec: an MLP to a
+    3-vector whose last layer starts at zero, so the field is zero at the start.
+
+    lower, upper: (3,) corners of the region, m (the field is constant beyond its faces); steps:
+    number of video steps; scale: size of a typical value, in the unit of the field; resolution
+    and channels of the planes; hidden: width of the MLPs. Raises ValueError.
+    """
+
+    def __init__(
+        self,
+        *,
+        lower: Sequence[float],
+        upper: Sequence[float],
+        steps: int,
+        scale: float = 1.0,
+        resolution: int = 32,
+        channels: int = 16,
+        hidden: int = 64,
+    ):
+        super().__init__()
+        lower, upper = torch.as_tensor(lower).float(), torch.as_tensor(upper).float()
+        if lower.shape != (3,) or upper.shape != (3,) or not (upper > lower).all():
+            raise ValueError(
+                f"lower, upper: got {lower.tolist()}, {upper.tolist()}, expected a box"
+            )
+        for name, value in {"steps": steps, "resolution": resolution, "channels": channels}.items():
+            if value < 1:
+                raise ValueError(f"{name}: got {value}, expected a positive integer")
+        if not scale > 0:
+            raise ValueError(f"scale: got {scale}, expected > 0")
+        self.register_buffer("lower", lower)
+        self.register_buffer("upper", upper)
+        self.steps, self.scale, self.step = steps, scale, 0
+        self.planes = nn.Parameter(0.1 * torch.randn(3, channels, resolution, resolution))
+        self.time_encoder = nn.Sequential(
+            nn.Linear(1 + 2 * TIME_FREQUENCIES, hidden), nn.SiLU(), nn.Linear(hidden, channels)
+        )
+        self._previous: list[torch.Tensor] = []  # phi_{t-1}, frozen; empty at the first step
+        self.decoder = nn.Sequential(
+            nn.Linear(channels, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, 3),
+        )
+        nn.init.zeros_(self.decoder[-1].weight)
+        nn.init.zeros_(self.decoder[-1].bias)
+
+    def begin_step(self, step: int):
+        """Go on to a video step: its time encoder starts from the weights of the last one."""
+        if step > 0:
+            self._previous = [p.detach().clone() for p in self.time_encoder.parameters()]
+        self.step = step
+
+    def space_features(self, x: torch.Tensor) -> torch.Tensor:
+        """gamma(x): (n, channels) of positions x (n, 3) m."""
+        u = 2 * (x - self.lower) / (self.upper - self.lower) - 1
+        pairs = torch.stack([u[:, [0, 1]], u[:, [0, 2]], u[:, [1, 2]]])[:, None]  # (3, 1, n, 2)
+        sampled = functional.grid_sample(
+            self.planes, pairs, mode="bilinear", padding_mode="border", align_corners=True
+        )
+        return sampled.sum(dim=0)[:, 0].T
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Field (n, 3) at positions x (n, 3) m, at the current step."""
+        t = torch.full((1, 1), self.step / self.steps, dtype=x.dtype, device=x.device)
+        phi = self.time_encoder(fourier_features(t, TIME_FREQUENCIES))
+        return self.scale * self.decoder(self.space_features(x) + phi)
+
+    def shift(self, offset: torch.Tensor):
+        """Add a constant (3,) to the field."""
+        with torch.no_grad():
+            self.decoder[-1].bias += offset / self.scale
+
+    def space_variation(self) -> torch.Tensor:
+        """L_space: mean squared total variation of the planes (K-Planes, eq. 5)."""
+        du = self.planes.diff(dim=-1).square().mean()
+        dv = self.planes.diff(dim=-2).square().mean()
+        return du + dv
+
+    def time_variation(self) -> torch.Tensor:
+        """L_time: mean |theta_t - theta_{t-1}| of the time encoder (eq. 15); 0 at first."""
+        if not self._previous:
+            return self.planes.new_zeros(())
+        pairs = zip(self.time_encoder.parameters(), self._previous, strict=True)
+        total = sum((now - before).abs().sum() for now, before in pairs)
+        return total / sum(p.numel() for p in self._previous)
