@@ -1,16 +1,18 @@
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
 
 setup(
     name="taichi-phys",
     version="0.1.0",
     description="What moved this, and what happens next? Differentiable physics for video.",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
-    packages=find_packages(
-        include=["taichi_phys*", "renderers*", "inverse*"],
-    ),
+    packages=find_packages(include=["taichi_phys*", "renderers*", "inverse*"]),
     install_requires=[
         "taichi>=1.7.2,<1.8",
         "torch>=2.4",
@@ -19,15 +21,18 @@ setup(
         "imageio>=2.34",
         "imageio-ffmpeg>=0.5",
         "opencv-python-headless>=4.8",
+        "pillow>=10",
         "matplotlib>=3.8",
         "tqdm>=4.66",
-        "trimesh>=4.0",
-        "plyfile>=1.0",
     ],
     extras_require={
+        # GGUI is part of taichi; it needs Vulkan from the system (Debian: mesa-vulkan-drivers
+        # libvulkan1), and nothing from pip.
         "view": [],
-        "open3d": ["open3d>=0.18; python_version < '3.13'"],
-        "perception": ["cotracker"],
+        "open3d": ["open3d>=0.18"],
+        # CoTracker is not on PyPI: torch.hub fetches it, or --cotracker names a clone or a
+        # checkpoint. As a model it needs torch only.
+        "perception": [],
         "dev": ["pytest>=8", "ruff>=0.6"],
     },
 )

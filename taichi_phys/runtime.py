@@ -57,6 +57,8 @@ def init(
         arch = "cuda" if torch.cuda.is_available() else "cpu"
     if arch == "cuda" and not torch.cuda.is_available():
         raise ValueError("arch: got 'cuda', but torch sees no CUDA device; use 'cpu' or 'auto'")
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise ValueError(f"seed: got {seed!r}, expected an integer from 0 to 2^31 - 1")
     wanted = Runtime(arch=arch, precision=precision, threads=threads, seed=seed)
     if _current == wanted:
         return _current

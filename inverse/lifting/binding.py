@@ -9,6 +9,9 @@ from scipy.spatial import cKDTree
 from inverse.lifting.solve import Lifted, farthest_points
 
 
+BLOCK = 4096  # particles bound at once, to bound memory
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Binding:
     """Triangles (n, K, 3) of keypoints, barycentric (n, K, 3) weights in them, offset (n, K) m
@@ -41,35 +44,44 @@ def bind(x0: np.ndarray, keypoints0: np.ndarray, *, triangles: int = 4) -> Bindi
             raise ValueError(f"{name}: got shape {value.shape}, expected (n, 3) m")
     if len(keypoints0) < 3:
         raise ValueError(f"keypoints0: got {len(keypoints0)}, expected at least 3")
-    near = cKDTree(keypoints0).query(x0, k=min(7, len(keypoints0)))[1]
-    # Neighbours may lie on a line; a few that are spread over the whole object do not.
-    spread = farthest_points(keypoints0, 12)
-    apart = cKDTree(keypoints0[spread]).query(x0, k=min(3, len(spread)))[1]
-    near = np.concatenate([near, spread[apart]], axis=1)
+    # Three corners of the whole object stand by for particles whose neighbours lie on a line.
+    near = cKDTree(keypoints0).query(x0, k=min(6, len(keypoints0)))[1]
+    wide = np.broadcast_to(farthest_points(keypoints0, 3), (len(x0), 3))
+    near = np.concatenate([near, wide], axis=1)
+    parts = [
+        _best_triangles(x0[i : i + BLOCK], keypoints0, near[i : i + BLOCK], triangles)
+        for i in range(0, len(x0), BLOCK)
+    ]
+    chosen, weights, offset, penalty = (np.concatenate(part) for part in zip(*parts, strict=True))
+    blend = 1 / penalty**2
+    return Binding(
+        triangles=chosen,
+        barycentric=weights,
+        offset=offset,
+        blend=blend / blend.sum(1, keepdims=True),
+    )
+
+
+def _best_triangles(x0, keypoints0, near, count):
     choice = np.array(list(itertools.combinations(range(near.shape[1]), 3)))
-    corners_index = near[:, choice]  # (n, C, 3)
-    corners = keypoints0[corners_index]
+    index = near[:, choice]  # (n, C, 3)
+    corners = keypoints0[index]
     a, b, c = np.moveaxis(corners, 2, 0)
     area = np.linalg.norm(np.cross(b - a, c - a), axis=2)
     longest = np.maximum.reduce([((p - q) ** 2).sum(2) for p, q in ((a, b), (b, c), (c, a))])
     shape = area / np.maximum(longest, 1e-30)  # 0 on a line, 0.87 for an equilateral triangle
-    if shape.max(axis=1).min() < 1e-6:
+    if shape.max() < 1e-6:
         raise ValueError("keypoints0: all lie on a line, no triangle can carry particles")
     weights = _barycentric(x0[:, None], corners)
     reach = np.linalg.norm(corners - x0[:, None, None], axis=3).mean(2)
     # Outside its triangle a particle amplifies the corners' noise; so does a thin triangle.
     penalty = np.abs(weights).sum(2) * (reach + 1e-12) * (1 + (0.3 / np.maximum(shape, 1e-9)) ** 2)
-    best = np.argsort(penalty, axis=1, kind="stable")[:, :triangles]
+    best = np.argsort(penalty, axis=1, kind="stable")[:, :count]
     rows = np.arange(len(x0))[:, None]
     corners, weights = corners[rows, best], weights[rows, best]
-    blend = 1 / penalty[rows, best] ** 2
     flat = np.einsum("nki,nkic->nkc", weights, corners)
-    return Binding(
-        triangles=corners_index[rows, best],
-        barycentric=weights,
-        offset=((x0[:, None] - flat) * _normals(corners)).sum(2),
-        blend=blend / blend.sum(1, keepdims=True),
-    )
+    offset = ((x0[:, None] - flat) * _normals(corners)).sum(2)
+    return index[rows, best], weights, offset, penalty[rows, best]
 
 
 def dense_targets(binding: Binding, lifted: Lifted) -> tuple[np.ndarray, np.ndarray]:

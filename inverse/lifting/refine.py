@@ -62,9 +62,9 @@ def refine_tracks(
             shift = np.linalg.norm(fit.xy - xy[t], axis=1)
             # A mirrored or edge-on patch shows the other side or nothing.
             size = np.linalg.svd(affine[t], compute_uv=False)
-            open_ = (np.linalg.det(affine[t]) > 0) & (size[:, 1] > 0.2) & (size[:, 0] < 5)
+            facing = (np.linalg.det(affine[t]) > 0) & (size[:, 1] > 0.2) & (size[:, 0] < 5)
             inside = (fit.xy > 1).all(1) & (fit.xy < edge).all(1)
-            visible[t] = (fit.ncc > min_correlation) & (shift < max_shift) & open_ & inside
+            visible[t] = (fit.ncc > min_correlation) & (shift < max_shift) & facing & inside
             xy[t] = np.where(visible[t][:, None], fit.xy, xy[t])
             if progress is not None:
                 progress(view * frames + t + 1, total)

@@ -13,13 +13,8 @@ import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.spatial import cKDTree
 
-from inverse.lifting.smoothness import (
-    Smoothness,
-    differences,
-    effective_count,
-    estimate_smoothness,
-    without_spikes,
-)
+from inverse.lifting.motion import measure_motion
+from inverse.lifting.smoothness import Smoothness, differences
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
 
@@ -31,12 +26,13 @@ CAUCHY = 2.385  # in sigmas, where an observation loses half its weight (Holland
 class Lifted:
     """Keypoints in space: points (T, N, 3) m; confidence (T, N) in 0..1, how far each was seen;
     sigma_px: noise of the tracks, px; centroid, local: smoothness in time that the tracks show,
-    of the centroid and of the shape around it, m; strain: rms relative change of the lengths
-    between neighbours.
+    of the centroid and of the shape around it, in m and frames of 1 / fps s; strain: rms relative
+    change of the lengths between neighbours.
     """
 
     points: np.ndarray
     confidence: np.ndarray
+    fps: float
     sigma_px: float
     centroid: Smoothness
     local: Smoothness
@@ -88,20 +84,23 @@ def lift(
     for k in range(config.iterations):
         blocks, gradient = problem.linearise(C)
         while True:
-            trial = C + problem.solve(blocks, gradient, damping)
-            new = problem.cost(trial)
+            try:
+                trial = C + problem.solve(blocks, gradient, damping)
+                new = problem.cost(trial)
+            except np.linalg.LinAlgError:  # too little seen to fix every node: damp more
+                new = np.inf
             if new <= cost or damping > 1e3:
                 break
             damping *= 10
-        change = np.abs(trial - C).max()
-        if new > cost:
+        if not new <= cost:
             break
+        change = np.abs(trial - C).max()
         C, cost, damping = trial, new, max(damping / 10, 1e-9)
         if progress is not None:
             progress(k + 1, config.iterations)
         if change < config.tolerance * problem.extent:
             break
-    return problem.result(C, fps)
+    return problem.result(C, float(fps))
 
 
 def camera_path(camera: Camera | Sequence[Camera], frames: int) -> list[Camera]:
@@ -141,48 +140,9 @@ class _Problem:
         self.W = thin_plate_weights(points0[self.nodes], points0)
         k = min(config.neighbours, len(points0) - 1)
         self.near = cKDTree(points0).query(points0, k + 1)[1][:, 1:]
-        self._measure_motion()
+        self.motion = measure_motion(views, points0)
         self._prepare_shape()
         self._prepare_time()
-
-    def _measure_motion(self):
-        """Noise of the tracks and smoothness of the motion, from what is seen across the axis."""
-        centre, local, pixel, counts = [], [], [], []
-        for tracks, cameras in self.views:
-            z = np.median(cameras[0].to_camera(self.points0)[:, 2])
-            metres = [
-                cameras[0].to_camera(camera.unproject(xy, z))[:, :2]
-                for camera, xy in zip(cameras, tracks.xy, strict=True)
-            ]
-            metres = np.moveaxis(metres, 0, 2)  # (N, 2, T)
-            length = np.where(tracks.visible.all(0), self.frames, tracks.visible.argmin(0))
-            whole = length == length.max()
-            if whole.sum() < 3:
-                continue
-            about = metres - np.median(metres[whole], axis=0)
-            for stop in np.unique(length):
-                about[length == stop, :, :stop] = without_spikes(about[length == stop, :, :stop])
-            rough = np.array([np.diff(y[:, :n], 3).std() for y, n in zip(about, length)])
-            sound = rough <= 3 * np.median(rough[whole])  # not those that jumped elsewhere
-            mean = about[whole & sound].mean(axis=0)
-            centre += list((np.median(metres[whole], axis=0) + mean)[:, : length.max()])
-            local += [
-                y[:n]
-                for i in np.flatnonzero(sound)
-                for y, n in zip(about[i] - mean, 2 * [length[i]])
-            ]
-            counts.append(np.swapaxes(about[whole & sound] - mean, 0, 1)[..., : length.max()])
-            pixel.append(cameras[0].fx / z)
-        try:
-            self.centroid = estimate_smoothness(centre)
-            self.local = estimate_smoothness(local)
-            self.sigma = max(self.local.noise * np.mean(pixel), 0.02)
-            self.modes = np.mean([effective_count(c, self.local) for c in counts])
-            self.acceleration = np.sqrt(np.mean([(np.diff(y, 2) ** 2).mean() for y in centre]))
-        except ValueError:  # a handful of frames: nothing to learn from, assume little
-            usual = Smoothness(order=3, amplitude=0.01 * self.extent, noise=0.0)
-            self.centroid, self.local, self.sigma, self.modes = usual, usual, 0.3, 1.0
-            self.acceleration = usual.amplitude
 
     def _prepare_shape(self):
         """Edges, and the constant part of the as-rigid-as-possible energy."""
@@ -190,16 +150,17 @@ class _Problem:
         i, j = np.repeat(np.arange(n), k), self.near.ravel()
         self.edges = np.unique(np.sort(np.stack([i, j], 1), axis=1), axis=0)
         a, b = self.edges.T
+        shortest = 1e-3 * self.extent  # ready tracks may hold a point twice
         self.length = np.linalg.norm(self.points0[a] - self.points0[b], axis=1)
         self.edge_W = self.W[a] - self.W[b]
         self.star = self.points0[self.near] - self.points0[:, None]  # (N, k, 3)
         self.star_W = self.W[self.near] - self.W[:, None]  # (N, k, M)
-        reach = np.linalg.norm(self.star, axis=2)
+        reach = np.maximum(np.linalg.norm(self.star, axis=2), shortest)
         # Each neighbourhood counts once however many neighbours it has.
         self.star_weight = 1 / (self.config.bending * reach) ** 2 / k
         flat = self.star_W.reshape(-1, self.star_W.shape[2])
         self.shape_H = flat.T @ (self.star_weight.reshape(-1, 1) * flat)
-        self.stiffness = 1 / (self.config.strain * self.length)
+        self.stiffness = 1 / (self.config.strain * np.maximum(self.length, shortest))
         # In frame 0 the nodes lie where the depth map puts them.
         depth = self.views[0][1][0].to_camera(self.points0[self.nodes])[:, 2]
         self.anchor = 1 / (self.config.depth_error * depth) ** 2
@@ -210,11 +171,11 @@ class _Problem:
         mean = self.W.mean(axis=0)
         apart = np.eye(m) - np.outer(np.ones(m), mean)
         # The nodes do not move independently: together they weigh as much as their modes.
-        share = self.modes / m
+        share = self.motion.modes / m
         self.time = []
         for smooth, H, weight in (
-            (self.centroid, np.outer(mean, mean), 1.0),
-            (self.local, apart.T @ apart, share),
+            (self.motion.centroid, np.outer(mean, mean), 1.0),
+            (self.motion.local, apart.T @ apart, share),
         ):
             D = differences(self.frames, smooth.order)
             amplitude = max(smooth.amplitude, 1e-6 * self.extent)
@@ -222,7 +183,7 @@ class _Problem:
         # High orders run away where nothing is seen: there the object may only drift on.
         seen = sum(tracks.visible.sum(axis=1) for tracks, _ in self.views)
         D = differences(self.frames, 2) * (seen < 3)[2:, None][: max(self.frames - 2, 0)]
-        amplitude = max(self.acceleration, 1e-6 * self.extent)
+        amplitude = max(self.motion.acceleration, 1e-6 * self.extent)
         self.time += [(D.T @ D / amplitude**2, H) for _, H in self.time]
 
     def fit_nodes(self, X):
@@ -253,7 +214,7 @@ class _Problem:
             local = local[seen]
             z = local[:, 2]
             at = camera.project(X[seen])[0]
-            root = np.linalg.cholesky(tracks.information[t, seen]) / self.sigma
+            root = np.linalg.cholesky(tracks.information[t, seen]) / self.motion.sigma_px
             r = np.einsum("nba,nb->na", root, at - tracks.xy[t, seen])
             robust = 1 / (1 + (r**2).sum(1) / CAUCHY**2)
             J = np.zeros((len(z), 2, 3))
@@ -318,7 +279,7 @@ class _Problem:
     def solve(self, blocks, gradient, damping):
         """The damped step: a matrix of bands, since differences tie a few frames together."""
         size = blocks.shape[1]
-        reach = 1 + max(self.centroid.order, self.local.order)
+        reach = 1 + max(self.motion.centroid.order, self.motion.local.order)
         band = np.zeros((reach * size, size * self.frames))
         time = [(K, np.kron(H, np.eye(3))) for K, H in self.time]
         a, b = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
@@ -343,13 +304,15 @@ class _Problem:
             for seen, _, _, robust in self._residuals(t, X[t]):
                 confidence[t, seen] = np.maximum(confidence[t, seen], robust)
         a, b = self.edges.T
-        strain = np.linalg.norm(X[:, a] - X[:, b], axis=2) / self.length - 1
+        strain = np.linalg.norm(X[:, a] - X[:, b], axis=2) - self.length
+        strain /= np.maximum(self.length, 1e-3 * self.extent)
         return Lifted(
             points=X,
             confidence=confidence,
-            sigma_px=float(self.sigma),
-            centroid=self.centroid,
-            local=self.local,
+            fps=fps,
+            sigma_px=self.motion.sigma_px,
+            centroid=self.motion.centroid,
+            local=self.motion.local,
             strain=float(np.sqrt((strain**2).mean())),
         )
 
@@ -363,10 +326,11 @@ def best_rotations(rest, now, weight):
 
 
 def farthest_points(points, count):
-    """Indices of up to count points spread over all (farthest point sampling)."""
+    """Indices of up to count distinct points spread over all (farthest point sampling)."""
     chosen = [int(np.argmax(((points - points.mean(0)) ** 2).sum(1)))]
     gap = ((points - points[chosen[0]]) ** 2).sum(1)
-    while len(chosen) < min(count, len(points)):
+    least = 1e-6 * gap.max()
+    while len(chosen) < count and gap.max() > least:
         chosen.append(int(gap.argmax()))
         gap = np.minimum(gap, ((points - points[chosen[-1]]) ** 2).sum(1))
     return np.array(chosen)

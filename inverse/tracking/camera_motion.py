@@ -20,10 +20,9 @@ def camera_rotation(
     camera: that of frame 0; mask: (H, W) bool object in frame 0, left out there. Corners of the
     background are followed from frame to frame, and the rotation that carries the rays on which
     they were first seen to where they are is fitted to those that move as one (RANSAC, then
-    Kabsch 1976). Right for a background
-    far away or a camera on a tripod; a moving camera also needs its translation, which this does
-    not find. progress: called with (frame, frames). Raises ValueError when a frame shares
-    fewer than 20 corners with the one before.
+    Kabsch 1976). Right for a background far away or a camera on a tripod; a camera that travels
+    also has a translation, which this does not find. progress: called with (frame, frames).
+    Raises ValueError when a frame shares fewer than 20 corners with the one before.
     """
     video = np.asarray(video)
     if video.ndim != 4 or video.shape[1:] != (camera.height, camera.width, 3):
@@ -60,10 +59,8 @@ def camera_rotation(
         pose[:3, 3] = -turn @ camera.position
         cameras.append(dataclasses.replace(camera, world_to_camera=pose))
         fresh = _corners(gray, None, xy)
-        xy, world = (
-            np.concatenate([xy, fresh]),
-            np.concatenate([world, _rays(cameras[-1], fresh)]),
-        )
+        xy = np.concatenate([xy, fresh])
+        world = np.concatenate([world, _rays(cameras[-1], fresh)])
         if progress is not None:
             progress(t + 1, len(video))
     return cameras

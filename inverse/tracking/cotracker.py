@@ -18,12 +18,15 @@ def track_cotracker(
     *,
     repo_or_checkpoint: str | Path | None = None,
     device: str = "cpu",
+    mask: np.ndarray | None = None,
+    progress=None,
 ) -> Tracks:
     """Follow queries (N, 2) px from frame 0 through a video (T, H, W, 3) uint8 with CoTracker.
 
     repo_or_checkpoint: a local clone (folder), a checkpoint file of the offline model (needs the
-    `cotracker` package), or None for torch.hub. Raises ValueError for wrong shapes, and
-    RuntimeError with one sentence when CoTracker cannot be loaded.
+    `cotracker` package), or None for torch.hub; mask and progress: as every tracker takes them,
+    not used, since CoTracker looks at whole frames and videos at once. Raises ValueError for wrong
+    shapes, and RuntimeError with one sentence when CoTracker cannot be loaded.
     """
     video = np.asarray(video)
     if video.ndim != 4 or video.shape[3] != 3 or len(video) == 0:

@@ -43,6 +43,12 @@ def track_lucas_kanade(
     for t in range(1, frames):
         current = cv2.cvtColor(video[t], cv2.COLOR_RGB2GRAY)
         guess, error = forward_backward(previous, current, xy, radius=radius, levels=levels)
+        # Coarse levels see far beyond a patch, and what happens there may mislead them.
+        failed = alive & (error >= max_forward_backward)
+        if failed.any():
+            guess[failed], error[failed] = forward_backward(
+                previous, current, xy[failed], radius=radius, levels=1
+            )
         fit = patches.register(Image(video[t]), guess, affine)
         moved = np.linalg.norm(fit.xy - guess, axis=1)
         inside = (fit.xy > 1).all(1) & (fit.xy < [width - 1, height - 1]).all(1)

@@ -25,6 +25,9 @@ from taichi_phys import MPM, SimulationError, State
 from taichi_phys.bridge.causal_triplane import CausalTriplane
 
 
+MIN_SUBSTEPS = 8  # per video interval
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class WindResult:
     """A recovered motion of T frames and n particles.
@@ -53,18 +56,18 @@ class WindResult:
         return frames
 
 
-def target_velocities(targets: np.ndarray, fps: float) -> np.ndarray:
-    """(T, n, 3) m/s: slopes of the cubic spline through targets (T, n, 3) m."""
+def target_velocities(targets: np.ndarray, fps: float, lag: float = 0.0) -> np.ndarray:
+    """(T, n, 3) m/s: slopes of the cubic spline through targets (T, n, 3) m, lag s before them."""
     t = np.arange(len(targets)) / fps
-    if len(t) < 4:
-        return np.gradient(targets, t, axis=0)
-    return CubicSpline(t, targets, axis=0)(t, 1)
+    return CubicSpline(t, targets, axis=0)(t - lag, 1)
 
 
-def initial_velocities(targets: np.ndarray, fps: float, frames: int = 5) -> np.ndarray:
-    """(n, 3) m/s at frame 0: slope of the parabola through the first targets (T, n, 3) m."""
+def initial_velocities(
+    targets: np.ndarray, fps: float, lag: float = 0.0, frames: int = 5
+) -> np.ndarray:
+    """(n, 3) m/s lag s before frame 0: slope of the parabola through the first targets."""
     frames = min(frames, len(targets))
-    t = np.arange(frames) / fps
+    t = np.arange(frames) / fps + lag
     powers = np.stack([t**k for k in range(min(3, frames))], axis=1)
     flat = targets[:frames].reshape(frames, -1)
     return np.linalg.lstsq(powers, flat, rcond=None)[0][1].reshape(targets.shape[1:])
@@ -91,8 +94,8 @@ class WindSolver:
     """Fits the force field to targets, one video interval after the other.
 
     sim: the simulator of the object, without gravity; targets: (T, n, 3) m; confidence: (T, n) in
-    0..1, how much each target pulls; fps: frames per second; velocity: (n, 3) m/s at frame 0,
-    default: from the targets; checkpoint: file written after every interval.
+    0..1, how much each target pulls; fps: frames per second; velocity: (n, 3) m/s half a substep
+    before frame 0, default: from the targets; checkpoint: file written after every interval.
     """
 
     def __init__(
@@ -108,8 +111,8 @@ class WindSolver:
     ):
         n = len(sim.mass)
         targets = np.asarray(targets, dtype=np.float64)
-        if targets.ndim != 3 or targets.shape[1:] != (n, 3) or len(targets) < 2:
-            raise ValueError(f"targets: got shape {targets.shape}, expected (T >= 2, {n}, 3)")
+        if targets.ndim != 3 or targets.shape[1:] != (n, 3) or len(targets) < 4:
+            raise ValueError(f"targets: got shape {targets.shape}, expected (T >= 4, {n}, 3)")
         if not np.isfinite(targets).all():
             raise ValueError(f"targets: {(~np.isfinite(targets)).sum()} values are not finite")
         confidence = np.ones(targets.shape[:2]) if confidence is None else np.asarray(confidence)
@@ -117,11 +120,15 @@ class WindSolver:
             raise ValueError(
                 f"confidence: got shape {confidence.shape}, expected {targets.shape[:2]}"
             )
-        if velocity is None:
-            velocity = initial_velocities(targets, fps)
         self.sim, self.config, self.frame_dt, self.checkpoint = sim, config, 1 / fps, checkpoint
+        speed = np.linalg.norm(np.diff(targets, axis=0), axis=-1).max() * fps
+        self.substeps = max(MIN_SUBSTEPS, sim.substeps(self.frame_dt, 2 * float(speed)))
+        # Symplectic Euler is leapfrog: its velocities live half a substep before its positions.
+        lag = 0.5 * self.frame_dt / self.substeps
+        if velocity is None:
+            velocity = initial_velocities(targets, fps, lag)
         self.targets = torch.as_tensor(targets).to(sim.device, sim.dtype)
-        velocities = target_velocities(targets, fps)
+        velocities = target_velocities(targets, fps, lag)
         self.velocities = torch.as_tensor(velocities).to(sim.device, sim.dtype)
         self.weights = torch.as_tensor(confidence).to(sim.device, sim.dtype)
         self.field = make_field(targets, fps, config, sim.grid.dx).to(sim.device, sim.dtype)
@@ -165,11 +172,14 @@ class WindSolver:
         return self.sim.mass[:, None] * self.field(state.x)
 
     def _advance(self, state: State, force: torch.Tensor) -> State:
-        if self.config.pulse == 1:
-            return self.sim.advance(state, frame_dt=self.frame_dt, force=force)
-        on = self.config.pulse * self.frame_dt
-        state = self.sim.advance(state, frame_dt=on, force=force / self.config.pulse)
-        return self.sim.advance(state, frame_dt=self.frame_dt - on)
+        """One video interval: the force is held, or acts in a pulse of the same impulse."""
+        total, dt = self.substeps, self.frame_dt / self.substeps
+        on = max(1, round(self.config.pulse * total))
+        force = force * (total / on)
+        state = self.sim.advance(state, frame_dt=on * dt, force=force, substeps=on)
+        if on == total:
+            return state
+        return self.sim.advance(state, frame_dt=(total - on) * dt, substeps=total - on)
 
     def _residuals(self, step: int, state: State) -> tuple[torch.Tensor, torch.Tensor]:
         """(n, 3) m/s^2 by which the acceleration missed the target positions and velocities."""

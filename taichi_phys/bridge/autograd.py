@@ -21,7 +21,7 @@ class _KernelPair(torch.autograd.Function):
         tensors = tuple(t.detach() for t in ctx.saved_tensors)
         inputs, outputs = tensors[: ctx.input_count], tensors[ctx.input_count :]
         grads = tuple(
-            torch.zeros_like(t) if g is None else g.contiguous()
+            torch.zeros_like(t) if g is None else g.detach().contiguous()
             for g, t in zip(grads, outputs, strict=True)
         )
         return None, None, *ctx.backward_kernels(inputs, outputs, grads)

@@ -62,7 +62,10 @@ class Material:
         """(n, 4) tensor of mu, lam, yield_stress, viscosity; gradients reach the fields."""
 
         def column(name: str) -> torch.Tensor:
-            value = torch.as_tensor(getattr(self, name, 0.0)).to(dtype=dtype, device=device)
+            value = getattr(self, name, 0.0)
+            # a tensor first: a Python number would become one of torch's default dtype, f32
+            value = value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=dtype)
+            value = value.to(dtype=dtype, device=device)
             if value.ndim == 1 and len(value) != n:
                 raise ValueError(f"{name}: got {len(value)} values, expected 1 or {n} (particles)")
             return value.expand(n)

@@ -6,7 +6,8 @@ eps_i = ln(l_i) / 2, its mean m and deviator e_i = eps_i - m, and the trial stre
     overstress      s > Y = sqrt(2/3) yield_stress
     viscous factor  a = 1 / (1 + viscosity / (2 mu^ dt)),  mu^ = mu tr(b) / 3   (a = 1: rate free)
     flow            k = 1 - a (s - Y) / s         e <- k e    (backward Euler of Perzyna's law)
-    elastic part    F_elastic = U diag(g) U^T F,  g_i = exp((k - 1) e_i)
+    elastic part    F_elastic = F + U diag(g - 1) U^T F,  g_i = exp((k - 1) e_i)
+                    (so that F stays F, bit for bit, as long as nothing flows)
     stress          tau_i = 2 mu k e_i + (2 mu + 3 lam) m      (exact: tau = d psi / d eps)
 
 (Simo & Hughes, Computational Inelasticity, ch. 9; the viscous map is that of Yue et al. 2015.)
@@ -62,9 +63,9 @@ def von_mises(F, params, dt):
     tau = 2.0 * mu * k * e + (2.0 * mu + 3.0 * lam) * m
     G, T = ti.zero(F), ti.zero(F)
     for d in ti.static(range(3)):
-        G[d, d] = g[d]
+        G[d, d] = g[d] - 1.0
         T[d, d] = tau[d]
-    return from_eigenframe(U, G) @ F, from_eigenframe(U, T)
+    return F + from_eigenframe(U, G) @ F, from_eigenframe(U, T)
 
 
 @ti.func
@@ -104,8 +105,8 @@ def von_mises_adjoint(F, params, dt, gF_elastic, gtau):
 
     G = ti.zero(F)
     for d in ti.static(range(3)):
-        G[d, d] = g[d]
-    gF = from_eigenframe(U, G) @ gF_elastic + 2.0 * from_eigenframe(U, gb) @ F
+        G[d, d] = g[d] - 1.0
+    gF = gF_elastic + from_eigenframe(U, G) @ gF_elastic + 2.0 * from_eigenframe(U, gb) @ F
     gparams = ti.zero(params)
     gparams[0] = (
         2.0 * k * (t * e).sum()

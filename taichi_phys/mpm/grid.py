@@ -10,6 +10,17 @@ WALL_CELLS = 3  # cells at each face of the domain in which the walls act
 CONTACTS = ("sticky", "slip", "separate")
 
 
+def finite_vector(name: str, value) -> tuple[float, float, float]:
+    """value as a tuple of three finite numbers; the ValueError names it."""
+    try:
+        vector = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        vector = np.full(0, np.nan)
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise ValueError(f"{name}: got {value!r}, expected 3 finite numbers")
+    return tuple(vector.tolist())
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Grid:
     """A regular grid of cubic cells over a box, with walls at its faces.
@@ -26,13 +37,7 @@ class Grid:
 
     def __post_init__(self):
         for name in ("lower", "upper"):
-            try:
-                corner = np.asarray(getattr(self, name), dtype=np.float64)
-            except (TypeError, ValueError):
-                corner = np.full(0, np.nan)
-            if corner.shape != (3,) or not np.isfinite(corner).all():
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 3 finite numbers")
-            object.__setattr__(self, name, tuple(corner.tolist()))
+            object.__setattr__(self, name, finite_vector(name, getattr(self, name)))
         if not isinstance(self.dx, int | float) or not math.isfinite(self.dx) or self.dx <= 0:
             raise ValueError(f"dx: got {self.dx!r}, expected a positive number of metres")
         if self.contact not in CONTACTS:

@@ -38,7 +38,7 @@ class State:
 def _tensor(name: str, value, shape: tuple, like: int | None = None) -> torch.Tensor:
     """value as a finite float64 tensor (gradient kept) of a shape in which -1 fits any size."""
     try:
-        tensor = torch.as_tensor(value)
+        tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value))
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name}: got {type(value).__name__}, expected numbers") from None
     if tensor.is_complex() or tensor.dtype == torch.bool:
@@ -91,8 +91,7 @@ class Particles(_ParticleFields):
             value = getattr(self, name)
             if name == "volume" and value is None:
                 continue
-            value = torch.as_tensor(value)
-            value = _tensor(name, value, (n,) if value.ndim else ()).double().expand(n)
+            value = _tensor(name, value, (n,) if np.ndim(value) else ()).double().expand(n)
             if not (value > 0).all():
                 raise ValueError(f"{name}: got {value.min().item():g}, expected > 0")
             object.__setattr__(self, name, value)

@@ -7,7 +7,7 @@ import torch
 from tqdm import tqdm
 
 from taichi_phys import runtime
-from taichi_phys.mpm.grid import CONTACTS, Grid
+from taichi_phys.mpm.grid import CONTACTS, Grid, finite_vector
 from taichi_phys.mpm.particles import Particles, State, cell_volumes
 from taichi_phys.mpm.rollout import Scene, advance_frame
 from taichi_phys.mpm.substep import kernels
@@ -34,16 +34,15 @@ class MPM:
         precision: str | None = None,
     ):
         running = runtime.ensure_initialized()
-        bodies = [particles] if isinstance(particles, Particles) else list(particles)
+        bodies = [particles] if isinstance(particles, Particles) else particles
+        bodies = list(bodies) if isinstance(bodies, Sequence) else []
         if not bodies or not all(isinstance(b, Particles) for b in bodies):
             raise ValueError("particles: expected a Particles record or a sequence of them")
         if not isinstance(grid, Grid):
             raise ValueError(f"grid: got {type(grid).__name__}, expected a Grid")
-        gravity = tuple(float(g) for g in gravity)
-        if len(gravity) != 3 or not all(math.isfinite(g) for g in gravity):
-            raise ValueError(f"gravity: got {gravity}, expected 3 finite numbers in m/s^2")
-        if not 0 < cfl <= 1:
-            raise ValueError(f"cfl: got {cfl}, expected a number in (0, 1]")
+        gravity = finite_vector("gravity", gravity)
+        if not isinstance(cfl, int | float) or not 0 < cfl <= 1:
+            raise ValueError(f"cfl: got {cfl!r}, expected a number in (0, 1]")
         precision = precision or running.precision
         if precision not in runtime.PRECISIONS:
             raise ValueError(f"precision: got {precision!r}, expected f32 or f64")
@@ -82,10 +81,11 @@ class MPM:
         )
 
     def _tensor(self, value) -> torch.Tensor:
-        return torch.as_tensor(value).to(dtype=self.dtype, device=self.device).contiguous()
+        # dtype at once: torch would first make f32 of Python numbers
+        return torch.as_tensor(value, dtype=self.dtype, device=self.device).contiguous()
 
     def _check_inside(self, x: torch.Tensor):
-        cells = (x - torch.tensor(self.grid.lower)) / self.grid.dx
+        cells = (x - torch.tensor(self.grid.lower, dtype=x.dtype)) / self.grid.dx
         shape = torch.tensor(self.grid.shape)
         outside = ((cells < 1) | (cells > shape - 2)).any(dim=1).nonzero()
         if len(outside):
@@ -140,15 +140,16 @@ class MPM:
         Gradients reach force, state and the material parameters. Raises ValueError for bad input,
         SimulationError when a particle leaves the grid, moves too fast or is crushed.
         """
-        if not isinstance(state, State) or state.x.shape != (len(self.mass), 3):
-            raise ValueError(f"state: expected a State of {len(self.mass)} particles")
+        state = self._state(state)
         if not (isinstance(frame_dt, int | float) and frame_dt > 0 and math.isfinite(frame_dt)):
             raise ValueError(f"frame_dt: got {frame_dt!r}, expected a positive number of seconds")
         now = self._force(force, state)
         if substeps is None:
             accelerated = (now.detach() / self.mass[:, None] + self.gravity).norm(dim=1)
-            speed = state.v.detach().norm(dim=1) + accelerated * frame_dt
-            substeps = self.substeps(frame_dt, speed.max().item())
+            speed = (state.v.detach().norm(dim=1) + accelerated * frame_dt).max().item()
+            # whatever would cross the whole grid in a frame is rejected at its end, not followed
+            limit = self.grid.dx * max(self.grid.shape) / frame_dt
+            substeps = self.substeps(frame_dt, speed if speed < limit else limit)
         elif not isinstance(substeps, int) or substeps < 1:
             raise ValueError(f"substeps: got {substeps!r}, expected a positive integer")
         dt, params = frame_dt / substeps, self.parameters()
@@ -159,6 +160,19 @@ class MPM:
             now = self._force(force, state)
             state = advance_frame(self._scene, state, now, params, substeps=1, **step)
         return state
+
+    def _state(self, state: State) -> State:
+        """state in the dtype and on the device of the simulation, its shapes checked."""
+        n = len(self.mass)
+        if not isinstance(state, State):
+            raise ValueError(f"state: got {type(state).__name__}, expected a State")
+        fields = {}
+        for name, shape in {"x": (n, 3), "v": (n, 3), "C": (n, 3, 3), "F": (n, 3, 3)}.items():
+            value = getattr(state, name)
+            if value.shape != shape:
+                raise ValueError(f"state.{name}: got shape {tuple(value.shape)}, expected {shape}")
+            fields[name] = value.to(dtype=self.dtype, device=self.device)
+        return state.replace(**fields)
 
     def _force(self, force: Force, state: State) -> torch.Tensor:
         if force is None:
@@ -182,7 +196,7 @@ class MPM:
         """
         if not isinstance(frames, int) or frames < 0:
             raise ValueError(f"frames: got {frames!r}, expected a number of frames")
-        if not fps > 0:
+        if not isinstance(fps, int | float) or not fps > 0:
             raise ValueError(f"fps: got {fps!r}, expected a positive number")
         disable = None if progress is None else not progress
         state = self.initial_state().detach()

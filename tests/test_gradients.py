@@ -1,0 +1,287 @@
+"""Gradients of whole frames, in f64, against central differences and a twin in plain torch."""
+
+import dataclasses
+import threading
+
+import pytest
+import torch
+import twin
+
+import taichi_phys as tp
+from taichi_phys.mpm import rollout
+from taichi_phys.mpm.substep import kernels
+
+
+f64 = torch.float64
+N, STEPS, DT = 8, 20, 1e-3
+GRID = tp.Grid(lower=(0, 0, 0), upper=(1, 1, 1), dx=1 / 16)
+FIELDS = {
+    "elastic": ("E", "nu"),
+    "elastoplastic": ("E", "nu", "yield_stress"),
+    "viscoplastic": ("E", "nu", "yield_stress", "viscosity"),
+}
+VALUES = {"E": 1e3, "nu": 0.3, "yield_stress": 20.0, "viscosity": 2.0}
+NEVER = 1e9  # a yield stress that is never reached
+
+
+def random(*shape):
+    return torch.randn(shape, dtype=f64)
+
+
+class Problem:
+    """A rollout with named inputs, all of which want gradients, and a random linear loss."""
+
+    def __init__(self, *materials, yield_stress=None, at_rest=False, grid=GRID, corner=0.44):
+        self.bodies, self.inputs, n = [], {}, N * len(materials)
+        for index, name in enumerate(materials):
+            fields = {f: torch.full((N,), VALUES[f], dtype=f64) for f in FIELDS[name]}
+            if yield_stress and "yield_stress" in fields:
+                fields["yield_stress"].fill_(yield_stress)
+            for field, value in fields.items():
+                self.inputs[f"{field}{index or ''}"] = value.requires_grad_()
+            x = torch.rand(N, 3, dtype=f64) * 0.12 + torch.as_tensor(corner, dtype=f64)
+            material = tp.MATERIALS[name](**fields)
+            self.bodies.append(tp.Particles(x, volume=1e-4, material=material))
+        self.sim = tp.MPM(particles=self.bodies, grid=grid, precision="f64")
+        F = torch.eye(3, dtype=f64).repeat(n, 1, 1) + (0 if at_rest else 0.1) * random(n, 3, 3)
+        self.inputs |= {
+            "x": self.sim.initial_state().x.requires_grad_(),
+            "v": (0.5 * random(n, 3)).requires_grad_(),
+            "C": random(n, 3, 3).requires_grad_(),
+            "F": F.requires_grad_(),
+            "force": (0.1 * random(n, 3)).requires_grad_(),
+        }
+        self.weights = [random(n, 3), 0.1 * random(n, 3), 1e-2 * random(n, 3, 3), random(n, 3, 3)]
+        self.settings = {"frame_dt": STEPS * DT, "substeps": STEPS}
+
+    def loss(self, force=None, **changes):
+        start = tp.State(**{name: self.inputs[name] for name in "xvCF"})
+        force = self.inputs["force"] if force is None else force
+        end = self.sim.advance(start, force=force, **{**self.settings, **changes})
+        outputs = (end.x, end.v, end.C, end.F)
+        return sum((w * t).sum() for w, t in zip(self.weights, outputs, strict=True))
+
+    def gradients(self, **changes):
+        loss = self.loss(**changes)
+        used = [t for t in self.inputs.values() if t.requires_grad]
+        grads = torch.autograd.grad(loss, used, allow_unused=True, materialize_grads=True)
+        return loss.item(), dict(zip(self.inputs, grads, strict=True))
+
+
+def differences(loss, t, direction):
+    """Central differences of loss in t at three step sizes."""
+    start = t.detach().clone()
+    with torch.no_grad():
+        for h in (1e-4, 1e-5, 1e-6):
+            step = h * max(1.0, start.abs().max().item())
+            t.copy_(start + step * direction)
+            up = loss().item()
+            t.copy_(start - step * direction)
+            down = loss().item()
+            t.copy_(start)
+            yield (up - down) / (2 * step)
+
+
+def assert_agrees(loss, inputs, gradients, tolerance=1e-6):
+    """Gradients and differences agree relatively, at one step size (rounding against curvature)."""
+    for name, t in inputs.items():
+        direction = random(*t.shape)
+        got = (gradients[name] * direction).sum().item()
+        errors = [
+            abs(d - got) / max(abs(d), abs(got), 1e-300) for d in differences(loss, t, direction)
+        ]
+        assert min(errors) < tolerance, (name, got, errors)
+
+
+CASES = [("elastic", None)] + [
+    (name, value) for name in ("elastoplastic", "viscoplastic") for value in (20.0, NEVER)
+]
+
+
+@pytest.mark.parametrize("at_rest", [False, True], ids=["F", "F=I"])
+@pytest.mark.parametrize(("material", "yield_stress"), CASES)
+def test_rollout(material, yield_stress, at_rest):
+    """20 substeps: every material, on both sides of yield, and from F = I exactly."""
+    problem = Problem(material, yield_stress=yield_stress, at_rest=at_rest)
+    _, gradients = problem.gradients()
+    assert_agrees(problem.loss, problem.inputs, gradients)
+    for name, gradient in gradients.items():
+        flows = yield_stress != NEVER
+        assert (gradient.abs().max() > 0) == (flows or name not in ("yield_stress", "viscosity"))
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """Bodies of the three materials that share grid nodes."""
+    problem = Problem("elastic", "elastoplastic", "viscoplastic")
+    return problem, *problem.gradients()
+
+
+def test_mixed_materials(mixed):
+    problem, _, gradients = mixed
+    assert len(problem.inputs) == 2 + 3 + 4 + 5
+    assert_agrees(problem.loss, problem.inputs, gradients)
+
+
+def assert_same(got, expected):
+    for name in expected:
+        scale = expected[name].abs().max().item()
+        torch.testing.assert_close(got[name], expected[name], rtol=0, atol=1e-10 * scale)
+
+
+def test_stored_or_recomputed_substeps(mixed):
+    problem, loss, gradients = mixed
+    stored_loss, stored = problem.gradients(recompute=False)
+    assert stored_loss == pytest.approx(loss, rel=1e-10)
+    assert_same(stored, gradients)
+
+
+@pytest.mark.parametrize("recompute", [True, False])
+def test_frame_in_pieces(mixed, monkeypatch, recompute):
+    """When the substeps of a frame do not fit into memory it is split: 7 + 7 + 6."""
+    problem, loss, gradients = mixed
+    calls, forward = [], rollout.Scene.forward
+
+    def spy(self, history, force, params, count, dt, keep):
+        calls.append(count)
+        forward(self, history, force, params, count, dt, keep)
+
+    monkeypatch.setattr(rollout.Scene, "forward", spy)
+    monkeypatch.setattr(rollout, "HISTORY_BYTES", 7.5 * 24 * 8 * 3 * N)
+    split_loss, split = problem.gradients(recompute=recompute)
+    assert calls[:3] == [7, 7, 6]
+    assert len(calls) == (6 if recompute else 3)
+    assert split_loss == pytest.approx(loss, rel=1e-10)
+    assert_same(split, gradients)
+
+
+def test_frames_in_a_row(mixed):
+    """Two frames of ten substeps are one of twenty, and so are their gradients."""
+    problem, loss, gradients = mixed
+    start = tp.State(**{name: problem.inputs[name] for name in "xvCF"})
+    half = {"frame_dt": DT * STEPS / 2, "substeps": STEPS // 2, "force": problem.inputs["force"]}
+    end = problem.sim.advance(problem.sim.advance(start, **half), **half)
+    assert end.time == pytest.approx(DT * STEPS)
+    outputs = (end.x, end.v, end.C, end.F)
+    total = sum((w * t).sum() for w, t in zip(problem.weights, outputs, strict=True))
+    assert total.item() == pytest.approx(loss, rel=1e-10)
+    grads = torch.autograd.grad(total, list(problem.inputs.values()))
+    assert_same(dict(zip(problem.inputs, grads, strict=True)), gradients)
+
+
+def test_backward_in_another_thread(mixed):
+    problem, _, gradients = mixed
+    result = {}
+    thread = threading.Thread(target=lambda: result.update(problem.gradients()[1]))
+    thread.start()
+    thread.join(60)
+    assert_same(result, gradients)
+    loss = problem.loss()  # forward here, backward there, as torch does on a GPU
+    grads = []
+    thread = threading.Thread(
+        target=lambda: grads.extend(torch.autograd.grad(loss, list(problem.inputs.values())))
+    )
+    thread.start()
+    thread.join(60)
+    assert_same(dict(zip(problem.inputs, grads, strict=True)), gradients)
+
+
+def test_initial_state_and_backward_twice():
+    """Gradients reach the tensors that a body was made of, and add up over two backward calls."""
+    x = (torch.rand(N, 3, dtype=f64) * 0.12 + 0.44).requires_grad_()
+    v = random(N, 3).requires_grad_()
+    body = tp.Particles(x, v=v, volume=1e-4, material=tp.Elastic(E=1e3, nu=0.3))
+    sim = tp.MPM(particles=body, grid=GRID, precision="f64")
+    weights = random(N, 3)
+
+    def loss():
+        end = sim.advance(sim.initial_state(), frame_dt=STEPS * DT, substeps=STEPS)
+        return (weights * end.v).sum()
+
+    total = loss()
+    total.backward(retain_graph=True)
+    once = {"x": x.grad.clone(), "v": v.grad.clone()}
+    assert_agrees(loss, {"x": x, "v": v}, once)
+    total.backward()
+    assert_same({"x": x.grad, "v": v.grad}, {name: 2 * g for name, g in once.items()})
+
+
+@pytest.mark.parametrize("contact", ["sticky", "slip", "separate"])
+@pytest.mark.parametrize("corner", [0.21, 0.67], ids=["low", "high"])
+def test_walls(contact, corner):
+    """Particles within reach of three walls at once."""
+    grid = dataclasses.replace(GRID, contact=contact)
+    problem = Problem("elastic", grid=grid, corner=corner)
+    loss, gradients = problem.gradients()
+    assert_agrees(problem.loss, problem.inputs, gradients)
+    other = dataclasses.replace(problem.sim._scene, contact=(problem.sim._scene.contact + 1) % 3)
+    problem.sim._scene = other
+    assert abs(problem.loss().item() - loss) > 1e-3 * abs(loss)  # the walls do act
+
+
+def test_force_field():
+    """A callable f(x, t) sees every substep; gradients flow through it in x and its parameters."""
+    problem = Problem("elastic")
+    stiffness = torch.tensor(3.0, dtype=f64, requires_grad=True)
+    problem.inputs["stiffness"] = stiffness
+    problem.inputs.pop("force")
+    times = []
+
+    def field(x, t):
+        times.append(t)
+        return stiffness * (0.5 - x) * (1 + 50 * t)
+
+    _, gradients = problem.gradients(force=field)
+    assert sorted(set(times)) == pytest.approx([DT * s for s in range(STEPS)])
+    assert_agrees(lambda: problem.loss(force=field), problem.inputs, gradients)
+
+
+def test_constant_force_field_is_the_constant_force():
+    problem = Problem("elastic")
+    loss, gradients = problem.gradients()
+    force = problem.inputs["force"]
+    field_loss, field = problem.gradients(force=lambda x, t: force)
+    assert field_loss == pytest.approx(loss, rel=1e-10)
+    assert_same(field, gradients)
+
+
+@pytest.mark.parametrize(("material", "yield_stress"), [("elastic", None), ("viscoplastic", 20.0)])
+def test_twin(material, yield_stress):
+    """Five substeps in plain torch: the same state and the same gradients."""
+    problem, steps = Problem(material, yield_stress=yield_stress), 5
+    sim, inputs = problem.sim, problem.inputs
+    start = tp.State(**{name: inputs[name] for name in "xvCF"})
+    end = sim.advance(start, frame_dt=steps * DT, substeps=steps, force=inputs["force"])
+    outputs = twin.rollout(
+        tuple(inputs[name] for name in "xvCF"), inputs["force"], sim.mass, sim.volume,
+        sim.parameters(), twin.neo_hookean if material == "elastic" else twin.von_mises,
+        steps=steps, dt=DT, dx=GRID.dx, lower=GRID.lower, shape=GRID.shape, gravity=(0, 0, -9.81),
+    )  # fmt: skip
+    ours = (end.x, end.v, end.C, end.F)
+    for got, expected in zip(ours, outputs, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+
+    def gradients(outputs):
+        loss = sum((w * t).sum() for w, t in zip(problem.weights, outputs, strict=True))
+        return torch.autograd.grad(loss, list(inputs.values()))
+
+    for name, got, expected in zip(inputs, gradients(ours), gradients(outputs), strict=True):
+        atol = 1e-7 * expected.abs().max().item()
+        torch.testing.assert_close(got, expected, rtol=0, atol=atol, msg=lambda m, n=name: n + m)
+
+
+@pytest.mark.parametrize("contact", ["sticky", "separate"])
+def test_parallel_driver(contact):
+    """The kernels for GPUs, run on the CPU, agree with the serial ones, forward and backward."""
+    grid = dataclasses.replace(GRID, contact=contact)
+    problem = Problem("viscoplastic", grid=grid, corner=(0.22, 0.44, 0.44))
+    loss, gradients = problem.gradients()
+    laws = (tp.Viscoplastic.law,)
+    parallel = kernels("f64", laws, serial=False)
+    problem.sim._scene = dataclasses.replace(problem.sim._scene, kernels=parallel)
+    assert len(problem.sim._scene.launches(STEPS)) == STEPS
+    parallel_loss, parallel_gradients = problem.gradients()
+    assert parallel_loss == pytest.approx(loss, rel=1e-10)
+    assert_same(parallel_gradients, gradients)
+    assert not problem.sim._scene.grid.any() and not problem.sim._scene.ggrid.any()
