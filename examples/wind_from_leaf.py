@@ -20,26 +20,30 @@ LEAF = Path(__file__).resolve().parent.parent / "assets" / "leaf"
 QUICK = {"iterations": 12, "cells": 16, "keypoints": 100}
 
 
-def parse(argv: list[str] | None) -> tuple[RunConfig, WindConfig]:
-    """Settings from the command line; without --video, those of the clip in assets/leaf."""
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--quick", action="store_true", help="lower quality, within a minute")
     add_flags(parser.add_argument_group("inputs and assumptions"), RunConfig)
     add_flags(parser.add_argument_group("solver"), WindConfig)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None) -> tuple[RunConfig, WindConfig]:
+    """Settings from the command line; without --video, those of the clip in assets/leaf."""
+    args = make_parser().parse_args(argv)
+    defaults = {}
     if "video" not in args:
-        leaf = {"video": [LEAF / "video.mp4"], "camera": [LEAF / "camera.json"]}
-        leaf |= {"mask": LEAF / "mask_000.png", "depth": LEAF / "depth_000.png"}
-        for name, value in leaf.items():
-            if name not in args:
-                setattr(args, name, [str(v) for v in value] if name in ("video", "camera")
-                        else str(value))  # fmt: skip
+        defaults |= {"video": [str(LEAF / "video.mp4")], "camera": [str(LEAF / "camera.json")]}
+        defaults |= {"mask": str(LEAF / "mask_000.png"), "depth": str(LEAF / "depth_000.png")}
     if args.quick:
-        for name, value in QUICK.items():
-            if name not in args:
-                setattr(args, name, value)
+        defaults |= QUICK
+    for name, value in defaults.items():
+        if name not in args:
+            setattr(args, name, value)
     return from_flags(RunConfig, args), from_flags(WindConfig, args)
 
 

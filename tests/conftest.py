@@ -8,9 +8,9 @@ import taichi_phys as tp
 
 @pytest.fixture(scope="session", autouse=True)
 def runtime():
-    """Small scenes: two threads, and torch on one."""
+    """The defaults, as examples called from tests ask for them too; torch on one thread."""
     torch.set_num_threads(1)
-    return tp.init(arch="cpu", precision="f32", threads=2, seed=0)
+    return tp.init()
 
 
 @pytest.fixture(autouse=True)

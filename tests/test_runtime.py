@@ -26,9 +26,9 @@ def python(*arguments):
 
 
 def test_the_same_request_changes_nothing(runtime):
-    again = tp.init(arch="cpu", precision="f32", threads=2, seed=0)
+    again = tp.init(arch=runtime.arch, precision="f32", threads=None, seed=0)
     assert again is runtime is taichi_runtime.ensure_initialized()
-    assert (runtime.dtype, runtime.device) == (torch.float32, torch.device("cpu"))
+    assert (runtime.dtype, runtime.device) == (torch.float32, torch.device(runtime.arch))
 
 
 @pytest.mark.parametrize("changes", [{"precision": "f64"}, {"threads": 1}, {"seed": 1}])

@@ -158,7 +158,7 @@ def test_cotracker_conventions_with_a_stand_in_model(tmp_path):
 
 
 def test_cotracker_absent_is_one_sentence(tmp_path):
-    with pytest.raises(RuntimeError, match="CoTracker cannot be loaded.*default tracker") as info:
+    with pytest.raises(ValueError, match="CoTracker cannot be loaded.*default tracker") as info:
         track_cotracker(
             np.zeros((2, 8, 8, 3), np.uint8), [[1, 1]], repo_or_checkpoint=tmp_path / "none.pth"
         )

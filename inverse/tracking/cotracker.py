@@ -26,7 +26,7 @@ def track_cotracker(
     repo_or_checkpoint: a local clone (folder), a checkpoint file of the offline model (needs the
     `cotracker` package), or None for torch.hub; mask and progress: as every tracker takes them,
     not used, since CoTracker looks at whole frames and videos at once. Raises ValueError for wrong
-    shapes, and RuntimeError with one sentence when CoTracker cannot be loaded.
+    shapes, and ValueError with one sentence when CoTracker cannot be loaded.
     """
     video = np.asarray(video)
     if video.ndim != 4 or video.shape[3] != 3 or len(video) == 0:
@@ -63,7 +63,7 @@ def _load(source):
         return CoTrackerPredictor(checkpoint=str(source), offline=True)
     except Exception as error:  # hub raises anything from URLError to ImportError
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RuntimeError(
+        raise ValueError(
             f"CoTracker cannot be loaded ({reason}): clone https://github.com/{HUB} and pass the "
             "folder, `pip install git+https://github.com/facebookresearch/co-tracker` and pass "
             "a checkpoint, or use the default tracker"

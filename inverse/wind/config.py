@@ -53,6 +53,9 @@ class RunConfig:
     )
     distance: float | None = option(None, "distance of the object, m, when there is no depth")
     fov: float | None = option(None, "vertical field of view, degrees, when there is no camera")
+    moving_camera: bool = option(
+        False, "the camera turns: find its rotation from the background; --camera is frame 0"
+    )
     frames: int | None = option(None, "use only the first frames of the clip")
     material: str = option("elastic", "law of the object", choices=tuple(MATERIALS))
     E: float = option(1e3, "Young's modulus, Pa")
@@ -99,6 +102,8 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}: got {value!r}, expected a positive number")
+        if self.moving_camera and len(self.video) > 1:
+            raise ValueError("moving_camera: works with one view, synchronised views stand still")
         for name, least in (("cells", 4), ("keypoints", 8), ("frames", 4)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from inverse.perception import constant_depth, grabcut_mask, load_depth, load_mask
-from inverse.tracking import Tracks, load_tracks
+from inverse.tracking import Tracks, camera_rotation, load_tracks
 from inverse.wind.config import RunConfig
 from renderers.camera import Camera, camera_from_fov, load_camera
 from renderers.video import read_video
@@ -16,12 +16,12 @@ DEPTH_SCALE = 1000.0  # integer depth maps are in millimetres unless the camera 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Inputs:
-    """videos: (T, H, W, 3) uint8 per view; cameras: one each; mask: (H, W) bool and depth: (H, W)
-    m of frame 0 of the first; fps: 1/s; tracks: per view, or None; assumptions: sentences about
-    what was not given."""
+    """videos: (T, H, W, 3) uint8 per view; cameras: one per frame of each; mask: (H, W) bool and
+    depth: (H, W) m of frame 0 of the first; fps: 1/s; tracks: per view, or None; assumptions:
+    sentences about what was not given."""
 
     videos: list[np.ndarray]
-    cameras: list[Camera]
+    cameras: list[list[Camera]]
     mask: np.ndarray
     depth: np.ndarray
     fps: float
@@ -57,8 +57,8 @@ def load_inputs(run: RunConfig) -> Inputs:
     else:
         cameras = [camera_from_fov(width, height, run.fov)]
         assumptions.append(
-            f"The camera stands still, has a vertical field of view of {run.fov:g} degrees and no "
-            "distortion; it looks along +y with z up."
+            f"The camera has a vertical field of view of {run.fov:g} degrees and no distortion; in "
+            "frame 0 it looks along +y with z up."
         )
     if run.mask is not None:
         mask = load_mask(run.mask, (width, height))
@@ -76,8 +76,17 @@ def load_inputs(run: RunConfig) -> Inputs:
             "lengths and forces scale with that distance."
         )
     tracks = [load_tracks(path) for path in run.tracks] or None
+    if run.moving_camera:
+        paths = [camera_rotation(videos[0], cameras[0], mask)]
+        assumptions.append(
+            "The camera turns on the spot; its rotation was found from the background, as if that "
+            "stood still far away."
+        )
+    else:
+        paths = [[camera] * len(videos[0]) for camera in cameras]
+        assumptions.append("The camera stands still.")
     return Inputs(
-        videos=videos, cameras=cameras, mask=mask, depth=depth, fps=fps,
+        videos=videos, cameras=paths, mask=mask, depth=depth, fps=fps,
         tracks=tracks, assumptions=assumptions,
     )  # fmt: skip
 

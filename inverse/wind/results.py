@@ -94,17 +94,18 @@ def object_gaussians(wind) -> Gaussians:
     return Gaussians.from_colors(**fields)
 
 
-def render_motion(wind, background: np.ndarray) -> list[np.ndarray]:
-    """The re-simulated object over a background (H, W, 3) uint8, as seen by the first camera."""
+def render_motion(wind, backgrounds: list[np.ndarray]) -> list[np.ndarray]:
+    """The re-simulated object over backgrounds (H, W, 3) uint8, as the first view sees it."""
     gaussians, result = object_gaussians(wind), wind.result
     x, F = result.x.float().cpu(), result.F.float().cpu()
     binding = bind(gaussians.means, gaussians.covariances(), x[0])
-    behind = torch.as_tensor(background, dtype=torch.float32) / 255
     pictures = []
     for frame in range(len(x)):
         means, covariances = binding.deform(x[frame], F[frame])
+        behind = torch.as_tensor(backgrounds[frame], dtype=torch.float32) / 255
         image = render(
-            means, covariances, gaussians.opacities, gaussians.colors(), wind.inputs.cameras[0],
+            means, covariances, gaussians.opacities, gaussians.colors(),
+            wind.inputs.cameras[0][frame],
             background=behind,
         )  # fmt: skip
         pictures.append((image.rgb.clamp(0, 1) * 255).round().byte().numpy())
@@ -123,15 +124,22 @@ def static_background(video: np.ndarray, covered: np.ndarray) -> np.ndarray:
     return cv2.inpaint(background, always, 5, cv2.INPAINT_TELEA) if always.any() else background
 
 
+def backgrounds(wind) -> list[np.ndarray]:
+    """The scene without the object, per frame; one picture for all where the camera stands."""
+    video, covered = wind.inputs.videos[0], object_coverage(wind)
+    if wind.run.moving_camera:
+        pairs = zip(video, covered.astype(np.uint8), strict=True)
+        return [cv2.inpaint(image, hidden, 5, cv2.INPAINT_TELEA) for image, hidden in pairs]
+    return [static_background(video, covered)] * len(video)
+
+
 def object_coverage(wind) -> np.ndarray:
     """(T, H, W) bool: pixels near the object's particles or their targets."""
-    camera = wind.inputs.cameras[0]
     frames, height, width = wind.inputs.videos[0].shape[:3]
     covered = np.zeros((frames, height, width), dtype=np.uint8)
     for points in (wind.targets, wind.result.x.double().cpu().numpy()):
-        xy = np.floor(camera.project(points)[0]).astype(int)
-        for frame in range(frames):
-            u, v = xy[frame].T
+        for frame, camera in enumerate(wind.inputs.cameras[0]):
+            u, v = np.floor(camera.project(points[frame])[0]).astype(int).T
             inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
             covered[frame, v[inside], u[inside]] = 1
     distance = np.sqrt(wind.inputs.mask.sum() / (len(wind.model.x) / 2))  # px between particles
@@ -152,18 +160,20 @@ def spread(points: np.ndarray, count: int) -> np.ndarray:
 
 def result_frames(wind, frame_forces: np.ndarray, mass: np.ndarray):
     """Pictures: input | re-simulation | force arrows coloured by strength."""
-    video, camera = wind.inputs.videos[0], wind.inputs.cameras[0]
-    motion = render_motion(wind, static_background(video, object_coverage(wind)))
+    video, cameras = wind.inputs.videos[0], wind.inputs.cameras[0]
+    motion = render_motion(wind, backgrounds(wind))
     x = wind.result.x.double().cpu().numpy()
     specific = frame_forces / mass[:, None]
     shown = spread(x[0], ARROWS)
     strength = np.linalg.norm(specific[:, shown], axis=-1)
     strongest = max(float(np.percentile(strength, 98)), 1e-9)
-    distance = float(np.median(camera.project(x[0])[1]))
-    metres = ARROW_LENGTH * camera.height / camera.fy * distance / strongest
+    distance = float(np.median(cameras[0].project(x[0])[1]))
+    pixel = distance / cameras[0].fy  # m
+    metres = ARROW_LENGTH * cameras[0].height * pixel / strongest
     for frame in range(len(video)):
-        starts = camera.project(x[frame, shown])[0]
-        ends = camera.project(x[frame, shown] + metres * specific[frame, shown])[0]
+        camera, start = cameras[frame], x[frame, shown]
+        starts = camera.project(start)[0]
+        ends = camera.project(start + metres * specific[frame, shown])[0]
         faded = (0.55 * video[frame].astype(np.float32) + 0.45 * 255).astype(np.uint8)
         arrows = draw_arrows(
             faded, starts, ends, strength[frame], limits=(0, strongest), legend="m/s²"

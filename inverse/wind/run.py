@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from inverse.wind.config import RunConfig, WindConfig
 from inverse.wind.inputs import Inputs, load_inputs
 from inverse.wind.results import write_results
 from inverse.wind.solver import WindResult, WindSolver
+from taichi_phys import runtime
 from taichi_phys.io.files import atomic_path
 
 
@@ -79,7 +81,7 @@ def recover_wind(run: RunConfig, config: WindConfig, *, command: list[str] | Non
 
 def _object(run: RunConfig, inputs: Inputs) -> tuple[ObjectModel, float]:
     """The object in frame 0, and the grid spacing (m) that gives its longest side run.cells."""
-    camera = inputs.cameras[0]
+    camera = inputs.cameras[0][0]
     rows, columns = np.nonzero(inputs.mask)
     pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
     points = camera.unproject(pixels, inputs.depth[rows, columns])
@@ -103,9 +105,10 @@ def _targets(run: RunConfig, inputs: Inputs, model: ObjectModel) -> tuple[np.nda
                     return saved["targets"], saved["confidence"]
     tracker = track_lucas_kanade
     if run.tracker == "cotracker":
-
-        def tracker(video, queries, **options):
-            return track_cotracker(video, queries, repo_or_checkpoint=run.cotracker)
+        device = str(runtime.ensure_initialized().device)
+        tracker = functools.partial(
+            track_cotracker, repo_or_checkpoint=run.cotracker, device=device
+        )
 
     with _StageBar() as bar:
         found = targets_from_video(
@@ -122,7 +125,7 @@ def _stamp(run: RunConfig, inputs: Inputs, model: ObjectModel) -> str:
     digest = hashlib.sha256()
     for array in (*inputs.videos, inputs.mask, inputs.depth, model.x):
         digest.update(np.ascontiguousarray(array).tobytes())
-    for camera in inputs.cameras:
+    for camera in (camera for path in inputs.cameras for camera in path):
         digest.update(repr(dataclasses.asdict(camera)).encode())
     for tracks in inputs.tracks or ():
         digest.update(tracks.xy.tobytes() + tracks.visible.tobytes())

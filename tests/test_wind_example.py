@@ -1,0 +1,224 @@
+"""examples/wind_from_leaf.py as its users run it, shrunken to seconds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+
+ROOT = Path(__file__).resolve().parent.parent
+LEAF = ROOT / "assets" / "leaf"
+SMALL = ["--frames", "6", "--iterations", "3", "--cells", "10", "--keypoints", "60"]
+EXAMPLE = [sys.executable, str(ROOT / "examples" / "wind_from_leaf.py")]
+
+sys.path.insert(0, str(ROOT / "examples"))
+import wind_from_leaf  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def leaf_run(tmp_path_factory):
+    """A finished small run on assets/leaf; the process already runs Taichi on two CPU threads."""
+    out = tmp_path_factory.mktemp("leaf")
+    assert run_in_process([*SMALL, "--out", str(out)]) == 0
+    return out
+
+
+def run_in_process(arguments):
+    return subprocess.run([*EXAMPLE, *arguments], timeout=300).returncode
+
+
+def test_run_directory_is_complete(leaf_run):
+    names = {path.name for path in leaf_run.iterdir()}
+    wanted = {"config.json", "metrics.json", "forces.npz", "video.mp4", "report.html"}
+    assert names == wanted | {"checkpoints"}
+    forces = np.load(leaf_run / "forces.npz")
+    n = len(forces["mass"])
+    assert forces["t"].shape == (6,) and forces["gravity"].shape == (3,)
+    assert forces["x"].shape == forces["f"].shape == (6, n, 3)
+    np.testing.assert_allclose(np.diff(forces["t"]), 1 / 24)
+    metrics = json.loads((leaf_run / "metrics.json").read_text())
+    assert len(metrics["loss"]) == 5 and metrics["peak_memory_mb"] > 0
+    assert metrics["seconds"]["total"] > 0
+    for name in ("errors", "errors_of_first_force_held"):
+        assert set(metrics[name]) == {
+            "direction_error_deg", "magnitude_error_percent", "vector_error_percent",
+        }  # fmt: skip
+    config = json.loads((leaf_run / "config.json").read_text())
+    assert config["run"]["frames"] == 6 and config["solver"]["iterations"] == 3
+
+
+def test_report_and_video_show_the_run(leaf_run):
+    report = (leaf_run / "report.html").read_text("utf-8")
+    assert "data:video/mp4;base64," in report and "The camera stands still." in report
+    assert "http://" not in report.replace("http://www.w3.org", "") and "https://" not in report
+    video = iio.imread(leaf_run / "video.mp4")
+    assert len(video) == 6 and video.shape[2] > 3 * 384
+    panels = video[:, -384:, :].astype(float)
+    input_panel, motion = panels[:, :380, 5:380], panels[:, :380, 395:770]
+    assert np.abs(input_panel - motion).mean() < 6  # the re-simulation looks like the clip
+
+
+def test_truth_is_not_needed(tmp_path):
+    """The same forces without ground_truth.npz beside the video."""
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    for name in ("video.mp4", "camera.json", "mask_000.png", "depth_000.png"):
+        (clip / name).symlink_to(LEAF / name)
+    arguments = [
+        "--video", clip / "video.mp4", "--camera", clip / "camera.json",
+        "--mask", clip / "mask_000.png", "--depth", clip / "depth_000.png",
+        "--out", tmp_path / "out", *SMALL,
+    ]  # fmt: skip
+    assert run_in_process([str(a) for a in arguments]) == 0
+    assert "errors" not in json.loads((tmp_path / "out" / "metrics.json").read_text())
+
+
+def test_killed_and_resumed_ends_the_same(leaf_run, tmp_path):
+    out, log = tmp_path / "out", tmp_path / "log"
+    arguments = [*EXAMPLE, *SMALL, "--out", str(out)]
+    with open(log, "wb") as sink:
+        process = subprocess.Popen(arguments, stdout=sink, stderr=sink)
+        checkpoint = out / "checkpoints" / "force.pt"
+        deadline = time.monotonic() + 200
+        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert checkpoint.exists() and not (out / "forces.npz").exists(), log.read_text()
+    assert run_in_process([*SMALL, "--out", str(out), "--resume"]) == 0
+    whole, resumed = np.load(leaf_run / "forces.npz"), np.load(out / "forces.npz")
+    scale = np.abs(whole["f"]).max()
+    np.testing.assert_allclose(resumed["f"], whole["f"], atol=1e-5 * scale)
+
+
+def no_camera_key(tmp):
+    record = json.loads((LEAF / "camera.json").read_text())
+    del record["fy"]
+    (tmp / "camera.json").write_text(json.dumps(record))
+    return ["--camera", tmp / "camera.json"], "fy"
+
+
+def empty_mask(tmp):
+    iio.imwrite(tmp / "mask.png", np.zeros((384, 384), np.uint8))
+    return ["--mask", tmp / "mask.png"], "empty"
+
+
+def small_mask(tmp):
+    iio.imwrite(tmp / "mask.png", np.full((100, 90), 255, np.uint8))
+    return ["--mask", tmp / "mask.png"], "90x100"
+
+
+def small_depth(tmp):
+    iio.imwrite(tmp / "depth.png", np.full((100, 90), 9000, np.uint16))
+    return ["--depth", tmp / "depth.png"], "90x100"
+
+
+def depth_with_zeros(tmp):
+    depth = iio.imread(LEAF / "depth_000.png").copy()
+    depth[iio.imread(LEAF / "mask_000.png") > 0] *= np.arange(19032) % 7 > 0
+    iio.imwrite(tmp / "depth.png", depth)
+    return ["--depth", tmp / "depth.png"], "zero"
+
+
+def depth_with_nan(tmp):
+    depth = iio.imread(LEAF / "depth_000.png") / 4000.0
+    depth[iio.imread(LEAF / "mask_000.png") > 0] = np.nan
+    np.save(tmp / "depth.npy", depth)
+    return ["--depth", tmp / "depth.npy"], "not finite"
+
+
+def unreadable_video(tmp):
+    (tmp / "video.mp4").write_bytes(b"not a video")
+    return ["--video", tmp / "video.mp4"], "video"
+
+
+def empty_video(tmp):
+    (tmp / "video.mp4").write_bytes(b"")
+    return ["--video", tmp / "video.mp4"], "video"
+
+
+def few_tracks(tmp):
+    xy = np.tile(np.linspace(100, 180, 6)[:, None] * [1, 1.2], (36, 1, 1))
+    np.savez(tmp / "tracks.npz", xy=xy, visible=np.ones((36, 6), bool))
+    return ["--tracks", tmp / "tracks.npz"], "at least 8"
+
+
+def unwritable_out(tmp):
+    (tmp / "file").write_text("in the way")
+    return ["--out", tmp / "file" / "out"], "cannot be written"
+
+
+def truncated_checkpoint(tmp):
+    path = tmp / "out" / "checkpoints" / "force.pt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PK\x03\x04 cut")
+    return ["--resume", *SMALL], "damaged"
+
+
+def flags(*arguments, message):
+    return lambda tmp: (list(arguments), message)
+
+
+BAD_INPUTS = {
+    "missing camera key": no_camera_key,
+    "empty mask": empty_mask,
+    "mask of another size": small_mask,
+    "depth of another size": small_depth,
+    "zeros in depth": depth_with_zeros,
+    "NaN in depth": depth_with_nan,
+    "unreadable video": unreadable_video,
+    "zero-length video": empty_video,
+    "missing video": flags("--video", "nowhere.mp4", message="nowhere.mp4"),
+    "few tracks": few_tracks,
+    "unwritable out": unwritable_out,
+    "truncated checkpoint": truncated_checkpoint,
+    "E": flags("--E", "0", message="E: got 0"),
+    "nu": flags("--nu", "0.5", message="nu: got 0.5"),
+    "density": flags("--density", "-1", message="density"),
+    "thickness": flags("--thickness", "nan", message="thickness"),
+    "iterations": flags("--iterations", "0", message="iterations"),
+    "CoTracker that is not there": flags(
+        "--tracker", "cotracker", "--cotracker", "nowhere", message="CoTracker"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD_INPUTS))
+def test_bad_input_is_one_sentence(name, tmp_path, capfd):
+    extra, message = BAD_INPUTS[name](tmp_path)
+    given = {
+        "--video": LEAF / "video.mp4", "--camera": LEAF / "camera.json",
+        "--mask": LEAF / "mask_000.png", "--depth": LEAF / "depth_000.png",
+        "--out": tmp_path / "out",
+    }  # fmt: skip
+    arguments = [part for key, value in given.items() if key not in extra for part in (key, value)]
+    code = wind_from_leaf.main([str(a) for a in [*arguments, *extra]])
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert code == 2
+    assert error.startswith("error: ") and message in error and "Traceback" not in error
+    written = tmp_path / "out" / "forces.npz"
+    assert not written.exists() and not list(tmp_path.rglob("*.part*"))
+
+
+def test_unknown_material_and_flag_are_refused(capsys):
+    for arguments in (["--material", "jam"], ["--thicknes", "1"], ["--wind", "3"]):
+        with pytest.raises(SystemExit) as stopped:
+            wind_from_leaf.main(arguments)
+        assert stopped.value.code == 2
+        assert "error:" in capsys.readouterr().err
+
+
+def test_box_distance_and_fov_replace_the_files(tmp_path):
+    """No mask, depth or camera: assumptions are made, and said."""
+    arguments = ["--video", LEAF / "video.mp4", "--box", 50, 30, 200, 240, "--distance", 3.5]
+    arguments += ["--fov", 40, "--out", tmp_path, *SMALL]
+    assert run_in_process([str(a) for a in arguments]) == 0
+    report = (tmp_path / "report.html").read_text("utf-8")
+    assert "GrabCut" in report and "3.5 m away" in report and "40 degrees" in report
