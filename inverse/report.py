@@ -21,6 +21,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from inverse.plots import INK
+from taichi_phys.io.files import atomic_path
 
 
 PACKAGES = ("taichi-phys", "taichi", "torch", "numpy")
@@ -119,16 +120,8 @@ class Report:
         path = Path(path)
         body = "\n".join(self._sections)
         page = PAGE.format(title=_text(self.title), style=STYLE, body=body)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as partial:
             partial.write_text(page, encoding="utf-8")
-            os.replace(partial, path)
-        except OSError as error:
-            raise ValueError(f"report {path}: cannot be written ({error.strerror})") from None
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
         return path
 
     def _add(self, section: str) -> "Report":

@@ -1,12 +1,12 @@
 """Point tracks in one video: the record and its file."""
 
 import dataclasses
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
+
+from taichi_phys.io.files import atomic_path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,19 +58,10 @@ class Tracks:
 
     def save(self, path: str | Path) -> None:
         """Write an npz file at once or not at all; raises ValueError when it cannot be written."""
-        path = Path(path)
-        temporary = None
-        try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-                temporary = file.name
-                np.savez_compressed(
-                    file, xy=self.xy, visible=self.visible, information=self.information
-                )
-            os.replace(temporary, path)
-        except OSError as error:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
-            raise ValueError(f"tracks {path}: cannot be written ({error.strerror})") from None
+        with atomic_path(path) as partial, open(partial, "wb") as file:
+            np.savez_compressed(
+                file, xy=self.xy, visible=self.visible, information=self.information
+            )
 
 
 def load_tracks(path: str | Path) -> Tracks:

@@ -30,7 +30,11 @@ def write_report(wind, metrics: dict, t, specific, truth, command: list[str] | N
         figures["direction error"] = (f"{errors['direction_error_deg']:.1f}", "degrees")
         figures["magnitude error"] = (f"{errors['magnitude_error_percent']:.1f}", "%")
     report.figures(figures)
-    report.video(wind.out / "video.mp4", "Input, re-simulation, and force per mass as arrows.")
+    report.video(
+        wind.out / "video.mp4",
+        "Input, re-simulation, and force per mass as arrows, drawn "
+        "where the clip shows the object.",
+    )
     report.heading("The force over time")
     report.plot(
         plot_components(t, specific, "time (s)", "net force per mass (m/s²)", reference=truth),
@@ -40,10 +44,10 @@ def write_report(wind, metrics: dict, t, specific, truth, command: list[str] | N
     report.plot(
         plot_lines(
             t,
-            {"all": strength, "without gravity": np.linalg.norm(wind_only, axis=1)},
+            {"all": strength, "less gravity": np.linalg.norm(wind_only, axis=1)},
             "time (s)", "force per mass (m/s²)",
         ),
-        f"Strength of the force, with and without the gravity {list(wind.run.gravity)} m/s² that "
+        f"Strength of the force, also less the gravity {list(wind.run.gravity)} m/s² that "
         "was assumed.",
     )  # fmt: skip
     if truth is not None:

@@ -20,6 +20,7 @@ from taichi_phys.io.files import atomic_path
 
 
 ARROWS = 48  # drawn on the object
+SEEN = 0.2  # confidence below which a particle's force is a guess and not drawn
 ARROW_LENGTH = 0.16  # of the picture's height, for the strongest force
 
 
@@ -166,17 +167,19 @@ def result_frames(wind, frame_forces: np.ndarray, mass: np.ndarray):
     specific = frame_forces / mass[:, None]
     shown = spread(x[0], ARROWS)
     strength = np.linalg.norm(specific[:, shown], axis=-1)
-    strongest = max(float(np.percentile(strength, 98)), 1e-9)
+    counted = strength[wind.confidence[:, shown] >= SEEN]
+    strongest = max(float(np.percentile(counted, 98)), 1e-9) if counted.size else 1.0
     distance = float(np.median(cameras[0].project(x[0])[1]))
     pixel = distance / cameras[0].fy  # m
     metres = ARROW_LENGTH * cameras[0].height * pixel / strongest
     for frame in range(len(video)):
-        camera, start = cameras[frame], x[frame, shown]
+        seen = wind.confidence[frame, shown] >= SEEN
+        camera, start = cameras[frame], x[frame, shown[seen]]
         starts = camera.project(start)[0]
-        ends = camera.project(start + metres * specific[frame, shown])[0]
+        ends = camera.project(start + metres * specific[frame, shown[seen]])[0]
         faded = (0.55 * video[frame].astype(np.float32) + 0.45 * 255).astype(np.uint8)
         arrows = draw_arrows(
-            faded, starts, ends, strength[frame], limits=(0, strongest), legend="m/s²"
+            faded, starts, ends, strength[frame, seen], limits=(0, strongest), legend="m/s²"
         )
         yield side_by_side(
             [video[frame], motion[frame], arrows],
