@@ -50,6 +50,8 @@ def recover_wind(run: RunConfig, config: WindConfig, *, command: list[str] | Non
     written. Interrupted, it keeps its checkpoint; with run.resume it goes on from there.
     """
     inputs = load_inputs(run)
+    for assumption in inputs.assumptions:
+        print(f"assumed: {assumption}")
     out = Path(run.out)
     tp.init(arch=run.device, seed=run.seed)
     model, dx = _object(run, inputs)
