@@ -23,6 +23,7 @@ setup(
         "opencv-python-headless>=4.8",
         "pillow>=10",
         "matplotlib>=3.8",
+        "threadpoolctl>=3.1",
         "tqdm>=4.66",
     ],
     extras_require={

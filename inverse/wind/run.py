@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import taichi_phys as tp
@@ -59,10 +60,10 @@ def recover_wind(run: RunConfig, config: WindConfig, *, command: list[str] | Non
     with atomic_path(out / "config.json"):
         pass  # an unwritable folder should fail now, not after the work
     write_json(out / "config.json", {"run": run, "solver": config})
-    with seconds("targets"):
+    with seconds("targets"), _one_thread():
         targets, confidence = _targets(run, inputs, model)
     sim = _simulator(run, model, targets, dx)
-    with seconds("force"), _torch_threads(1):
+    with seconds("force"), _one_thread():
         torch.manual_seed(run.seed)
         checkpoint = out / "checkpoints" / "force.pt"
         solver = WindSolver(
@@ -178,11 +179,13 @@ class _StageBar:
 
 
 @contextlib.contextmanager
-def _torch_threads(count: int):
-    """Small tensors gain nothing from threads, and lose much where other programs run."""
+def _one_thread():
+    """Torch and BLAS on one thread: the tensors are small and gain nothing from more, and beside
+    another program their barriers cost a factor of four. It also makes sums repeatable."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
