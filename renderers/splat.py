@@ -41,14 +41,8 @@ def render(
     background: (3,) or an image (H, W, 3); near: m, Gaussians whose mean is closer are left out.
     The result carries no gradient. Raises ValueError for a wrong shape, NaN or infinity.
     """
-    threads = torch.get_num_threads()
-    # The small torch operations here gain nothing from threads, and on a busy machine each of
-    # their barriers costs a time slice: 3 to 9 times slower beside two other busy processes.
-    torch.set_num_threads(1)
-    try:
+    with runtime.one_torch_thread():
         return _render(means, covariances, opacities, colors, camera, background, near)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _render(means, covariances, opacities, colors, camera, background, near) -> Render:

@@ -85,3 +85,18 @@ def init(
 def ensure_initialized() -> Runtime:
     """The running Runtime, started with the defaults if the user has not called init."""
     return _current or init()
+
+
+@contextlib.contextmanager
+def one_torch_thread():
+    """Torch on one CPU thread inside the block.
+
+    Small operations gain nothing from threads, and on a busy machine each of their barriers costs
+    a time slice: 3 to 9 times slower beside two other busy processes.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -37,7 +37,6 @@ class WindRun:
     targets: np.ndarray
     confidence: np.ndarray
     result: WindResult
-    seconds: dict[str, float]
 
     @property
     def out(self) -> Path:
@@ -57,8 +56,7 @@ def recover_wind(run: RunConfig, config: WindConfig, *, command: list[str] | Non
     tp.init(arch=run.device, seed=run.seed)
     model, dx = _object(run, inputs)
     seconds = _Clock()
-    with atomic_path(out / "config.json"):
-        pass  # an unwritable folder should fail now, not after the work
+    # Written first: an unwritable folder should fail now, not after the work.
     write_json(out / "config.json", {"run": run, "solver": config})
     with seconds("targets"), _one_thread():
         targets, confidence = _targets(run, inputs, model)
@@ -77,7 +75,7 @@ def recover_wind(run: RunConfig, config: WindConfig, *, command: list[str] | Non
         result = solver.solve()
     finished = WindRun(
         run=run, config=config, inputs=inputs, model=model, sim=sim, targets=targets,
-        confidence=confidence, result=result, seconds=seconds.seconds,
+        confidence=confidence, result=result,
     )  # fmt: skip
     return write_results(finished, seconds, command)
 
@@ -180,12 +178,6 @@ class _StageBar:
 
 @contextlib.contextmanager
 def _one_thread():
-    """Torch and BLAS on one thread: the tensors are small and gain nothing from more, and beside
-    another program their barriers cost a factor of four. It also makes sums repeatable."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    """Torch and BLAS on one thread; it also makes sums repeatable."""
+    with runtime.one_torch_thread(), threadpool_limits(1):
+        yield
