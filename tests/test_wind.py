@@ -69,7 +69,8 @@ def test_lost_targets_do_not_pull():
     shaken.field.load_state_dict(calm.fields[0])  # the same region, whatever the targets' box
     pulled = shaken.solve()
     assert torch.isfinite(pulled.force).all()
-    change = (pulled.force - calm.force).sum(dim=1).mean(dim=0) / shaken.sim.mass.sum()
+    # Of every interval: over all of them a jump and its return would cancel.
+    change = (pulled.force - calm.force).sum(dim=1) / shaken.sim.mass.sum()
     assert change.abs().max() < 0.3
 
 
