@@ -25,6 +25,8 @@ setup(
         "matplotlib>=3.8",
         "threadpoolctl>=3.1",
         "tqdm>=4.66",
+        "plyfile>=1.0",
+        "scikit-learn>=1.4",
     ],
     extras_require={
         # GGUI is part of taichi; it needs Vulkan from the system (Debian: mesa-vulkan-drivers

@@ -7,6 +7,8 @@ import torch
 
 SH_DEGREE_0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 
+SH_COUNTS = (1, 4, 9, 16, 25)  # coefficients of the degrees 0 to 4
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Gaussians:
@@ -14,8 +16,8 @@ class Gaussians:
 
     means: (n, 3) m; quats: (n, 4) wxyz, of any length but zero; scales: (n, 3) standard
     deviations along the axes, m, positive; opacities: (n,) between 0 and 1; sh: (n, K, 3)
-    spherical-harmonic colour coefficients of red, green and blue, K = 1 (degree 0) for now.
-    Raises ValueError for another shape or value, with the name and the count.
+    spherical-harmonic colour coefficients of red, green and blue, K = (degree + 1)^2 with degree
+    0 to 4. Raises ValueError for another shape or value, with the name and the count.
     """
 
     means: torch.Tensor
@@ -31,7 +33,7 @@ class Gaussians:
             "quats": (n, 4),
             "scales": (n, 3),
             "opacities": (n,),
-            "sh": (n, 1, 3),
+            "sh": (n, sh_count(self.sh), 3),
         }
         for name, shape in shapes.items():
             check_tensor(name, getattr(self, name), shape)
@@ -49,14 +51,27 @@ class Gaussians:
     def __len__(self) -> int:
         return self.means.shape[0]
 
+    @property
+    def degree(self) -> int:
+        """Degree of the spherical harmonics, 0 to 4."""
+        return SH_COUNTS.index(self.sh.shape[1])
+
     def colors(self) -> torch.Tensor:
-        """(n, 3) RGB, never negative."""
+        """(n, 3) RGB of degree 0, what the Gaussian looks like from all sides; not negative."""
         return (0.5 + SH_DEGREE_0 * self.sh[:, 0]).clamp_min(0)
 
     def covariances(self) -> torch.Tensor:
         """(n, 3, 3) m^2: R diag(scales)^2 R^T."""
         half = rotation_matrices(self.quats) * self.scales[:, None, :]
         return half @ half.mT
+
+
+def sh_count(sh: torch.Tensor) -> int:
+    """K of coefficients (n, K, 3); ValueError unless K belongs to a degree from 0 to 4."""
+    if not isinstance(sh, torch.Tensor) or sh.ndim != 3 or sh.shape[1] not in SH_COUNTS:
+        got = tuple(sh.shape) if isinstance(sh, torch.Tensor) else type(sh).__name__
+        raise ValueError(f"sh: got {got}, expected (n, K, 3) with K one of {SH_COUNTS}")
+    return sh.shape[1]
 
 
 def rotation_matrices(quats: torch.Tensor) -> torch.Tensor:
