@@ -1,0 +1,10 @@
+"""Posed images from disk: NeRF-synthetic, D-NeRF, NVFi, nerfstudio, instant-ngp and COLMAP."""
+
+from renderers.datasets.loading import hold_out as hold_out
+from renderers.datasets.loading import load_points as load_points
+from renderers.datasets.loading import load_views as load_views
+from renderers.datasets.views import Lens as Lens
+from renderers.datasets.views import View as View
+
+
+__all__ = ["Lens", "View", "hold_out", "load_points", "load_views"]

@@ -1,0 +1,223 @@
+"""COLMAP's sparse models, binary and text: https://colmap.github.io/format.html."""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from renderers.datasets.views import View, build_view, existing
+
+
+# Focal lengths and distortion coefficients of each model, in the order of COLMAP's numbers; between
+# them stand cx and cy. The coefficients come in OpenCV's order.
+MODELS = {
+    "SIMPLE_PINHOLE": (1, 0),
+    "PINHOLE": (2, 0),
+    "SIMPLE_RADIAL": (1, 1),
+    "RADIAL": (1, 2),
+    "OPENCV": (2, 4),
+    "OPENCV_FISHEYE": (2, 4),
+    "FULL_OPENCV": (2, 8),
+}
+OTHER_MODELS = ("FOV", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "THIN_PRISM_FISHEYE")
+
+PLACES = ("sparse/0", "sparse", "colmap/sparse/0", ".")
+
+
+def find_model(folder: Path) -> Path | None:
+    """The cameras.bin or cameras.txt of a dataset, or None."""
+    files = (folder / place / f"cameras{kind}" for place in PLACES for kind in (".bin", ".txt"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def read_views(folder: Path, cameras_file: Path, *, downscale: int = 1) -> list[View]:
+    """The views of a model by name, without those whose image is not in folder/images.
+
+    Raises ValueError, naming the file, for what is broken, cut short or not supported.
+    """
+    rows = _read(cameras_file, _cameras, _cameras_text)
+    lenses = {row[0]: _lens(cameras_file, *row) for row in rows}
+    images_file = cameras_file.with_stem("images")
+    images = sorted(_read(images_file, _images, _images_text))
+    if not images:
+        raise ValueError(f"{images_file}: holds no image")
+    views = []
+    listed = [(image, folder / "images" / image[0]) for image in images]
+    for (name, quat, position, camera), path in existing(listed, images_file):
+        where = f"{images_file}: image {name}"
+        if camera not in lenses:
+            raise ValueError(f"{where}: its camera {camera} is not in {cameras_file.name}")
+        intrinsics, distortion, fisheye = lenses[camera]
+        views.append(
+            build_view(
+                where,
+                intrinsics,
+                _world_to_camera(where, quat, position),
+                distortion=distortion,
+                fisheye=fisheye,
+                downscale=downscale,
+                name=f"images/{name}",
+                time=None,
+                path=path,
+            )
+        )
+    return views
+
+
+def read_points(cameras_file: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Points (n, 3) float64 m and colours (n, 3) float32 0..1 of a model, None if it has none.
+
+    Raises ValueError, naming the file, if it is broken or cut short.
+    """
+    file = cameras_file.with_stem("points3D")
+    if not file.is_file():
+        return None
+    rows = np.array(list(_read(file, _points, _points_text)), dtype=np.float64).reshape(-1, 6)
+    return rows[:, :3].copy(), (rows[:, 3:] / 255).astype(np.float32)
+
+
+def _parameters(file: Path, model: str) -> tuple[int, int]:
+    if model not in MODELS:
+        raise ValueError(
+            f"{file}: camera model {model} is not supported, expected one of {', '.join(MODELS)}"
+        )
+    return MODELS[model]
+
+
+def _lens(
+    file: Path, camera: int, model: str, width: int, height: int, params: tuple[float, ...]
+) -> tuple[dict, tuple[float, ...], bool]:
+    """Intrinsics, distortion and whether it is a fisheye's, of a camera."""
+    focals, coefficients = _parameters(file, model)
+    expected = focals + 2 + coefficients
+    if len(params) != expected:
+        raise ValueError(
+            f"{file}: camera {camera} has {len(params)} parameters, "
+            f"expected {expected} of a {model}"
+        )
+    if not np.isfinite(params).all():
+        raise ValueError(f"{file}: camera {camera} holds NaN or infinite values")
+    cx, cy, *distortion = params[focals:]
+    distortion += [0.0] * (4 - coefficients)  # OpenCV knows no fewer than four
+    intrinsics = dict(fx=params[0], fy=params[focals - 1], cx=cx, cy=cy, width=width, height=height)
+    return intrinsics, tuple(distortion), model == "OPENCV_FISHEYE"
+
+
+def _world_to_camera(where: str, quat: tuple, position: tuple) -> np.ndarray:
+    if not np.isfinite([*quat, *position]).all() or not any(quat):
+        raise ValueError(f"{where}: its pose {quat} {position} is no rotation and translation")
+    w, x, y, z = np.asarray(quat) / np.linalg.norm(quat)
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = position
+    return matrix
+
+
+# The readers yield cameras (id, model, width, height, parameters), images (name, quaternion wxyz,
+# translation, camera id) and points (x, y, z, red, green, blue).
+
+
+def _read(file: Path, binary, text) -> list:
+    try:
+        if file.suffix == ".bin":
+            return list(binary(_Bytes(file)))
+        return list(text(file, file.read_text(encoding="utf-8").splitlines()))
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{file}: holds a text that is not UTF-8") from None
+    except EOFError:
+        raise ValueError(f"{file}: is cut short") from None
+
+
+class _Bytes:
+    """A little-endian file, read from front to back; EOFError at its end."""
+
+    def __init__(self, file: Path):
+        self.file, self.data, self.at = file, file.read_bytes(), 0
+
+    def take(self, layout: str) -> tuple:
+        start = self.skip(struct.calcsize("<" + layout))
+        return struct.unpack_from("<" + layout, self.data, start)
+
+    def skip(self, count: int) -> int:
+        start, self.at = self.at, self.at + count
+        if self.at > len(self.data):
+            raise EOFError
+        return start
+
+    def text(self) -> str:
+        end = self.data.find(b"\0", self.at)
+        if end < 0:
+            raise EOFError
+        start, self.at = self.at, end + 1
+        return self.data[start:end].decode("utf-8")
+
+
+def _cameras(data: _Bytes) -> Iterator[tuple]:
+    names = (*MODELS, *OTHER_MODELS)
+    for _ in range(*data.take("Q")):
+        camera, number, width, height = data.take("iiQQ")
+        model = names[number] if 0 <= number < len(names) else f"number {number}"
+        yield camera, model, width, height, data.take(f"{sum(_parameters(data.file, model)) + 2}d")
+
+
+def _images(data: _Bytes) -> Iterator[tuple]:
+    for _ in range(*data.take("Q")):
+        _, *pose, camera = data.take("i7di")
+        name = data.text()
+        (seen,) = data.take("Q")
+        data.skip(24 * seen)  # 2D points: x, y, id
+        yield name, tuple(pose[:4]), tuple(pose[4:]), camera
+
+
+def _points(data: _Bytes) -> Iterator[tuple]:
+    for _ in range(*data.take("Q")):
+        _, *point, _, length = data.take("Q3d3BdQ")
+        data.skip(8 * length)  # the track: image, 2D point
+        yield tuple(point)
+
+
+def _rows(file: Path, lines: Iterator[str], convert) -> Iterator[tuple]:
+    for line in lines:
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                yield convert(line)
+            except (ValueError, IndexError):
+                raise ValueError(f"{file}: cannot make sense of {line.strip()!r:.80}") from None
+
+
+def _cameras_text(file: Path, lines: list[str]) -> Iterator[tuple]:
+    def convert(line):
+        camera, model, width, height, *params = line.split()
+        return int(camera), model, int(width), int(height), tuple(map(float, params))
+
+    return _rows(file, iter(lines), convert)
+
+
+def _images_text(file: Path, lines: list[str]) -> Iterator[tuple]:
+    stream = iter(lines)
+
+    def convert(line):
+        _, *pose, camera, name = line.strip().split(maxsplit=9)
+        # The line after it lists the 2D points, x y id, and may be empty or, at the end, absent.
+        if len(next(stream, "").split()) % 3:
+            raise ValueError
+        pose = tuple(map(float, pose))
+        if len(pose) != 7:
+            raise ValueError
+        return name, pose[:4], pose[4:], int(camera)
+
+    return _rows(file, stream, convert)
+
+
+def _points_text(file: Path, lines: list[str]) -> Iterator[tuple]:
+    def convert(line):
+        return tuple(map(float, (line.split()[i] for i in range(1, 7))))
+
+    return _rows(file, iter(lines), convert)

@@ -1,0 +1,214 @@
+"""transforms*.json: NeRF-synthetic, D-NeRF, NVFi's own layout, nerfstudio and instant-ngp.
+
+Poses are camera-to-world with OpenGL axes (x right, y up, z back) and become OpenCV's. They are
+taken as the file has them: nerfstudio's `applied_transform` is already in them.
+"""
+
+import functools
+import json
+import math
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from renderers.datasets.views import View, build_view, existing, image_size
+
+
+PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+
+OPENGL_TO_OPENCV = np.array([1.0, -1.0, -1.0])
+
+
+def read_json(file: Path) -> dict:
+    """The object in a JSON file. Raises ValueError, with line and column, for anything else."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
+        raise ValueError(f"{file}: not valid JSON ({error})") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"{file}: got a {type(record).__name__}, expected a JSON object")
+    return record
+
+
+def read_views(file: Path, *, split: str | None = None, downscale: int = 1) -> list[View]:
+    """The views of a transforms*.json in its order, without those whose image does not exist.
+
+    split: which of the file's {split}_filenames to keep; a file without lists is all "train".
+    Raises ValueError, naming file and frame, for what cannot be used.
+    """
+    meta = read_json(file)
+    frames = [(_name(file, frame), frame) for frame in _frames(file, meta)]
+    if split is not None:
+        frames = _of_split(file, meta, frames, split)
+    found = existing([(frame, _image(file.parent, frame[0])) for frame in frames], file)
+    # Files without w and h: all images have the size of the first, which load() checks.
+    size = functools.cache(lambda: image_size(found[0][1]))
+    views = []
+    for (name, frame), path in found:
+        where = f"{file}: frame {name}"
+        distortion, fisheye = _distortion(where, frame)
+        mask = frame.get("mask_path")
+        views.append(
+            build_view(
+                where,
+                _intrinsics(where, frame, size),
+                _world_to_camera(where, frame),
+                distortion=distortion,
+                fisheye=fisheye,
+                downscale=downscale,
+                name=name,
+                path=path,
+                time=None if frame.get("time") is None else _number(where, frame, "time"),
+                mask_path=None if mask is None else file.parent / str(mask),
+            )
+        )
+    return views
+
+
+def applied_transform(file: Path, meta: dict) -> np.ndarray:
+    """(3, 4) from COLMAP's world to that of the file's poses. Raises ValueError if it is broken."""
+    return _matrix(file, meta.get("applied_transform", np.eye(4)), "applied_transform")[:3]
+
+
+def _frames(file: Path, meta: dict) -> list[Mapping]:
+    """Each frame, with the keys of its camera (NVFi) and of the file behind its own."""
+    cameras = [meta] if "frames" in meta else meta.get("data", [meta])
+    if isinstance(cameras, dict):
+        cameras = list(cameras.values())
+    if not isinstance(cameras, list) or not all(isinstance(camera, dict) for camera in cameras):
+        raise ValueError(f"{file}: data is not a list or an object of cameras")
+    frames = []
+    for camera in cameras:
+        listed = camera.get("frames")
+        if listed is None:
+            raise ValueError(f"{file}: missing key frames")
+        if not isinstance(listed, list) or not all(isinstance(frame, dict) for frame in listed):
+            raise ValueError(f"{file}: frames is {listed!r:.40}, expected a list of objects")
+        frames += [ChainMap(frame, camera, meta) for frame in listed]
+    if not frames:
+        raise ValueError(f"{file}: frames is empty, expected at least one")
+    return frames
+
+
+def _name(file: Path, frame: Mapping) -> str:
+    path = frame.get("file_path")
+    if not isinstance(path, str) or not path:
+        raise ValueError(f"{file}: a frame has file_path {path!r}, expected the path of an image")
+    return str(PurePosixPath(path))  # without a leading ./
+
+
+def _image(folder: Path, name: str) -> Path:
+    path, png = folder / name, folder / f"{name}.png"
+    return png if png.is_file() and not path.is_file() else path
+
+
+def _of_split(file: Path, meta: dict, frames: list[tuple], split: str) -> list[tuple]:
+    key, lists = f"{split}_filenames", [k for k in meta if k.endswith("_filenames")]
+    if key not in meta:
+        if split == "train" and not lists:
+            return frames
+        advice = f"only {', '.join(lists)}" if lists else "load 'train' and use hold_out"
+        raise ValueError(f"{file}: has no {key}, so no split {split!r}; {advice}")
+    if not isinstance(meta[key], list) or not meta[key]:
+        raise ValueError(f"{file}: {key} is {meta[key]!r:.40}, expected a list of image paths")
+    wanted = {str(PurePosixPath(str(path))) for path in meta[key]}
+    unknown = sorted(wanted - {name for name, _ in frames})
+    if unknown:
+        raise ValueError(f"{file}: {key} names {unknown[0]}, which is not among its frames")
+    return [frame for frame in frames if frame[0] in wanted]
+
+
+def _number(where: str, frame: Mapping, key: str, default: float | None = None) -> float:
+    value = frame.get(key, default)
+    if value is None:
+        raise ValueError(f"{where}: missing key {key}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{where}: {key} is {value!r}, expected a finite number")
+    return float(value)
+
+
+def _intrinsics(where: str, frame: Mapping, size: Callable[[], tuple[int, int]]) -> dict:
+    if "w" in frame and "h" in frame:
+        width, height = (_number(where, frame, key) for key in ("w", "h"))
+        if not width.is_integer() or not height.is_integer():
+            raise ValueError(f"{where}: w, h are {width}, {height}, expected whole numbers")
+    else:
+        width, height = size()
+    if "fl_x" in frame:
+        fx = _number(where, frame, "fl_x")
+        fy = _number(where, frame, "fl_y", fx)
+    elif "camera_angle_x" in frame:
+        fx = fy = _focal(where, frame, "camera_angle_x", width)
+        if "camera_angle_y" in frame:
+            fy = _focal(where, frame, "camera_angle_y", height)
+    else:
+        raise ValueError(f"{where}: missing key fl_x or camera_angle_x")
+    cx = _number(where, frame, "cx", width / 2)
+    cy = _number(where, frame, "cy", height / 2)
+    return dict(fx=fx, fy=fy, cx=cx, cy=cy, width=int(width), height=int(height))
+
+
+def _focal(where: str, frame: Mapping, key: str, side: float) -> float:
+    angle = _number(where, frame, key)
+    if not 0 < angle < math.pi:
+        raise ValueError(f"{where}: {key} is {angle}, expected radians between 0 and pi")
+    return 0.5 * side / math.tan(0.5 * angle)
+
+
+def _distortion(where: str, frame: Mapping) -> tuple[tuple[float, ...], bool]:
+    model = frame.get("camera_model", "OPENCV_FISHEYE" if frame.get("is_fisheye") else "OPENCV")
+    keys = ("k1", "k2", "k3", "k4", "p1", "p2")
+    k1, k2, k3, k4, p1, p2 = (_number(where, frame, key, 0.0) for key in keys)
+    if model == "OPENCV_FISHEYE":
+        if p1 or p2:
+            raise ValueError(f"{where}: p1, p2 are {p1}, {p2}, but a fisheye has k1 to k4 only")
+        return (k1, k2, k3, k4), True
+    if model not in PERSPECTIVE:
+        supported = ", ".join((*PERSPECTIVE, "OPENCV_FISHEYE"))
+        raise ValueError(f"{where}: camera_model is {model!r}, expected one of {supported}")
+    if k4:  # nerfstudio's fourth radial term; OpenCV's own k4 is another
+        raise ValueError(f"{where}: k4 is {k4}, which OpenCV cannot undistort unless a fisheye")
+    return (k1, k2, p1, p2, k3), False
+
+
+def _matrix(where: str | Path, value, key: str) -> np.ndarray:
+    try:
+        matrix = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: {key} is not a matrix of numbers") from None
+    if matrix.shape not in {(3, 4), (4, 4)}:
+        raise ValueError(f"{where}: {key} has shape {matrix.shape}, expected (4, 4) or (3, 4)")
+    last = [0.0, 0.0, 0.0, 1.0]
+    if matrix.shape == (3, 4):
+        matrix = np.vstack([matrix, last])
+    if not np.isfinite(matrix).all():
+        raise ValueError(f"{where}: {key} holds NaN or infinite values")
+    if not np.allclose(matrix[3], last, atol=1e-6):
+        raise ValueError(f"{where}: the last row of {key} is not 0 0 0 1")
+    return matrix
+
+
+def _world_to_camera(where: str, frame: Mapping) -> np.ndarray:
+    if "transform_matrix" not in frame:
+        raise ValueError(f"{where}: missing key transform_matrix")
+    pose = _matrix(where, frame["transform_matrix"], "transform_matrix")
+    u, stretch, vt = np.linalg.svd(pose[:3, :3])
+    if stretch[2] <= 1e-8 * max(stretch[0], 1e-300):
+        raise ValueError(f"{where}: transform_matrix cannot be inverted")
+    # Blender's objects carry their scale in the pose. It does not move the image of a point.
+    if stretch[0] - stretch[2] > 1e-3 * stretch[0]:
+        raise ValueError(
+            f"{where}: the 3x3 part of transform_matrix stretches by {stretch.round(4).tolist()}, "
+            "expected a rotation and at most one scale"
+        )
+    rotation = u @ vt  # the nearest, free of the scale and of the file's rounding
+    if np.linalg.det(rotation) < 0:
+        raise ValueError(f"{where}: transform_matrix mirrors (its determinant is negative)")
+    matrix = np.eye(4)
+    matrix[:3, :3] = OPENGL_TO_OPENCV[:, None] * rotation.T
+    matrix[:3, 3] = -matrix[:3, :3] @ pose[:3, 3]
+    return matrix
