@@ -37,9 +37,9 @@ class Gaussians:
         }
         for name, shape in shapes.items():
             check_tensor(name, getattr(self, name), shape)
-        _refuse("quats", (self.quats == 0).all(-1), "a quaternion other than zero")
-        _refuse("scales", (self.scales <= 0).any(-1), "positive lengths")
-        _refuse("opacities", (self.opacities < 0) | (self.opacities > 1), "0 to 1")
+        refuse("quats", (self.quats == 0).all(-1), "a quaternion other than zero")
+        refuse("scales", (self.scales <= 0).any(-1), "positive lengths")
+        refuse("opacities", (self.opacities < 0) | (self.opacities > 1), "0 to 1")
 
     @classmethod
     def from_colors(cls, *, means, quats, scales, opacities, colors) -> "Gaussians":
@@ -55,6 +55,10 @@ class Gaussians:
     def degree(self) -> int:
         """Degree of the spherical harmonics, 0 to 4."""
         return SH_COUNTS.index(self.sh.shape[1])
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The fields by name, as `splat.render` takes them."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def colors(self) -> torch.Tensor:
         """(n, 3) RGB of degree 0, what the Gaussian looks like from all sides; not negative."""
@@ -92,12 +96,14 @@ def check_tensor(name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None
         raise ValueError(f"{name}: got {kind}, expected a floating-point tensor")
     if tuple(value.shape) != shape:
         raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {shape}")
-    bad = value.numel() - int(torch.isfinite(value).sum())
+    # The sum is a quick look that misses nothing: NaN and infinity survive it.
+    bad = value.numel() - int(torch.isfinite(value).sum()) if not value.sum().isfinite() else 0
     if bad:
         raise ValueError(f"{name}: got {bad} values that are NaN or infinite, expected none")
 
 
-def _refuse(name: str, bad: torch.Tensor, expected: str) -> None:
+def refuse(name: str, bad: torch.Tensor, expected: str) -> None:
+    """Raise ValueError if any of the rows marked in `bad` (n,) is, with their count."""
     if bad.any():
         first = int(bad.nonzero()[0])
         count = int(bad.sum())

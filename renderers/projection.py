@@ -1,64 +1,109 @@
 """From Gaussians in the world to ellipses in the image (EWA splatting, Zwicker et al. 2001)."""
 
-import numpy as np
+import functools
+
 import taichi as ti
 import torch
 
 from renderers.camera import Camera
+from renderers.kernels import TAICHI_TYPE, by_autodiff
+from renderers.sh import per_gaussian
 
-
-vec2 = ti.types.vector(2, ti.f32)
-vec3 = ti.types.vector(3, ti.f32)
-vec4 = ti.types.vector(4, ti.f32)
-mat3 = ti.types.matrix(3, 3, ti.f32)
 
 LOW_PASS = 0.3  # px^2 added to every variance: no Gaussian is thinner than about half a pixel
 MIN_ALPHA = 1 / 255  # a Gaussian contributes nothing where its alpha is below this
 GUARD = 0.15  # fraction of the image by which the point of linearisation may lie outside it
 
 
-@ti.kernel
-def _project(
-    means: ti.types.ndarray(dtype=vec3, ndim=1),
-    covariances: ti.types.ndarray(dtype=mat3, ndim=1),
-    opacities: ti.types.ndarray(dtype=ti.f32, ndim=1),
-    rotation: mat3,
-    translation: vec3,
-    focal: vec2,
-    center: vec2,
-    size: vec2,
-    near: ti.f32,
-    uv: ti.types.ndarray(dtype=vec2, ndim=1),
-    depth: ti.types.ndarray(dtype=ti.f32, ndim=1),
-    ellipse: ti.types.ndarray(dtype=vec4, ndim=1),
-    extent: ti.types.ndarray(dtype=vec2, ndim=1),
-):
-    for i in range(means.shape[0]):
-        extent[i] = vec2(0.0, 0.0)
-        p = rotation @ means[i] + translation
-        level = 2.0 * ti.log(ti.max(opacities[i] / MIN_ALPHA, 1e-6))
-        if p.z > near and level > 0.0:
-            mean = focal * p.xy / p.z + center
-            # The perspective is linearised at the mean, but not far outside the image, where
-            # that would smear a Gaussian over it (the reference code of 3DGS does the same).
-            at = ti.math.clamp(mean, -GUARD * size, (1.0 + GUARD) * size)
-            slope = (at - center) / focal
+@functools.cache
+def _kernels(dtype: torch.dtype, antialiased: bool):
+    real = TAICHI_TYPE[dtype]
+    vec2, vec3, vec4 = (ti.types.vector(k, real) for k in (2, 3, 4))
+    mat3 = ti.types.matrix(3, 3, real)
+
+    @ti.kernel
+    def covariance(
+        quats: ti.types.ndarray(dtype=vec4, ndim=1),
+        scales: ti.types.ndarray(dtype=vec3, ndim=1),
+        covariances: ti.types.ndarray(dtype=mat3, ndim=1),
+    ):
+        for i in range(quats.shape[0]):
+            q = quats[i] / ti.sqrt(quats[i].dot(quats[i]))
+            w, x, y, z = q[0], q[1], q[2], q[3]
+            s = scales[i]
+            M = mat3(
+                [(1 - 2 * (y * y + z * z)) * s.x, 2 * (x * y - w * z) * s.y,
+                 2 * (x * z + w * y) * s.z],
+                [2 * (x * y + w * z) * s.x, (1 - 2 * (x * x + z * z)) * s.y,
+                 2 * (y * z - w * x) * s.z],
+                [2 * (x * z - w * y) * s.x, 2 * (y * z + w * x) * s.y,
+                 (1 - 2 * (x * x + y * y)) * s.z],
+            )  # fmt: skip
+            covariances[i] = M @ M.transpose()
+
+    @ti.kernel
+    def project(
+        means: ti.types.ndarray(dtype=vec3, ndim=1),
+        covariances: ti.types.ndarray(dtype=mat3, ndim=1),
+        opacities: ti.types.ndarray(dtype=real, ndim=1),
+        rotation: ti.types.ndarray(dtype=mat3, ndim=1),
+        translation: ti.types.ndarray(dtype=vec3, ndim=1),
+        focal: vec2,
+        center: vec2,
+        size: vec2,
+        near: real,
+        uv: ti.types.ndarray(dtype=vec2, ndim=1),
+        depth: ti.types.ndarray(dtype=real, ndim=1),
+        conic: ti.types.ndarray(dtype=vec3, ndim=1),
+        alpha: ti.types.ndarray(dtype=real, ndim=1),
+        reach: ti.types.ndarray(dtype=vec3, ndim=1),
+    ):
+        for i in range(means.shape[0]):
+            # The pose comes with one row for all or with a row for each Gaussian.
+            R = rotation[ti.min(i, rotation.shape[0] - 1)]
+            m = means[i]
+            p = vec3(R[0, :].dot(m), R[1, :].dot(m), R[2, :].dot(m))
+            p = p + translation[ti.min(i, translation.shape[0] - 1)]
+            # Everything is computed for Gaussians behind the near plane too, at a distance where
+            # it stays finite: in a branch, Taichi's autodiff does not follow matrix products.
+            z = ti.select(p.z > near, p.z, 1.0)
+            mean = focal * p.xy / z + center
+            # The perspective is linearised at the mean, but not far outside the image, where that
+            # would smear a Gaussian over it (3DGS's and gsplat's code do the same).
+            slope = (ti.min(ti.max(mean, -GUARD * size), (1.0 + GUARD) * size) - center) / focal
+            ju = (R[0, :] - slope.x * R[2, :]) * (focal.x / z)
+            jv = (R[1, :] - slope.y * R[2, :]) * (focal.y / z)
             W = covariances[i]
-            C = rotation @ W @ rotation.transpose()
-            ju = vec3(focal.x, 0.0, -focal.x * slope.x) / p.z
-            jv = vec3(0.0, focal.y, -focal.y * slope.y) / p.z
-            a = ju.dot(C @ ju) + LOW_PASS
-            b = ju.dot(C @ jv)
-            c = jv.dot(C @ jv) + LOW_PASS
+            Wu = vec3(W[0, :].dot(ju), W[1, :].dot(ju), W[2, :].dot(ju))
+            Wv = vec3(W[0, :].dot(jv), W[1, :].dot(jv), W[2, :].dot(jv))
+            a0, b, c0 = ju.dot(Wu), ju.dot(Wv), jv.dot(Wv)
+            a, c = a0 + LOW_PASS, c0 + LOW_PASS
             determinant = a * c - b * b
-            reach = ti.sqrt(level * vec2(a, c))
-            last, first = mean + reach, mean - reach
-            seen = last.x > 0.0 and last.y > 0.0 and first.x < size.x and first.y < size.y
-            if determinant > 0.0 and seen:
+            opacity = opacities[i]
+            if ti.static(antialiased):
+                # A blurred Gaussian keeps its light: it is wider and fainter.
+                opacity = opacity * ti.sqrt(ti.max((a0 * c0 - b * b) / determinant, 1e-12))
+            level = 2.0 * ti.log(ti.max(opacity / MIN_ALPHA, 1e-6))
+            # Not zero under the root, where its derivative would be infinite, if multiplied by 0.
+            extent = ti.sqrt(ti.max(level, 1e-6) * vec2(a, c))
+            last, first = mean + extent, mean - extent
+            inside = last.x > 0 and last.y > 0 and first.x < size.x and first.y < size.y
+            if p.z > near and determinant > 0.0 and level > 0.0 and inside:
                 uv[i] = mean
-                depth[i] = p.z
-                ellipse[i] = vec4(c / determinant, -b / determinant, a / determinant, level)
-                extent[i] = reach
+                depth[i] = z
+                conic[i] = vec3(c, -b, a) / determinant
+                alpha[i] = opacity
+                reach[i] = vec3(extent, level)
+
+    return covariance, project
+
+
+def covariances_of(quats: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """(n, 3, 3) m^2: R diag(scales)^2 R^T of quats (n, 4) wxyz and scales (n, 3) m."""
+    if not len(quats):
+        return scales.new_zeros(0, 3, 3)
+    kernel, _ = _kernels(quats.dtype, False)
+    return by_autodiff(kernel, quats, scales, outputs=[(len(quats), 3, 3)])[0]
 
 
 def project(
@@ -66,25 +111,34 @@ def project(
     covariances: torch.Tensor,
     opacities: torch.Tensor,
     camera: Camera,
+    pose: torch.Tensor,
+    *,
     near: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Project n Gaussians: means (n, 3) m, covariances (n, 3, 3) m^2, opacities (n,), all f32.
+    antialiased: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Project n Gaussians: means (n, 3) m, covariances (n, 3, 3) m^2, opacities (n,).
 
-    Returns uv (n, 2) px; depth (n,) m; ellipse (n, 4): the inverse 2D covariance (xx, xy, yy),
-    1/px^2, and the level of its quadratic form where alpha falls to MIN_ALPHA; extent (n, 2) px:
-    half the size of the box around that level, zero for a Gaussian that is not seen.
+    pose: (4, 4) world to camera, in place of the camera's own. Returns uv (n, 2) px; depth (n,) m;
+    conic (n, 3): the inverse 2D covariance (xx, xy, yy), 1/px^2; alpha (n,) at the centre of the
+    ellipse; all differentiable; and reach (n, 3), which is not: half the size of the box around
+    the level set where alpha falls to MIN_ALPHA, px, and that level. All are zero for a Gaussian
+    that is not seen.
     """
-    n = means.shape[0]
-    uv, depth, ellipse, extent = (
-        means.new_zeros(shape) for shape in ((n, 2), (n,), (n, 4), (n, 2))
+    n = len(means)
+    shapes = [(n, 2), (n,), (n, 3), (n,), (n, 3)]
+    if not n:
+        return tuple(means.new_zeros(shape) for shape in shapes)
+    real = TAICHI_TYPE[means.dtype]
+    constants = (
+        ti.Vector([camera.fx, camera.fy], real),
+        ti.Vector([camera.cx, camera.cy], real),
+        ti.Vector([camera.width, camera.height], real),
+        near,
     )
-    if n:
-        pose = camera.world_to_camera.astype(np.float32)
-        _project(
-            means, covariances, opacities,
-            ti.Matrix(pose[:3, :3].tolist(), ti.f32), ti.Vector(pose[:3, 3].tolist(), ti.f32),
-            ti.Vector([camera.fx, camera.fy], ti.f32), ti.Vector([camera.cx, camera.cy], ti.f32),
-            ti.Vector([camera.width, camera.height], ti.f32), near,
-            uv, depth, ellipse, extent,
-        )  # fmt: skip
-    return uv, depth, ellipse, extent
+    rotation, translation = per_gaussian(pose[None, :3, :3], n), per_gaussian(pose[None, :3, 3], n)
+    _, kernel = _kernels(means.dtype, antialiased)
+    *parts, reach = by_autodiff(
+        kernel, means, covariances, opacities, rotation, translation,
+        outputs=shapes, constants=constants,
+    )  # fmt: skip
+    return *parts, reach.detach()

@@ -1,13 +1,19 @@
-"""Rendering Gaussians: projection, tile lists and compositing put together. No gradients yet."""
+"""Rendering Gaussians: projection, shading, tile lists and compositing put together.
+
+image = render(camera, **gaussians.tensors(), background=(1, 1, 1))
+(image.rgb - photo).abs().mean().backward()  # reaches every tensor that wants a gradient
+"""
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 
-from renderers import rasterize
 from renderers.camera import Camera
-from renderers.gaussians import check_tensor
-from renderers.projection import project
+from renderers.gaussians import check_tensor, refuse, sh_count
+from renderers.projection import covariances_of, project
+from renderers.rasterize import rasterize
+from renderers.sh import shade
 from renderers.tiles import tile_lists
 from taichi_phys import runtime
 
@@ -17,64 +23,162 @@ TILE = 16  # px
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Render:
-    """One picture: rgb (H, W, 3); alpha (H, W) 0 to 1; depth (H, W) m, the mean over what the
-    pixel shows, 0 where it shows nothing. All float32, on the device of the means."""
+    """One picture, or C of them along a new first axis.
+
+    rgb (H, W, 3); alpha (H, W) 0 to 1; depth (H, W) m, the mean over what the pixel shows, 0 where
+    it shows nothing; features (H, W, N), or None if none were given. And where the n Gaussians
+    lie: uv (n, 2) px, in the graph, so that uv.retain_grad() keeps the gradient in the image;
+    radii (n,) px, the larger half side of the box that the Gaussian can be seen in, 0: not seen.
+    """
 
     rgb: torch.Tensor
     alpha: torch.Tensor
     depth: torch.Tensor
+    features: torch.Tensor | None
+    uv: torch.Tensor
+    radii: torch.Tensor
 
 
 def render(
-    means: torch.Tensor,
-    covariances: torch.Tensor,
-    opacities: torch.Tensor,
-    colors: torch.Tensor,
-    camera: Camera,
+    camera: Camera | Sequence[Camera],
     *,
+    means: torch.Tensor,
+    opacities: torch.Tensor,
+    quats: torch.Tensor | None = None,
+    scales: torch.Tensor | None = None,
+    covariances: torch.Tensor | None = None,
+    sh: torch.Tensor | None = None,
+    sh_axes: torch.Tensor | None = None,
+    colors: torch.Tensor | None = None,
+    features: torch.Tensor | None = None,
     background: torch.Tensor | tuple[float, float, float] = (0.0, 0.0, 0.0),
     near: float = 0.01,
+    antialiased: bool = False,
+    pose: torch.Tensor | None = None,
 ) -> Render:
-    """Splat n Gaussians into the camera's image.
+    """Splat n Gaussians into the image of a camera, or of several of one size.
 
-    means: (n, 3) m; covariances: (n, 3, 3) m^2; opacities: (n,) 0 to 1; colors: (n, 3) RGB;
-    background: (3,) or an image (H, W, 3); near: m, Gaussians whose mean is closer are left out.
-    The result carries no gradient. Raises ValueError for a wrong shape, NaN or infinity.
+    means: (n, 3) m; opacities: (n,) 0 to 1; the shape either as quats (n, 4) wxyz and scales
+    (n, 3) m or as covariances (n, 3, 3) m^2; the colour either as sh (n, K, 3) or as colors (n, 3)
+    RGB; sh_axes: (n, 3, 3) rotations that have turned the Gaussians since sh was learnt; features:
+    (n, N) of any kind, composited over zero; background: (3,) or an image (H, W, 3); near: m,
+    Gaussians whose mean is closer are left out; antialiased: keep the light of Gaussians thinner
+    than a pixel instead of making them brighter (Mip-Splatting); pose: (4, 4) world to camera in
+    place of the camera's own, or (C, 4, 4) for C cameras.
+
+    Differentiable in all tensors; computes in the precision of means, on the device of the
+    runtime. Raises ValueError for a wrong shape, NaN or infinity, with the name and the count.
     """
-    with runtime.one_torch_thread():
-        return _render(means, covariances, opacities, colors, camera, background, near)
-
-
-def _render(means, covariances, opacities, colors, camera, background, near) -> Render:
-    n = means.shape[0] if isinstance(means, torch.Tensor) and means.ndim else 0
-    check_tensor("means", means, (n, 3))
-    check_tensor("covariances", covariances, (n, 3, 3))
-    check_tensor("opacities", opacities, (n,))
-    check_tensor("colors", colors, (n, 3))
+    runtime.ensure_initialized()
+    tensors = {
+        "means": means, "opacities": opacities, "quats": quats, "scales": scales,
+        "covariances": covariances, "sh": sh, "sh_axes": sh_axes, "colors": colors,
+        "features": features,
+    }  # fmt: skip
+    tensors = _checked(tensors)
     if not near > 0:
         raise ValueError(f"near: got {near}, expected > 0 m")
+    options = {"near": near, "antialiased": antialiased}
+    with runtime.one_torch_thread():
+        if isinstance(camera, Camera):
+            return _render(camera, pose, background, tensors, options)
+        _check_batch(camera, pose)
+        poses = [None] * len(camera) if pose is None else pose
+        renders = [
+            _render(one, at, background, tensors, options)
+            for one, at in zip(camera, poses, strict=True)
+        ]
+    fields = {field.name: [getattr(r, field.name) for r in renders] for field in _FIELDS}
+    return Render(**{k: None if v[0] is None else torch.stack(v) for k, v in fields.items()})
+
+
+_FIELDS = dataclasses.fields(Render)
+
+
+def _render(camera, pose, background, tensors, options) -> Render:
+    means, opacities = tensors["means"], tensors["opacities"]
     height, width = camera.height, camera.width
-    background = torch.as_tensor(background, dtype=torch.float32)
+    like = {"dtype": means.dtype, "device": means.device}
+    background = torch.as_tensor(background).to(**like)
     if tuple(background.shape) not in ((3,), (height, width, 3)):
         got = tuple(background.shape)
         raise ValueError(f"background: got shape {got}, expected (3,) or {(height, width, 3)}")
-    device = runtime.ensure_initialized().device
-    means_, covariances_, opacities_, colors_ = (
-        value.detach().to(device, torch.float32).contiguous()
-        for value in (means, covariances, opacities, colors)
-    )
-    uv, depth, ellipse, extent = project(means_, covariances_, opacities_, camera, near)
-    members, starts = tile_lists(uv, depth, extent, width, height, TILE)
-    light = torch.zeros(height, width, 4, device=device)
-    transmittance = torch.ones(height, width, device=device)
-    if len(members):
-        composite = rasterize.by_rows if device.type == "cpu" else rasterize.by_pixels
-        composite(
-            members, starts, uv, depth, ellipse, opacities_, colors_, TILE, light, transmittance
-        )
-    alpha = 1 - transmittance
-    rgb = light[..., :3] + transmittance[..., None] * background.to(device)
-    mean_depth = light[..., 3] / alpha.clamp_min(torch.finfo(torch.float32).tiny)
+    pose = torch.as_tensor(camera.world_to_camera if pose is None else pose)
+    check_tensor("background", background, background.shape)
+    check_tensor("pose", pose, (4, 4))
+    pose = pose.to(**like)
+
+    covariances, colors = tensors["covariances"], tensors["colors"]
+    if covariances is None:
+        covariances = covariances_of(tensors["quats"], tensors["scales"])
+    if colors is None:
+        eye = -pose[:3, :3].T @ pose[:3, 3]
+        colors = shade(tensors["sh"], means, eye, tensors["sh_axes"])
+    uv, depth, conic, alpha, reach = project(means, covariances, opacities, camera, pose, **options)
+    where = (uv.detach(), depth.detach(), conic.detach(), reach)
+    lists = tile_lists(*where, width, height, TILE)
+
+    def composite(channels):
+        return rasterize(lists, height, width, uv, conic, reach, alpha, channels)
+
+    light, transmittance = composite(torch.cat([colors, depth[:, None]], dim=1))
+    shown = 1 - transmittance
+    seen = shown > 0
+    features = tensors["features"]
+    if features is not None:
+        padded = torch.nn.functional.pad(features, (0, -features.shape[1] % 4))
+        groups = [composite(four)[0] for four in padded.split(4, dim=1)]
+        features = torch.cat(groups, dim=-1)[..., : features.shape[1]]
     return Render(
-        rgb=rgb.to(means.device), alpha=alpha.to(means.device), depth=mean_depth.to(means.device)
+        rgb=light[..., :3] + transmittance[..., None] * background,
+        alpha=shown,
+        depth=torch.where(seen, light[..., 3] / torch.where(seen, shown, 1), 0),
+        features=features,
+        uv=uv,
+        radii=reach[:, :2].amax(1),
     )
+
+
+def _checked(tensors: dict) -> dict:
+    """The tensors on the runtime's device and in one precision, or a ValueError by name."""
+    means, features = tensors["means"], tensors["features"]
+    n = means.shape[0] if isinstance(means, torch.Tensor) and means.ndim else 0
+    _one_of("covariances", "quats and scales", tensors, {"covariances"}, {"quats", "scales"})
+    _one_of("colors", "sh", tensors, {"colors"}, {"sh"})
+    shapes = {
+        "means": (n, 3), "opacities": (n,), "quats": (n, 4), "scales": (n, 3),
+        "covariances": (n, 3, 3), "colors": (n, 3), "sh_axes": (n, 3, 3),
+    }  # fmt: skip
+    if tensors["sh"] is not None:
+        shapes["sh"] = (n, sh_count(tensors["sh"]), 3)
+    if features is not None:
+        count = (
+            features.shape[1] if isinstance(features, torch.Tensor) and features.ndim == 2 else 1
+        )
+        shapes["features"] = (n, count)
+    for name, value in tensors.items():
+        if value is not None:
+            check_tensor(name, value, shapes[name])
+    if tensors["quats"] is not None:
+        refuse("quats", (tensors["quats"] == 0).all(-1), "a quaternion other than zero")
+    device = runtime.ensure_initialized().device
+    dtype = means.dtype if means.dtype == torch.float64 else torch.float32
+    return {k: v if v is None else v.to(device, dtype) for k, v in tensors.items()}
+
+
+def _one_of(first: str, second: str, tensors: dict, either: set, other: set) -> None:
+    given = {name for name in either | other if tensors[name] is not None}
+    if given not in (either, other):
+        raise ValueError(
+            f"got {', '.join(sorted(given)) or 'neither'}, expected either {first} or {second}"
+        )
+
+
+def _check_batch(cameras: Sequence[Camera], pose) -> None:
+    if not len(cameras):
+        raise ValueError("camera: got none, expected at least one")
+    sizes = {(c.width, c.height) for c in cameras}
+    if len(sizes) > 1:
+        raise ValueError(f"camera: got sizes {sorted(sizes)}, expected one size for all cameras")
+    if pose is not None and tuple(pose.shape) != (len(cameras), 4, 4):
+        raise ValueError(f"pose: got {tuple(pose.shape)}, expected {(len(cameras), 4, 4)}")

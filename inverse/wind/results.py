@@ -105,9 +105,9 @@ def render_motion(wind, backgrounds: list[np.ndarray]) -> list[np.ndarray]:
         means, covariances = binding.deform(x[frame], F[frame])
         behind = torch.as_tensor(backgrounds[frame], dtype=torch.float32) / 255
         image = render(
-            means, covariances, gaussians.opacities, gaussians.colors(),
             wind.inputs.cameras[0][frame],
-            background=behind,
+            means=means, covariances=covariances, opacities=gaussians.opacities,
+            colors=gaussians.colors(), background=behind,
         )  # fmt: skip
         pictures.append((image.rgb.clamp(0, 1) * 255).round().byte().numpy())
     return pictures
