@@ -4,8 +4,6 @@ Nothing is turned or scaled: the axes and the unit of length are the file's own.
 photographs is often upright with y pointing down and in no known unit.
 """
 
-import contextlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 from numpy.lib.recfunctions import structured_to_unstructured
 
 from renderers.gaussians import SH_COUNTS, SH_DEGREE_0, Gaussians
+from taichi_phys.io.files import atomic_path
 
 
 MEANS = ("x", "y", "z")
@@ -90,18 +89,9 @@ def save_gaussians(path: str | Path, gaussians: Gaussians) -> None:
     names = [*MEANS, *NORMALS, *COLORS, *rest, "opacity", *SCALES, *QUATS]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(g)}"]
     header += [f"property float {name}" for name in names] + ["end_header", ""]
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.ply")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            stream.write("\n".join(header).encode("ascii"))
-            stream.write(table.astype("<f4", copy=False).tobytes())
-        os.replace(partial, path)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        stream.write("\n".join(header).encode("ascii"))
+        stream.write(table.astype("<f4", copy=False).tobytes())
 
 
 def _gaussians(path: Path, **values: torch.Tensor) -> Gaussians:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import logging
-import os
 import re
 import subprocess
 import tempfile
@@ -12,6 +11,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+
+from taichi_phys.io.files import atomic_path
 
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
@@ -137,19 +138,14 @@ def write_video(
     first = next(stream, None)
     if first is None:
         raise ValueError(f"video {path}: got no frames, expected at least one")
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _encoder(partial, first.shape, fps, quality) as pipe:
-            for frame in chain([first], stream):
-                pipe.write(_even(path, frame, first.shape).data)
-        os.replace(partial, path)
-    except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())[-200:]
-        raise ValueError(f"video {path}: cannot be written ({reason})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with atomic_path(path) as partial:
+        try:
+            with _encoder(partial, first.shape, fps, quality) as pipe:
+                for frame in chain([first], stream):
+                    pipe.write(_even(path, frame, first.shape).data)
+        except OSError as error:
+            reason = error.strerror or " ".join(str(error).split())[-200:]
+            raise ValueError(f"video {path}: cannot be written ({reason})") from None
 
 
 @contextlib.contextmanager

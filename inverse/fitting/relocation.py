@@ -1,0 +1,84 @@
+"""Where to put Gaussians: 3D Gaussian Splatting as Markov Chain Monte Carlo (Kheradmand 2024).
+
+The number of Gaussians is given and stays. Those that have faded away are moved onto others,
+chosen by opacity, which share their place so that the picture does not change; and all that are
+faint wander about, so that they find what is missing.
+"""
+
+import functools
+import math
+
+import torch
+
+from inverse.fitting.model import GaussianModel
+from renderers.projection import covariances_of
+
+
+DEAD = 0.005  # opacity of Gaussians that are moved; from 1 / 255 on they can be seen
+MOST = 51  # Gaussians in one place
+
+
+@functools.cache
+def _binomials() -> torch.Tensor:
+    """(MOST, MOST) of (-1)^k C(i, k) / sqrt(k + 1)."""
+    rows = [
+        [math.comb(i, k) * (-1) ** k / math.sqrt(k + 1) for k in range(MOST)] for i in range(MOST)
+    ]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def shared(
+    opacities: torch.Tensor, scales: torch.Tensor, count: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Opacity and scales for each of count (n,) Gaussians that look like one together (eq. 9).
+
+    opacities: (n,); scales: (n, 3) m.
+    """
+    count = count.clamp(1, MOST)
+    opacity = opacities.double()
+    # 1 - (1 - o)^(1 / N): N layers of it let through what the one did.
+    single = -torch.expm1(torch.log1p(-opacity) / count)
+    powers = single[:, None] ** torch.arange(1, MOST + 1, device=opacity.device)
+    terms = powers @ _binomials().to(opacity.device).T  # (n, MOST): the sum over k for each i
+    upto = torch.arange(MOST, device=count.device) < count[:, None]
+    factor = opacity / (terms * upto).sum(1)
+    return single.to(opacities.dtype), (scales * factor[:, None]).to(scales.dtype)
+
+
+@torch.no_grad()
+def relocate(
+    model: GaussianModel, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> int:
+    """Move faded Gaussians onto others; returns how many. Their optimiser starts afresh."""
+    opacities = model.opacities
+    dead = (opacities <= DEAD).nonzero()[:, 0]
+    alive = (opacities > DEAD).nonzero()[:, 0]
+    if not len(dead) or not len(alive):
+        return 0
+    weights = opacities[alive].cpu()
+    drawn = torch.multinomial(weights, len(dead), replacement=True, generator=generator)
+    target = alive[drawn.to(alive.device)]
+    count = torch.bincount(target, minlength=len(model)) + 1
+    opacity, scales = shared(opacities[target], model.scales[target], count[target])
+    opacity = opacity.clamp(DEAD + 1e-4, 1 - 1e-4)  # alive, or it would be moved again
+    model.opacity_logits[target] = torch.logit(opacity)
+    model.log_scales[target] = scales.log()
+    for parameter in model.parameters():
+        parameter[dead] = parameter[target]
+        state = optimizer.state.get(parameter, {})
+        for name in ("exp_avg", "exp_avg_sq"):
+            if name in state:
+                state[name][target] = 0
+                state[name][dead] = 0
+    return len(dead)
+
+
+@torch.no_grad()
+def wander(model: GaussianModel, size: float, generator: torch.Generator) -> None:
+    """Move each mean by noise of its own shape, times size (m^-1 m): only faint ones notice."""
+    tensors = model.tensors(0)
+    gate = torch.sigmoid(-100 * (tensors["opacities"] - DEAD))
+    noise = torch.randn(len(model), 3, generator=generator).to(model.means)
+    noise = noise * gate[:, None] * size
+    covariances = covariances_of(tensors["quats"], tensors["scales"])
+    model.means += (covariances @ noise[..., None])[..., 0]

@@ -1,0 +1,148 @@
+"""Cameras that look at something and circle it."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from renderers.camera import Camera, camera_from_fov
+from renderers.gaussians import Gaussians
+
+
+STRAY = 0.02  # share of the opacity, at either end of every axis, that need not be in the picture
+FAINT = 0.1  # a Gaussian ends where its alpha is below this, as a fraction of the highest
+MARGIN = 1.25  # room around the body: the corners of a cube, which STRAY leaves out, need 1.24
+
+
+def look_at(
+    eye: Sequence[float],
+    target: Sequence[float],
+    up: Sequence[float] = (0, 0, 1),
+    *,
+    width: int,
+    height: int,
+    fov: float | None = None,
+    fx: float | None = None,
+    fy: float | None = None,
+    cx: float | None = None,
+    cy: float | None = None,
+) -> Camera:
+    """A camera at eye (3,) m with target (3,) m at its principal point and up (3,) upwards.
+
+    width, height: px; either fov: vertical field of view, degrees, or fx, px, with fy, px, if it
+    differs; cx, cy: px, the middle of the image if left out. Raises ValueError when target is at
+    eye, when up is parallel to the view, or for another shape or value, by name.
+    """
+    eye, target, up = _vector("eye", eye), _vector("target", target), _vector("up", up)
+    if (fov is None) == (fx is None):
+        raise ValueError(f"got fov={fov} and fx={fx}, expected one of them")
+    view = target - eye
+    distance = np.linalg.norm(view)
+    if not distance > 0:
+        raise ValueError(f"target: got {target}, which is where eye is, expected another place")
+    forward = view / distance
+    right = np.cross(forward, up)
+    length = np.linalg.norm(right)
+    if not length > 1e-6 * np.linalg.norm(up):
+        raise ValueError(f"up: got {up}, expected a direction not parallel to the view {forward}")
+    right /= length
+    pose = np.eye(4)
+    pose[:3, :3] = right, np.cross(forward, right), forward
+    pose[:3, 3] = -pose[:3, :3] @ eye
+    if fx is None:
+        fx = fy = camera_from_fov(width, height, fov).fy
+    return Camera(
+        fx=fx,
+        fy=fx if fy is None else fy,
+        cx=width / 2 if cx is None else cx,
+        cy=height / 2 if cy is None else cy,
+        width=width,
+        height=height,
+        world_to_camera=pose,
+    )
+
+
+def orbit(
+    centre: Sequence[float],
+    radius: float,
+    *,
+    width: int,
+    height: int,
+    fov: float,
+    frames: int,
+    turns: float = 1.0,
+    up: Sequence[float] = (0, 0, 1),
+    elevation: float = 20.0,
+    azimuth: float = 0.0,
+) -> list[Camera]:
+    """Cameras on a circle around up (3,), radius m from centre (3,) m, all looking at it.
+
+    width, height: px; fov: vertical field of view, degrees; frames: how many; turns: that they
+    share, the end left out so that a film of whole turns repeats without a halt; elevation: above
+    the horizon, degrees; azimuth: of the first, degrees, counted counter-clockwise from above. At
+    0 the axis x points right (y, where x is up), so with z up the view is along +y, and with y
+    down along +z. Raises ValueError for a value outside its range, by name.
+    """
+    centre, up = _vector("centre", centre), _vector("up", up)
+    if not 0 < radius < math.inf:
+        raise ValueError(f"radius: got {radius}, expected > 0 m")
+    if not -90 < elevation < 90:
+        raise ValueError(f"elevation: got {elevation}, expected degrees between -90 and 90")
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
+        raise ValueError(f"frames: got {frames!r}, expected a whole number from 1 on")
+    for name, value in (("turns", turns), ("azimuth", azimuth)):
+        if not math.isfinite(value):
+            raise ValueError(f"{name}: got {value}, expected a finite number")
+    if not up.any():
+        raise ValueError("up: got zeros, expected a direction")
+    up = up / np.linalg.norm(up)
+    ahead = np.cross(up, [1, 0, 0] if abs(up[0]) < 0.9 else [0, 1, 0])
+    ahead /= np.linalg.norm(ahead)
+    right = np.cross(ahead, up)
+    tilt = math.radians(elevation)
+    cameras = []
+    for k in range(frames):
+        turn = math.radians(azimuth + 360 * turns * k / frames)
+        outward = math.sin(turn) * right - math.cos(turn) * ahead
+        eye = centre + radius * (math.cos(tilt) * outward + math.sin(tilt) * up)
+        cameras.append(look_at(eye, centre, up, fov=fov, width=width, height=height))
+    return cameras
+
+
+def framing(gaussians: Gaussians, fov: float) -> tuple[np.ndarray, float]:
+    """The centre (3,) m of a body and the distance, m, from which it fits into the picture.
+
+    fov: the narrower field of view, degrees. The body fits from every side. Gaussians count by
+    their opacity: a few that strayed far away, or huge faint ones, as files of trained scenes
+    have them, change nothing. Raises ValueError for fov, and where there is nothing to see.
+    """
+    if not 0 < fov < 180:
+        raise ValueError(f"fov: got {fov}, expected degrees between 0 and 180")
+    values = gaussians.tensors()
+    means, opacities, scales = (
+        values[name].detach().double().cpu().numpy() for name in ("means", "opacities", "scales")
+    )
+    if not opacities.any():
+        raise ValueError(f"opacities: got {len(opacities)}, expected at least one above 0")
+    low, high = (_quantile(means, opacities, share) for share in (STRAY, 1 - STRAY))
+    centre = (low + high) / 2
+    # alpha falls to the fraction FAINT of the highest at this many standard deviations.
+    visible = np.sqrt(2 * np.log(np.maximum(opacities / (FAINT * opacities.max()), 1)))
+    reach = np.linalg.norm(means - centre, axis=1) + visible * scales.max(axis=1)
+    radius = MARGIN * _quantile(reach[:, None], opacities, 1 - 2 * STRAY)[0]
+    return centre, radius / math.sin(math.radians(fov) / 2)
+
+
+def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
+    """(k,): for each column of (n, k), the value below which this share of the weight lies."""
+    order = values.argsort(axis=0)
+    below = weights[order].cumsum(axis=0)
+    at = (below < share * below[-1]).sum(axis=0)
+    return np.take_along_axis(values, np.take_along_axis(order, at[None], 0), 0)[0]
+
+
+def _vector(name: str, value: Sequence[float]) -> np.ndarray:
+    vector = np.asarray(value, dtype=np.float64)
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise ValueError(f"{name}: got {value}, expected three finite numbers")
+    return vector
