@@ -1,15 +1,62 @@
 """Positional encodings."""
 
 import math
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 
-def fourier_features(x: torch.Tensor, frequencies: int) -> torch.Tensor:
-    """x (..., d), then sin and cos of 2^k pi x for k < frequencies: (..., d (1 + 2 frequencies)).
+def fourier_features(x: torch.Tensor, frequencies: int, base: float = math.pi) -> torch.Tensor:
+    """x (..., d), then sin and cos of 2^k base x, k < frequencies: (..., d (1 + 2 frequencies)).
 
     (Mildenhall et al. 2020, eq. 4, with the raw input kept.)
     """
-    scales = math.pi * 2.0 ** torch.arange(frequencies, dtype=x.dtype, device=x.device)
+    scales = base * 2.0 ** torch.arange(frequencies, dtype=x.dtype, device=x.device)
     angles = (x[..., None] * scales).flatten(-2)
     return torch.cat([x, angles.sin(), angles.cos()], dim=-1)
+
+
+class SpaceTimeEncoding(nn.Module):
+    """Features of (x - centre) / scale and t / duration, for worlds of any size and pace.
+
+    centre (3,) m, scale m and duration s of the scene (0, 1 and 1 leave x and t as they are);
+    frequencies and time_frequencies: how many, 1, 2, 4, ... rad per unit. Raises ValueError.
+    """
+
+    def __init__(
+        self,
+        *,
+        centre: Sequence[float],
+        scale: float,
+        duration: float,
+        frequencies: int,
+        time_frequencies: int,
+    ):
+        super().__init__()
+        centre = torch.as_tensor(centre).float()
+        if centre.shape != (3,) or not centre.isfinite().all():
+            raise ValueError(f"centre: got {centre.tolist()}, expected three finite numbers")
+        for name, value in {"scale": scale, "duration": duration}.items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name}: got {value}, expected a finite number > 0")
+        self.register_buffer("centre", centre)
+        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.register_buffer("duration", torch.tensor(float(duration)))
+        self.frequencies, self.time_frequencies = frequencies, time_frequencies
+        self.widths = 3 * (1 + 2 * frequencies), 1 + 2 * time_frequencies
+
+    def forward(
+        self, x: torch.Tensor, t: float | torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features (n, widths[0]) of x (n, 3) m, and (n or 1, widths[1]) of t s, (n,) or one."""
+        if x.ndim != 2 or x.shape[1] != 3:
+            raise ValueError(f"x: got {tuple(x.shape)}, expected (n, 3)")
+        t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+        if t.shape not in ((), (len(x),)):
+            raise ValueError(f"t: got {tuple(t.shape)}, expected one time or ({len(x)},)")
+        x, t = (x - self.centre) / self.scale, t.reshape(-1, 1) / self.duration
+        return (
+            fourier_features(x, self.frequencies, base=1.0),
+            fourier_features(t, self.time_frequencies, base=1.0),
+        )

@@ -1,0 +1,76 @@
+"""The deformation of a scene's canonical state as a network (Yang et al. 2024, sec. 3.2)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from taichi_phys.bridge.encodings import SpaceTimeEncoding
+
+
+TIME_FEATURES = 30
+
+
+class DeformationMLP(nn.Module):
+    """f_defo(x, t): how what is at x in canonical state is moved, turned and sized at time t.
+
+    An encoding of the time goes through a small network of its own; both encodings enter at the
+    first layer and again after the middle one (TRACE uses 8 layers of 256). The heads start at
+    zero, so the network starts at no deformation.
+
+    centre (3,) m, scale m and duration s of the scene: lengths and times are measured in them;
+    depth and width of the network. Raises ValueError.
+    """
+
+    def __init__(
+        self,
+        *,
+        centre: Sequence[float] = (0.0, 0.0, 0.0),
+        scale: float = 1.0,
+        duration: float = 1.0,
+        depth: int = 8,
+        width: int = 256,
+        frequencies: int = 8,
+        time_frequencies: int = 6,
+    ):
+        super().__init__()
+        for name, value, least in (("depth", depth, 2), ("width", width, 1)):
+            if value < least:
+                raise ValueError(f"{name}: got {value}, expected at least {least}")
+        self.encode = SpaceTimeEncoding(
+            centre=centre,
+            scale=scale,
+            duration=duration,
+            frequencies=frequencies,
+            time_frequencies=time_frequencies,
+        )
+        space, time = self.encode.widths
+        self.time_network = nn.Sequential(
+            nn.Linear(time, width), nn.ReLU(), nn.Linear(width, TIME_FEATURES)
+        )
+        inputs = space + TIME_FEATURES
+        self.skip = depth // 2 + 1  # the layer that sees the inputs again
+        extra = {0: inputs - width, self.skip: inputs}
+        self.layers = nn.ModuleList(nn.Linear(width + extra.get(i, 0), width) for i in range(depth))
+        self.head = nn.Linear(width, 3 + 4 + 3)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(
+        self, x: torch.Tensor, t: float | torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """dx (n, 3) m, unit quaternions wxyz (n, 4) and changes of log size (n, 3).
+
+        x (n, 3) m: canonical positions; t s: one time or (n,).
+        """
+        features, time = self.encode(x, t)
+        inputs = torch.cat([features, self.time_network(time).expand(len(x), -1)], dim=-1)
+        h = inputs
+        for i, layer in enumerate(self.layers):
+            if i == self.skip:
+                h = torch.cat([inputs, h], dim=-1)
+            h = torch.relu(layer(h))
+        shift, turn, log_scales = self.head(h).split([3, 4, 3], dim=-1)
+        identity = turn.new_tensor([1.0, 0.0, 0.0, 0.0])
+        return self.encode.scale * shift, functional.normalize(identity + turn, dim=-1), log_scales
