@@ -1,32 +1,26 @@
 """The optimisation: one photograph at a time, L1 + SSIM, Gaussians that move where needed."""
 
-import time
+import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from inverse.fitting.checkpoint import load_checkpoint, save_checkpoint
 from inverse.fitting.config import FitConfig
 from inverse.fitting.model import GaussianModel
 from inverse.fitting.relocation import relocate, wander
 from inverse.metrics import ssim
+from inverse.training import BACKGROUNDS, Training
 from renderers.splat import Render, render
-from taichi_phys import runtime
 
 
-BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
-CHECKPOINT_EVERY = 500  # iterations
-
-
-class Fitter:
+class Fitter(Training):
     """Fits a GaussianModel to photographs.
 
     images: rgb (H, W, 3) and alpha (H, W), float in 0..1, of each camera; half: half the side of
     the scene, m, which lengths in the configuration are relative to; checkpoint: written every
-    500 iterations and when the fit is interrupted. All that is random depends on the seed and the
-    iteration only, so that a resumed fit goes on as if nothing had happened.
+    500 iterations and when the fit is interrupted.
     """
 
     def __init__(
@@ -40,98 +34,38 @@ class Fitter:
         seed: int = 0,
         checkpoint: str | Path | None = None,
     ):
+        super().__init__(config, seed=seed, checkpoint=checkpoint)
         if not len(cameras) or len(cameras) != len(images):
             raise ValueError(
                 f"images: got {len(images)} for {len(cameras)} cameras, expected one each"
             )
-        device = runtime.ensure_initialized().device
-        self.model = model.to(device)
-        self.cameras, self.config, self.half, self.seed = list(cameras), config, half, seed
+        self.model = model.to(self.device)
+        self.cameras, self.half = list(cameras), half
         self.images = [
-            tuple(torch.as_tensor(a, dtype=torch.float32).to(device) for a in pair)
+            tuple(torch.as_tensor(a, dtype=torch.float32).to(self.device) for a in pair)
             for pair in images
         ]
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
-        self.iteration, self.seconds, self.losses = 0, 0.0, []
-        rates = {
-            "means": config.means_rate * half,
-            "log_scales": config.scales_rate,
-            "quats": config.quats_rate,
-            "opacity_logits": config.opacities_rate,
-            "sh_first": config.colors_rate,
-            "sh_rest": config.colors_rate / 20,
-        }
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": [getattr(model, name)], "lr": lr, "name": name}
-                for name, lr in rates.items()
-            ],
-            eps=1e-15,
-            fused=True,
-        )
-
-    def resume(self) -> None:
-        """Go on from the checkpoint, if there is one. Raises ValueError if it cannot be used."""
-        if self.checkpoint is not None and self.checkpoint.exists():
-            load_checkpoint(self.checkpoint, self)
-
-    @property
-    def progress(self) -> float:
-        """How much of the fit is done, 0 to 1: of the iterations, or of the time if that ends
-        first."""
-        done = self.iteration / self.config.iterations
-        if self.config.minutes is not None:
-            done = max(done, self.seconds / (60 * self.config.minutes))
-        return min(done, 1.0)
-
-    def fit(self) -> None:
-        """Run to the end. Interrupted, it writes its checkpoint before it lets go."""
-        with tqdm(total=self.config.iterations, initial=self.iteration, disable=None) as bar:
-            try:
-                with runtime.one_torch_thread():
-                    while self.progress < 1:
-                        start = time.perf_counter()
-                        loss = self.step()
-                        self.seconds += time.perf_counter() - start
-                        if self.iteration % 50 == 0:
-                            self.losses.append((self.iteration, loss))
-                            bar.set_postfix_str(f"PSNR {self._psnr:.1f} dB")
-                        bar.update()
-                        if self.iteration % CHECKPOINT_EVERY == 0:
-                            self.save()
-            finally:
-                self.save()
-
-    def save(self) -> None:
-        """Write the checkpoint, if one was asked for."""
-        if self.checkpoint is not None:
-            save_checkpoint(self.checkpoint, self)
+        self.optimizer = torch.optim.Adam(gaussian_groups(model, config, half), **ADAM)
 
     def step(self) -> float:
-        """One iteration on one photograph; returns its loss."""
         config, progress = self.config, self.progress
-        generator = torch.Generator().manual_seed(hash_of(self.seed, self.iteration))
+        generator = self.generator()
         rate = config.means_rate * self.half * 0.01**progress
         self.optimizer.param_groups[0]["lr"] = rate
         # A degree of colour more in each of the first steps of a tenth of the fit.
         degree = min(config.sh_degree, int(10 * progress))
-        index = self._view()
-        rgb, alpha = self.images[index]
+        index = self.permutation(len(self.cameras), self.iteration)
         background = self._background(generator)
-        image = self.render(index, background, degree)
-        target = rgb * alpha[..., None] + (1 - alpha[..., None]) * background
-        loss = photometric_loss(image.rgb, target, config.ssim_weight)
-        self._psnr = -10 * float((image.rgb.detach() - target).square().mean().log10())
-        if config.opacity_weight:
-            loss = loss + config.opacity_weight * self.model.opacities.mean()
-        if config.scale_weight:
-            loss = loss + config.scale_weight * self.model.scales.mean() / self.half
+        image = self.render(index, background, degree).rgb
+        target = over(*self.images[index], background)
+        self.note = psnr_note(image, target)
+        loss = photometric_loss(image, target, config.ssim_weight)
+        loss = loss + regularisation(self.model, config, self.half)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.iteration += 1
         if progress < config.relocate_until:
-            if self.iteration % config.relocate_every == 0:
+            if (self.iteration + 1) % config.relocate_every == 0:
                 relocate(self.model, self.optimizer, generator)
             wander(self.model, config.noise * rate, generator)
         return loss.item()
@@ -145,17 +79,59 @@ class Fitter:
             antialiased=self.config.antialiased,
         )
 
-    def _view(self) -> int:
-        """The photographs in random order, all of them before one comes again."""
-        count = len(self.cameras)
-        round_, place = divmod(self.iteration, count)
-        generator = torch.Generator().manual_seed(hash_of(self.seed, -1 - round_))
-        return int(torch.randperm(count, generator=generator)[place])
+    def fingerprint(self) -> str:
+        settings = dataclasses.asdict(self.config) | {"seed": self.seed, "half": self.half}
+        digest = hashlib.sha256(repr(settings).encode())
+        for camera, (rgb, alpha) in zip(self.cameras, self.images, strict=True):
+            digest.update(repr(dataclasses.asdict(camera)).encode())
+            digest.update(rgb.cpu().numpy().tobytes() + alpha.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def state(self) -> dict:
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def _background(self, generator) -> torch.Tensor:
         if self.config.background == "random":
             return torch.rand(3, generator=generator).to(self.model.means)
         return torch.tensor(BACKGROUNDS[self.config.background]).to(self.model.means)
+
+
+ADAM = {"eps": 1e-15, "fused": True}  # as 3DGS: gradients of single Gaussians are tiny
+
+
+def gaussian_groups(model: GaussianModel, config, half: float) -> list[dict]:
+    """Adam's groups, the means first; half: half the side of the scene, m."""
+    rates = {
+        "means": config.means_rate * half,
+        "log_scales": config.scales_rate,
+        "quats": config.quats_rate,
+        "opacity_logits": config.opacities_rate,
+        "sh_first": config.colors_rate,
+        "sh_rest": config.colors_rate / 20,
+    }
+    return [{"params": [getattr(model, name)], "lr": rate} for name, rate in rates.items()]
+
+
+def regularisation(model: GaussianModel, config, half: float) -> torch.Tensor:
+    """Keeps Gaussians that are not needed faint and small, so that relocation can use them."""
+    return (
+        config.opacity_weight * model.opacities.mean()
+        + config.scale_weight * model.scales.mean() / half
+    )
+
+
+def over(rgb: torch.Tensor, alpha: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
+    """A photograph (H, W, 3) with alpha (H, W) in front of a colour."""
+    return rgb * alpha[..., None] + (1 - alpha[..., None]) * background
+
+
+def psnr_note(image: torch.Tensor, target: torch.Tensor) -> str:
+    error = (image.detach() - target).square().mean().clamp_min(1e-10)
+    return f"PSNR {-10 * error.log10().item():.1f} dB"
 
 
 def photometric_loss(image: torch.Tensor, target: torch.Tensor, ssim_weight: float) -> torch.Tensor:
@@ -164,8 +140,3 @@ def photometric_loss(image: torch.Tensor, target: torch.Tensor, ssim_weight: flo
     if ssim_weight:
         loss = loss + ssim_weight * (1 - ssim(image, target, padding="same"))
     return loss
-
-
-def hash_of(seed: int, number: int) -> int:
-    """A seed of its own for each number."""
-    return int(np.random.SeedSequence([seed, number % 2**63]).generate_state(1, np.uint64)[0] >> 1)

@@ -48,13 +48,16 @@ def shared(
 @torch.no_grad()
 def relocate(
     model: GaussianModel, optimizer: torch.optim.Optimizer, generator: torch.Generator
-) -> int:
-    """Move faded Gaussians onto others; returns how many. Their optimiser starts afresh."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move faded Gaussians onto others, and their optimiser starts afresh.
+
+    Returns which (k,) were moved onto which (k,).
+    """
     opacities = model.opacities
     dead = (opacities <= DEAD).nonzero()[:, 0]
     alive = (opacities > DEAD).nonzero()[:, 0]
     if not len(dead) or not len(alive):
-        return 0
+        return dead[:0], alive[:0]
     weights = opacities[alive].cpu()
     drawn = torch.multinomial(weights, len(dead), replacement=True, generator=generator)
     target = alive[drawn.to(alive.device)]
@@ -70,7 +73,7 @@ def relocate(
             if name in state:
                 state[name][target] = 0
                 state[name][dead] = 0
-    return len(dead)
+    return dead, target
 
 
 @torch.no_grad()

@@ -9,12 +9,13 @@ from tqdm import tqdm
 
 import taichi_phys as tp
 from inverse.fitting.config import FitConfig
-from inverse.fitting.fitter import BACKGROUNDS, Fitter
+from inverse.fitting.fitter import Fitter
 from inverse.fitting.model import GaussianModel, carve, gaussians_at, scene_box
 from inverse.flags import option, write_json
 from inverse.metrics import image_metrics, mean_metrics
 from inverse.plots import plot_lines
 from inverse.report import Report
+from inverse.training import BACKGROUNDS
 from renderers.datasets import View, hold_out, load_points, load_views
 from renderers.gaussians import Gaussians
 from renderers.images import to_bytes, write_png
@@ -72,7 +73,7 @@ def fit_splats(run: RunConfig, config: FitConfig, *, command: list[str] | None =
         fitter.resume()
     else:
         checkpoint.unlink(missing_ok=True)
-    fitter.fit()
+    fitter.run()
 
     gaussians = model.gaussians()
     save_gaussians(out / "gaussians.ply", gaussians)

@@ -4,13 +4,8 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-import torch
-
+from inverse.checkpoint import read_checkpoint, write_checkpoint
 from taichi_phys import State
-from taichi_phys.io.files import atomic_path
-
-
-VERSION = 1
 
 
 def _fingerprint(solver) -> str:
@@ -24,16 +19,8 @@ def _fingerprint(solver) -> str:
 def save_checkpoint(path: Path, solver) -> None:
     """Write the solver's progress: states, forces, losses and the field of every interval."""
     states = [{key: getattr(s, key) for key in ("x", "v", "C", "F", "time")} for s in solver.states]
-    record = {
-        "version": VERSION,
-        "fingerprint": _fingerprint(solver),
-        "states": states,
-        "forces": solver.forces,
-        "losses": solver.losses,
-        "fields": solver.fields,
-    }
-    with atomic_path(path) as partial:
-        torch.save(record, partial)
+    progress = {"forces": solver.forces, "losses": solver.losses, "fields": solver.fields}
+    write_checkpoint(path, _fingerprint(solver), {"states": states} | progress)
 
 
 def load_checkpoint(path: Path, solver) -> None:
@@ -41,22 +28,9 @@ def load_checkpoint(path: Path, solver) -> None:
 
     Raises ValueError when the file is damaged, or comes from other settings or other targets.
     """
-    try:
-        record = torch.load(path, map_location=solver.sim.device, weights_only=True)
-        usable = record["version"] == VERSION
-        fingerprint = record["fingerprint"]
-    except Exception as error:  # torch and pickle raise a dozen kinds for a damaged file
-        raise ValueError(
-            f"checkpoint {path}: damaged or not a checkpoint ({type(error).__name__}); delete it, "
-            "or run without --resume to start anew"
-        ) from None
-    if not usable or fingerprint != _fingerprint(solver):
-        raise ValueError(
-            f"checkpoint {path}: made with other settings or another video; run without --resume "
-            "to start anew"
-        )
-    solver.states = [State(**state) for state in record["states"]]
-    solver.forces, solver.losses = record["forces"], record["losses"]
-    solver.fields = record["fields"]
+    progress = read_checkpoint(path, _fingerprint(solver), solver.sim.device)
+    solver.states = [State(**state) for state in progress["states"]]
+    solver.forces, solver.losses = progress["forces"], progress["losses"]
+    solver.fields = progress["fields"]
     if solver.fields:
         solver.field.load_state_dict(solver.fields[-1])
