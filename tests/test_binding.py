@@ -1,8 +1,15 @@
 """Gaussians carried by simulation particles."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
+import taichi_phys as tp
+from renderers.camera import Camera
+from renderers.gaussians import Gaussians, rotation_matrices
+from renderers.splat import render
 from taichi_phys.geometry.binding import bind
 
 
@@ -48,3 +55,102 @@ def test_binding_with_few_or_coincident_particles():
         bind(means, covariances, torch.zeros(0, 3))
     with pytest.raises(ValueError, match="neighbors: got 0"):
         bind(means, covariances, torch.ones(3, 3), neighbors=0)
+
+
+# Colours and the simulator
+
+
+def turned_body(degree=2, count=60):
+    """Gaussians with colours that depend on direction, and a camera that looks at them."""
+    g = torch.Generator().manual_seed(1)
+    gaussians = Gaussians(
+        means=0.2 * torch.rand(count, 3, generator=g) - 0.1,
+        quats=torch.randn(count, 4, generator=g),
+        scales=0.005 + 0.02 * torch.rand(count, 3, generator=g),
+        opacities=0.3 + 0.6 * torch.rand(count, generator=g),
+        sh=0.4 * torch.randn(count, (degree + 1) ** 2, 3, generator=g),
+    )
+    pose = np.eye(4)
+    pose[2, 3] = 0.5
+    camera = Camera(fx=90.0, fy=90.0, cx=32.0, cy=32.0, width=64, height=64, world_to_camera=pose)
+    return gaussians, camera
+
+
+def picture(gaussians, binding, x, F, camera):
+    means, covariances = binding.deform(x, F)
+    axes = binding.rotations(F)
+    return render(
+        camera, means=means, covariances=covariances, opacities=gaussians.opacities,
+        sh=gaussians.sh, sh_axes=axes, background=(1, 1, 1),
+    ).rgb  # fmt: skip
+
+
+def carried(camera, rotation, translation):
+    """The camera moved along with a body that moved by x -> rotation x + translation."""
+    motion = np.eye(4)
+    motion[:3, :3], motion[:3, 3] = rotation, translation
+    pose = camera.world_to_camera @ np.linalg.inv(motion)
+    return dataclasses.replace(camera, world_to_camera=pose)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rotations_are_the_polar_part(dtype):
+    g = torch.Generator().manual_seed(2)
+    R = rotation_matrices(torch.randn(200, 4, generator=g).to(dtype))
+    half = torch.randn(200, 3, 3, generator=g).to(dtype)
+    S = half @ half.mT + 0.1 * torch.eye(3, dtype=dtype)
+    x = torch.rand(200, 3, generator=g).to(dtype)
+    alone = bind(x, torch.eye(3, dtype=dtype).repeat(200, 1, 1), x, neighbors=1)
+    atol = 1e-4 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(alone.rotations(R @ S), R, rtol=0, atol=atol)
+    # Inverted, flat, or nothing at all: still rotations, and that nearest to F if there is one.
+    mirror = torch.diag(torch.tensor([1.0, 1.0, -0.2], dtype=dtype))
+    torch.testing.assert_close(alone.rotations(R @ mirror), R, rtol=0, atol=atol)
+    for broken in (R @ torch.diag(torch.tensor([1.0, 1.0, 0.0]).to(dtype)), 0 * R, -R):
+        found = alone.rotations(broken)
+        eye = torch.eye(3, dtype=dtype).expand(200, 3, 3)
+        torch.testing.assert_close(found @ found.mT, eye, rtol=0, atol=1e-5)
+        torch.testing.assert_close(torch.linalg.det(found), torch.ones(200, dtype=dtype))
+
+
+def test_a_turned_body_looks_as_from_a_camera_turned_along():
+    gaussians, camera = turned_body()
+    g = torch.Generator().manual_seed(3)
+    x = 0.2 * torch.rand(300, 3, generator=g) - 0.1
+    binding = bind(gaussians.means, gaussians.covariances(), x)
+    still = render(camera, **gaussians.tensors(), background=(1, 1, 1)).rgb
+    Q = rotation_matrices(torch.tensor([[0.8, 0.3, -0.5, 0.4]]))[0]
+    shift = torch.tensor([0.3, -0.1, 0.2])
+    view = carried(camera, Q.double().numpy(), shift.numpy())
+    moved = picture(gaussians, binding, x @ Q.T + shift, Q.expand(300, 3, 3), view)
+    torch.testing.assert_close(moved, still, rtol=0, atol=2e-4)
+    assert still.std() > 0.1
+
+
+def test_a_body_that_drifts_over_grid_cells_does_not_flicker():
+    """Free flight: seen from a camera that moves along, all frames are the first one, whether
+    particles start exactly on grid nodes or not."""
+    dx = 1 / 16
+    axis = torch.arange(-2, 3) * dx / 2
+    block = torch.cartesian_prod(axis, axis, axis)
+    gaussians, camera = turned_body()
+    velocity = torch.tensor([0.9, 0.5, -0.7])
+    first = render(camera, **gaussians.tensors(), background=(1, 1, 1)).rgb
+    for off in (0.0, 0.31 * dx):
+        start = torch.tensor([0.375, 0.375, 0.625]) + off  # nodes, for off = 0
+        body = tp.Particles(
+            block + start, v=velocity.expand(125, 3), density=1000.0, volume=(dx / 2) ** 3,
+            material=tp.Elastic(E=1e3, nu=0.3),
+        )  # fmt: skip
+        grid = tp.Grid(lower=(0, 0, 0), upper=(1, 1, 1), dx=dx)
+        sim = tp.MPM(particles=body, grid=grid, gravity=(0, 0, 0))
+        binding = bind(gaussians.means + start, gaussians.covariances(), sim.initial_state().x)
+        cells = set()
+        for frame in sim.run(frames=10, fps=40):
+            x, F = frame.x, frame.F
+            drift = start + frame.time * velocity
+            image = picture(gaussians, binding, x, F, carried(camera, np.eye(3), drift.numpy()))
+            # Well below the 1/255 that a video can show; the rest is rounding in 32 bit.
+            assert (image - first).abs().max() < 1e-3, frame.time
+            cells.add(int(x[0, 0] / dx))
+        assert len(cells) >= 3

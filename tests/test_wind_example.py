@@ -12,10 +12,13 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from inverse.wind.results import picture_metrics
+
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAF = ROOT / "assets" / "leaf"
 SMALL = ["--frames", "6", "--iterations", "3", "--cells", "10", "--keypoints", "60"]
+SMALL += ["--splat-iterations", "10"]
 EXAMPLE = [sys.executable, str(ROOT / "examples" / "wind_from_leaf.py")]
 
 sys.path.insert(0, str(ROOT / "examples"))
@@ -45,7 +48,9 @@ def test_run_directory_is_complete(leaf_run):
     np.testing.assert_allclose(np.diff(forces["t"]), 1 / 24)
     metrics = json.loads((leaf_run / "metrics.json").read_text())
     assert len(metrics["loss"]) == 5 and metrics["peak_memory_mb"] > 0
-    assert metrics["seconds"]["total"] > 0
+    assert metrics["seconds"]["total"] > metrics["seconds"]["splats"] > 0
+    assert 22 < metrics["psnr"] < 50 and 0.8 < metrics["ssim"] < 1
+    assert metrics["psnr"] > metrics["psnr_of_first_frame_held"] + 3
     for name in ("errors", "errors_of_first_force_held"):
         assert set(metrics[name]) == {
             "direction_error_deg", "magnitude_error_percent", "vector_error_percent",
@@ -57,12 +62,27 @@ def test_run_directory_is_complete(leaf_run):
 def test_report_and_video_show_the_run(leaf_run):
     report = (leaf_run / "report.html").read_text("utf-8")
     assert "data:video/mp4;base64," in report and "The camera stands still." in report
+    assert "picture (PSNR)" in report and "where the object is or may be" in report
     assert "http://" not in report.replace("http://www.w3.org", "") and "https://" not in report
     video = iio.imread(leaf_run / "video.mp4")
     assert len(video) == 6 and video.shape[2] > 3 * 384
     panels = video[:, -384:, :].astype(float)
     input_panel, motion = panels[:, :380, 5:380], panels[:, :380, 395:770]
     assert np.abs(input_panel - motion).mean() < 6  # the re-simulation looks like the clip
+
+
+def test_pictures_are_compared_where_the_object_is():
+    """A tenth of full scale is 20 dB; what lies outside does not count, nor empty frames."""
+    video = np.full((3, 40, 40, 3), 100, np.uint8)
+    covered = np.zeros((3, 40, 40), bool)
+    covered[0, 10:30, 10:30] = covered[2, :20] = True
+    pictures = video.copy()
+    pictures[0, 10:30, 10:30] += 51
+    pictures[0, :5] = 255
+    pictures[2, :20] += 5
+    found = picture_metrics(list(pictures), video, covered)
+    np.testing.assert_allclose(found["psnr"], [20 * np.log10(5), np.nan, 20 * np.log10(51)])
+    assert np.isnan(found["ssim"][1]) and found["ssim"][0] < 0.97 < found["ssim"][2] < 1
 
 
 def test_truth_is_not_needed(tmp_path):
@@ -96,6 +116,9 @@ def test_killed_and_resumed_ends_the_same(leaf_run, tmp_path):
     whole, resumed = np.load(leaf_run / "forces.npz"), np.load(out / "forces.npz")
     scale = np.abs(whole["f"]).max()
     np.testing.assert_allclose(resumed["f"], whole["f"], atol=1e-5 * scale)
+    whole, resumed = (json.loads((run / "metrics.json").read_text()) for run in (leaf_run, out))
+    for name in ("psnr", "ssim", "psnr_of_first_frame_held"):
+        assert resumed[name] == pytest.approx(whole[name], rel=1e-4)
 
 
 def no_camera_key(tmp):
@@ -184,6 +207,7 @@ BAD_INPUTS = {
     "density": flags("--density", "-1", message="density"),
     "thickness": flags("--thickness", "nan", message="thickness"),
     "iterations": flags("--iterations", "0", message="iterations"),
+    "splat iterations": flags("--splat-iterations", "-1", message="splat_iterations: got -1"),
     "CoTracker that is not there": flags(
         "--tracker", "cotracker", "--cotracker", "nowhere", message="CoTracker"
     ),

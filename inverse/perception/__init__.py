@@ -7,6 +7,7 @@ from inverse.perception.masks import load_mask as load_mask
 from inverse.perception.model import ObjectModel as ObjectModel
 from inverse.perception.model import Splats as Splats
 from inverse.perception.model import object_model as object_model
+from inverse.perception.refine import refine_on_image as refine_on_image
 from inverse.perception.surface import Surface as Surface
 from inverse.perception.surface import visible_surface as visible_surface
 
@@ -20,5 +21,6 @@ __all__ = [
     "load_depth",
     "load_mask",
     "object_model",
+    "refine_on_image",
     "visible_surface",
 ]

@@ -5,11 +5,13 @@ import math
 
 import cv2
 import numpy as np
+import torch
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from inverse.perception.surface import GRAZING, Surface, visible_surface
 from renderers.camera import Camera
+from renderers.gaussians import Gaussians
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,6 +24,11 @@ class Splats:
     scales: np.ndarray
     colors: np.ndarray
     opacities: np.ndarray
+
+    def gaussians(self) -> Gaussians:
+        """The same in single precision, as the renderer takes them."""
+        fields = {k: torch.as_tensor(v, dtype=torch.float32) for k, v in vars(self).items()}
+        return Gaussians.from_colors(**fields)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

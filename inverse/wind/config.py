@@ -69,6 +69,7 @@ class RunConfig:
     )
     cells: int = option(24, "grid cells along the object's longest side")
     keypoints: int = option(200, "points to follow")
+    splat_iterations: int = option(150, "steps that refine the Gaussians on frame 0, 0 for none")
     out: str = option("out/wind", "folder of the results")
     resume: bool = option(False, "go on from the checkpoint in --out")
     seed: int = option(0, "of the field's first weights")
@@ -104,7 +105,7 @@ class RunConfig:
                 raise ValueError(f"{name}: got {value!r}, expected a positive number")
         if self.moving_camera and len(self.video) > 1:
             raise ValueError("moving_camera: works with one view, synchronised views stand still")
-        for name, least in (("cells", 4), ("keypoints", 8), ("frames", 4)):
+        for name, least in (("cells", 4), ("keypoints", 8), ("frames", 4), ("splat_iterations", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name}: got {value}, expected at least {least}")

@@ -6,10 +6,11 @@ from inverse.plots import plot_components, plot_lines
 from inverse.report import Report
 
 
-def write_report(wind, metrics: dict, t, specific, truth, command: list[str] | None):
+def write_report(wind, metrics: dict, t, specific, truth, psnr: dict, command: list[str] | None):
     """Write report.html of a finished WindRun.
 
-    t: (T,) s; specific: (T, 3) m/s^2 net force per mass; truth: the same from the clip, or None.
+    t: (T,) s; specific: (T, 3) m/s^2 net force per mass; truth: the same from the clip, or None;
+    psnr: name -> (T,) dB of pictures against the clip.
     """
     strength = np.linalg.norm(specific, axis=1)
     peak = int(strength.argmax())
@@ -23,6 +24,7 @@ def write_report(wind, metrics: dict, t, specific, truth, command: list[str] | N
         "mean strength": (f"{strength.mean():.2f}", "m/s²"),
         "peak": (f"{strength[peak]:.2f}", "m/s²", f"at {t[peak]:.2f} s"),
         "distance to targets": (f"{1e3 * metrics['target_distance_m']:.1f}", "mm"),
+        "picture (PSNR)": (f"{metrics['psnr']:.1f}", "dB", f"SSIM {metrics['ssim']:.3f}"),
         "time": (f"{metrics['seconds']['total']:.0f}", "s"),
     }
     if truth is not None:
@@ -75,6 +77,12 @@ def write_report(wind, metrics: dict, t, specific, truth, command: list[str] | N
     report.plot(
         plot_lines(t[1:], {"L_motion": np.asarray(wind.result.loss)}, "time (s)", "m/s²"),
         "What is left of the motion loss at the end of each interval.",
+    )
+    report.plot(
+        plot_lines(t, psnr, "time (s)", "PSNR (dB)"),
+        "The re-simulation against the clip, over the pixels where the object is or may be: near "
+        f"its particles or their targets. Mean {metrics['psnr']:.1f} dB, SSIM "
+        f"{metrics['ssim']:.3f}; held as in frame 0, {metrics['psnr_of_first_frame_held']:.1f} dB.",
     )
     report.assumptions(wind.inputs.assumptions)
     report.settings({"run": wind.run, "solver": wind.config})

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from inverse.flags import write_json
-from inverse.metrics import vector_errors
+from inverse.metrics import image_metrics, vector_errors
 from inverse.wind.report import write_report
 from renderers.drawing import draw_arrows, side_by_side
-from renderers.gaussians import Gaussians
+from renderers.images import to_bytes
 from renderers.splat import render
 from renderers.video import write_video
+from taichi_phys import runtime
 from taichi_phys.geometry.binding import bind
 from taichi_phys.io.files import atomic_path
 
@@ -34,9 +35,14 @@ def write_results(wind, clock, command: list[str] | None) -> dict:
         np.savez_compressed(
             file, t=t, x=x, f=frame_forces, mass=mass, gravity=np.asarray(wind.run.gravity)
         )
-    with clock("video"):
-        frames = result_frames(wind, frame_forces, mass)
+    with clock("video"), runtime.one_torch_thread():
+        video, covered = wind.inputs.videos[0], object_coverage(wind)
+        behind = backgrounds(wind, covered)
+        motion = render_motion(wind, behind)
+        frames = result_frames(wind, motion, frame_forces, mass)
         write_video(wind.out / "video.mp4", frames, wind.inputs.fps)
+        pictures = picture_metrics(motion, video, covered)
+        held = picture_metrics(render_motion(wind, behind, held=True), video, covered)
     specific = frame_forces.sum(axis=1) / mass.sum()  # (T, 3) m/s^2
     # Read only now, when the solution is final.
     truth = load_truth(Path(wind.run.video[0]).parent / "ground_truth.npz", len(t))
@@ -45,15 +51,19 @@ def write_results(wind, clock, command: list[str] | None) -> dict:
         "particles": len(mass),
         "loss": wind.result.loss,
         "target_distance_m": float(np.linalg.norm(x - wind.targets, axis=-1).mean()),
+        "psnr": float(np.nanmean(pictures["psnr"])),
+        "ssim": float(np.nanmean(pictures["ssim"])),
+        "psnr_of_first_frame_held": float(np.nanmean(held["psnr"])),
         "seconds": {**clock.seconds, "total": sum(clock.seconds.values())},
         "peak_memory_mb": peak_memory_mb(),
     }
     if truth is not None:
         metrics["errors"] = force_errors(specific, truth)
-        held = np.broadcast_to(truth[0], truth.shape)
-        metrics["errors_of_first_force_held"] = force_errors(held, truth)
+        first = np.broadcast_to(truth[0], truth.shape)
+        metrics["errors_of_first_force_held"] = force_errors(first, truth)
     write_json(wind.out / "metrics.json", metrics)
-    write_report(wind, metrics, t, specific, truth, command)
+    series = {"re-simulation": pictures["psnr"], "held as in frame 0": held["psnr"]}
+    write_report(wind, metrics, t, specific, truth, series, command)
     return metrics
 
 
@@ -85,32 +95,38 @@ def peak_memory_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def object_gaussians(wind) -> Gaussians:
-    """The coloured Gaussians of frame 0."""
-    splats = wind.model.splats
-    fields = {
-        name: torch.as_tensor(getattr(splats, name), dtype=torch.float32)
-        for name in ("means", "quats", "scales", "opacities", "colors")
-    }
-    return Gaussians.from_colors(**fields)
-
-
-def render_motion(wind, backgrounds: list[np.ndarray]) -> list[np.ndarray]:
-    """The re-simulated object over backgrounds (H, W, 3) uint8, as the first view sees it."""
-    gaussians, result = object_gaussians(wind), wind.result
+def render_motion(wind, backgrounds: list[np.ndarray], *, held: bool = False) -> list[np.ndarray]:
+    """The re-simulated object over backgrounds (H, W, 3) uint8, as the first view sees it; held:
+    as it is in frame 0, in all frames."""
+    gaussians, result = wind.gaussians, wind.result
     x, F = result.x.float().cpu(), result.F.float().cpu()
     binding = bind(gaussians.means, gaussians.covariances(), x[0])
     pictures = []
     for frame in range(len(x)):
-        means, covariances = binding.deform(x[frame], F[frame])
+        shown = 0 if held else frame
+        means, covariances = binding.deform(x[shown], F[shown])
         behind = torch.as_tensor(backgrounds[frame], dtype=torch.float32) / 255
         image = render(
             wind.inputs.cameras[0][frame],
             means=means, covariances=covariances, opacities=gaussians.opacities,
             colors=gaussians.colors(), background=behind,
         )  # fmt: skip
-        pictures.append((image.rgb.clamp(0, 1) * 255).round().byte().numpy())
+        pictures.append(to_bytes(image.rgb))
     return pictures
+
+
+def picture_metrics(
+    pictures: list[np.ndarray], video: np.ndarray, covered: np.ndarray
+) -> dict[str, np.ndarray]:
+    """psnr (T,) dB and ssim (T,) of pictures against a video, both (T, H, W, 3) uint8, over the
+    pixels of covered (T, H, W) bool; NaN in frames in which no pixel is."""
+    found = {"psnr": np.full(len(video), np.nan), "ssim": np.full(len(video), np.nan)}
+    for frame in np.flatnonzero(covered.any(axis=(1, 2))):
+        image, clip = (torch.as_tensor(p[frame]).float() / 255 for p in (pictures, video))
+        record = image_metrics(image, clip, torch.as_tensor(covered[frame]))
+        for name, values in found.items():
+            values[frame] = record[name]
+    return found
 
 
 def static_background(video: np.ndarray, covered: np.ndarray) -> np.ndarray:
@@ -125,9 +141,12 @@ def static_background(video: np.ndarray, covered: np.ndarray) -> np.ndarray:
     return cv2.inpaint(background, always, 5, cv2.INPAINT_TELEA) if always.any() else background
 
 
-def backgrounds(wind) -> list[np.ndarray]:
-    """The scene without the object, per frame; one picture for all where the camera stands."""
-    video, covered = wind.inputs.videos[0], object_coverage(wind)
+def backgrounds(wind, covered: np.ndarray) -> list[np.ndarray]:
+    """The scene without the object, per frame; one picture for all where the camera stands.
+
+    covered: (T, H, W) bool, true where the object is or may be.
+    """
+    video = wind.inputs.videos[0]
     if wind.run.moving_camera:
         pairs = zip(video, covered.astype(np.uint8), strict=True)
         return [cv2.inpaint(image, hidden, 5, cv2.INPAINT_TELEA) for image, hidden in pairs]
@@ -159,10 +178,9 @@ def spread(points: np.ndarray, count: int) -> np.ndarray:
     return np.array(chosen)
 
 
-def result_frames(wind, frame_forces: np.ndarray, mass: np.ndarray):
+def result_frames(wind, motion: list[np.ndarray], frame_forces: np.ndarray, mass: np.ndarray):
     """Pictures: input | re-simulation | force arrows coloured by strength."""
     video, cameras = wind.inputs.videos[0], wind.inputs.cameras[0]
-    motion = render_motion(wind, backgrounds(wind))
     x = wind.result.x.double().cpu().numpy()
     specific = frame_forces / mass[:, None]
     shown = spread(x[0], ARROWS)

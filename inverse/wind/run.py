@@ -15,12 +15,13 @@ from tqdm import tqdm
 import taichi_phys as tp
 from inverse.flags import write_json
 from inverse.lifting import targets_from_video
-from inverse.perception import ObjectModel, object_model
+from inverse.perception import ObjectModel, object_model, refine_on_image
 from inverse.tracking import track_cotracker, track_lucas_kanade
 from inverse.wind.config import RunConfig, WindConfig
 from inverse.wind.inputs import Inputs, load_inputs
 from inverse.wind.results import write_results
 from inverse.wind.solver import WindResult, WindSolver
+from renderers.gaussians import Gaussians
 from taichi_phys import runtime
 from taichi_phys.io.files import atomic_path
 
@@ -33,6 +34,7 @@ class WindRun:
     config: WindConfig
     inputs: Inputs
     model: ObjectModel
+    gaussians: Gaussians
     sim: tp.MPM
     targets: np.ndarray
     confidence: np.ndarray
@@ -58,6 +60,11 @@ def recover_wind(run: RunConfig, config: WindConfig, *, command: list[str] | Non
     seconds = _Clock()
     # Written first: an unwritable folder should fail now, not after the work.
     write_json(out / "config.json", {"run": run, "solver": config})
+    with seconds("splats"), _one_thread():
+        gaussians = refine_on_image(
+            model.splats.gaussians(), inputs.videos[0][0], inputs.mask, inputs.cameras[0][0],
+            iterations=run.splat_iterations, seed=run.seed,
+        )  # fmt: skip
     with seconds("targets"), _one_thread():
         targets, confidence = _targets(run, inputs, model)
     sim = _simulator(run, model, targets, dx)
@@ -74,8 +81,8 @@ def recover_wind(run: RunConfig, config: WindConfig, *, command: list[str] | Non
             checkpoint.unlink(missing_ok=True)
         result = solver.solve()
     finished = WindRun(
-        run=run, config=config, inputs=inputs, model=model, sim=sim, targets=targets,
-        confidence=confidence, result=result,
+        run=run, config=config, inputs=inputs, model=model, gaussians=gaussians, sim=sim,
+        targets=targets, confidence=confidence, result=result,
     )  # fmt: skip
     return write_results(finished, seconds, command)
 

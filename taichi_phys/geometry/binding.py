@@ -31,6 +31,21 @@ class Binding:
         blended = (self.weights[..., None, None] * local).sum(1)
         return means, blended @ self.covariances @ blended.mT
 
+    @torch.no_grad()
+    def rotations(self, F: torch.Tensor) -> torch.Tensor:
+        """(m, 3, 3) rotations of the Gaussians, as `renderers.splat.render` takes for sh_axes.
+
+        F: (n, 3, 3) of the particles. The rotation nearest to the blended F: its polar part where
+        det F > 0; a rotation, not a reflection, of inverted and singular F too, though one of
+        several where F leaves a direction open, and it jumps where the two smallest stretches of
+        an inverted F meet. Without gradients. As in PhysGaussian (Xie et al. 2024).
+        """
+        blended = (self.weights[..., None, None] * F[self.neighbors]).sum(1)
+        U, _, Vh = torch.linalg.svd(blended)
+        # Of a reflection U V^T, the direction that is stretched least turns round.
+        U[..., 2] *= torch.linalg.det(U @ Vh).sign()[:, None]
+        return U @ Vh
+
 
 def bind(
     means: torch.Tensor, covariances: torch.Tensor, x: torch.Tensor, neighbors: int = 8

@@ -1,0 +1,137 @@
+"""Gaussians of frame 0, optimised until their splatting is frame 0."""
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+import torch
+from scipy import ndimage
+
+from inverse.fitting.fitter import photometric_loss
+from inverse.fitting.model import GaussianModel
+from renderers.camera import Camera
+from renderers.gaussians import Gaussians, rotation_matrices
+from renderers.splat import render
+from taichi_phys import runtime
+
+
+RATES = {"sh_first": 2e-2, "opacity_logits": 5e-2, "log_scales": 2e-2}  # Adam's, at the start
+SLIDE_RATE = 0.01  # px, of the means
+SLIDE = 0.5  # px that a mean may leave its place by: farther, it would be another pixel's Gaussian
+# Times the scale at the start. Wider bounds gain a decibel on the leaf's first frame and none in a
+# second view of it; thin Gaussians show holes when the body comes nearer, thick ones needles.
+STRETCH = (0.8, 1.2)
+SSIM_WEIGHT = 0.2
+MARGIN = 6  # px around the mask: the SSIM window's half, and the rim outside
+
+
+def refine_on_image(
+    gaussians: Gaussians,
+    image: np.ndarray,
+    mask: np.ndarray,
+    camera: Camera,
+    *,
+    iterations: int = 150,
+    seed: int = 0,
+) -> Gaussians:
+    """Optimise Gaussians until they show the image inside the mask and nothing outside.
+
+    gaussians: one or more per pixel or few pixels, on the visible surface; image: (H, W, 3) uint8;
+    mask: (H, W) bool; iterations: steps of Adam on L1 + SSIM, 0 for none; seed: of the backgrounds.
+    Colours, opacities and scales (within STRETCH) are fitted. Means slide on the surface by at most
+    half a pixel; depth and quats, which one image does not determine, stay. The same for any number
+    of threads on a CPU. Raises ValueError for sizes that disagree, no Gaussians, an empty mask, or
+    negative iterations. After the object modelling of Seeing the wind from a falling leaf
+    (NeurIPS 2025).
+    """
+    image, mask = np.asarray(image), np.asarray(mask, dtype=bool)
+    size = (camera.height, camera.width)
+    if mask.shape != size:
+        raise ValueError(f"mask: got shape {mask.shape}, expected {size} of the camera")
+    if image.shape != (*size, 3) or image.dtype != np.uint8:
+        raise ValueError(f"image: got {image.dtype} {image.shape}, expected uint8 {(*size, 3)}")
+    if not mask.any():
+        raise ValueError("mask: it is empty, expected the object's pixels")
+    if not len(gaussians):
+        raise ValueError("gaussians: got none, expected at least one")
+    if iterations < 0:
+        raise ValueError(f"iterations: got {iterations}, expected >= 0")
+    device = runtime.ensure_initialized().device
+    start = Gaussians(**{k: v.to(device) for k, v in gaussians.tensors().items()})
+    model = GaussianModel(start)
+    uv, depth = camera.project(gaussians.means.cpu().numpy())
+    pixel = torch.as_tensor(depth / math.sqrt(camera.fx * camera.fy)).to(start.means)  # m
+    rates = RATES | {"means": SLIDE_RATE * pixel.median().item()}
+    optimizer = torch.optim.Adam(
+        [{"params": [getattr(model, name)], "lr": rate} for name, rate in rates.items()],
+        eps=1e-15,
+        fused=True,
+    )
+    decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.1 ** (1 / max(iterations, 1)))
+
+    crop, camera = _crop(mask, camera)
+    inside, rim = _inside_and_rim(mask)
+    # The colours of rim pixels are mixed with the background: a Gaussian there keeps the clean
+    # colour that it came with, and makes the mixture by how much of the pixel it covers.
+    column, row = np.clip(np.floor(uv).astype(int), 0, np.array(size[::-1]) - 1).T
+    clean = torch.as_tensor(inside[row, column]).to(device)
+    target = torch.as_tensor(image[crop] / 255).to(start.means)
+    behind = torch.as_tensor(_beside(image, mask | rim)[crop] / 255).to(start.means)
+    inside, rim = (torch.as_tensor(part[crop])[..., None].to(device) for part in (inside, rim))
+    normals = _thinnest_axes(start)
+    low, high = (start.scales.log() + math.log(factor) for factor in STRETCH)
+    generator = torch.Generator().manual_seed(seed)
+    with runtime.one_torch_thread():
+        for _ in range(iterations):
+            # Away from the rim any colour may be behind: only full and no opacity show that.
+            random = torch.rand(3, generator=generator).to(target)
+            background = torch.where(rim, behind, random)
+            picture = render(camera, **model.tensors(), background=background).rgb
+            goal = torch.where(inside | rim, target, random)
+            loss = photometric_loss(picture, goal, SSIM_WEIGHT)
+            optimizer.zero_grad()
+            loss.backward()
+            model.sh_first.grad[~clean] = 0
+            optimizer.step()
+            decay.step()
+            with torch.no_grad():
+                model.log_scales.clamp_(low, high)
+                slide = model.means - start.means
+                slide -= (slide * normals).sum(1, keepdim=True) * normals
+                slide *= (SLIDE * pixel / slide.norm(dim=1).clamp_min(1e-12)).clamp_max(1)[:, None]
+                model.means.copy_(start.means + slide)
+    fitted = model.gaussians().tensors()
+    return Gaussians(**{k: v.to(gaussians.means.device) for k, v in fitted.items()})
+
+
+def _crop(mask: np.ndarray, camera: Camera) -> tuple[tuple[slice, slice], Camera]:
+    """The part of the image around the mask, and the camera that takes it."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, left = max(rows[0] - MARGIN, 0), max(columns[0] - MARGIN, 0)
+    bottom = min(rows[-1] + 1 + MARGIN, camera.height)
+    right = min(columns[-1] + 1 + MARGIN, camera.width)
+    part = dataclasses.replace(
+        camera, cx=camera.cx - left, cy=camera.cy - top,
+        width=int(right - left), height=int(bottom - top),
+    )  # fmt: skip
+    return (slice(top, bottom), slice(left, right)), part
+
+
+def _inside_and_rim(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (H, W) bool that are all object, and those on both sides of the mask's edge."""
+    square = np.ones((3, 3), np.uint8)
+    inside = cv2.erode(mask.astype(np.uint8), square) > 0
+    return inside, (cv2.dilate(mask.astype(np.uint8), square) > 0) & ~inside
+
+
+def _beside(image: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """The image with hidden pixels (H, W) in the colour of the nearest that is not."""
+    nearest = ndimage.distance_transform_edt(hidden, return_indices=True)[1]
+    return image[tuple(nearest)]
+
+
+def _thinnest_axes(gaussians: Gaussians) -> torch.Tensor:
+    """(n, 3) directions in which the Gaussians are flat: their surface's normals."""
+    index = gaussians.scales.argmin(dim=1)
+    return rotation_matrices(gaussians.quats)[torch.arange(len(index)), :, index]
