@@ -68,7 +68,7 @@ class Training(abc.ABC):
                     start = time.perf_counter()
                     loss = self.step()
                     self.iteration += 1
-                    self.seconds += time.perf_counter() - start
+                    self.seconds = self.elapsed(self.seconds + time.perf_counter() - start)
                     if self.iteration % 50 == 0 or self.progress == 1:
                         self.losses.append((self.iteration, loss))
                         bar.set_postfix_str(self.note)
@@ -78,7 +78,11 @@ class Training(abc.ABC):
             finally:
                 self.save()
 
-    quiet = None  # None: where there is no terminal
+    quiet: bool | None = None  # None: where there is no terminal
+
+    def elapsed(self, seconds: float) -> float:
+        """Seconds of training so far, which several processes have to agree about."""
+        return seconds
 
     def save(self) -> None:
         """Write the checkpoint, if one was asked for."""

@@ -24,12 +24,14 @@ def test_flags_exist():
     """Every --flag that README names is one that an example takes."""
     sys.path.insert(0, str(ROOT / "examples"))
     try:
+        import fit_splats
         import show_splats
+        import trace_future_frames
         import wind_from_leaf
     finally:
         sys.path.pop(0)
     text = (ROOT / "README.md").read_text("utf-8")
-    flags = set(re.findall(r"`?(--[a-z][a-z-]*|--E)\b", text)) - {"--help"}
-    examples = (wind_from_leaf, show_splats)
+    flags = set(re.findall(r"`?(--[a-z][a-z-]*|--E)\b", text)) - {"--help", "--nproc-per-node"}
+    examples = (wind_from_leaf, show_splats, fit_splats, trace_future_frames)
     known = "".join(example.make_parser().format_help() for example in examples)
     assert not {flag for flag in flags if flag not in known}

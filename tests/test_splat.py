@@ -457,3 +457,35 @@ def test_covariance_follows_quaternion_wxyz():
     expected = torch.diag(torch.tensor([1.0, 9.0, 1.0]))
     torch.testing.assert_close(gaussians.covariances()[0], expected)
     torch.testing.assert_close(covariances_of(gaussians.quats, gaussians.scales)[0], expected)
+
+
+@pytest.mark.parametrize("name", ["many", "larger than the screen"])
+def test_tiles_are_culled_exactly(name):
+    """A Gaussian is listed in a tile if and only if its ellipse of visible alpha meets it."""
+    camera, scene = make_camera(), SCENES[name]
+    pose = torch.tensor(camera.world_to_camera)
+    uv, depth, conic, _, reach = project(
+        scene.means.double(), scene.covariances().double(), scene.opacities.double(), camera,
+        pose, near=0.01, antialiased=False,
+    )  # fmt: skip
+    tile = 8
+    lists = tile_lists(uv, depth, conic, reach, camera.width, camera.height, tile)
+    columns, rows = -(-camera.width // tile), -(-camera.height // tile)
+    listed = torch.zeros(columns * rows, len(scene), dtype=torch.bool)
+    for t in range(columns * rows):
+        listed[t, lists.members[lists.starts[t] : lists.starts[t + 1]].long()] = True
+    # The least value of the quadratic form on a square: on its sides, or zero around the centre.
+    steps = torch.linspace(0, tile, 161, dtype=torch.float64)
+    for t in range(columns * rows):
+        corner = torch.tensor([(t % columns) * tile, (t // columns) * tile], dtype=torch.float64)
+        zero = torch.zeros_like(steps)
+        sides = [(steps, zero), (steps, zero + tile), (zero, steps), (zero + tile, steps)]
+        border = torch.cat([torch.stack(side, 1) for side in sides]) + corner
+        dx, dy = (border[:, None] - uv).unbind(-1)
+        form = conic[:, 0] * dx**2 + 2 * conic[:, 1] * dx * dy + conic[:, 2] * dy**2
+        least = form.min(dim=0).values
+        least[((uv >= corner) & (uv <= corner + tile)).all(dim=1)] = 0
+        seen = reach[:, 2] > 0
+        assert listed[t, seen & (least < reach[:, 2])].all()
+        assert not listed[t, seen & (least > 1.02 * reach[:, 2] + 0.02)].any()
+    assert listed.any() and not listed[:, reach[:, 2] == 0].any()

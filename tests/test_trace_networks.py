@@ -243,7 +243,7 @@ def test_bad_world(network, name, value):
 
 
 def test_bad_sizes():
-    with pytest.raises(ValueError, match="^size: got 'huge', expected one of light, full"):
+    with pytest.raises(ValueError, match="^size: got 'huge', expected one of small, light, full"):
         DynamicsMLP(size="huge")
     with pytest.raises(ValueError, match="^depth: got 1, expected at least"):
         DeformationMLP(depth=1)
@@ -259,3 +259,17 @@ def test_bad_points(make):
             net(x, 0.1)
     with pytest.raises(ValueError, match="^t: got .*, expected one time or"):
         net(points(), torch.zeros(7, 1))
+
+
+def test_accelerations_without_the_square():
+    """Linear in what the network says: gradients do not vanish where it starts, near zero."""
+    net = DynamicsMLP(size="small", squared=False)
+    x = torch.randn(5, 3)
+    torch.nn.init.zeros_(net.network[-1].weight)
+    with torch.no_grad():
+        net.network[-1].bias[:] = 0.01
+    _, a_bar, _, eps = net(x, 0.3)
+    torch.testing.assert_close(a_bar, torch.full((5, 3), 0.01))
+    torch.testing.assert_close(eps, torch.full((5, 3), 0.01))
+    net.squared = True
+    torch.testing.assert_close(net(x, 0.3)[1], torch.full((5, 3), 1e-5))

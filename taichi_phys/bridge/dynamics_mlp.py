@@ -18,12 +18,14 @@ class DynamicsMLP(nn.Module):
 
     They come in the order in which the stepping takes them: v_bar, a_bar, w, eps for
     `rigid.advance`, or with a centre of rotation c, v_c, a_c, w, eps for `rigid.advance_rigid`;
-    each (n, 3). As in the paper's code an acceleration is a signed square of what the network
-    says, o |o| / 10, so that small ones are easy to say.
+    each (n, 3). With squared, as in the paper's code, an acceleration is a signed square of what
+    the network says, o |o| / 10, so that small ones are easy to say; but then none is learnt from
+    where it starts, near zero, within the steps that a CPU can afford.
 
     centre (3,) m, scale m and duration s of the scene: lengths and times are measured in them, and
     v_bar and a_bar of the paper are learnt about centre, so neither units nor the place of the
-    origin matter. size: "small", "light" or "full"; rigid: with a centre of rotation. Raises ValueError.
+    origin matter. size: "small", "light" or "full"; rigid: with a centre of rotation. Raises
+    ValueError.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class DynamicsMLP(nn.Module):
         duration: float = 1.0,
         size: str = "full",
         rigid: bool = False,
+        squared: bool = True,
     ):
         super().__init__()
         if size not in SIZES:
@@ -46,7 +49,7 @@ class DynamicsMLP(nn.Module):
             frequencies=frequencies,
             time_frequencies=frequencies,
         )
-        self.rigid = rigid
+        self.rigid, self.squared = rigid, squared
         widths = [sum(self.encode.widths)] + [width] * (layers + 1)
         hidden = [
             module
@@ -59,10 +62,11 @@ class DynamicsMLP(nn.Module):
         """Parameters, each (n, 3), at positions x (n, 3) m and the time t s, one or (n,)."""
         features, time = self.encode(x, t)
         out = self.network(torch.cat([features, time.expand(len(x), -1)], dim=-1))
-        *rates, raw_a, raw_eps = out.split(3, dim=-1)
+        *rates, a, eps = out.split(3, dim=-1)
+        if self.squared:
+            a, eps = a * a.abs() / 10, eps * eps.abs() / 10
         centre, length, second = self.encode.centre, self.encode.scale, self.encode.duration
-        a = raw_a * raw_a.abs() / 10 * (length / second**2)
-        eps = raw_eps * raw_eps.abs() / 10 / second**2
+        a, eps = a * (length / second**2), eps / second**2
         v, w = rates[-2] * (length / second), rates[-1] / second
         if self.rigid:
             return centre + length * rates[0], v, a, w, eps
