@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from scipy.special import factorial, lpmv
 
-from renderers.projection import GUARD, LOW_PASS, MIN_ALPHA
-from renderers.rasterize import MAX_ALPHA, OPAQUE
+
+# As gsplat and 3DGS have them, not taken from the code under test.
+LOW_PASS, GUARD, MIN_ALPHA, MAX_ALPHA, OPAQUE = 0.3, 0.15, 1 / 255, 0.999, 1e-4
 
 
 def rotation_of(quats):
