@@ -1,0 +1,64 @@
+"""What each part of TRACE is worth: the table of its ablations on one data set.
+
+    python benchmarks/trace_table.py --data DIR --out out/trace_table --iterations 6000
+
+Trains one model after another (each an ordinary run directory in --out, which is not trained again
+when it is complete) and prints PSNR of interpolation and extrapolation and mIoU of the parts.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+import trace_future_frames  # noqa: E402
+
+
+ROWS = {
+    "trd": [],
+    "rigid": ["--dynamics", "rigid"],
+    "velocity": ["--dynamics", "velocity"],
+    "none": ["--dynamics", "none"],
+    "trd, rk 1": ["--rk", "1"],
+    "trd, no deformation": ["--no-deformation"],
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", default="out/trace_table", help="folder of the runs")
+    parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=tuple(ROWS))
+    args, flags = parser.parse_known_args(argv)
+    lines = []
+    for name in args.rows:
+        out = Path(args.out) / name.replace(", ", "-").replace(" ", "-")
+        if not (out / "metrics.json").exists():
+            status = trace_future_frames.main([*flags, *ROWS[name], "--out", str(out), "--resume"])
+            if status:
+                return status
+        metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+        lines.append((name, *figures(metrics)))
+    header = ("model", "interpolation", "extrapolation", "mIoU", "seconds")
+    print(("{:<22}" + "{:>15}" * 4).format(*header))
+    for line in lines:
+        print(("{:<22}" + "{:>15}" * 4).format(*line))
+    return 0
+
+
+def figures(metrics: dict) -> tuple[str, str, str, str]:
+    """PSNR of observed and future times, mIoU and seconds, as they are printed."""
+    psnr = [
+        f"{metrics[name]['psnr']:.2f} dB" if metrics[name] else "-"
+        for name in ("interpolation", "extrapolation")
+    ]
+    parts = metrics["segmentation"]
+    return (*psnr, f"{parts['mIoU']:.3f}" if parts else "-", f"{metrics['seconds']:.0f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

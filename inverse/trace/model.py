@@ -1,0 +1,166 @@
+"""Gaussians that move: a deformation that explains the past, and dynamics that make the future.
+
+The state of a Gaussian at an observed time comes from the deformation field f_defo; its motion
+from there to any other time from the parameters that the dynamics f_trd give it, carried along
+its path (TRACE, sec. 3). Both are trained by what they show only.
+"""
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from inverse.fitting.model import GaussianModel
+from inverse.trace.config import TraceConfig
+from taichi_phys.bridge.deformation_mlp import DeformationMLP
+from taichi_phys.bridge.dynamics_mlp import DynamicsMLP
+from taichi_phys.rigid import about_origin, advance, advance_rigid
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Motion:
+    """Rates of m particles at one time, as `rigid.advance` names them, each (m, 3) in SI units;
+    or, with c, v_c and a_c instead of v_bar and a_bar, as `rigid.advance_rigid` does."""
+
+    w: torch.Tensor
+    eps: torch.Tensor
+    v_bar: torch.Tensor | None = None
+    a_bar: torch.Tensor | None = None
+    c: torch.Tensor | None = None
+    v_c: torch.Tensor | None = None
+    a_c: torch.Tensor | None = None
+
+    def carry(self, x, quats, duration: float, step: float, order: int):
+        """x (m, 3) and quats (m, 4) after duration s, in steps of at most step s."""
+        if self.c is not None:
+            return advance_rigid(
+                x, quats, self.c, self.v_c, self.a_c, self.w, self.eps, duration, step
+            )[:2]
+        return advance(x, quats, self.v_bar, self.a_bar, self.w, self.eps, duration, step, order)[
+            :2
+        ]
+
+    def origin_rates(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """v_bar, a_bar, w, eps, whatever the parametrisation."""
+        if self.c is None:
+            return self.v_bar, self.a_bar, self.w, self.eps
+        v_bar, a_bar = about_origin(self.c, self.v_c, self.a_c, self.w, self.eps)
+        return v_bar, a_bar, self.w, self.eps
+
+
+class TraceModel(nn.Module):
+    """Canonical Gaussians, their deformation, and their dynamics.
+
+    centre (3,) m, half m: the scene, as `fitting.model.scene_box` finds it; duration s: the
+    observed time, frame_dt s: between frames.
+    """
+
+    def __init__(
+        self, gaussians: GaussianModel, config: TraceConfig, *, centre, half, duration, frame_dt
+    ):
+        super().__init__()
+        self.gaussians, self.config = gaussians, config
+        self.half, self.duration, self.frame_dt = float(half), float(duration), float(frame_dt)
+        scene = {"centre": centre, "scale": half, "duration": duration}
+        self.deformation = None
+        if config.deformation:
+            self.deformation = DeformationMLP(
+                **scene, depth=config.deformation_depth, width=config.deformation_width,
+                frequencies=config.deformation_frequencies,
+                time_frequencies=config.time_frequencies,
+            )  # fmt: skip
+        self.dynamics = None
+        if config.dynamics != "none":
+            self.dynamics = DynamicsMLP(
+                **scene, size=config.dynamics_size, rigid=config.dynamics == "rigid",
+                squared=config.squared_accelerations,
+            )  # fmt: skip
+        self.register_buffer("moving", torch.ones(len(gaussians), dtype=torch.bool))
+
+    @property
+    def frozen(self) -> bool:
+        """Whether what stands still has been found."""
+        return not bool(self.moving.all())
+
+    def deformed(self, t: float, index: torch.Tensor | None = None):
+        """dx (m, 3) m, dq (m, 4) and ds (m, 3) of the Gaussians index (m,), all by default."""
+        x = self.gaussians.means.detach()
+        x = x if index is None else x[index]
+        if self.deformation is None:
+            identity = x.new_tensor([1.0, 0, 0, 0]).expand(len(x), 4)
+            return torch.zeros_like(x), identity, torch.zeros_like(x)
+        return self.deformation(x, t)
+
+    def motion(self, x: torch.Tensor, t: float) -> Motion:
+        """What the dynamics say of particles at x (m, 3) m at the time t s."""
+        if self.config.dynamics == "rigid":
+            c, v_c, a_c, w, eps = self.dynamics(x, t)
+            return Motion(c=c, v_c=v_c, a_c=a_c, w=w, eps=eps)
+        v_bar, a_bar, w, eps = self.dynamics(x, t)
+        if self.config.dynamics == "velocity":  # no rates of the rates
+            a_bar, eps = torch.zeros_like(a_bar), torch.zeros_like(eps)
+        return Motion(v_bar=v_bar, a_bar=a_bar, w=w, eps=eps)
+
+    def tensors_at(self, t: float, source: float | None = None, *, follow: bool = True) -> dict:
+        """The Gaussians at time t s as `splat.render` takes them, in the graph.
+
+        source: the observed time t' whose deformed state is carried to t by the dynamics; None
+        for t itself, or the last observed time where t is later. One query of the dynamics at t',
+        from a detached start (TRACE, sec. 3): the gradient of a position reaches the dynamics
+        through the path, and the deformation and the canonical position straight, as if the path
+        were a shift. follow=False: nothing but the dynamics gets a gradient, for long paths.
+        """
+        source = min(t, self.duration) if source is None else source
+        index = self.moving.nonzero()[:, 0] if self.frozen else None
+        with torch.set_grad_enabled(follow and torch.is_grad_enabled()):
+            g = self.gaussians.tensors()
+            means, quats, log_scales = g["means"], g["quats"], self.gaussians.log_scales
+            if index is not None:
+                means, quats, log_scales = means[index], quats[index], log_scales[index]
+            dx, dq, ds = self.deformed(source, index)
+            x, q = means + dx, quaternion_product(dq, quats)
+            log_scales = log_scales + ds
+        if self.dynamics is not None and abs(t - source) > 1e-9:
+            start = x.detach()
+            turn = torch.zeros_like(q)
+            turn[:, 0] = 1
+            end, turn = self.motion(start, source).carry(
+                start, turn, t - source, self.config.step * self.frame_dt, self.config.rk
+            )
+            x, q = x + (end - start), quaternion_product(turn, q)
+        scales = log_scales.exp()
+        if index is None:
+            return g | {"means": x, "quats": q, "scales": scales}
+        return g | {
+            "means": g["means"].index_copy(0, index, x),
+            "quats": g["quats"].index_copy(0, index, q),
+            "scales": g["scales"].index_copy(0, index, scales),
+        }
+
+    @torch.no_grad()
+    def find_static(self, threshold: float = 0.01, samples: int = 16) -> int:
+        """Freeze the Gaussians that the deformation moves by less than threshold half sides at
+        all observed times; returns how many. They stay where they are at t = 0."""
+        first, _, _ = self.deformed(0.0)
+        farthest = torch.zeros_like(first[:, 0])
+        for k in range(1, samples + 1):
+            dx, _, _ = self.deformed(self.duration * k / samples)
+            farthest = torch.maximum(farthest, (dx - first).norm(dim=1))
+        moving = farthest > threshold * self.half
+        frozen = self.moving & ~moving
+        dx, dq, ds = self.deformed(0.0)
+        g = self.gaussians
+        g.means[frozen] += dx[frozen]
+        g.quats[frozen] = quaternion_product(dq, g.quats)[frozen]
+        g.log_scales[frozen] += ds[frozen]
+        self.moving &= moving
+        return int((~self.moving).sum())
+
+
+def quaternion_product(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """p q of quaternions (n, 4) wxyz: q first, then p."""
+    a, b = p[:, :1], p[:, 1:]
+    c, d = q[:, :1], q[:, 1:]
+    return torch.cat(
+        [a * c - (b * d).sum(1, keepdim=True), a * d + c * b + torch.linalg.cross(b, d)], dim=1
+    )

@@ -1,0 +1,147 @@
+"""How every part moves, from the paths of its particles through all that was observed.
+
+The parameters that the dynamics give a particle at one time are good for carrying it on; its
+acceleration at one instant is known far less well than that along a path. So a part's motion is
+fitted to the paths of all its particles: constant acceleration of its centre, and a spin that is
+constant, or changes at a constant rate where the paths say so.
+"""
+
+import numpy as np
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+
+
+ROUNDS = 5  # of reweighting
+SURE = 3.0  # standard errors from which an angular acceleration is believed
+
+
+def motion_of_parts(
+    times: np.ndarray, x: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> list[dict]:
+    """One record for each label, in their order, ready for JSON; rates at the last of the times.
+
+    times (T,) s, ascending; x (T, n, 3) m, particles at these; labels (n,) int; weights (n,) >= 0,
+    say opacities. A record has label, count, share (of the weight), centre m, velocity m/s and
+    acceleration m/s^2 of the centre, angular_velocity rad/s, angular_speed, axis (None where the
+    spin is within its spread), angular_acceleration rad/s^2 (zero where none can be told), residual
+    m (of the particles' paths from the rigid motion, root mean square), and spread: standard errors
+    of these rates in each axis. Raises ValueError.
+    """
+    times, x, weights = (np.asarray(a, dtype=np.float64) for a in (times, x, weights))
+    labels = np.asarray(labels)
+    if times.ndim != 1 or len(times) < 3 or not (np.diff(times) > 0).all():
+        raise ValueError(f"times: got {times}, expected at least 3, ascending")
+    if x.ndim != 3 or x.shape[0] != len(times) or x.shape[2] != 3 or not np.isfinite(x).all():
+        raise ValueError(f"x: got {x.shape}, expected finite ({len(times)}, n, 3)")
+    for name, value in (("labels", labels), ("weights", weights)):
+        if value.shape != (x.shape[1],):
+            raise ValueError(f"{name}: got {value.shape}, expected ({x.shape[1]},)")
+    if not (weights >= 0).all() or not weights.any():
+        raise ValueError("weights: got negative or only zero values, expected some positive")
+    records = []
+    for label in np.unique(labels):
+        k = (labels == label) & (weights > 0)
+        if k.any():
+            share = float(weights[k].sum() / weights.sum())
+            head = {"label": int(label), "count": int(k.sum()), "share": share}
+            records.append(head | _motion(times, x[:, k], weights[k]))
+    return records
+
+
+def _motion(times: np.ndarray, x: np.ndarray, weights: np.ndarray) -> dict:
+    centres, turns, residual = rigid_path(x, weights)
+    since = times - times[-1]
+    powers = np.stack([np.ones_like(since), since, since**2 / 2], axis=1)
+    (centre, velocity, acceleration), errors = _straight_fit(powers, centres)
+    spin, spin_rate, spin_errors, rate_errors = spin_of(since, turns)
+    speed = float(np.linalg.norm(spin))
+    seen = speed > SURE * np.linalg.norm(spin_errors)
+    return {
+        "centre": centre.tolist(),
+        "velocity": velocity.tolist(),
+        "acceleration": acceleration.tolist(),
+        "angular_velocity": spin.tolist(),
+        "angular_speed": speed,
+        "axis": (spin / speed).tolist() if seen else None,
+        "angular_acceleration": spin_rate.tolist(),
+        "residual": residual,
+        "spread": {
+            "velocity": errors[1].tolist(),
+            "acceleration": errors[2].tolist(),
+            "angular_velocity": spin_errors.tolist(),
+            "angular_acceleration": rate_errors.tolist(),
+        },
+    }
+
+
+def rigid_path(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, Rotation, float]:
+    """The rigid motion nearest to particles x (T, n, 3) m: centres (T, 3) m, rotations since the
+    first time, and the root mean square of what is left, m.
+
+    Particles count by weights (n,), and less when they leave the body (Huber).
+    """
+    q = weights
+    for _ in range(ROUNDS):
+        share = q / q.sum()
+        centres = np.einsum("n,tnd->td", share, x)
+        arms = x - centres[:, None]
+        turns = [np.eye(3)]
+        for later in arms[1:]:
+            u, _, vt = np.linalg.svd((arms[0] * share[:, None]).T @ later)
+            sign = np.sign(np.linalg.det(u @ vt))
+            turns.append((u @ np.diag([1, 1, sign]) @ vt).T)
+        turns = np.array(turns)
+        # The body itself: the mean over all times, turned back.
+        body = np.einsum("tji,tnj->ni", turns, arms) / len(x)
+        miss = arms - np.einsum("tij,nj->tni", turns, body)
+        miss = np.sqrt((miss**2).sum(axis=2).mean(axis=0))
+        residual = float(np.sqrt(share @ miss**2))
+        order = np.argsort(miss)
+        median = miss[order][np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)]
+        q = weights / np.maximum(1, miss / max(1.5 * median, 1e-300))
+    return centres, Rotation.from_matrix(turns), residual
+
+
+def spin_of(
+    since: np.ndarray, turns: Rotation
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Spin (3,) rad/s at since = 0 and its rate (3,) rad/s^2 from rotations at since (T,) s; and
+    their standard errors. The rate is zero unless it is surely not."""
+    steps = (turns[1:] * turns[:-1].inv()).as_rotvec() / np.diff(since)[:, None]
+    start = np.concatenate([turns[-1].as_rotvec(), np.median(steps, axis=0)])
+
+    def misfit(p):
+        rate = p[6:] if len(p) > 6 else np.zeros(3)
+        return (turns * turned(since, p[3:6], rate, p[:3]).inv()).as_rotvec().ravel()
+
+    constant = least_squares(misfit, start)
+    if len(since) < 5:
+        return constant.x[3:6], np.zeros(3), _errors(constant)[3:6], np.full(3, np.nan)
+    changing = least_squares(misfit, np.concatenate([constant.x, np.zeros(3)]))
+    rate, errors = changing.x[6:], _errors(changing)
+    if np.linalg.norm(rate) > SURE * np.linalg.norm(errors[6:]):
+        return changing.x[3:6], rate, errors[3:6], errors[6:]
+    return constant.x[3:6], np.zeros(3), _errors(constant)[3:6], errors[6:]
+
+
+def turned(since: np.ndarray, spin: np.ndarray, rate: np.ndarray, at_zero: np.ndarray) -> Rotation:
+    """Rotations at since (T,) s of a body that at 0 is turned by the rotation vector at_zero and
+    spins at spin + rate t; one step of Magnus' series from there, of order 4 in time."""
+    t = since[:, None]
+    middle = spin + rate * t / 2
+    vector = t * middle + t**3 / 12 * np.cross(np.broadcast_to(rate, middle.shape), middle)
+    return Rotation.from_rotvec(vector) * Rotation.from_rotvec(at_zero)
+
+
+def _straight_fit(powers: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients (k, 3) of powers (T, k) for values (T, 3), and their standard errors."""
+    coefficients = np.linalg.lstsq(powers, values, rcond=None)[0]
+    free = max(len(powers) - powers.shape[1], 1)
+    variance = ((values - powers @ coefficients) ** 2).sum(axis=0) / free
+    return coefficients, np.sqrt(np.diag(np.linalg.inv(powers.T @ powers))[:, None] * variance)
+
+
+def _errors(fit) -> np.ndarray:
+    free = max(len(fit.fun) - len(fit.x), 1)
+    covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * (fit.fun @ fit.fun) / free
+    return np.sqrt(np.maximum(np.diag(covariance), 0))

@@ -1,0 +1,95 @@
+"""How every rigid part moves, from what its particles say for themselves (TRACE, eq. 3)."""
+
+import numpy as np
+
+
+ROBUST_ROUNDS = 10  # of reweighting
+HUBER = 1.5  # times the median misfit: from there on a particle counts less
+
+
+def motion_of_parts(
+    x: np.ndarray,
+    v_bar: np.ndarray,
+    a_bar: np.ndarray,
+    w: np.ndarray,
+    eps: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+) -> list[dict]:
+    """One record for each label, in their order, ready for JSON.
+
+    x (n, 3) m; v_bar (n, 3) m/s, a_bar (n, 3) m/s^2, w (n, 3) rad/s and eps (n, 3) rad/s^2, rates
+    of each particle's velocity field about the origin (`rigid.advance`); labels (n,) int, as
+    `segment` gives them; weights (n,) >= 0, say opacities. A record has label, count, share (of
+    the weight), centre m (weighted), velocity m/s and acceleration m/s^2 of the centre,
+    angular_velocity rad/s, angular_speed, axis (None where the spin is within its spread),
+    angular_acceleration rad/s^2, and spread: how far, robustly, single particles differ from each
+    other in what they say of velocity, acceleration, angular_velocity and angular_acceleration at
+    the centre, in each axis and in the units of these. Raises ValueError.
+
+    A particle says v_i = v_bar_i + w_i x x_i at its place and, since dx/dt = v,
+
+        A_i = dv_i/dt = a_bar_i + eps_i x x_i + w_i x v_i.
+
+    In a rigid body with arms r = x - c these are v_c + w x r and a_c + eps x r + w x (w x r).
+    v_c and w, then a_c and eps with w known, are fitted to all particles of a part: positions over
+    an extended body tell its spin better than the mean of w_i, of which pictures show little.
+    """
+    x, v_bar, a_bar, w, eps, weights = check_particles(
+        weights, x=x, v_bar=v_bar, a_bar=a_bar, w=w, eps=eps
+    )
+    labels = np.asarray(labels)
+    if labels.shape != (len(x),) or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels: got {labels.dtype} {labels.shape}, expected int ({len(x)},)")
+    v = v_bar + np.cross(w, x)
+    a = a_bar + np.cross(eps, x) + np.cross(w, v)
+    total = weights.sum()
+    records = []
+    for label in np.unique(labels):
+        k = labels == label
+        records.append(
+            {"label": int(label), "count": int(k.sum()), "share": float(weights[k].sum() / total)}
+            | _motion(x[k], v[k], a[k], w[k], eps[k], weights[k])
+        )
+    return records
+
+
+def _motion(x, v, a, w, eps, weights):
+    centre, velocity, spin = rigid_fit(x, v, weights)
+    ...
+
+
+def rigid_fit(x, v, weights):
+    """c (3,), v_c (3,) and w (3,) of the rigid field v_c + w x (x - c) nearest to v (n, 3) at x.
+
+    Least squares with weights (n,), reweighted after Huber, since some particles are wild; c is
+    the centre by the weights as given. Where all x are on a line the spin about it is 0.
+    """
+    q = weights
+    for _ in range(ROBUST_ROUNDS):
+        middle, mean = q @ x / q.sum(), q @ v / q.sum()
+        r, s = x - middle, v - mean
+        inertia = (q @ (r * r).sum(axis=1)) * np.eye(3) - (q[:, None] * r).T @ r
+        w = np.linalg.pinv(inertia, rtol=1e-9, hermitian=True) @ (q @ np.cross(r, s))
+        miss = np.linalg.norm(s - np.cross(w, r), axis=1)
+        q = weights / np.maximum(1, miss / max(HUBER * np.median(miss), 1e-300))
+    centre = weights @ x / weights.sum()
+    return centre, mean + np.cross(w, centre - middle), w
+
+
+def check_particles(weights, **vectors: np.ndarray) -> list[np.ndarray]:
+    """The vectors (n, 3) and then the weights (n,) as float64. Raises ValueError."""
+    arrays = {name: np.asarray(a, dtype=np.float64) for name, a in vectors.items()}
+    arrays["weights"] = np.asarray(weights, dtype=np.float64)
+    n = len(np.atleast_1d(arrays["x"]))
+    for name, a in arrays.items():
+        shape = (n,) if name == "weights" else (n, 3)
+        if a.shape != shape:
+            raise ValueError(f"{name}: got {a.shape}, expected {shape}")
+        if not np.isfinite(a).all():
+            raise ValueError(f"{name}: got NaN or infinite values, expected finite ones")
+    if not (arrays["weights"] >= 0).all() or not arrays["weights"].any():
+        raise ValueError("weights: got negative or only zero values, expected some positive")
+    # What has no weight is still counted and labelled, so nothing is divided by zero.
+    arrays["weights"] = np.maximum(arrays["weights"], 1e-9 * arrays["weights"].max())
+    return list(arrays.values())

@@ -1,0 +1,222 @@
+"""Rigid parts of a scene, from the motion that every particle learnt for itself (TRACE).
+
+Particles i and j belong to one rigid body when the velocity field of each, v_i(y) = v_bar_i +
+w_i x y, gives the velocity of the other; the speed by which they miss,
+
+    d_ij = (|v_i(x_j) - v_j(x_j)| + |v_j(x_i) - v_i(x_i)|) / 2,
+
+does not depend on the world's origin (v_bar alone does) nor on its axes, and an error of w counts
+no more than the velocities that it changes. Bodies of one rigid motion, however far apart, are
+one part.
+"""
+
+import numpy as np
+from scipy.spatial import cKDTree
+from sklearn.cluster import AgglomerativeClustering
+
+from inverse.trace.readout import check_particles, rigid_fit
+
+
+NEIGHBOURS = 16  # whose median speaks for a particle
+MEDIAN_ROUNDS = 8
+SAMPLE = 1_200  # particles that are compared with each other
+FRAGMENTS = 100  # pieces that the sample is cut into before they are put together
+DISTINCT = 2.5  # pieces are apart that differ so many times more than their own particles do
+NOISE = 4.0  # parts are apart whose motions differ by so many times the misfit of particles,
+AGREEMENT = 0.2  # or by this share of their speed
+REST = 2.0  # parts are at rest whose speed is less than so many times their misfit
+ROUNDING = 0.02  # of the mean speed: differences below it are none
+NEGLIGIBLE = 0.01  # share of the weight below which nothing is a part
+STRAYS = 3  # pieces of fewer particles are none
+ROUNDS = 20  # of reassigning, at most
+
+
+def segment(
+    x: np.ndarray,
+    v_bar: np.ndarray,
+    w: np.ndarray,
+    *,
+    weights: np.ndarray,
+    static: np.ndarray | None = None,
+    parts: int | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """The rigid part of every particle, (n,) int: 1 for the heaviest part, then 2, ...
+
+    x (n, 3) m; v_bar (n, 3) m/s and w (n, 3) rad/s: rates of each particle's velocity field about
+    the origin; weights (n,) >= 0, say opacities; static (n,) bool: particles known to stand still.
+    These get 0, and so do parts of the others that are at rest within their noise. Without static
+    no label is 0, and what stands still is a part like any other.
+
+    parts: how many there are, 0 not counted. None: pieces of a sample are united while they
+    differ less than DISTINCT times what their own particles do, then parts while their motions
+    differ less than NOISE times the misfit of their particles and AGREEMENT of their speed.
+    Pieces below NEGLIGIBLE of the weight (strays) join the part that suits them best. The same
+    seed gives the same labels. Raises ValueError.
+    """
+    x, v_bar, w, weights = check_particles(weights, x=x, v_bar=v_bar, w=w)
+    still = np.zeros(len(x), dtype=bool) if static is None else np.asarray(static)
+    if still.shape != (len(x),) or still.dtype != bool:
+        raise ValueError(f"static: got {still.dtype} {still.shape}, expected bool ({len(x)},)")
+    if parts is not None and not 1 <= parts <= FRAGMENTS:
+        raise ValueError(f"parts: got {parts}, expected 1 to {FRAGMENTS}")
+    labels, moving = np.zeros(len(x), dtype=np.int64), np.flatnonzero(~still)
+    if len(moving) == 0:
+        return labels
+    v = v_bar + np.cross(w, x)
+    x, v, w, weights = x[moving], v[moving], w[moving], weights[moving]
+    v, w = _smoothed(x, v, w, weights)
+    chance, size = weights / weights.sum(), min(SAMPLE, len(x))
+    sample = np.random.default_rng(seed).choice(len(x), size, replace=False, p=chance)
+    few = x[sample], v[sample], w[sample], weights[sample]
+    # one more than asked for, since what is left of the resting may be among them
+    least = 1 if parts is None else parts + (static is not None)
+    _, fields = _united(*few, _pieces(*few, least), least)
+    label, fields = _settled(x, v, w, weights, fields)
+    if static is not None:
+        speed, misfit, _ = _motions(x, v, w, label, fields)
+        moves = speed > REST * misfit
+        goes = moves[label]
+        if not goes.any():
+            return labels
+        x, v, w, weights, moving = x[goes], v[goes], w[goes], weights[goes], moving[goes]
+        label, fields = _settled(x, v, w, weights, fields[moves])
+    before = 0
+    while len(fields) != before:
+        before = len(fields)
+        label, fields = _united(x, v, w, weights, label, parts or 1, force=parts is not None)
+        label, fields = _settled(x, v, w, weights, fields)
+    rank = np.argsort(np.argsort(-np.bincount(label, weights), kind="stable"))
+    labels[moving] = 1 + rank[label]
+    return labels
+
+
+def _smoothed(x, v, w, weights):
+    """v and w as the neighbours of each particle see them: a stray particle has none like it."""
+    _, near = cKDTree(x).query(x, range(1, 1 + min(NEIGHBOURS, len(x))))
+    there = v[near] + np.cross(w[near], x[:, None] - x[near])
+    return _median(there, weights[near]), _median(w[near], weights[near])
+
+
+def _median(points, weights):
+    """Geometric medians (n, 3) of points (n, k, 3) by Weiszfeld's rounds: they turn with the axes,
+    as medians of coordinates do not."""
+    q = weights
+    for _ in range(MEDIAN_ROUNDS):
+        centre = np.einsum("nk,nkc->nc", q, points) / q.sum(axis=1, keepdims=True)
+        distance = np.linalg.norm(points - centre[:, None], axis=2)
+        q = weights / np.maximum(distance, 1e-3 * distance.mean(axis=1, keepdims=True) + 1e-300)
+    return centre
+
+
+def _pieces(x, v, w, weights, least):
+    """Labels of particles whose motions are alike, -1 for strays."""
+    if len(x) == 1:
+        return np.zeros(1, dtype=np.int64)
+    miss = np.linalg.norm(v[:, None] + np.cross(w[:, None], x - x[:, None]) - v, axis=2)
+    d = (miss + miss.T) / 2
+    count = min(FRAGMENTS, len(x))
+    tree = AgglomerativeClustering(n_clusters=count, metric="precomputed", linkage="average")
+    label = tree.fit_predict(d)
+    share = weights / weights.sum()
+    floor = ROUNDING * max(share @ d @ share, share @ np.linalg.norm(v, axis=1))
+    member = np.eye(count)[label] * share[:, None]
+    mass, total = member.sum(axis=0), member.T @ d @ member
+    while len(mass) > 1:
+        between = total / np.outer(mass, mass)
+        within = np.maximum(np.diag(between), floor)
+        ratio = 2 * between / (within[:, None] + within)
+        i, j = _smallest(ratio)
+        if ratio[i, j] >= DISTINCT or _enough(mass, i, j, least):
+            break
+        label = _merged(label, i, j)
+        mass[i] += mass[j]
+        total[i] += total[j]
+        total[:, i] += total[:, j]
+        mass, total = np.delete(mass, j), np.delete(np.delete(total, j, 0), j, 1)
+    size = np.bincount(label)
+    order = np.where(size >= min(STRAYS, size.max()), np.cumsum(size >= STRAYS) - 1, -1)
+    return order[label]
+
+
+def _united(x, v, w, weights, label, least, force=False):
+    """Labels and fields after uniting parts while their motions agree, or down to `least`."""
+    fields = _fields(x, v, weights, label)
+    while len(fields) > least:
+        speed, misfit, apart = _motions(x, v, w, label, fields)
+        mean = [(a[:, None] + a) / 2 for a in (speed, misfit)]
+        limit = np.minimum(AGREEMENT * mean[0], NOISE * mean[1])
+        ratio = apart / np.maximum(limit, ROUNDING * speed.mean() + 1e-300)
+        i, j = _smallest(ratio)
+        mass = np.bincount(label[label >= 0], weights[label >= 0]) / weights.sum()
+        if not force and (ratio[i, j] >= 1 or _enough(mass, i, j, least)):
+            break
+        label = _merged(label, i, j)
+        both = label == i
+        fields[i] = rigid_fit(x[both], v[both], weights[both])
+        fields = np.delete(fields, j, axis=0)
+    return label, fields
+
+
+def _smallest(ratio):
+    """The pair (i, j), i < j, of the smallest ratio (k, k)."""
+    k = len(ratio)
+    return divmod(np.where(np.tri(k, dtype=bool), np.inf, ratio).argmin(), k)
+
+
+def _enough(share, i, j, least):
+    """Whether to unite i and j would leave too few parts that count."""
+    counts = share >= NEGLIGIBLE
+    return counts[i] and counts[j] and counts.sum() <= least
+
+
+def _merged(label, i, j):
+    """Labels with j turned into i < j, and those above j one less."""
+    return np.where(label == j, i, label - (label > j))
+
+
+def _settled(x, v, w, weights, fields):
+    """Each particle to the part that suits it best, each part's motion from its particles, ..."""
+    label = np.full(len(x), -1)
+    for _ in range(ROUNDS):
+        misfits = np.stack([_misfit(x, v, w, field) for field in fields])
+        mass = np.bincount(misfits.argmin(axis=0), weights, len(misfits))
+        while mass.min() < NEGLIGIBLE * mass.sum():  # one by one: the next takes what it leaves
+            misfits = np.delete(misfits, mass.argmin(), axis=0)
+            mass = np.bincount(misfits.argmin(axis=0), weights, len(misfits))
+        before, label = label, misfits.argmin(axis=0)
+        if np.array_equal(label, before):
+            break
+        fields = _fields(x, v, weights, label)
+    return label, fields
+
+
+def _fields(x, v, weights, label):
+    """Centre, velocity and spin of all parts, (k, 3, 3)."""
+    groups = (label == k for k in range(label.max() + 1))
+    return np.stack([rigid_fit(x[k], v[k], weights[k]) for k in groups])
+
+
+def _flow(field, x):
+    """The velocities (..., n, 3) that fields (..., 3, 3) have at x (n, 3)."""
+    centre, velocity, spin = np.moveaxis(field[..., None, :], -3, 0)
+    return velocity + np.cross(spin, x - centre)
+
+
+def _misfit(x, v, w, field):
+    """By how much particles and a part, at its centre, miss each other's velocity, m/s."""
+    there = v + np.cross(w, field[0] - x) - field[1]
+    return (np.linalg.norm(v - _flow(field, x), axis=1) + np.linalg.norm(there, axis=1)) / 2
+
+
+def _motions(x, v, w, label, fields):
+    """Of each part: speed and misfit of its particles, and how far the others' motions are, m/s."""
+    count = len(fields)
+    speed, misfit, apart = np.zeros(count), np.zeros(count), np.zeros((count, count))
+    for k, field in enumerate(fields):
+        own = label == k
+        flows = _flow(fields, x[own])
+        speed[k] = np.linalg.norm(flows[k], axis=1).mean()
+        misfit[k] = np.median(_misfit(x[own], v[own], w[own], field))
+        apart[k] = np.linalg.norm(flows - flows[k], axis=2).mean(axis=1)
+    return speed, misfit, (apart + apart.T) / 2

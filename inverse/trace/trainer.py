@@ -1,0 +1,179 @@
+"""Training TRACE: the canonical Gaussians, then the deformation and the dynamics together."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import torch
+
+from inverse.fitting.fitter import (
+    ADAM,
+    gaussian_groups,
+    over,
+    photometric_loss,
+    psnr_note,
+    regularisation,
+)
+from inverse.fitting.relocation import relocate, wander
+from inverse.trace.config import TraceConfig
+from inverse.trace.frames import Frames
+from inverse.trace.model import TraceModel
+from inverse.trace.ranks import Ranks
+from inverse.training import BACKGROUNDS, Training
+from renderers.splat import render
+
+
+class TraceTrainer(Training):
+    """Trains a TraceModel on photographs (TRACE, sec. 3; the schedule is that of its code).
+
+    In the warm-up the Gaussians learn t = 0. Then each step renders a photograph at a random
+    observed time t from the deformed state at a time t' that the dynamics carry there. The paper's
+    t' is one interval away. Two more kinds of steps make it faster: t' = t, which teaches the
+    deformation alone, and any t', which teaches the dynamics alone: about accelerations, of which
+    neighbours in time show next to nothing.
+    """
+
+    def __init__(
+        self,
+        model: TraceModel,
+        frames: Frames,
+        config: TraceConfig,
+        *,
+        seed: int = 0,
+        checkpoint: str | Path | None = None,
+        ranks: Ranks | None = None,
+    ):
+        super().__init__(config, seed=seed, checkpoint=checkpoint)
+        self.model, self.frames = model.to(self.device), frames
+        self.rgb = [image.to(self.device) for image in frames.rgb]
+        self.alpha = [image.to(self.device) for image in frames.alpha]
+        self.times = sorted(set(frames.times))
+        self.ranks = Ranks() if ranks is None else ranks
+        self.batch = config.batch or self.ranks.size
+        if self.batch < self.ranks.size:
+            raise ValueError(
+                f"batch: got {self.batch} for {self.ranks.size} processes, expected one each"
+            )
+        self.quiet = True if self.ranks.rank else None
+        groups = gaussian_groups(model.gaussians, config, model.half)
+        self.rates = {"deformation": config.deformation_rate, "dynamics": config.dynamics_rate}
+        for name, rate in self.rates.items():
+            if getattr(model, name) is not None:
+                parameters = list(getattr(model, name).parameters())
+                groups.append({"params": parameters, "lr": rate, "network": name})
+        self.optimizer = torch.optim.Adam(groups, **ADAM)
+
+    def step(self) -> float:
+        config, progress = self.config, self.progress
+        decay = 0.01**progress
+        rate = config.means_rate * self.model.half * decay
+        self.optimizer.param_groups[0]["lr"] = rate
+        for group in self.optimizer.param_groups:
+            if "network" in group:
+                group["lr"] = self.rates[group["network"]] * decay
+        if progress >= config.freeze and not self.model.frozen and self.model.deformation:
+            self.model.find_static()
+        self.optimizer.zero_grad()
+        total = 0.0
+        # Each process takes its share of the batch; gradients are summed, as one process would.
+        for item in range(self.ranks.rank, self.batch, self.ranks.size):
+            loss = self._image_loss(item, progress) / self.batch
+            loss.backward()
+            total += loss.item()
+        regular = regularisation(self.model.gaussians, config, self.model.half)
+        (regular / self.ranks.size).backward()
+        self.ranks.sum_gradients(self.optimizer)
+        self.optimizer.step()
+        if progress < config.relocate_until:
+            generator = self.generator(self.batch)  # the same in all processes
+            if (self.iteration + 1) % config.relocate_every == 0:
+                dead, target = relocate(self.model.gaussians, self.optimizer, generator)
+                self.model.moving[dead] = self.model.moving[target]
+            wander(self.model.gaussians, config.noise * rate, generator)
+        return total
+
+    def _image_loss(self, item: int, progress: float) -> torch.Tensor:
+        config, model = self.config, self.model
+        draw = self.iteration * self.batch + item
+        generator = self.generator(item)
+        index = self._photograph(draw, progress)
+        t = self.frames.times[index]
+        degree = min(config.sh_degree, int(10 * progress))
+        if progress < config.warm_up:
+            tensors = model.gaussians.tensors()
+        else:
+            source, follow = self._source(t, generator, progress)
+            tensors = model.tensors_at(t, source, follow=follow)
+        tensors["sh"] = tensors["sh"][:, : (degree + 1) ** 2]
+        background = torch.tensor(self.background).to(self.device)
+        image = render(self.frames.cameras[index], **tensors, background=background).rgb
+        target = over(self.rgb[index], self.alpha[index], background)
+        self.note = psnr_note(image, target)
+        return photometric_loss(image, target, config.ssim_weight)
+
+    @property
+    def background(self) -> tuple[float, float, float]:
+        return BACKGROUNDS["white" if self.config.white_background else "black"]
+
+    def _seen(self, progress: float) -> float:
+        """Until when the video is seen yet, s: the curriculum."""
+        config = self.config
+        share = (progress - config.warm_up) / max(config.curriculum - config.warm_up, 1e-9)
+        return self.times[-1] * min(max(share, 1e-9), 1.0)
+
+    def _ramp(self, progress: float) -> float:
+        """How far hops may go, 0 to 1: from one interval to all of the video."""
+        start = self.config.curriculum
+        return min(max((progress - start) / max(self.config.hop_ramp - start, 1e-9), 0.0), 1.0)
+
+    def _photograph(self, draw: int, progress: float) -> int:
+        """A photograph among those seen yet: first those of t = 0, at last all."""
+        last = 0.0 if progress < self.config.warm_up else self._seen(progress)
+        last = next((time for time in self.times if time >= last - 1e-9), self.times[-1])
+        allowed = [k for k, time in enumerate(self.frames.times) if time <= last + 1e-9]
+        return allowed[self.permutation(len(allowed), draw)]
+
+    def _source(self, t: float, generator, progress: float) -> tuple[float | None, bool]:
+        """The time t' whose state is carried to t, and whether the gradient follows it there."""
+        config = self.config
+        if self.model.dynamics is None:
+            return None, True
+        dt, last = self.model.frame_dt, max(self._seen(progress), self.model.frame_dt)
+        kind, sign, place = torch.rand(3, generator=generator).tolist()
+        if self.model.deformation is None:
+            return 0.0, True
+        if kind < config.direct:
+            return t, True
+        ramp = self._ramp(progress)
+        if kind < config.direct + config.long_hops * ramp:
+            # No farther than the dynamics already see: a path that misses the object altogether
+            # gets no gradient that would bring it back.
+            reach = dt + ramp * (self.times[-1] - dt)
+            first, latest = max(t - reach, 0.0), min(t + reach, last, self.model.duration)
+            # The last time's parameters make the future: they are asked most often.
+            return latest if sign < config.from_last else first + place * (latest - first), False
+        source = t - dt if sign < 0.5 else t + dt
+        return min(max(source, 0.0), self.model.duration), True
+
+    def fingerprint(self) -> str:
+        settings = dataclasses.asdict(self.config) | {"batch": self.batch}
+        settings |= {"seed": self.seed, "half": self.model.half}
+        digest = hashlib.sha256(repr(settings).encode())
+        for view, rgb, alpha in zip(self.frames.views, self.rgb, self.alpha, strict=True):
+            digest.update(repr((view.time, dataclasses.asdict(view.camera))).encode())
+            digest.update(rgb.cpu().numpy().tobytes() + alpha.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def state(self) -> dict:
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def elapsed(self, seconds: float) -> float:
+        return self.ranks.agree(seconds)
+
+    def save(self) -> None:
+        if self.ranks.rank == 0:
+            super().save()

@@ -1,0 +1,410 @@
+"""TRACE: the model, its training, and examples/trace_future_frames.py as its users run it."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from tiny_scene import cameras, figure, write_frames
+
+from inverse.trace import PRESETS, TraceConfig, TraceTrainer
+from inverse.trace.frames import check_training, load_frames
+from inverse.trace.model import quaternion_product
+from inverse.trace.run import RunConfig, first_model
+from renderers.datasets import views as dataset_views
+from renderers.gaussians import Gaussians, rotation_matrices
+
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+import trace_future_frames  # noqa: E402
+
+
+VELOCITY = torch.tensor([0.0, 0.0, 0.8])  # of the second blob, m/s
+TIMES = [0.0, 0.2, 0.4, 0.6]
+CONFIG = TraceConfig(gaussians=120, iterations=30, sh_degree=0, relocate_every=10)
+
+
+def scene_at(t: float) -> Gaussians:
+    """The figure, whose second blob rises."""
+    still = figure()
+    means = still.means.clone()
+    means[1] += t * VELOCITY
+    return dataclasses.replace(still, means=means)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rising")
+    for split, count, azimuth, times in (
+        ("train", 4, 0.0, TIMES), ("val", 1, 22.0, TIMES[1:3]), ("test", 1, 22.0, [0.8]),
+    ):  # fmt: skip
+        frames = [
+            (f"v{k}_t{i}", camera, scene_at(t), t)
+            for k, camera in enumerate(cameras(count, azimuth=azimuth))
+            for i, t in enumerate(times)
+        ]
+        write_frames(path, split, frames)
+    return path
+
+
+def make_trainer(folder, config=CONFIG, **options):
+    frames = load_frames(str(folder), "train")
+    times, frame_dt = check_training(str(folder), frames)
+    run = RunConfig(data=str(folder))
+    model, _ = first_model(run, config, frames, times[-1], frame_dt)
+    return TraceTrainer(model, frames, config, **options)
+
+
+def test_training_learns_the_motion(folder):
+    trainer = make_trainer(folder, dataclasses.replace(CONFIG, iterations=500, gaussians=400))
+    trainer.run()
+    model = trainer.model
+    with torch.no_grad():
+        now, later = model.tensors_at(0.6), model.tensors_at(0.8)
+        solid = now["opacities"] > 0.1
+        near = (now["means"] - torch.tensor([0.5, 0.0, 0.2 + 0.6 * 0.8])).norm(dim=1) < 0.2
+        moved = (later["means"] - now["means"])[near & solid]
+    assert len(moved) > 5
+    assert (moved.median(dim=0).values - 0.2 * VELOCITY).norm() < 0.05
+
+
+def test_deformation_and_dynamics_start_from_rest(folder):
+    model = make_trainer(folder).model
+    still, at = model.gaussians.tensors(), model.tensors_at(0.4)
+    for name in still:
+        torch.testing.assert_close(still[name], at[name])
+
+
+def test_coupling_is_that_of_the_paper(folder):
+    """Positions: straight to the deformation and the canonical means, as if the path were a shift;
+    through the path to the dynamics, from a start without a gradient."""
+    trainer = make_trainer(folder)
+    model = trainer.model
+    for network in (model.deformation, model.dynamics):
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    at = model.tensors_at(0.6, source=0.2)
+    dx, _, _ = model.deformed(0.2)
+    start = (model.gaussians.means + dx).detach()
+    end, _ = model.motion(start, 0.2).carry(start, torch.eye(4)[:1].repeat(120, 1), 0.4, 0.1, 2)
+    torch.testing.assert_close(at["means"], end)
+    assert (end - start).norm(dim=1).min() > 1e-3
+    weights = torch.randn(120, 3)
+    (means_grad,) = torch.autograd.grad(
+        (at["means"] * weights).sum(), model.gaussians.means, retain_graph=True
+    )
+    torch.testing.assert_close(means_grad, weights)
+    ours = torch.autograd.grad((at["means"] * weights).sum(), [*model.deformation.parameters()][-1])
+    straight = torch.autograd.grad((dx * weights).sum(), [*model.deformation.parameters()][-1])
+    torch.testing.assert_close(ours, straight)
+    apart = model.tensors_at(0.6, source=0.2, follow=False)["means"]
+    grads = torch.autograd.grad(
+        (apart * weights).sum(), [model.gaussians.means, *model.dynamics.parameters()],
+        allow_unused=True,
+    )  # fmt: skip
+    assert grads[0] is None or not grads[0].any()
+    assert any(grad is not None and grad.any() for grad in grads[1:])
+
+
+def test_orientation_is_carried_along(folder):
+    """The turn of the path comes after that of the deformation, which comes after the canonical."""
+    model = make_trainer(folder).model
+    torch.nn.init.normal_(model.deformation.head.bias, std=0.3)
+    rate = torch.tensor([0.3, -0.2, 0.9])
+
+    def spinning(x, t):
+        zero = torch.zeros_like(x)
+        return zero, zero, rate.expand_as(x), zero
+
+    model.dynamics.forward = spinning
+    quats = model.tensors_at(0.5, source=0.2)["quats"].detach()
+    _, dq, _ = model.deformed(0.2)
+    angle = 0.3 * rate.norm()
+    turn = torch.cat([torch.cos(angle / 2)[None], torch.sin(angle / 2) * rate / rate.norm()])
+    R = rotation_matrices
+    expected = R(turn[None]) @ R(dq) @ R(model.gaussians.quats)
+    torch.testing.assert_close(R(quats), expected.detach(), atol=1e-5, rtol=0)
+
+
+def test_quaternion_product_composes_rotations():
+    p, q = torch.randn(5, 4), torch.randn(5, 4)
+    R = rotation_matrices
+    torch.testing.assert_close(R(quaternion_product(p, q)), R(p) @ R(q), atol=1e-5, rtol=0)
+
+
+def test_what_stands_still_is_frozen(folder):
+    model = make_trainer(folder).model
+
+    def rising(x, t):
+        shift = torch.zeros_like(x)
+        shift[:, 2] = torch.where(x[:, 2] > 0, 0.5 * t, 0.001 * t) + 0.002
+        return shift, torch.tensor([1.0, 0, 0, 0]).expand(len(x), 4), torch.zeros_like(x)
+
+    model.deformation.forward = rising
+    model.dynamics = None
+    upper = model.gaussians.means[:, 2] > 0
+    before = {t: model.tensors_at(t)["means"].detach() for t in (0.0, 0.6)}
+    assert model.find_static() == int((~upper).sum()) and torch.equal(model.moving, upper)
+    after = {t: model.tensors_at(t)["means"].detach() for t in (0.0, 0.6)}
+    torch.testing.assert_close(before[0.0], after[0.0])
+    torch.testing.assert_close(before[0.6][upper], after[0.6][upper])
+    assert torch.equal(after[0.0][~upper], after[0.6][~upper])
+
+
+def test_resumed_training_ends_like_an_uninterrupted_one(folder, tmp_path):
+    whole = make_trainer(folder)
+    whole.run()
+    part = make_trainer(folder, checkpoint=tmp_path / "trace.pt")
+    steps = part.step
+
+    def interrupted():
+        if part.iteration == 17:
+            raise KeyboardInterrupt
+        return steps()
+
+    part.step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        part.run()
+    rest = make_trainer(folder, checkpoint=tmp_path / "trace.pt")
+    rest.resume()
+    assert rest.iteration == 17
+    rest.run()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, rest.model.state_dict()[name]), name
+
+
+def test_the_curriculum_begins_with_the_first_times(folder):
+    trainer = make_trainer(folder, dataclasses.replace(CONFIG, iterations=400))
+
+    def latest(progress):
+        return max(trainer.frames.times[trainer._photograph(k, progress)] for k in range(64))
+
+    assert latest(0.01) == 0.0
+    assert 0.0 < latest(0.15) < 0.6
+    assert latest(0.5) == 0.6
+
+
+SMALL = ["--gaussians", "120", "--iterations", "30", "--sh-degree", "0", "--preset", "laptop"]
+
+
+def run_example(folder, out, *more):
+    arguments = ["--data", str(folder), "--out", str(out), *SMALL, *more]
+    return trace_future_frames.main(arguments)
+
+
+def test_example_leaves_a_complete_folder(folder, tmp_path, monkeypatch):
+    """And the future is not looked at before the training has ended."""
+    read, load, ended = [], dataset_views.View.load, []
+    run = TraceTrainer.run
+
+    def recorded(view):
+        read.append((view.name, bool(ended)))
+        return load(view)
+
+    def run_and_note(trainer):
+        run(trainer)
+        ended.append(True)
+
+    monkeypatch.setattr(dataset_views.View, "load", recorded)
+    monkeypatch.setattr(TraceTrainer, "run", run_and_note)
+    out = tmp_path / "out"
+    assert run_example(folder, out, "--future", "0.5") == 0
+    held_out = [late for name, late in read if "train" not in name]
+    assert len(held_out) == 3 and all(held_out)
+    assert sum("train" in name for name, _ in read) == 16
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert {"interpolation", "extrapolation", "segmentation", "seconds", "gaussians"} <= set(
+        metrics
+    )
+    assert set(metrics["extrapolation"]) == {"psnr", "ssim", "lpips"}
+    assert metrics["gaussians"] == 120 and metrics["interpolation"]["psnr"] > 12
+    assert sorted(p.name for p in (out / "renders" / "val").iterdir()) == ["v0_t0.png", "v0_t1.png"]
+    assert [p.name for p in (out / "renders" / "test").iterdir()] == ["v0_t0.png"]
+    motion = json.loads((out / "motion.json").read_text())
+    assert motion["time"] == 0.6 and all(
+        {"centre", "velocity", "spread"} <= set(part) for part in motion["parts"]
+    )
+    report = (out / "report.html").read_text("utf-8")
+    assert "What happens next?" in report and "data:video/mp4;base64," in report
+    assert json.loads((out / "config.json").read_text())["trace"]["gaussians"] == 120
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--dynamics", "rigid"],
+        ["--dynamics", "velocity"],
+        ["--dynamics", "none"],
+        ["--no-deformation"],
+        ["--rk", "1", "--no-white-background"],
+    ],
+)
+def test_ablations_run(flags, folder, tmp_path):
+    assert run_example(folder, tmp_path / "out", *flags, "--iterations", "6") == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["extrapolation"]["psnr"] > 5
+    assert (tmp_path / "out" / "motion.json").exists() == ("none" not in flags)
+
+
+def test_presets_are_settings():
+    for preset in PRESETS.values():
+        TraceConfig(**preset)
+    assert trace_future_frames.parse(["--preset", "paper"])[1].dynamics_size == "full"
+    run, config = trace_future_frames.parse([])
+    assert Path(run.data).name == "rotor_puck" and config.dynamics_size == "small"
+
+
+def edited(folder, tmp_path, change, split="train"):
+    """A copy of the data whose transforms have been changed."""
+    copy = tmp_path / "data"
+    copy.mkdir()
+    for path in folder.iterdir():
+        (copy / path.name).symlink_to(path)
+    name = f"transforms_{split}.json"
+    record = json.loads((folder / name).read_text())
+    change(record["frames"])
+    (copy / name).unlink()
+    (copy / name).write_text(json.dumps(record))
+    return copy
+
+
+def without_time(frames):
+    del frames[3]["time"]
+
+
+def without_start(frames):
+    frames[:] = [frame for frame in frames if frame["time"] > 0]
+
+
+def one_view(frames):
+    frames[:] = frames[: len(TIMES)]
+
+
+def no_frames(frames):
+    frames.clear()
+
+
+def bad_pose(frames):
+    frames[2]["transform_matrix"][0][3] = float("nan")
+
+
+def two_times(frames):
+    frames[:] = [frame for frame in frames if frame["time"] < 0.3]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (without_time, "1 frames of train have no time (first "),
+        (without_start, "expected one at t = 0"),
+        (one_view, "shows t = 0 from 1 place only"),
+        (no_frames, "frames"),
+        (bad_pose, "transform_matrix"),
+        (two_times, "train has 2 times, expected at least 3"),
+    ],
+)
+def test_bad_data_is_named(change, message, folder, tmp_path, capsys):
+    data = edited(folder, tmp_path, change)
+    assert run_example(data, tmp_path / "out") == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed and printed.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_two_sizes_are_named(folder, tmp_path, capsys):
+    def other_size(frames):
+        frames[1] |= {"w": 20, "h": 20}
+
+    assert run_example(edited(folder, tmp_path, other_size), tmp_path / "out") == 2
+    printed = capsys.readouterr().err
+    assert "20" in printed and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--parts", "0"], "parts: got 0"),
+        (["--future", "-1"], "future: got -1"),
+        (["--minutes", "0"], "minutes: got 0"),
+        (["--batch", "0"], "batch: got 0"),
+        (["--dynamics", "none", "--no-deformation"], "dynamics: 'none'"),
+    ],
+)
+def test_bad_flags_are_named(flags, message, folder, tmp_path, capsys):
+    assert run_example(folder, tmp_path / "out", *flags) == 2
+    assert message in capsys.readouterr().err
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def example_command(folder, out, *more):
+    script = str(ROOT / "examples" / "trace_future_frames.py")
+    return [*TORCHRUN, script, "--data", str(folder), "--out", str(out), *SMALL, *more]
+
+
+def test_two_processes_equal_one_with_the_same_batch(folder, tmp_path):
+    done = subprocess.run(
+        example_command(folder, tmp_path / "two"), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert run_example(folder, tmp_path / "one", "--batch", "2") == 0
+    two, one = (
+        torch.load(tmp_path / name / "checkpoints" / "trace.pt", weights_only=True)["state"]
+        for name in ("two", "one")
+    )
+    assert two["iteration"] == one["iteration"] == 30
+    # Sums differ in their rounding, and Adam makes steps of one size of gradients that are all
+    # rounding (the orientation of round Gaussians): so pictures are compared, and positions.
+    np.testing.assert_allclose(
+        one["model"]["gaussians.means"], two["model"]["gaussians.means"], atol=5e-3
+    )
+    names = [path.name for path in (tmp_path / "one" / "renders" / "val").iterdir()]
+    assert names
+    for name in names:
+        a, b = (
+            iio.imread(tmp_path / run / "renders" / "val" / name).astype(float)
+            for run in ("one", "two")
+        )
+        assert a.std() > 20 and np.abs(a - b).mean() < 0.5
+
+
+def test_a_killed_process_ends_the_training_with_a_message(folder, tmp_path):
+    out = tmp_path / "out"
+    log = (tmp_path / "log").open("w")
+    process = subprocess.Popen(
+        example_command(folder, out, "--iterations", "100000"), stderr=log, stdout=log,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        checkpoint = out / "checkpoints" / "trace.pt"
+        wait_for(checkpoint.exists, 240)
+        ranks = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert len(ranks) == 2
+        os.kill(int(ranks[1]), signal.SIGKILL)
+        assert process.wait(timeout=120) != 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    printed = (tmp_path / "log").read_text()
+    assert "another process of this training has ended" in printed
+    state = torch.load(checkpoint, weights_only=True)["state"]
+    assert state["iteration"] >= 1
+
+
+def wait_for(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.1)
