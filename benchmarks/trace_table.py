@@ -57,7 +57,7 @@ def figures(metrics: dict) -> tuple[str, str, str, str]:
         for name in ("interpolation", "extrapolation")
     ]
     parts = metrics["segmentation"]
-    return (*psnr, f"{parts['mIoU']:.3f}" if parts else "-", f"{metrics['seconds']:.0f}")
+    return (*psnr, f"{parts['miou']:.3f}" if parts else "-", f"{metrics['seconds']:.0f}")
 
 
 if __name__ == "__main__":

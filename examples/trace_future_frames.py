@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         if metrics[name]:
             print(f"{name}: PSNR {metrics[name]['psnr']:.2f} dB, SSIM {metrics[name]['ssim']:.4f}")
     if metrics["segmentation"]:
-        print(f"parts: {metrics['parts']}, mIoU {metrics['segmentation']['mIoU']:.3f}")
+        print(f"parts: {metrics['parts']}, mIoU {metrics['segmentation']['miou']:.3f}")
     print(f"report: {Path(run.out) / 'report.html'}")
     return 0
 

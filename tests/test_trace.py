@@ -193,6 +193,16 @@ def test_the_curriculum_begins_with_the_first_times(folder):
     assert latest(0.5) == 0.6
 
 
+def test_every_step_has_something_to_learn(folder):
+    """From where the sources and the times meet, too: without a hop the deformation learns."""
+    trainer = make_trainer(folder, dataclasses.replace(CONFIG, from_last=1.0, direct=0.0))
+    seen = set()
+    for trainer.iteration in range(200):
+        source, follow = trainer._source(0.6, trainer.generator(0), 0.9)
+        seen.add((round(source, 6), follow))
+    assert seen == {(0.6, True), (0.4, True)}
+
+
 SMALL = ["--gaussians", "120", "--iterations", "30", "--sh-degree", "0", "--preset", "laptop"]
 
 
@@ -366,7 +376,7 @@ def test_two_processes_equal_one_with_the_same_batch(folder, tmp_path):
     # Sums differ in their rounding, and Adam makes steps of one size of gradients that are all
     # rounding (the orientation of round Gaussians): so pictures are compared, and positions.
     np.testing.assert_allclose(
-        one["model"]["gaussians.means"], two["model"]["gaussians.means"], atol=5e-3
+        one["model"]["gaussians.means"], two["model"]["gaussians.means"], atol=2e-2
     )
     names = [path.name for path in (tmp_path / "one" / "renders" / "val").iterdir()]
     assert names

@@ -1,63 +1,103 @@
-"""How well masks of parts agree with given ones, as NVFi's code and TRACE's tables measure it."""
-
-from collections.abc import Sequence
+"""How well rendered part masks find the true objects, as NVFi and TRACE measure it."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 
-MATCH = 0.5  # IoU from which a prediction is a hit
+MATCH = 0.5  # IoU from which a predicted instance is an object
+RECALLS = np.linspace(0, 1, 101)  # at which COCO reads the precision
 
 
 def segmentation_metrics(
-    predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray]
+    predicted: list[np.ndarray],
+    truth: list[np.ndarray],
+    *,
+    confidence: list[dict[int, float]] | None = None,
 ) -> dict[str, float]:
-    """AP, PQ, F1, precision, recall and mIoU, 0 to 1, of id masks (H, W), 0 where nothing is.
+    """ap, pq, f1, precision, recall and miou of id masks, all fractions 0 to 1.
 
-    Ids of predicted and truth are unrelated. In each image every prediction is matched with the
-    object that it covers best, a hit from an IoU of 0.5 if no other prediction has hit it; AP is
-    COCO's at 101 points, all predictions equally sure; mIoU is that of the best assignment of
-    predictions to objects, the mean over the objects of an image and then over images. Images
-    without objects count in what predictions they wrongly have. Raises ValueError.
+    predicted, truth: for each image an (H, W) int mask of instance ids, 0 for the background,
+    which is no instance; the ids of the two have nothing to do with each other, nor those of two
+    images. confidence: for each image that of every predicted id, 1 by default.
+
+    A prediction finds the object that it overlaps most if their IoU is at least 0.5 and no
+    prediction of higher confidence has found it. precision, recall, f1, pq = sum of the IoU of
+    the finds / (TP + FP / 2 + FN / 2), and ap, the mean over 101 recalls of the best precision at
+    that recall or above (COCO), pool the instances of all images; predictions of equal confidence
+    count at once, so that no numbering matters. miou is the mean over images of the mean IoU of
+    their objects, paired with predictions one to one for the largest sum (Hungarian).
+
+    An image without objects adds its predictions as false and is left out of miou; without any
+    prediction all is 0. Raises ValueError, also where no image has an object.
     """
-    if len(predicted) != len(truth) or not len(truth):
-        raise ValueError(f"predicted: got {len(predicted)} masks for {len(truth)} of truth")
-    hits, sum_iou, predictions, objects, mean_ious = [], 0.0, 0, 0, []
-    for ours, theirs in zip(predicted, truth, strict=True):
-        iou = _ious(np.asarray(ours), np.asarray(theirs))
-        predictions += iou.shape[0]
+    if len(predicted) != len(truth):
+        raise ValueError(f"predicted: got {len(predicted)} masks, expected {len(truth)} as truth")
+    if confidence is None:
+        confidence = [{}] * len(truth)
+        default = 1.0
+    elif len(confidence) != len(truth):
+        raise ValueError(f"confidence: got {len(confidence)}, expected one for each mask")
+    else:
+        default = None
+    overlaps, sure, objects, means = [], [], 0, []
+    for index, (prediction, target) in enumerate(zip(predicted, truth, strict=True)):
+        iou, ids = _overlaps(np.asarray(prediction), np.asarray(target), index)
+        scores = np.array([confidence[index].get(int(k), default) for k in ids], dtype=np.float64)
+        if not np.isfinite(scores).all():
+            raise ValueError(f"confidence: image {index} lacks a number for some of ids {ids}")
+        overlaps.append(_finds(iou, scores))
+        sure.append(scores)
         objects += iou.shape[1]
-        taken = set()
-        for row in iou:
-            best = int(row.argmax()) if len(row) else -1
-            hit = best >= 0 and row[best] >= MATCH and best not in taken
-            hits.append(hit)
-            if hit:
-                taken.add(best)
-                sum_iou += row[best]
         if iou.shape[1]:
-            pairs = linear_sum_assignment(-iou)
-            mean_ious.append(iou[pairs].sum() / iou.shape[1])
-    good = sum(hits)
-    precision = good / predictions if predictions else 0.0
-    recall = good / objects if objects else 0.0
-    misses = predictions - good + objects - good
+            means.append(iou[linear_sum_assignment(iou, maximize=True)].sum() / iou.shape[1])
+    if objects == 0:
+        raise ValueError("truth: got no object in any image, expected some")
+    overlap, sure = np.concatenate(overlaps), np.concatenate(sure)
+    found = np.count_nonzero(overlap)
+    pairs = (len(overlap) + objects) / 2  # TP + FP / 2 + FN / 2
     return {
-        # With one level of confidence there is one point: its precision up to its recall.
-        "AP": precision * float((np.linspace(0, 1, 101) <= recall + 1e-12).mean()) if good else 0.0,
-        "PQ": sum_iou / (good + misses / 2) if good else 0.0,
-        "F1": good / (good + misses / 2) if good else 0.0,
-        "precision": precision,
-        "recall": recall,
-        "mIoU": float(np.mean(mean_ious)) if mean_ious else 0.0,
+        "ap": _average_precision(overlap > 0, sure, objects),
+        "pq": float(overlap.sum() / pairs),
+        "f1": found / pairs,
+        "precision": found / max(len(overlap), 1),
+        "recall": found / objects,
+        "miou": float(np.mean(means)),
     }
 
 
-def _ious(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """(predictions, objects) of one image."""
-    if ours.shape != theirs.shape:
-        raise ValueError(f"predicted: got a mask of {ours.shape}, expected {theirs.shape}")
-    p = [ours == label for label in np.unique(ours[ours > 0])]
-    t = [theirs == label for label in np.unique(theirs[theirs > 0])]
-    ious = [[(a & b).sum() / (a | b).sum() for b in t] for a in p]
-    return np.array(ious, dtype=np.float64).reshape(len(p), len(t))
+def _overlaps(prediction, target, index):
+    """IoU (p, g) of the predicted instances and the objects of an image, and the ids (p,)."""
+    for name, mask in {"predicted": prediction, "truth": target}.items():
+        if mask.ndim != 2 or mask.dtype.kind not in "iu" or mask.shape != target.shape:
+            raise ValueError(
+                f"{name}: got {mask.dtype} {mask.shape} for image {index}, "
+                "expected int (H, W), of one size in both"
+            )
+    ids, p = np.unique(prediction, return_inverse=True)
+    true_ids, g = np.unique(target, return_inverse=True)
+    shape = len(ids), len(true_ids)
+    common = np.bincount(p.ravel() * shape[1] + g.ravel(), minlength=shape[0] * shape[1])
+    common = common.reshape(shape)
+    union = common.sum(axis=1, keepdims=True) + common.sum(axis=0) - common
+    return (common / union)[ids != 0][:, true_ids != 0], ids[ids != 0]
+
+
+def _finds(iou, scores):
+    """The IoU of each prediction with the object that it finds, 0 if none: (p,) of iou (p, g)."""
+    found = np.zeros(len(iou))
+    free = np.ones(iou.shape[1], dtype=bool)
+    for k in np.argsort(-scores, kind="stable") if iou.shape[1] else ():
+        best = iou[k].argmax()
+        if iou[k, best] >= MATCH and free[best]:
+            found[k], free[best] = iou[k, best], False
+    return found
+
+
+def _average_precision(true, sure, objects):
+    order = np.argsort(-sure, kind="stable")
+    last = np.flatnonzero(np.diff(sure[order], append=-np.inf))  # of equal confidence
+    hits = np.cumsum(true[order])[last]
+    recall, precision = hits / objects, hits / (last + 1)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(recall, RECALLS)
+    return float(np.append(best, 0.0)[at].mean())

@@ -15,17 +15,18 @@ ROUNDS = 5  # of reweighting
 SURE = 3.0  # standard errors from which an angular acceleration is believed
 
 
-def motion_of_parts(
+def motion_along_paths(
     times: np.ndarray, x: np.ndarray, labels: np.ndarray, weights: np.ndarray
 ) -> list[dict]:
     """One record for each label, in their order, ready for JSON; rates at the last of the times.
 
     times (T,) s, ascending; x (T, n, 3) m, particles at these; labels (n,) int; weights (n,) >= 0,
-    say opacities. A record has label, count, share (of the weight), centre m, velocity m/s and
-    acceleration m/s^2 of the centre, angular_velocity rad/s, angular_speed, axis (None where the
-    spin is within its spread), angular_acceleration rad/s^2 (zero where none can be told), residual
-    m (of the particles' paths from the rigid motion, root mean square), and spread: standard errors
-    of these rates in each axis. Raises ValueError.
+    say opacities. A record has label, count, share (of the weight), centre m (the point that moves
+    on a parabola, where the part turns enough to tell), velocity m/s and acceleration m/s^2 of the
+    centre, angular_velocity rad/s, angular_speed, axis (None where the spin is within its spread),
+    angular_acceleration rad/s^2 (zero where none can be told), residual m (root mean square of the
+    particles from the rigid motion), and spread: standard errors of these rates in each axis.
+    Raises ValueError.
     """
     times, x, weights = (np.asarray(a, dtype=np.float64) for a in (times, x, weights))
     labels = np.asarray(labels)
@@ -51,8 +52,8 @@ def motion_of_parts(
 def _motion(times: np.ndarray, x: np.ndarray, weights: np.ndarray) -> dict:
     centres, turns, residual = rigid_path(x, weights)
     since = times - times[-1]
-    powers = np.stack([np.ones_like(since), since, since**2 / 2], axis=1)
-    (centre, velocity, acceleration), errors = _straight_fit(powers, centres)
+    size = float(np.sqrt(weights @ ((x[-1] - centres[-1]) ** 2).sum(axis=1) / weights.sum()))
+    (centre, velocity, acceleration), errors = centre_fit(since, centres, turns, max(size, 1e-9))
     spin, spin_rate, spin_errors, rate_errors = spin_of(since, turns)
     speed = float(np.linalg.norm(spin))
     seen = speed > SURE * np.linalg.norm(spin_errors)
@@ -125,20 +126,48 @@ def spin_of(
 
 
 def turned(since: np.ndarray, spin: np.ndarray, rate: np.ndarray, at_zero: np.ndarray) -> Rotation:
-    """Rotations at since (T,) s of a body that at 0 is turned by the rotation vector at_zero and
-    spins at spin + rate t; one step of Magnus' series from there, of order 4 in time."""
-    t = since[:, None]
-    middle = spin + rate * t / 2
-    vector = t * middle + t**3 / 12 * np.cross(np.broadcast_to(rate, middle.shape), middle)
-    return Rotation.from_rotvec(vector) * Rotation.from_rotvec(at_zero)
+    """Rotations at since (T,) s, ascending to 0, of a body that at 0 is turned by the rotation
+    vector at_zero and spins at spin + rate t: steps of Magnus' series between the times."""
+    h = np.diff(since)[:, None]
+    middle = spin + rate * (since[1:] + since[:-1])[:, None] / 2
+    vectors = h * middle + h**3 / 12 * np.cross(np.broadcast_to(rate, middle.shape), middle)
+    steps = Rotation.from_rotvec(vectors).inv()
+    back = [Rotation.from_rotvec(at_zero)]
+    for k in reversed(range(len(h))):
+        back.append(steps[k] * back[-1])
+    return Rotation.concatenate(back[::-1])
 
 
-def _straight_fit(powers: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (k, 3) of powers (T, k) for values (T, 3), and their standard errors."""
-    coefficients = np.linalg.lstsq(powers, values, rcond=None)[0]
-    free = max(len(powers) - powers.shape[1], 1)
-    variance = ((values - powers @ coefficients) ** 2).sum(axis=0) / free
-    return coefficients, np.sqrt(np.diag(np.linalg.inv(powers.T @ powers))[:, None] * variance)
+def centre_fit(
+    since: np.ndarray, centres: np.ndarray, turns: Rotation, size: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Place, velocity and acceleration (3, 3) at since = 0 of the point of a body that moves most
+    nearly on a parabola, and their standard errors (3, 3).
+
+    centres (T, 3) m is the path of one point, which circles the centre of mass where it is not
+    that, so the arm p between them is found too: centres + R p = c + v t + a t^2 / 2, linear in
+    all four. A body that hardly turns says little about p: it is expected within a fifth of size m.
+    """
+    count = len(since)
+    powers = np.stack([np.ones_like(since), since, since**2 / 2], axis=1)
+    rows = np.concatenate([np.kron(powers, np.eye(3)), -turns.as_matrix().reshape(-1, 3)], axis=1)
+    target = centres.ravel()
+    free = 3 * count - 12
+    plain = np.linalg.lstsq(rows[:, :9], target, rcond=None)[0]
+    left = target - rows[:, :9] @ plain
+    if free <= 0:
+        noise = np.sqrt(left @ left / max(3 * count - 9, 1))
+    else:
+        left = target - rows @ np.linalg.lstsq(rows, target, rcond=None)[0]
+        noise = np.sqrt(left @ left / free)
+    # Errors of a path are alike from time to time: they count for more than their scatter.
+    noise = max(3 * noise, 1e-6 * size)
+    prior = np.zeros((3, 12))
+    prior[:, 9:] = np.eye(3) * noise / (size / 5)
+    system = np.concatenate([rows, prior])
+    solution = np.linalg.lstsq(system, np.concatenate([target, np.zeros(3)]), rcond=None)[0]
+    errors = noise * np.sqrt(np.diag(np.linalg.inv(system.T @ system)))
+    return solution[:9].reshape(3, 3), errors[:9].reshape(3, 3)
 
 
 def _errors(fit) -> np.ndarray:

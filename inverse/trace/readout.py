@@ -56,7 +56,42 @@ def motion_of_parts(
 
 def _motion(x, v, a, w, eps, weights):
     centre, velocity, spin = rigid_fit(x, v, weights)
-    ...
+    turning = np.cross(spin, np.cross(spin, x - centre))
+    _, acceleration, spin_up = rigid_fit(x, a - turning, weights)
+    to_centre = centre - x
+    v_there = v + np.cross(w, to_centre)
+    said = {
+        "velocity": v_there,
+        "acceleration": a + np.cross(eps, to_centre) + np.cross(w, v_there - v),
+        "angular_velocity": w,
+        "angular_acceleration": eps,
+    }
+    spread = {name: _spread(claims, weights) for name, claims in said.items()}
+    speed = np.linalg.norm(spin)
+    seen = speed > np.linalg.norm(spread["angular_velocity"])
+    return {
+        "centre": centre.tolist(),
+        "velocity": velocity.tolist(),
+        "acceleration": acceleration.tolist(),
+        "angular_velocity": spin.tolist(),
+        "angular_speed": float(speed),
+        "axis": (spin / speed).tolist() if seen else None,
+        "angular_acceleration": spin_up.tolist(),
+        "spread": {name: values.tolist() for name, values in spread.items()},
+    }
+
+
+def _spread(claims, weights):
+    """Standard deviation of claims (n, 3) in each axis, from weighted medians of deviations."""
+    return 1.4826 * _median(np.abs(claims - _median(claims, weights)), weights)
+
+
+def _median(values, weights):
+    """Weighted medians of the columns of values (n, 3)."""
+    order = np.argsort(values, axis=0)
+    below = np.cumsum(weights[order], axis=0)
+    rank = (below < below[-1] / 2).sum(axis=0)
+    return np.take_along_axis(values, np.take_along_axis(order, rank[None], axis=0), axis=0)[0]
 
 
 def rigid_fit(x, v, weights):
@@ -81,7 +116,7 @@ def check_particles(weights, **vectors: np.ndarray) -> list[np.ndarray]:
     """The vectors (n, 3) and then the weights (n,) as float64. Raises ValueError."""
     arrays = {name: np.asarray(a, dtype=np.float64) for name, a in vectors.items()}
     arrays["weights"] = np.asarray(weights, dtype=np.float64)
-    n = len(np.atleast_1d(arrays["x"]))
+    n = len(np.atleast_1d(arrays["x"])) or 1
     for name, a in arrays.items():
         shape = (n,) if name == "weights" else (n, 3)
         if a.shape != shape:

@@ -21,7 +21,7 @@ def write_report(done, metrics: dict, parts: list[dict] | None, command: list[st
             figures[f"{name} PSNR"] = (f"{metrics[name]['psnr']:.2f}", "dB")
             figures[f"{name} SSIM"] = f"{metrics[name]['ssim']:.3f}"
     if metrics["segmentation"]:
-        figures["parts, mIoU"] = f"{metrics['segmentation']['mIoU']:.3f}"
+        figures["parts, mIoU"] = f"{metrics['segmentation']['miou']:.3f}"
     figures["Gaussians"] = (metrics["gaussians"], "", f"{metrics['moving']} of them move")
     figures["training"] = (f"{metrics['seconds']:.0f}", "s")
     report.figures(figures)
@@ -33,7 +33,8 @@ def write_report(done, metrics: dict, parts: list[dict] | None, command: list[st
     if parts:
         report.heading("How the parts move")
         report.table(
-            f"At t = {done.model.duration:g}, the last observed time; spread in brackets.",
+            f"At t = {done.model.duration:g}, the last observed time, from the paths of its "
+            "Gaussians; standard errors in brackets.",
             [
                 [
                     part["label"],

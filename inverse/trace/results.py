@@ -12,7 +12,8 @@ from inverse.flags import write_json
 from inverse.metrics import image_metrics, mean_metrics
 from inverse.trace.frames import Frames, load_frames
 from inverse.trace.mask_metrics import segmentation_metrics
-from inverse.trace.paths import motion_of_parts
+from inverse.trace.paths import motion_along_paths
+from inverse.trace.readout import motion_of_parts
 from inverse.trace.report import write_report
 from inverse.trace.segmentation import segment
 from renderers.camera import Camera
@@ -35,7 +36,8 @@ PALETTE = np.array(
 @torch.no_grad()
 def write_results(done, command: list[str] | None) -> dict:
     """Write the run directory of a finished TraceRun; returns the record of metrics.json."""
-    labels, parts = find_parts(done)
+    labels, motion = find_parts(done)
+    parts = None if motion is None else motion["parts"]
     metrics = {
         **{name: None for name in SPLITS.values()},
         "segmentation": None,
@@ -52,10 +54,10 @@ def write_results(done, command: list[str] | None) -> dict:
         metrics[name] = predict(done, frames, done.out / "renders" / split)
         if labels is not None:
             ids, given = part_masks(done, frames, split, labels)
-            if given:
+            if given:  # of the future, where both splits have masks
                 metrics["segmentation"] = segmentation_metrics(ids, given)
     if parts is not None:
-        write_json(done.out / "motion.json", {"time": done.model.duration, "parts": parts})
+        write_json(done.out / "motion.json", motion)
     write_film(done, labels)
     write_json(done.out / "metrics.json", metrics)
     write_report(done, metrics, parts, command)
@@ -80,29 +82,34 @@ def picture(done, camera: Camera, t: float) -> torch.Tensor:
     return render(camera, **tensors, background=done.trainer.background).rgb.clamp(0, 1)
 
 
-def find_parts(done) -> tuple[np.ndarray | None, list[dict] | None]:
+def find_parts(done) -> tuple[np.ndarray | None, dict | None]:
     """Labels (n,) of the Gaussians by their motion at the last observed time, 0 for what stands
-    still, and how each part moves then; None without dynamics."""
+    still, and motion.json's record of how each part moves then; None without dynamics."""
     model = done.model
     if model.dynamics is None:
         return None, None
-    tensors = model.tensors_at(model.duration)
-    rates = model.motion(tensors["means"], model.duration).origin_rates()
-    x, v_bar, w, weights = (
-        tensor.double().cpu().numpy()
-        for tensor in (tensors["means"], rates[0], rates[2], tensors["opacities"])
-    )
+    record = {"time": model.duration, "parts": [], "by_dynamics": []}
     static = ~model.moving.cpu().numpy()
     if static.all():
-        return np.zeros(len(x), dtype=np.int64), []
+        return np.zeros(len(static), dtype=np.int64), record
+    tensors = model.tensors_at(model.duration)
+    rates = model.motion(tensors["means"], model.duration).origin_rates()
+    x, weights, v_bar, a_bar, w, eps = (
+        tensor.double().cpu().numpy() for tensor in (tensors["means"], tensors["opacities"], *rates)
+    )
     labels = segment(
         x, v_bar, w, weights=weights, static=static if static.any() else None,
         parts=done.run.parts, seed=done.run.seed,
     )  # fmt: skip
     moving = labels > 0
-    times = np.array(done.trainer.times)
-    paths = [model.tensors_at(t)["means"].double().cpu().numpy()[moving] for t in times]
-    return labels, motion_of_parts(times, np.stack(paths), labels[moving], weights[moving])
+    if moving.any():
+        times = np.array(done.trainer.times)
+        paths = [model.tensors_at(t)["means"].double().cpu().numpy()[moving] for t in times]
+        part, weight = labels[moving], weights[moving]
+        said = [a[moving] for a in (x, v_bar, a_bar, w, eps)]
+        record["parts"] = motion_along_paths(times, np.stack(paths), part, weight)
+        record["by_dynamics"] = motion_of_parts(*said, part, weight)
+    return labels, record
 
 
 def render_ids(done, camera: Camera, t: float, labels: np.ndarray) -> np.ndarray:

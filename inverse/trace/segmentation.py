@@ -26,7 +26,7 @@ NOISE = 4.0  # parts are apart whose motions differ by so many times the misfit 
 AGREEMENT = 0.2  # or by this share of their speed
 REST = 2.0  # parts are at rest whose speed is less than so many times their misfit
 ROUNDING = 0.02  # of the mean speed: differences below it are none
-NEGLIGIBLE = 0.01  # share of the weight below which nothing is a part
+NEGLIGIBLE = 0.015  # share of the weight below which nothing is a part
 STRAYS = 3  # pieces of fewer particles are none
 ROUNDS = 20  # of reassigning, at most
 
@@ -110,7 +110,11 @@ def _median(points, weights):
 
 
 def _pieces(x, v, w, weights, least):
-    """Labels of particles whose motions are alike, -1 for strays."""
+    """Labels (n,) of particles whose motions are alike, -1 for strays.
+
+    Average linkage cuts the sample finely, so that strays, which it splits off first, do not use
+    up the pieces; these are then united by how much they differ for what they are within.
+    """
     if len(x) == 1:
         return np.zeros(1, dtype=np.int64)
     miss = np.linalg.norm(v[:, None] + np.cross(w[:, None], x - x[:, None]) - v, axis=2)
@@ -119,7 +123,7 @@ def _pieces(x, v, w, weights, least):
     tree = AgglomerativeClustering(n_clusters=count, metric="precomputed", linkage="average")
     label = tree.fit_predict(d)
     share = weights / weights.sum()
-    floor = ROUNDING * max(share @ d @ share, share @ np.linalg.norm(v, axis=1))
+    floor = ROUNDING * max(share @ d @ share, share @ np.linalg.norm(v, axis=1)) + 1e-300
     member = np.eye(count)[label] * share[:, None]
     mass, total = member.sum(axis=0), member.T @ d @ member
     while len(mass) > 1:
@@ -127,7 +131,7 @@ def _pieces(x, v, w, weights, least):
         within = np.maximum(np.diag(between), floor)
         ratio = 2 * between / (within[:, None] + within)
         i, j = _smallest(ratio)
-        if ratio[i, j] >= DISTINCT or _enough(mass, i, j, least):
+        if ratio[i, j] >= DISTINCT or _needed(mass, i, j, least):
             break
         label = _merged(label, i, j)
         mass[i] += mass[j]
@@ -135,12 +139,12 @@ def _pieces(x, v, w, weights, least):
         total[:, i] += total[:, j]
         mass, total = np.delete(mass, j), np.delete(np.delete(total, j, 0), j, 1)
     size = np.bincount(label)
-    order = np.where(size >= min(STRAYS, size.max()), np.cumsum(size >= STRAYS) - 1, -1)
-    return order[label]
+    counts = size >= min(STRAYS, size.max())
+    return np.where(counts, np.cumsum(counts) - 1, -1)[label]
 
 
 def _united(x, v, w, weights, label, least, force=False):
-    """Labels and fields after uniting parts while their motions agree, or down to `least`."""
+    """Labels and fields with parts united while their motions agree; force: down to `least`."""
     fields = _fields(x, v, weights, label)
     while len(fields) > least:
         speed, misfit, apart = _motions(x, v, w, label, fields)
@@ -149,7 +153,7 @@ def _united(x, v, w, weights, label, least, force=False):
         ratio = apart / np.maximum(limit, ROUNDING * speed.mean() + 1e-300)
         i, j = _smallest(ratio)
         mass = np.bincount(label[label >= 0], weights[label >= 0]) / weights.sum()
-        if not force and (ratio[i, j] >= 1 or _enough(mass, i, j, least)):
+        if not force and (ratio[i, j] >= 1 or _needed(mass, i, j, least)):
             break
         label = _merged(label, i, j)
         both = label == i
@@ -164,8 +168,8 @@ def _smallest(ratio):
     return divmod(np.where(np.tri(k, dtype=bool), np.inf, ratio).argmin(), k)
 
 
-def _enough(share, i, j, least):
-    """Whether to unite i and j would leave too few parts that count."""
+def _needed(share, i, j, least):
+    """Whether i and j count as parts, and are among the last `least` that do."""
     counts = share >= NEGLIGIBLE
     return counts[i] and counts[j] and counts.sum() <= least
 

@@ -151,7 +151,8 @@ class TraceTrainer(Training):
             reach = dt + ramp * (self.times[-1] - dt)
             first, latest = max(t - reach, 0.0), min(t + reach, last, self.model.duration)
             # The last time's parameters make the future: they are asked most often.
-            return latest if sign < config.from_last else first + place * (latest - first), False
+            source = latest if sign < config.from_last else first + place * (latest - first)
+            return source, abs(source - t) < 1e-6  # without a hop there is the deformation to learn
         source = t - dt if sign < 0.5 else t + dt
         return min(max(source, 0.0), self.model.duration), True
 
