@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.spatial.transform import Rotation
 
-from inverse.trace.paths import motion_along_paths, spin_of, turned
+from inverse.trace.paths import motion_along_paths, rigid_path, spin_of, turned
 
 
 TIMES = np.linspace(0, 0.75, 16)
@@ -110,3 +110,12 @@ def test_what_is_wrong_is_named():
     ):
         with pytest.raises(ValueError, match=message):
             motion_along_paths(*values)
+
+
+def test_flat_bodies_are_turned_and_never_mirrored():
+    rng = np.random.default_rng(2)
+    x = paths(body(size=(0.3, 0.2, 0.0)), *ROTOR) + 0.02 * rng.standard_normal((16, 200, 3))
+    _, turns, _ = rigid_path(x, np.ones(200))
+    np.testing.assert_allclose(np.linalg.det(turns.as_matrix()), 1)
+    (record,) = motion_along_paths(TIMES, x, np.zeros(200, int), np.ones(200))
+    np.testing.assert_allclose(record["angular_velocity"], (0, 0, np.pi), atol=0.15)

@@ -20,14 +20,13 @@ from inverse.trace.readout import check_particles, rigid_fit
 NEIGHBOURS = 16  # whose median speaks for a particle
 MEDIAN_ROUNDS = 8
 SAMPLE = 1_200  # particles that are compared with each other
-FRAGMENTS = 100  # pieces that the sample is cut into before they are put together
-DISTINCT = 2.5  # pieces are apart that differ so many times more than their own particles do
-NOISE = 4.0  # parts are apart whose motions differ by so many times the misfit of particles,
-AGREEMENT = 0.2  # or by this share of their speed
+PIECES = 100  # that the sample is cut into before they are put together
+NOISE = 4.0  # motions agree that differ by less than so many times the misfit of the particles
+AGREEMENT = 0.2  # and than this share of their speed,
+ROUNDING = 0.02  # or than this share of the mean speed of all parts
 REST = 2.0  # parts are at rest whose speed is less than so many times their misfit
-ROUNDING = 0.02  # of the mean speed: differences below it are none
 NEGLIGIBLE = 0.015  # share of the weight below which nothing is a part
-STRAYS = 3  # pieces of fewer particles are none
+STRAYS = 3  # pieces with fewer particles are none
 ROUNDS = 20  # of reassigning, at most
 
 
@@ -48,18 +47,18 @@ def segment(
     These get 0, and so do parts of the others that are at rest within their noise. Without static
     no label is 0, and what stands still is a part like any other.
 
-    parts: how many there are, 0 not counted. None: pieces of a sample are united while they
-    differ less than DISTINCT times what their own particles do, then parts while their motions
-    differ less than NOISE times the misfit of their particles and AGREEMENT of their speed.
-    Pieces below NEGLIGIBLE of the weight (strays) join the part that suits them best. The same
-    seed gives the same labels. Raises ValueError.
+    parts: how many there are, 0 not counted. None: a sample is cut into many pieces, and the two
+    whose motions differ least are united, until they differ more than NOISE times what single
+    particles differ from their part's motion, or AGREEMENT of the speed. Parts below NEGLIGIBLE of
+    the weight are none, their particles join the part that suits them best; so fewer than asked
+    for may be left. The same seed gives the same labels. Raises ValueError.
     """
     x, v_bar, w, weights = check_particles(weights, x=x, v_bar=v_bar, w=w)
     still = np.zeros(len(x), dtype=bool) if static is None else np.asarray(static)
     if still.shape != (len(x),) or still.dtype != bool:
         raise ValueError(f"static: got {still.dtype} {still.shape}, expected bool ({len(x)},)")
-    if parts is not None and not 1 <= parts <= FRAGMENTS:
-        raise ValueError(f"parts: got {parts}, expected 1 to {FRAGMENTS}")
+    if parts is not None and not 1 <= parts <= PIECES:
+        raise ValueError(f"parts: got {parts}, expected 1 to {PIECES}")
     labels, moving = np.zeros(len(x), dtype=np.int64), np.flatnonzero(~still)
     if len(moving) == 0:
         return labels
@@ -68,10 +67,10 @@ def segment(
     v, w = _smoothed(x, v, w, weights)
     chance, size = weights / weights.sum(), min(SAMPLE, len(x))
     sample = np.random.default_rng(seed).choice(len(x), size, replace=False, p=chance)
-    few = x[sample], v[sample], w[sample], weights[sample]
+    few = [a[sample] for a in (x, v, w, weights)]
     # one more than asked for, since what is left of the resting may be among them
     least = 1 if parts is None else parts + (static is not None)
-    _, fields = _united(*few, _pieces(*few, least), least)
+    _, fields = _united(*few, _pieces(*few[:3]), least)
     label, fields = _settled(x, v, w, weights, fields)
     if static is not None:
         speed, misfit, _ = _motions(x, v, w, label, fields)
@@ -109,35 +108,15 @@ def _median(points, weights):
     return centre
 
 
-def _pieces(x, v, w, weights, least):
-    """Labels (n,) of particles whose motions are alike, -1 for strays.
-
-    Average linkage cuts the sample finely, so that strays, which it splits off first, do not use
-    up the pieces; these are then united by how much they differ for what they are within.
-    """
+def _pieces(x, v, w):
+    """Labels of pieces with nearly one motion, -1 for strays, which fall off first."""
     if len(x) == 1:
         return np.zeros(1, dtype=np.int64)
     miss = np.linalg.norm(v[:, None] + np.cross(w[:, None], x - x[:, None]) - v, axis=2)
-    d = (miss + miss.T) / 2
-    count = min(FRAGMENTS, len(x))
-    tree = AgglomerativeClustering(n_clusters=count, metric="precomputed", linkage="average")
-    label = tree.fit_predict(d)
-    share = weights / weights.sum()
-    floor = ROUNDING * max(share @ d @ share, share @ np.linalg.norm(v, axis=1)) + 1e-300
-    member = np.eye(count)[label] * share[:, None]
-    mass, total = member.sum(axis=0), member.T @ d @ member
-    while len(mass) > 1:
-        between = total / np.outer(mass, mass)
-        within = np.maximum(np.diag(between), floor)
-        ratio = 2 * between / (within[:, None] + within)
-        i, j = _smallest(ratio)
-        if ratio[i, j] >= DISTINCT or _needed(mass, i, j, least):
-            break
-        label = _merged(label, i, j)
-        mass[i] += mass[j]
-        total[i] += total[j]
-        total[:, i] += total[:, j]
-        mass, total = np.delete(mass, j), np.delete(np.delete(total, j, 0), j, 1)
+    tree = AgglomerativeClustering(
+        n_clusters=min(PIECES, len(x)), metric="precomputed", linkage="average"
+    )
+    label = tree.fit_predict((miss + miss.T) / 2)
     size = np.bincount(label)
     counts = size >= min(STRAYS, size.max())
     return np.where(counts, np.cumsum(counts) - 1, -1)[label]
@@ -151,32 +130,18 @@ def _united(x, v, w, weights, label, least, force=False):
         mean = [(a[:, None] + a) / 2 for a in (speed, misfit)]
         limit = np.minimum(AGREEMENT * mean[0], NOISE * mean[1])
         ratio = apart / np.maximum(limit, ROUNDING * speed.mean() + 1e-300)
-        i, j = _smallest(ratio)
-        mass = np.bincount(label[label >= 0], weights[label >= 0]) / weights.sum()
-        if not force and (ratio[i, j] >= 1 or _needed(mass, i, j, least)):
+        ratio[np.tri(len(ratio), dtype=bool)] = np.inf
+        i, j = np.unravel_index(ratio.argmin(), ratio.shape)
+        share = np.bincount(label[label >= 0], weights[label >= 0]) / weights.sum()
+        counts = share >= NEGLIGIBLE
+        last = counts[i] and counts[j] and counts.sum() <= least
+        if not force and (ratio[i, j] >= 1 or last):
             break
-        label = _merged(label, i, j)
+        label = np.where(label == j, i, label - (label > j))
         both = label == i
         fields[i] = rigid_fit(x[both], v[both], weights[both])
         fields = np.delete(fields, j, axis=0)
     return label, fields
-
-
-def _smallest(ratio):
-    """The pair (i, j), i < j, of the smallest ratio (k, k)."""
-    k = len(ratio)
-    return divmod(np.where(np.tri(k, dtype=bool), np.inf, ratio).argmin(), k)
-
-
-def _needed(share, i, j, least):
-    """Whether i and j count as parts, and are among the last `least` that do."""
-    counts = share >= NEGLIGIBLE
-    return counts[i] and counts[j] and counts.sum() <= least
-
-
-def _merged(label, i, j):
-    """Labels with j turned into i < j, and those above j one less."""
-    return np.where(label == j, i, label - (label > j))
 
 
 def _settled(x, v, w, weights, fields):
