@@ -1,6 +1,7 @@
 """Several processes that train one model, started by torchrun."""
 
 import os
+import signal
 
 import torch
 
@@ -21,6 +22,8 @@ class Ranks:
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
+        # When one process dies, torchrun ends the others at once: they should say so first.
+        signal.signal(signal.SIGTERM, _told_to_stop)
         if not torch.distributed.is_initialized():
             torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(torch.distributed.get_rank(), size)
@@ -49,3 +52,8 @@ class Ranks:
             shared = shared.cuda()
         torch.distributed.broadcast(shared, src=0)
         return float(shared)
+
+
+def _told_to_stop(number, frame):
+    signal.signal(number, signal.SIG_IGN)  # the checkpoint is about to be written
+    raise RuntimeError("told to stop")
