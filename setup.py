@@ -26,6 +26,8 @@ setup(
         "threadpoolctl>=3.1",
         "tqdm>=4.66",
         "plyfile>=1.0",
+        "trimesh>=4",
+        'tomli>=2; python_version < "3.11"',
         "scikit-learn>=1.4",
     ],
     extras_require={
@@ -36,6 +38,6 @@ setup(
         # CoTracker is not on PyPI: torch.hub fetches it, or --cotracker names a clone or a
         # checkpoint. As a model it needs torch only.
         "perception": [],
-        "dev": ["pytest>=8", "ruff>=0.6"],
+        "dev": ["pytest>=8", "ruff>=0.6", "hypothesis>=6.100"],
     },
 )

@@ -1,9 +1,22 @@
 """3x3 kit as Taichi functions, generic in precision; derivatives are exact, without clamps."""
 
+import math
+
 import taichi as ti
 
 
-JACOBI_SWEEPS = 5  # quadratic convergence: 5 reach rounding in f64 for any symmetric 3x3
+JACOBI_SWEEPS = 8  # at most: convergence is quadratic, 3 to 5 reach rounding
+ROUNDING = {"f32": 2.0**-24, "f64": 2.0**-53}
+# Sums of powers of a traceless Y, |eigenvalues| <= REACH: the first term left out of ln(1 + y)
+# is y^TERMS / TERMS of the first one kept, at rounding; exp(y) - 1 converges faster
+REACH = {"f32": 0.25, "f64": 0.05}
+TERMS = 12
+FACTORIAL = tuple(math.factorial(n) for n in range(TERMS))
+
+
+def of_type(table, x):
+    """The entry of table for the type of x, a Taichi scalar; inside ti.static only."""
+    return table[str(x.ptr.get_rvalue_type())]
 
 
 @ti.func
@@ -24,44 +37,117 @@ def cofactor(A):
 
 @ti.func
 def sym_eig(A):
-    """Eigenvalues and eigenvectors U (columns) of symmetric A.
+    """Eigenvalues and eigenvectors U (columns) of symmetric A, by cyclic Jacobi rotations.
 
-    Cyclic Jacobi with a fixed number of sweeps: no branches on the data, half the cost of ti.svd.
+    Stops when what is left beside the diagonal is below rounding of the largest eigenvalue.
     """
     D = A
     U = ti.zero(A)
     for i in ti.static(range(3)):
         U[i, i] += 1.0
-    for _ in range(JACOBI_SWEEPS):
+    largest = ti.max(ti.abs(D[0, 0]), ti.abs(D[1, 1]), ti.abs(D[2, 2]))
+    sweep = 0
+    while sweep < JACOBI_SWEEPS:
+        rest = ti.max(ti.abs(D[0, 1]), ti.abs(D[0, 2]), ti.abs(D[1, 2]))
+        largest = ti.max(largest, rest)
+        if rest <= ti.static(of_type(ROUNDING, largest)) * largest:
+            break
+        sweep += 1
         for p, q in ti.static(((0, 1), (0, 2), (1, 2))):
             k = ti.static(3 - p - q)
             # t = tan of the rotation that zeroes D[p, q]; the smaller root, written without
-            # cancellation: t = 2 d / (|g| + sqrt(g^2 + 4 d^2)) sign(g)
+            # cancellation: t = d / (|g| + h) sign(g) with h = sqrt(g^2 + d^2)
             g = D[q, q] - D[p, p]
             d = 2.0 * D[p, q]
-            size = ti.abs(g) + ti.sqrt(g * g + d * d)
-            t = ti.zero(g)
-            if size > 0:
-                t = d / size
-            if g < 0:
-                t = -t
-            c = 1.0 / ti.sqrt(t * t + 1.0)
-            s = t * c
-            D[p, p] -= t * D[p, q]
-            D[q, q] += t * D[p, q]
-            D[p, q] = ti.zero(g)
-            D[q, p] = ti.zero(g)
-            kp, kq = D[k, p], D[k, q]
-            D[k, p] = c * kp - s * kq
-            D[p, k] = D[k, p]
-            D[k, q] = s * kp + c * kq
-            D[q, k] = D[k, q]
-            for r in ti.static(range(3)):
-                up, uq = U[r, p], U[r, q]
-                U[r, p] = c * up - s * uq
-                U[r, q] = s * up + c * uq
+            h = ti.sqrt(g * g + d * d)
+            if h > 0:
+                size = ti.abs(g) + h
+                t = ti.select(g < 0, -d, d) / size
+                c = ti.sqrt(size / (2.0 * h))  # = 1 / sqrt(1 + t^2)
+                s = t * c
+                D[p, p] -= t * D[p, q]
+                D[q, q] += t * D[p, q]
+                D[p, q] = ti.zero(g)
+                D[q, p] = ti.zero(g)
+                kp, kq = D[k, p], D[k, q]
+                D[k, p] = c * kp - s * kq
+                D[p, k] = D[k, p]
+                D[k, q] = s * kp + c * kq
+                D[q, k] = D[k, q]
+                for r in ti.static(range(3)):
+                    up, uq = U[r, p], U[r, q]
+                    U[r, p] = c * up - s * uq
+                    U[r, q] = s * up + c * uq
     eigenvalues = ti.Vector([D[0, 0], D[1, 1], D[2, 2]])
     return eigenvalues, U
+
+
+@ti.func
+def log_strain(b):
+    """Mean m and deviator e of the logarithmic strain ln(b) / 2 of b = F F^T.
+
+    With c = tr(b) / 3 and the traceless Y = b / c - I, ln b = ln c I + sum (-1)^(n+1) Y^n / n.
+    Cayley-Hamilton, Y^3 = J2 Y + J3 I, folds the sum to p Y^2 + q Y + r I: a fifth of the cost of a
+    decomposition, which is left for large strains.
+    """
+    one = ti.zero(b[0, 0]) + 1.0
+    c = b.trace() / 3.0
+    Y = b / c
+    for d in ti.static(range(3)):
+        Y[d, d] -= 1.0
+    Y2 = Y @ Y
+    J2 = 0.5 * Y2.trace()
+    m, e = ti.zero(c), ti.zero(b)
+    reach = ti.static(of_type(REACH, c))
+    if J2 * 4.0 / 3.0 < reach * reach:  # the largest eigenvalue of a deviator, squared
+        J3 = Y.determinant()
+        p, q, r = ti.zero(c), ti.zero(c), ti.zero(c)
+        for n in ti.static(range(TERMS, 0, -1)):
+            p, q, r = q, r + J2 * p, J3 * p + one / (2 * n if n % 2 else -2 * n)
+        p, q, r = q, r + J2 * p, J3 * p  # the sum above began at Y^0 / 2
+        mean = J2 * p * 2.0 / 3.0  # of p Y^2
+        m = 0.5 * ti.log(c) + mean + r
+        e = p * Y2 + q * Y
+        for d in ti.static(range(3)):
+            e[d, d] -= mean
+    else:
+        eig, U = sym_eig(b)
+        eps = 0.5 * ti.log(eig)
+        m = eps.sum() / 3.0
+        e = from_eigenframe(U, diagonal(eps - m))
+    return m, e
+
+
+@ti.func
+def exp_deviator(A):
+    """exp(A) - I of a symmetric, traceless A: powers as in log_strain, then squaring."""
+    one = ti.zero(A[0, 0]) + 1.0
+    Y = A
+    reach = ti.static(of_type(REACH, one))
+    size2 = (A * A).sum() * 2.0 / 3.0  # the largest eigenvalue of a deviator, squared, or more
+    halvings = 0
+    while size2 > reach * reach and halvings < 20:  # ends for infinite A too
+        size2 *= 0.25
+        Y *= 0.5
+        halvings += 1
+    Y2 = Y @ Y
+    J2, J3 = 0.5 * Y2.trace(), Y.determinant()
+    p, q, r = ti.zero(J2), ti.zero(J2), ti.zero(J2)
+    for n in ti.static(range(TERMS - 3, 0, -1)):
+        p, q, r = q, r + J2 * p, J3 * p + one / FACTORIAL[n]
+    p, q, r = q, r + J2 * p, J3 * p
+    X = p * Y2 + q * Y
+    for d in ti.static(range(3)):
+        X[d, d] += r
+    for _ in range(halvings):
+        X = 2.0 * X + X @ X  # exp(2 Y) - 1 = (exp(Y) - 1) (exp(Y) + 1)
+    return X
+
+
+@ti.func
+def diagonal(v):
+    """Matrix with v on its diagonal."""
+    return ti.Matrix([[v[0], 0.0, 0.0], [0.0, v[1], 0.0], [0.0, 0.0, v[2]]])
 
 
 @ti.func

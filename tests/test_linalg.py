@@ -1,5 +1,6 @@
 """The 3x3 kit against torch, where eigenvalues meet and where they do not."""
 
+import functools
 import math
 
 import pytest
@@ -33,6 +34,27 @@ def scalar_kernel(
     for p in range(a.shape[0]):
         sinhc[p] = linalg.sinhc(a[p])
         difference[p] = linalg.log_divided_difference(a[p], b[p])
+
+
+@functools.cache
+def strain_kernels(precision):
+    """log_strain and exp_deviator over arrays, in a precision."""
+    real = getattr(ti, precision)
+    mat = ti.types.matrix(3, 3, real)
+
+    @ti.kernel
+    def log_strain(b: nd(mat, 1), m: nd(real, 1), e: nd(mat, 1)):
+        for p in range(b.shape[0]):
+            mean, deviator = linalg.log_strain(b[p])
+            m[p] = mean
+            e[p] = deviator
+
+    @ti.kernel
+    def exp_deviator(A: nd(mat, 1), X: nd(mat, 1)):
+        for p in range(A.shape[0]):
+            X[p] = linalg.exp_deviator(A[p])
+
+    return log_strain, exp_deviator
 
 
 def rotations(n):
@@ -111,3 +133,67 @@ def test_log_divided_difference():
     torch.testing.assert_close(got, torch.tensor(expected, dtype=f64), rtol=5e-14, atol=0)
     _, swapped = scalars(b, [a] * len(b))
     torch.testing.assert_close(swapped, got, rtol=1e-14, atol=0)
+
+
+def deviators(n, size):
+    A = size * symmetric(n) / 2
+    return A - A.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(3, dtype=f64)
+
+
+# around where series give way to the decomposition and to squaring, and far from it
+SIZES = (1e-9, 1e-4, 5e-3, 0.01, 0.015, 0.03, 0.06, 0.1, 0.3, 1.0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, f64])
+def test_log_strain(dtype, size):
+    """ln(b) / 2 to rounding of b, for every size of strain and any volume."""
+    e = deviators(500, size)
+    e[0] = 0.0
+    m = 0.4 * torch.randn(500, dtype=f64)
+    b = torch.linalg.matrix_exp(2 * e) * torch.exp(2 * m)[:, None, None]
+    got_m, got_e = torch.empty(500, dtype=dtype), torch.empty(500, 3, 3, dtype=dtype)
+    name = "f64" if dtype == f64 else "f32"
+    strain_kernels(name)[0](((b + b.mT) / 2).to(dtype), got_m, got_e)
+    condition = torch.linalg.cond(b)  # what rounding of b does to its smallest eigenvalue
+    unit = 4 * torch.finfo(dtype).eps * condition
+    assert ((got_m.double() - m).abs() <= unit).all()
+    assert ((got_e.double() - e).abs().amax((1, 2)) <= unit).all()
+    trace = got_e.double().diagonal(dim1=1, dim2=2).sum(1)
+    assert (trace.abs() <= unit).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, f64])
+def test_exp_deviator(dtype, size):
+    """exp(A) - I relative to A, without loss where A is small; volume is kept."""
+    A = deviators(500, size).to(dtype)
+    A[0] = 0.0
+    X = torch.empty_like(A)
+    strain_kernels("f64" if dtype == f64 else "f32")[1](A, X)
+    values, U = torch.linalg.eigh(A.double())
+    expected = U * torch.expm1(values)[:, None] @ U.mT
+    scale = expected.abs().amax((1, 2)).clamp(min=1e-300)
+    unit = 20 * torch.finfo(dtype).eps
+    assert ((X.double() - expected).abs().amax((1, 2)) <= unit * scale).all()
+
+
+def test_sym_eig_in_single_precision():
+    real = ti.f32
+    mat, vec = ti.types.matrix(3, 3, real), ti.types.vector(3, real)
+
+    @ti.kernel
+    def eig(A: nd(mat, 1), values: nd(vec, 1), U: nd(mat, 1)):
+        for p in range(A.shape[0]):
+            values[p], U[p] = linalg.sym_eig(A[p])
+
+    near = torch.eye(3, dtype=f64) + 1e-6 * symmetric(200)
+    A = torch.cat([symmetric(200), near, *(MATRICES[k]() for k in ("two nearly equal", "zero"))])
+    A = A.float()
+    values, U = A.new_empty(len(A), 3), torch.empty_like(A)
+    eig(A, values, U)
+    values, U = values.double(), U.double()
+    size = A.abs().amax((1, 2)).double()[:, None, None]
+    rebuilt = U @ torch.diag_embed(values) @ U.mT
+    assert ((rebuilt - A.double()).abs() <= 2e-6 * size).all()
+    assert (U.mT @ U - torch.eye(3, dtype=f64)).abs().max() < 2e-6

@@ -57,17 +57,17 @@ nd = ti.types.ndarray
 
 @ti.kernel
 def scatter_kernel(
-    grid: nd(vec4, 3), X: nd(vec3, 1), a: nd(vec3, 1), B: nd(mat3, 1), m: nd(ti.f64, 1), dx: ti.f64
+    grid: nd(vec4, 4), X: nd(vec3, 1), a: nd(vec3, 1), B: nd(mat3, 1), m: nd(ti.f64, 1), dx: ti.f64
 ):
-    shape = ti.Vector([grid.shape[0], grid.shape[1], grid.shape[2]])
+    shape = ti.Vector([grid.shape[1], grid.shape[2], grid.shape[3]])
     ti.loop_config(serialize=True)
     for p in range(X.shape[0]):
-        scatter(grid, X[p], shape, dx, a[p], B[p], m[p], False)
+        scatter(grid, 1, X[p], shape, dx, a[p], B[p], m[p], False)
 
 
 @ti.kernel
-def gather_kernel(grid: nd(vec4, 3), X: nd(vec3, 1), v: nd(vec3, 1), C: nd(mat3, 1), dx: ti.f64):
-    shape = ti.Vector([grid.shape[0], grid.shape[1], grid.shape[2]])
+def gather_kernel(grid: nd(vec4, 4), X: nd(vec3, 1), v: nd(vec3, 1), C: nd(mat3, 1), dx: ti.f64):
+    shape = ti.Vector([grid.shape[1], grid.shape[2], grid.shape[3]])
     for p in range(X.shape[0]):
         v[p], C[p] = gather(grid, X[p], shape, dx)
 
@@ -79,9 +79,11 @@ def node_positions(*shape):
 
 def test_scatter_conserves_mass_and_momentum():
     n, x = 30, 0.1 + 0.4 * torch.rand(30, 3, dtype=f64)
-    grid = torch.zeros(12, 11, 10, 4, dtype=f64)
+    grids = torch.zeros(2, 12, 11, 10, 4, dtype=f64)
     a, B, m = random(n, 3), random(n, 3, 3), torch.rand(n, dtype=f64)
-    scatter_kernel(grid, x / DX, a, B, m, DX)
+    scatter_kernel(grids, x / DX, a, B, m, DX)
+    assert not grids[0].any()
+    grid = grids[1]
     assert grid[..., 3].sum().item() == pytest.approx(m.sum().item(), rel=1e-13)
     # the affine part has no linear momentum, and moment dx^2/4 B about the particle
     torch.testing.assert_close(grid[..., :3].sum((0, 1, 2)), a.sum(0), rtol=0, atol=1e-12)
@@ -96,7 +98,7 @@ def test_gather_is_exact_for_affine_fields():
     grid = torch.ones(12, 11, 10, 4, dtype=f64)
     grid[..., :3] = offset + node_positions(12, 11, 10) @ slope.T
     v, C = torch.empty_like(x), x.new_empty(30, 3, 3)
-    gather_kernel(grid, x / DX, v, C, DX)
+    gather_kernel(grid[None], x / DX, v, C, DX)
     torch.testing.assert_close(v, offset + x @ slope.T, rtol=0, atol=1e-13)
     torch.testing.assert_close(C, slope.expand(30, 3, 3), rtol=0, atol=1e-11)
 

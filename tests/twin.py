@@ -13,36 +13,37 @@ import torch
 OFFSETS = torch.tensor(list(itertools.product(range(3), repeat=3)))
 
 
-def neo_hookean(F, params, dt):
+def neo_hookean(F, plastic, params, dt):
     """F_elastic = F and tau = dpsi/dF F^T with psi = mu/2 (I1 - 3) - mu ln J + lam/2 ln^2 J."""
     mu, lam = params[:, 0, None, None], params[:, 1, None, None]
     eye = torch.eye(3, dtype=F.dtype)
-    return F, mu * (F @ F.mT - eye) + lam * torch.logdet(F)[:, None, None] * eye
+    return F, plastic, mu * (F @ F.mT - eye) + lam * torch.logdet(F)[:, None, None] * eye
 
 
-def von_mises(F, params, dt):
+def von_mises(F, plastic, params, dt):
     """Radial return of the deviatoric Hencky strain, slowed by viscosity (Yue et al. 2015)."""
-    mu, lam, yield_stress, viscosity = params.unbind(1)
+    mu, lam, yield_stress, viscosity, hardening = params.unbind(1)[:5]
     b = F @ F.mT
     stretch, U = torch.linalg.eigh(b)
     eps = stretch.log() / 2
     dev = eps - eps.mean(1, keepdim=True)
     s = 2 * mu * dev.norm(dim=1)
-    limit = math.sqrt(2 / 3) * yield_stress
+    limit = math.sqrt(2 / 3) * (yield_stress + hardening * plastic)
     mu_hat = mu * b.diagonal(dim1=1, dim2=2).mean(1)
-    flowed = s - (s - limit) / (1 + viscosity / (2 * mu_hat * dt))
-    s_new = torch.where(s > limit, flowed, s)
-    eps_new = eps - dev + dev * (s_new / s)[:, None]
+    # s_new = 2 mu (|dev| - flow) lies above the hardened limit by viscosity mu / (mu_hat dt) flow
+    flow = (s - limit) / (2 * mu + mu * viscosity / (mu_hat * dt) + 2 / 3 * hardening)
+    flow = torch.where(s > limit, flow, 0)
+    eps_new = eps - flow[:, None] * dev / dev.norm(dim=1, keepdim=True)
     stress = 2 * mu[:, None] * eps_new + lam[:, None] * eps_new.sum(1, keepdim=True)
     V = U * eps_new.exp()[:, None] @ U.mT  # left stretch; F = V R
     R = U * stretch.rsqrt()[:, None] @ U.mT @ F
-    return V @ R, U * stress[:, None] @ U.mT
+    return V @ R, plastic + math.sqrt(2 / 3) * flow, U * stress[:, None] @ U.mT
 
 
 def substep(state, force, mass, volume, params, law, *, dt, dx, lower, shape, gravity):
-    """(x, v, C, F) after one substep."""
-    x, v, C, F = state
-    Fe, tau = law(F, params, dt)
+    """(x, v, C, F, plastic) after one substep."""
+    x, v, C, F, plastic = state
+    Fe, plastic, tau = law(F, plastic, params, dt)
     X = (x - torch.tensor(lower, dtype=x.dtype)) / dx
     base = (X - 0.5).floor().long()
     f = X - base
@@ -65,11 +66,11 @@ def substep(state, force, mass, volume, params, law, *, dt, dx, lower, shape, gr
 
     v = (W[..., None] * node_v).sum(1)
     C = 4 / dx**2 * torch.einsum("pn,pni,pnj->pij", W, node_v, d)
-    return x + dt * v, v, C, Fe + dt * C @ Fe
+    return x + dt * v, v, C, Fe + dt * C @ Fe, plastic
 
 
 def rollout(state, force, mass, volume, params, law, *, steps, **settings):
-    """(x, v, C, F) after several substeps under a constant force."""
+    """(x, v, C, F, plastic) after several substeps under a constant force."""
     for _ in range(steps):
         state = substep(state, force, mass, volume, params, law, **settings)
     return state

@@ -1,25 +1,30 @@
-"""What a material is: named parameters (torch) and a constitutive law (Taichi)."""
+"""What a material is: named parameters (torch), a constitutive law (Taichi) and a name."""
 
 import dataclasses
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=True)
 class Law:
-    """A constitutive law as two Taichi functions of one particle.
+    """A constitutive law of one particle as Taichi functions.
 
-    respond(F, params, dt) -> F_elastic, tau: return map of the trial deformation gradient F,
-    then the Kirchhoff stress tau in Pa of the result.
-    respond_adjoint(F, params, dt, gF_elastic, gtau) -> gF, gparams: its exact derivative.
-    params: 4-vector (mu Pa, lam Pa, yield_stress Pa, viscosity Pa s).
+    respond(F, C, plastic, params, dt) -> F_elastic, tau, plastic: return map of the trial
+    deformation gradient F, then the Kirchhoff stress tau in Pa; C: velocity gradient, 1/s;
+    plastic: the one internal variable, 0 at the start; params: vector whose first entries are
+    columns (others may follow: scenes that mix laws pad).
+    respond_adjoint(F, C, plastic, params, dt, gF_elastic, gtau, gplastic)
+    -> gF, gC, gplastic, gparams: its exact derivative; None: taken by `pull` from principal.
     """
 
     name: str
+    columns: tuple[str, ...]
     respond: Callable
-    respond_adjoint: Callable
+    respond_adjoint: Callable | None = None
+    principal: Callable | None = None
 
 
 def lame(E: torch.Tensor, nu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,46 +34,119 @@ def lame(E: torch.Tensor, nu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
-    """Base of all materials: fields are numbers or torch tensors, scalar or one per particle."""
+    """Base of all materials: fields are numbers or torch tensors, scalar or one per particle.
+
+    A subclass names its law and which fields are positive, non_negative or within an interval,
+    e.g. {"nu": "(-1, 0.5)"}; fixed: columns of the law that are constants of the class.
+    """
 
     law: ClassVar[Law]
-    positive: ClassVar[tuple[str, ...]] = ("E",)
+    positive: ClassVar[tuple[str, ...]] = ()
     non_negative: ClassVar[tuple[str, ...]] = ()
-
-    E: float | torch.Tensor
-    nu: float | torch.Tensor
+    within: ClassVar[Mapping[str, str]] = {}
+    fixed: ClassVar[Mapping[str, float]] = {}
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+            name, value = field.name, getattr(self, field.name)
             try:
                 tensor = torch.as_tensor(value, dtype=torch.float64).detach()
             except (TypeError, ValueError, RuntimeError):
-                raise ValueError(
-                    f"{field.name}: got {value!r}, expected a number or a tensor"
-                ) from None
+                raise ValueError(f"{name}: got {value!r}, expected a number or a tensor") from None
             if tensor.ndim > 1 or not torch.isfinite(tensor).all():
                 raise ValueError(
-                    f"{field.name}: got {value!r}, expected a finite number or an (n,) tensor"
+                    f"{name}: got {value!r}, expected a finite number or an (n,) tensor"
                 )
-            if field.name in self.positive and not (tensor > 0).all():
-                raise ValueError(f"{field.name}: got {tensor.min().item():g}, expected > 0")
-            if field.name in self.non_negative and not (tensor >= 0).all():
-                raise ValueError(f"{field.name}: got {tensor.min().item():g}, expected >= 0")
-            if field.name == "nu" and not ((tensor > -1) & (tensor < 0.5)).all():
-                raise ValueError(f"nu: got {value}, expected a value in (-1, 0.5)")
+            if name in self.positive and not (tensor > 0).all():
+                raise ValueError(f"{name}: got {tensor.min().item():g}, expected > 0")
+            if name in self.non_negative and not (tensor >= 0).all():
+                raise ValueError(f"{name}: got {tensor.min().item():g}, expected >= 0")
+            if name in self.within and not _inside(tensor, self.within[name]).all():
+                raise ValueError(f"{name}: got {value}, expected a value in {self.within[name]}")
 
-    def params(self, n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """(n, 4) tensor of mu, lam, yield_stress, viscosity; gradients reach the fields."""
-
-        def column(name: str) -> torch.Tensor:
-            value = getattr(self, name, 0.0)
+    def columns(self, n: int, dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
+        """Fields and fixed constants as (n,) tensors; subclasses add what they derive from them."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        result = {}
+        for name, value in {**values, **self.fixed}.items():
             # a tensor first: a Python number would become one of torch's default dtype, f32
             value = value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=dtype)
             value = value.to(dtype=dtype, device=device)
             if value.ndim == 1 and len(value) != n:
                 raise ValueError(f"{name}: got {len(value)} values, expected 1 or {n} (particles)")
-            return value.expand(n)
+            result[name] = value.expand(n)
+        return result
 
-        mu, lam = lame(column("E"), column("nu"))
-        return torch.stack([mu, lam, column("yield_stress"), column("viscosity")], dim=-1)
+    def params(self, n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """(n, len(law.columns)) parameters of the law; gradients reach the fields."""
+        columns = self.columns(n, dtype, device)
+        missing = [name for name in self.law.columns if name not in columns]
+        if missing:
+            raise ValueError(
+                f"{type(self).__name__}: the law {self.law.name} needs {', '.join(missing)}, "
+                f"the material has {', '.join(columns)}"
+            )
+        return torch.stack([columns[name] for name in self.law.columns], dim=-1)
+
+    def stiffness(self, n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """(n,) P-wave modulus at rest in Pa, which sets the speed of sound."""
+        raise NotImplementedError(f"{type(self).__name__}.stiffness(n, dtype, device) -> (n,) Pa")
+
+    def explicit_viscosity(self, n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """(n,) shear viscosity in Pa s of stresses proportional to C, which limits the step."""
+        return torch.zeros(n, dtype=dtype, device=device)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Solid(Material):
+    """Base of the isotropic solids.
+
+    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5). Raises ValueError.
+    """
+
+    positive = ("E",)
+    within = {"nu": "(-1, 0.5)"}
+
+    E: float | torch.Tensor
+    nu: float | torch.Tensor
+
+    def columns(self, n: int, dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
+        """Adds the Lame parameters mu and lam, Pa."""
+        columns = super().columns(n, dtype, device)
+        mu, lam = lame(columns["E"], columns["nu"])
+        return {**columns, "mu": mu, "lam": lam}
+
+    def stiffness(self, n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """(n,) P-wave modulus lam + 2 mu, Pa."""
+        columns = self.columns(n, dtype, device)
+        return columns["lam"] + 2 * columns["mu"]
+
+
+MATERIALS: dict[str, type[Material]] = {}
+
+
+def register(cls: type[Material] | None = None, *, name: str | None = None):
+    """Class decorator: adds a material to MATERIALS.
+
+    name: default is the name of the class in snake case. Raises ValueError for a name that is
+    taken and for a class that is no Material or has no law.
+    """
+    if cls is None:
+        return lambda cls: register(cls, name=name)
+    if not (isinstance(cls, type) and issubclass(cls, Material)):
+        raise ValueError(f"register: got {cls!r}, expected a subclass of Material")
+    if not isinstance(getattr(cls, "law", None), Law):
+        raise ValueError(f"register: {cls.__name__} has no law; set law = Law(...) in the class")
+    name = name or re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+    if name in MATERIALS:
+        raise ValueError(f"register: {name!r} is taken by {MATERIALS[name].__name__}")
+    MATERIALS[name] = cls
+    return cls
+
+
+def _inside(values: torch.Tensor, interval: str) -> torch.Tensor:
+    """Whether values lie in an interval in mathematical notation, e.g. (0, 1]."""
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    above = values >= low if interval[0] == "[" else values > low
+    below = values <= high if interval[-1] == "]" else values < high
+    return above & below

@@ -4,22 +4,48 @@ import dataclasses
 
 import torch
 
-from taichi_phys.materials.base import Material
-from taichi_phys.materials.elastoplastic import VON_MISES
+from taichi_phys.materials.base import Solid, register
+from taichi_phys.materials.von_mises import VON_MISES
 
 
+@register
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Viscoplastic(Material):
-    """Solid that creeps beyond a von Mises yield stress (foam, cream, toothpaste).
+class Viscoplastic(Solid):
+    """Solid that creeps beyond a von Mises yield stress (Perzyna; foam, cream).
 
     E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); yield_stress: uniaxial, Pa,
-    > 0; viscosity: Pa s, >= 0; the overstress decays with time constant viscosity / (2 mu).
-    Raises ValueError.
+    > 0; viscosity: Pa s, >= 0; the overstress decays with time constant viscosity / (2 mu), and a
+    rheometer in simple shear measures the plastic viscosity viscosity / 2; hardening: growth of the
+    yield stress per equivalent plastic strain, Pa, >= 0. Raises ValueError.
     """
 
     law = VON_MISES
     positive = ("E", "yield_stress")
-    non_negative = ("viscosity",)
+    non_negative = ("viscosity", "hardening")
+    fixed = {"exponent": 1.0}
 
     yield_stress: float | torch.Tensor
     viscosity: float | torch.Tensor
+    hardening: float | torch.Tensor = 0.0
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class HerschelBulkley(Solid):
+    """Solid that creeps ever more easily the faster it flows (toothpaste, paint, mud).
+
+    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); yield_stress: uniaxial, Pa,
+    > 0, sqrt(3) times that in simple shear; viscosity: Pa s^exponent, >= 0, twice the consistency
+    in simple shear; exponent: flow index, in (0, 1], 1: Viscoplastic; hardening: growth of the
+    yield stress per equivalent plastic strain, Pa, >= 0. Raises ValueError.
+    """
+
+    law = VON_MISES
+    positive = ("E", "yield_stress")
+    non_negative = ("viscosity", "hardening")
+    within = {**Solid.within, "exponent": "(0, 1]"}
+
+    yield_stress: float | torch.Tensor
+    viscosity: float | torch.Tensor
+    exponent: float | torch.Tensor
+    hardening: float | torch.Tensor = 0.0

@@ -27,13 +27,14 @@ class Grid:
 
     lower, upper: (3,) corners, m; dx: cell edge, m; contact: what the walls, 3 cells thick, do
     to material that reaches them: "sticky" (no motion), "slip" (no normal motion) or "separate"
-    (no motion into the wall). Raises ValueError.
+    (no motion into the wall); friction: their Coulomb coefficient, >= 0. Raises ValueError.
     """
 
     lower: tuple[float, float, float]
     upper: tuple[float, float, float]
     dx: float
     contact: str = "separate"
+    friction: float = 0.0
 
     def __post_init__(self):
         for name in ("lower", "upper"):
@@ -42,6 +43,9 @@ class Grid:
             raise ValueError(f"dx: got {self.dx!r}, expected a positive number of metres")
         if self.contact not in CONTACTS:
             raise ValueError(f"contact: got {self.contact!r}, expected one of {CONTACTS}")
+        friction = self.friction
+        if not isinstance(friction, int | float) or not 0 <= friction < math.inf:
+            raise ValueError(f"friction: got {friction!r}, expected a number >= 0")
         if min(self.shape) < 2 * WALL_CELLS + 2:
             raise ValueError(
                 f"grid: got {self.shape} nodes, expected at least {2 * WALL_CELLS + 2} a side "

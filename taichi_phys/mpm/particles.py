@@ -14,25 +14,47 @@ class State:
 
     x: (n, 3) position, m; v: (n, 3) velocity, m/s; C: (n, 3, 3) APIC velocity gradient, 1/s;
     F: (n, 3, 3) deformation gradient (of plastic materials: its elastic part, before the return
-    map of the next substep); time: s.
+    map of the next substep; 0 for removed particles); plastic: (n,) internal variable of the
+    material, for von Mises laws the accumulated plastic strain, default 0; time: s.
     """
 
     x: torch.Tensor
     v: torch.Tensor
     C: torch.Tensor
     F: torch.Tensor
+    plastic: torch.Tensor | None = None
     time: float = 0.0
+
+    def __post_init__(self):
+        if self.plastic is None:
+            object.__setattr__(self, "plastic", torch.zeros_like(self.x.detach()[:, 0]))
 
     def detach(self) -> "State":
         """The same state, cut off from the graph that computed it."""
-        return State(
-            x=self.x.detach(), v=self.v.detach(), C=self.C.detach(), F=self.F.detach(),
-            time=self.time,
-        )  # fmt: skip
+        return self.replace(**{name: getattr(self, name).detach() for name in TENSORS})
 
     def replace(self, **changes) -> "State":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    @property
+    def removed(self) -> torch.Tensor:
+        """(n,) bool: particles that left the grid where MPM(outside="remove") allows it."""
+        return (self.F == 0).all(dim=2).all(dim=1)
+
+    def pack(self) -> torch.Tensor:
+        """(n, 25): x, v, C, F, plastic in a row, as the kernels take them."""
+        return torch.cat([getattr(self, name).reshape(len(self.x), -1) for name in TENSORS], dim=1)
+
+    @classmethod
+    def unpack(cls, packed: torch.Tensor, time: float) -> "State":
+        """The State of a packed one (n, 25)."""
+        x, v, C, F, plastic = packed.split([3, 3, 9, 9, 1], dim=1)
+        C, F = C.reshape(-1, 3, 3), F.reshape(-1, 3, 3)
+        return cls(x=x, v=v, C=C, F=F, plastic=plastic[:, 0], time=time)
+
+
+TENSORS = ("x", "v", "C", "F", "plastic")  # fields of State, in the order in which they are packed
 
 
 def _tensor(name: str, value, shape: tuple, like: int | None = None) -> torch.Tensor:

@@ -1,11 +1,16 @@
 """Differentiable frames: whole frames forward, substeps recomputed in backward."""
 
 import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from taichi_phys.bridge.autograd import differentiable
-from taichi_phys.mpm import substep
+from taichi_phys.mpm import nodes
+from taichi_phys.mpm.colliders import distances, table
 from taichi_phys.mpm.particles import State
 
 
@@ -15,78 +20,136 @@ HISTORY_BYTES = 256e6  # substep states held at once while a frame is differenti
 class SimulationError(RuntimeError):
     """A frame was rejected: a particle left the grid, moved too fast or was crushed."""
 
+    def __init__(self, message: str, *, particle: int, smaller_dt_helps: bool):
+        super().__init__(message)
+        self.particle, self.smaller_dt_helps = particle, smaller_dt_helps
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """What does not change from frame to frame, as the kernels take it."""
+    """What does not change from frame to frame, as the kernels take it.
 
-    kernels: object
-    mass: torch.Tensor
-    volume: torch.Tensor
+    body: (n, 2) mass kg and volume m^3; law: (n,) index of each particle's law; chunks: into which
+    particles are cut; pulls: adjoints of laws that have none of their own, by index.
+    """
+
+    kernels: SimpleNamespace
+    body: torch.Tensor
     law: torch.Tensor
-    grid: torch.Tensor
-    ggrid: torch.Tensor
+    shape: tuple[int, int, int]
+    chunks: int
     lower: tuple[float, float, float]
     dx: float
     gravity: tuple[float, float, float]
     contact: int
+    friction: float
+    colliders: Sequence
+    pulls: dict[int, Callable]
 
     def __post_init__(self):
-        n, like = len(self.mass), self.mass
+        like, chunks = self.body, self.chunks
+        blocks = math.prod(-(-size // nodes.BLOCK) for size in self.shape)
+        integers = {"dtype": torch.int32, "device": like.device}
         scratch = {
-            "Fe": like.new_zeros(n, 3, 3),
-            "A": like.new_zeros(n, 3, 3),
-            "box": torch.zeros(6, dtype=torch.int32, device=like.device),
-            "status": torch.zeros(2, dtype=torch.int32, device=like.device),
+            # pages that no particle comes near are never touched, and so cost no memory on a CPU
+            "nodes": like.new_zeros(chunks, *self.shape, 4),
+            "grid": like.new_zeros(2, *self.shape, 4),
+            "active": torch.zeros(chunks, nodes.COLUMNS, blocks, **integers),
+            "marks": torch.zeros(chunks, nodes.MARKS, **integers),
+            "work": like.new_zeros(1, len(self.body), 18),
+            "sdf": torch.as_tensor(distances(self.colliders)).to(like),
         }
         for name, tensor in scratch.items():
             object.__setattr__(self, name, tensor)
 
-    def launches(self, count: int):
-        """Substep ranges per launch: all at once serially, one by one in parallel."""
-        return [(0, count)] if self.kernels.serial else [(s, s + 1) for s in range(count)]
+    def _settings(self, time: float, dt: float, count: int, keep: bool):
+        """(colliders' table, settings) of count substeps."""
+        rows = table(self.colliders, time + dt * np.arange(count), dt)
+        setting = self.kernels.Settings(
+            dt=dt, dx=self.dx, inv_dx=1 / self.dx, lower=self.lower, gravity=self.gravity,
+            contact=self.contact, friction=self.friction, moving=int(len(rows) > 1), keep=int(keep),
+        )  # fmt: skip
+        return torch.as_tensor(rows).to(self.body).contiguous(), setting
 
-    def forward(self, history, force, params, count: int, dt: float, keep: bool):
-        """Run count substeps in place on history (x, v, C, F), each (slots, n, ...)."""
-        self.status.zero_()
-        for first, last in self.launches(count):
+    def order(self, x: torch.Tensor) -> torch.Tensor | None:
+        """(n,) order of particles in which chunks are compact: by first node, along the longest
+        axis first; None if there is one chunk."""
+        if self.chunks == 1:
+            return None
+        cells = ((x.detach() - x.new_tensor(self.lower)) / self.dx - 0.5).long()
+        extent = cells.amax(dim=0) - cells.amin(dim=0) + 1
+        key = torch.zeros_like(cells[:, 0])
+        for axis in extent.argsort(descending=True, stable=True).tolist():
+            key = key * extent[axis] + cells[:, axis] - cells[:, axis].min()
+        return key.argsort(stable=True)
+
+    def forward(self, states, force, params, bodies, count: int, time: float, dt: float, keep):
+        """Run count substeps in place on packed states (slots, n, 25); bodies: (body, law) in the
+        order of the particles."""
+        body, law = bodies
+        rows, setting = self._settings(time, dt, count, keep)
+        self.marks[:, nodes.FAULT] = nodes.OK
+        serial = self.kernels.driver == "serial"
+        for now in [0] if serial else range(count + 1):
             self.kernels.forward(
-                *history, force, self.mass, self.volume, params, self.law, self.Fe, self.A,
-                self.grid, self.box, self.status, first, last, int(keep),
-                dt, self.dx, self.lower, self.gravity, self.contact,
+                states, force, body, params, law, self.nodes, self.grid, self.active, self.marks,
+                rows, self.sdf, now, 0, count, setting,
             )  # fmt: skip
 
-    def backward(self, history, force, params, grads, gforce, gparams, count: int, dt: float):
-        """Pull grads (of the state after count substeps) back to the state before, in place."""
-        for first, last in reversed(self.launches(count)):
+    def backward(self, states, force, params, bodies, g, gforce, gparams, time: float, dt: float):
+        """Pull g (1, n, 25), of the last of the states, back to the first of them."""
+        body, law = bodies
+        count = len(states) - 1
+        rows, setting = self._settings(time, dt, count, True)
+        at_once = count if self.kernels.driver == "serial" and not self.pulls else 1
+        for last in range(count, 0, -at_once):
             self.kernels.backward(
-                *history, force, self.mass, self.volume, params, self.law, self.Fe, self.A,
-                self.grid, self.box, *grads, gforce, gparams, self.ggrid, first, last,
-                dt, self.dx, self.lower, self.gravity, self.contact,
+                states, force, body, params, law, self.nodes, self.grid, self.active, self.marks,
+                rows, self.sdf, self.work, g, gforce, gparams, last - at_once, last, setting,
             )  # fmt: skip
+            for index, pull in self.pulls.items():
+                self._pull(index, pull, states[last - 1], params, law, g, gparams, dt)
 
-    def check(self, state: tuple[torch.Tensor, ...], dt: float):
+    def _pull(self, index: int, pull, packed, params, law, g, gparams, dt: float):
+        """Finish the backward substep of particles whose law has no adjoint of its own."""
+        n = len(self.body)
+        state, gstate = State.unpack(packed, 0.0), State.unpack(g[0], 0.0)
+        gtau = self.work[0, :, :9].reshape(n, 3, 3)
+        tensors = (state.F, state.C, state.plastic, params, law, index, dt)
+        gF, gC = gstate.F.contiguous(), gstate.C.contiguous()
+        gplastic = gstate.plastic.contiguous()
+        pull(*(t.contiguous() if isinstance(t, torch.Tensor) else t for t in tensors),
+             gF, gC, gtau, gplastic, gparams)  # fmt: skip
+        g[0] = gstate.replace(C=gC, F=gF, plastic=gplastic).pack()
+
+    def check(self, packed: torch.Tensor, order: torch.Tensor | None, dt: float):
         """Raise SimulationError, in a sentence with its cure, if the last frame went wrong."""
-        fault, p = self.status.tolist()
-        if fault == substep.OK:
+        faults = [
+            m[nodes.FAULT : nodes.PARTICLE + 1] for m in self.marks.tolist() if m[nodes.FAULT]
+        ]
+        if not faults:
             return
-        x, v = state[0][p].tolist(), state[1][p]
+        fault, p = faults[0]
+        x, v = packed[p, :3].tolist(), packed[p, 3:6]
+        p = p if order is None else order[p].item()
         where = f"particle {p} at ({x[0]:.3g}, {x[1]:.3g}, {x[2]:.3g}) m"
-        upper = [o + self.dx * (s - 1) for o, s in zip(self.lower, self.grid.shape, strict=False)]
-        if fault == substep.OUTSIDE:
-            raise SimulationError(
-                f"{where} left the grid from {_point(self.lower)} to {_point(upper)} m: "
-                "enlarge the grid or weaken what drives it there"
+        upper = [o + self.dx * (s - 1) for o, s in zip(self.lower, self.shape, strict=True)]
+        if fault == nodes.OUTSIDE:
+            message = (
+                f"{where} left the grid from {_point(self.lower)} to {_point(upper)} m: enlarge "
+                'the grid, weaken what drives it there, or remove such particles (outside="remove")'
             )
-        if fault == substep.TOO_FAST:
-            raise SimulationError(
+        elif fault == nodes.TOO_FAST:
+            message = (
                 f"{where} moves {v.abs().max().item():.3g} m/s, more than a cell a substep "
                 f"(limit {self.dx / dt:.3g} m/s): use more substeps, or weaken what drives it"
             )
-        raise SimulationError(
-            f"{where} was crushed or is not a number (det F <= 0 or NaN): use more substeps, "
-            "a softer material, or a weaker force"
-        )
+        else:
+            message = (
+                f"{where} was crushed or is not a number (det F <= 0 or NaN): use more substeps, "
+                "a softer material, or a weaker force"
+            )
+        raise SimulationError(message, particle=p, smaller_dt_helps=fault != nodes.OUTSIDE)
 
 
 def _point(values) -> str:
@@ -108,44 +171,47 @@ def advance_frame(
     Only states at piece boundaries are kept; backward runs a piece again and stores its substeps.
     With recompute False the forward pass stores them (more memory, one forward pass less).
     """
-    n, item = len(scene.mass), scene.mass.element_size()
-    per_piece = max(1, min(substeps, int(HISTORY_BYTES / (24 * item * n))))
-    tensors = (state.x, state.v, state.C, state.F)
+    order, bodies = scene.order(state.x), (scene.body, scene.law)
+    packed = state.pack()
+    if order is not None:
+        packed, force, params = (t.index_select(0, order) for t in (packed, force, params))
+        bodies = tuple(t.index_select(0, order) for t in bodies)
+    per_piece = max(1, int(HISTORY_BYTES / (packed.element_size() * packed.numel())))
     done = 0
     while done < substeps:
         count = min(per_piece, substeps - done)
-        tensors = _piece(scene, count, dt, recompute)(*tensors, force, params)
-        scene.check(tensors, dt)
+        piece = _piece(scene, bodies, count, state.time + done * dt, dt, recompute)
+        (packed,) = piece(packed, force, params)
+        scene.check(packed, order, dt)
         done += count
-    x, v, C, F = tensors
-    return State(x=x, v=v, C=C, F=F, time=state.time + substeps * dt)
+    if order is not None:
+        packed = packed.index_select(0, order.argsort())
+    return State.unpack(packed, state.time + substeps * dt)
 
 
-def _piece(scene: Scene, count: int, dt: float, recompute: bool):
+def _piece(scene: Scene, bodies, count: int, time: float, dt: float, recompute: bool):
     stored = {}
 
-    def history(state, slots):
-        buffers = tuple(t.new_empty(slots, *t.shape) for t in state)
-        for buffer, t in zip(buffers, state, strict=True):
-            buffer[0] = t
-        return buffers
+    def run(packed, force, params, keep):
+        states = packed.new_empty(count + 1 if keep else 1, *packed.shape)
+        states[0] = packed
+        scene.forward(states, force, params, bodies, count, time, dt, keep)
+        return states
 
-    def forward(x, v, C, F, force, params):
-        states = history((x, v, C, F), 1 if recompute else count + 1)
-        scene.forward(states, force, params, count, dt, keep=not recompute)
+    def forward(packed, force, params):
+        states = run(packed, force, params, not recompute)
         if not recompute:
             stored["states"] = states
-        return tuple(t[-1].clone() for t in states)
+        return (states[-1].clone(),)
 
     def backward(inputs, outputs, grads):
-        *state, force, params = inputs
+        packed, force, params = inputs
         states = stored.pop("states", None)
         if states is None:
-            states = history(state, count + 1)
-            scene.forward(states, force, params, count, dt, keep=True)
-        grads = tuple(g.clone() for g in grads)
+            states = run(packed, force, params, True)
+        g = grads[0].clone()[None]
         gforce, gparams = torch.zeros_like(force), torch.zeros_like(params)
-        scene.backward(states, force, params, grads, gforce, gparams, count, dt)
-        return *grads, gforce, gparams
+        scene.backward(states, force, params, bodies, g, gforce, gparams, time, dt)
+        return g[0], gforce, gparams
 
     return differentiable(forward, backward)

@@ -1,27 +1,38 @@
 """MPM: the user's view of the simulator."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from tqdm import tqdm
 
 from taichi_phys import runtime
+from taichi_phys.materials import pull
+from taichi_phys.mpm.colliders import Collider, check_colliders
+from taichi_phys.mpm.forces import evaluate
 from taichi_phys.mpm.grid import CONTACTS, Grid, finite_vector
-from taichi_phys.mpm.particles import Particles, State, cell_volumes
-from taichi_phys.mpm.rollout import Scene, advance_frame
+from taichi_phys.mpm.particles import TENSORS, Particles, State, cell_volumes
+from taichi_phys.mpm.rollout import Scene, SimulationError, advance_frame
 from taichi_phys.mpm.substep import kernels
 
 
-Force = torch.Tensor | Callable[[torch.Tensor, float], torch.Tensor] | None
+Force = torch.Tensor | Callable[..., torch.Tensor] | None
+OUTSIDE = ("error", "remove")
+RETRIES = 3  # times that a frame's time step is halved before it is given up
+# Chunks of particles whose grids are filled at the same time, by number of particles. The number
+# of threads does not matter, so that it does not change results.
+CHUNKS = ((2_048, 1), (65_536, 4), (math.inf, 16))
 
 
 class MPM:
     """A moving-least-squares material point simulation (Hu et al. 2018), with gradients.
 
     particles: one body or several; grid: the domain with its walls; gravity: (3,) m/s^2;
-    cfl: largest fraction of a cell that a sound wave or a particle may cross in a substep;
-    precision: f32 or f64, default: that of taichi_phys.init. Raises ValueError.
+    colliders: Plane, Box, Sphere, Capsule, Mesh; outside: what happens to particles that would
+    leave the grid, "error" or "remove" (State.removed tells which); cfl: largest fraction of a
+    cell that a sound wave or a particle may cross in a substep; precision: f32 or f64, default:
+    that of taichi_phys.init. Raises ValueError.
     """
 
     def __init__(
@@ -30,6 +41,8 @@ class MPM:
         particles: Particles | Sequence[Particles],
         grid: Grid,
         gravity: Sequence[float] = (0.0, 0.0, -9.81),
+        colliders: Sequence[Collider] = (),
+        outside: str = "error",
         cfl: float = 0.4,
         precision: str | None = None,
     ):
@@ -41,6 +54,9 @@ class MPM:
         if not isinstance(grid, Grid):
             raise ValueError(f"grid: got {type(grid).__name__}, expected a Grid")
         gravity = finite_vector("gravity", gravity)
+        colliders = check_colliders(colliders)
+        if outside not in OUTSIDE:
+            raise ValueError(f"outside: got {outside!r}, expected one of {OUTSIDE}")
         if not isinstance(cfl, int | float) or not 0 < cfl <= 1:
             raise ValueError(f"cfl: got {cfl!r}, expected a number in (0, 1]")
         precision = precision or running.precision
@@ -66,19 +82,28 @@ class MPM:
             [torch.full((len(b),), laws.index(b.material.law), dtype=torch.int32) for b in bodies]
         )
         self.volume, self.mass = self._tensor(volume), self._tensor(volume * density)
-        nodes = torch.zeros(*grid.shape, 4, dtype=self.dtype, device=self.device)
+        chunks = next(count for size, count in CHUNKS if len(x) < size)
+        if running.arch == "cpu":
+            driver = "serial" if chunks == 1 else "pooled"
+        else:
+            driver, chunks = "gpu", 1
         self._scene = Scene(
-            kernels=kernels(precision, laws, serial=running.arch == "cpu"),
-            mass=self.mass,
-            volume=self.volume,
+            kernels=kernels(precision, laws, driver, outside == "remove"),
+            body=torch.stack([self.mass, self.volume], dim=1),
             law=law.to(self.device),
-            grid=nodes,
-            ggrid=torch.zeros_like(nodes),
+            shape=grid.shape,
+            chunks=chunks,
             lower=grid.lower,
             dx=grid.dx,
             gravity=gravity,
             contact=CONTACTS.index(grid.contact),
+            friction=grid.friction,
+            colliders=colliders,
+            pulls={
+                i: pull(law, precision) for i, law in enumerate(laws) if law.respond_adjoint is None
+            },
         )
+        self._warned = False
 
     def _tensor(self, value) -> torch.Tensor:
         # dtype at once: torch would first make f32 of Python numbers
@@ -102,8 +127,11 @@ class MPM:
         return self._tensor(self._scene.gravity)
 
     def parameters(self) -> torch.Tensor:
-        """(n, 4) mu, lam, yield_stress (Pa), viscosity (Pa s); gradients reach the materials."""
-        return torch.cat([b.material.params(len(b), self.dtype, self.device) for b in self.bodies])
+        """(n, k) parameters of the particles' laws, short rows padded with zeros; gradients reach
+        the materials."""
+        columns = self._scene.kernels.columns
+        rows = [b.material.params(len(b), self.dtype, self.device) for b in self.bodies]
+        return torch.cat([torch.nn.functional.pad(r, (0, columns - r.shape[1])) for r in rows])
 
     def initial_state(self) -> State:
         """The particles as they were given, undeformed, at time 0."""
@@ -118,10 +146,18 @@ class MPM:
 
         frame_dt: s; speed: largest particle speed expected in the frame, m/s.
         """
-        params = self.parameters().detach()
-        density = self.mass / self.volume
-        c = ((params[:, 1] + 2 * params[:, 0]) / density).max().sqrt().item()
-        return max(1, math.ceil(frame_dt * (c + speed) / (self.cfl * self.grid.dx)))
+        density, dx = self.mass / self.volume, self.grid.dx
+        stiffness, viscosity = self._limits()
+        c = (stiffness / density).max().sqrt().item()
+        # explicit diffusion of momentum: dt <= dx^2 / (6 nu) in three dimensions
+        diffusion = 6 * (viscosity / density).max().item() / dx**2
+        return max(1, math.ceil(frame_dt * max((c + speed) / (self.cfl * dx), diffusion)))
+
+    def _limits(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n,) P-wave moduli, Pa, and (n,) viscosities that are stepped explicitly, Pa s."""
+        where = [(b.material, (len(b), self.dtype, self.device)) for b in self.bodies]
+        stiffness = torch.cat([m.stiffness(*a).detach() for m, a in where])
+        return stiffness, torch.cat([m.explicit_viscosity(*a).detach() for m, a in where])
 
     def advance(
         self,
@@ -135,8 +171,9 @@ class MPM:
         """The state one frame later; differentiable.
 
         frame_dt: s; force: external force in N beside gravity, (n, 3) held during the frame, or a
-        callable f(x, t) -> (n, 3), evaluated before every substep; substeps: default from CFL;
-        recompute: store frame-boundary states only and run substeps again in backward.
+        callable f(x, t) -> (n, 3) or a force field, evaluated before every substep; substeps:
+        default from CFL, more if the frame turns out to need them (said once); recompute: store
+        frame-boundary states only and run substeps again in backward.
         Gradients reach force, state and the material parameters. Raises ValueError for bad input,
         SimulationError when a particle leaves the grid, moves too fast or is crushed.
         """
@@ -144,20 +181,43 @@ class MPM:
         if not (isinstance(frame_dt, int | float) and frame_dt > 0 and math.isfinite(frame_dt)):
             raise ValueError(f"frame_dt: got {frame_dt!r}, expected a positive number of seconds")
         now = self._force(force, state)
-        if substeps is None:
-            accelerated = (now.detach() / self.mass[:, None] + self.gravity).norm(dim=1)
-            speed = (state.v.detach().norm(dim=1) + accelerated * frame_dt).max().item()
-            # whatever would cross the whole grid in a frame is rejected at its end, not followed
-            limit = self.grid.dx * max(self.grid.shape) / frame_dt
-            substeps = self.substeps(frame_dt, speed if speed < limit else limit)
-        elif not isinstance(substeps, int) or substeps < 1:
-            raise ValueError(f"substeps: got {substeps!r}, expected a positive integer")
+        step = {"frame_dt": frame_dt, "force": force, "now": now, "recompute": recompute}
+        if substeps is not None:
+            if not isinstance(substeps, int) or substeps < 1:
+                raise ValueError(f"substeps: got {substeps!r}, expected a positive integer")
+            return self._frame(state, substeps, **step)
+        accelerated = (now.detach() / self.mass[:, None] + self.gravity).norm(dim=1)
+        speed = (state.v.detach().norm(dim=1) + accelerated * frame_dt).max().item()
+        # whatever would cross the whole grid in a frame is rejected at its end, not followed
+        limit = self.grid.dx * max(self.grid.shape) / frame_dt
+        substeps = self.substeps(frame_dt, speed if speed < limit else limit)
+        for retry in range(RETRIES + 1):
+            try:
+                result = self._frame(state, substeps << retry, **step)
+            except SimulationError as error:
+                if retry == RETRIES or not error.smaller_dt_helps or not speed < limit:
+                    raise
+                reason = str(error)
+                continue
+            if retry and not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"at t = {state.time:.4g} s the time step was reduced to "
+                    f"{frame_dt / (substeps << retry):.3g} s, since {reason}; so will others be, "
+                    "where the motion demands it",
+                    stacklevel=2,
+                )
+            return result
+
+    def _frame(
+        self, state: State, substeps: int, *, frame_dt: float, force, now, recompute: bool
+    ) -> State:
         dt, params = frame_dt / substeps, self.parameters()
         step = {"dt": dt, "recompute": recompute}
         if not callable(force):
             return advance_frame(self._scene, state, now, params, substeps=substeps, **step)
-        for _ in range(substeps):
-            now = self._force(force, state)
+        for i in range(substeps):
+            now = now if i == 0 else self._force(force, state)
             state = advance_frame(self._scene, state, now, params, substeps=1, **step)
         return state
 
@@ -167,7 +227,8 @@ class MPM:
         if not isinstance(state, State):
             raise ValueError(f"state: got {type(state).__name__}, expected a State")
         fields = {}
-        for name, shape in {"x": (n, 3), "v": (n, 3), "C": (n, 3, 3), "F": (n, 3, 3)}.items():
+        shapes = dict(zip(TENSORS, [(n, 3), (n, 3), (n, 3, 3), (n, 3, 3), (n,)], strict=True))
+        for name, shape in shapes.items():
             value = getattr(state, name)
             if value.shape != shape:
                 raise ValueError(f"state.{name}: got shape {tuple(value.shape)}, expected {shape}")
@@ -177,7 +238,9 @@ class MPM:
     def _force(self, force: Force, state: State) -> torch.Tensor:
         if force is None:
             return torch.zeros_like(state.x)
-        value = force(state.x, state.time) if callable(force) else force
+        value = force
+        if callable(force):
+            value = evaluate(force, state.x, state.time, state.v, self.mass)
         if not isinstance(value, torch.Tensor) or value.shape != state.x.shape:
             raise ValueError(
                 f"force: got {tuple(getattr(value, 'shape', ()))}, expected a tensor or a callable "
@@ -187,19 +250,43 @@ class MPM:
             raise ValueError(f"force: {int((~torch.isfinite(value)).sum())} values are not finite")
         return value.to(dtype=self.dtype, device=self.device)
 
+    def impulse(self, state: State, impulse, particles=slice(None)) -> State:
+        """state after a sudden impulse.
+
+        impulse: N s, (3,) shared by the particles in proportion to their mass, or one (n, 3) for
+        each; particles: index, slice or mask of those it hits, default all. Differentiable.
+        """
+        state = self._state(state)
+        impulse = self._tensor(impulse)
+        mass = self.mass[particles]
+        if impulse.shape not in ((3,), (*mass.shape, 3)):
+            raise ValueError(
+                f"impulse: got shape {tuple(impulse.shape)}, expected (3,) or {(*mass.shape, 3)}"
+            )
+        v = state.v.clone()
+        v[particles] = v[particles] + impulse / (mass.sum() if impulse.ndim == 1 else mass[:, None])
+        return state.replace(v=v)
+
     def run(
-        self, *, frames: int, fps: float = 24.0, force: Force = None, progress: bool | None = None
+        self,
+        *,
+        frames: int,
+        fps: float = 24.0,
+        start: State | None = None,
+        force: Force = None,
+        progress: bool | None = None,
     ) -> Iterator[State]:
         """Yield the state after each of frames frames at fps: plain stepping without gradients.
 
-        force: as in advance; progress: show a bar, default: on a terminal only.
+        start: state to go on from, default the initial one; force: as in advance; progress: show a
+        bar, default: on a terminal only.
         """
         if not isinstance(frames, int) or frames < 0:
             raise ValueError(f"frames: got {frames!r}, expected a number of frames")
         if not isinstance(fps, int | float) or not fps > 0:
             raise ValueError(f"fps: got {fps!r}, expected a positive number")
         disable = None if progress is None else not progress
-        state = self.initial_state().detach()
+        state = self._state(self.initial_state() if start is None else start).detach()
         with torch.no_grad():
             for _ in tqdm(range(frames), desc="simulating", unit="frame", disable=disable):
                 state = self.advance(state, frame_dt=1 / fps, force=force)

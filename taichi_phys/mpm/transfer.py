@@ -1,8 +1,9 @@
 """Transfers between particles and grid (MLS-MPM, APIC, quadratic B-splines) and their adjoints.
 
 A grid node holds one 4-vector: (momentum, mass), later (velocity, mass). Positions X are in cells.
-Loops over i and j are run-time loops on purpose: unrolling all 27 nodes takes 8 times longer to
-compile and runs no faster.
+Everything that is summed over nodes is a 4-vector too, so that the compiler can use vector
+instructions, and sums are factored by axis. Loops over i and j are run-time loops on purpose:
+unrolling all 27 nodes takes 8 times longer to compile and runs no faster.
 """
 
 import taichi as ti
@@ -10,7 +11,7 @@ import taichi as ti
 
 @ti.func
 def stencil(X, shape):
-    """First node and weights W[d, i] of the 27 nodes around X, clamped into the grid."""
+    """First of the 27 nodes around X, clamped into the grid, and their weights W[d, i]."""
     base = ti.floor(X - 0.5, ti.i32)
     for d in ti.static(range(3)):
         # only broken states are clamped (they are reported at the frame's end), never memory
@@ -27,88 +28,121 @@ def stencil_slopes(X, base):
 
 
 @ti.func
-def scatter(grid: ti.template(), X, shape, dx, a, B, m, atomic: ti.template()):
-    """node += w (a + B d, m) with d = x_node - x: P2G, and the adjoint of G2P."""
+def _column(B, d, scale):
+    """Column d of the 3x3 matrix B, times scale, as a 4-vector that ends in 0."""
+    return ti.Vector([B[0, d] * scale, B[1, d] * scale, B[2, d] * scale, ti.zero(scale)])
+
+
+@ti.func
+def _affine(X, base, dx, a, B, m):
+    """(a + B d, m) at the first node, d = x_node - x."""
+    q = a + B @ ((base - X) * dx)
+    return ti.Vector([q[0], q[1], q[2], m])
+
+
+@ti.func
+def scatter(grid: ti.template(), c, X, shape, dx, a, B, m, atomic: ti.template()):
+    """node of grid c += w (a + B d, m) with d = x_node - x: P2G, and the adjoint of G2P."""
     base, W = stencil(X, shape)
-    d0 = (base - X) * dx
-    q0 = a + B @ d0
-    bx, by, bz = (
-        ti.Vector([B[0, 0], B[1, 0], B[2, 0]]) * dx,
-        ti.Vector([B[0, 1], B[1, 1], B[2, 1]]) * dx,
-        ti.Vector([B[0, 2], B[1, 2], B[2, 2]]) * dx,
-    )
+    q0 = _affine(X, base, dx, a, B, m)
+    bx, by, bz = _column(B, 0, dx), _column(B, 1, dx), _column(B, 2, dx)
     for i in range(3):
+        qi = q0 + i * bx
         for j in range(3):
+            q = qi + j * by
             wij = W[0, i] * W[1, j]
-            q = q0 + i * bx + j * by
             for k in ti.static(range(3)):
-                w = wij * W[2, k]
-                g = w * (q + k * bz)
-                node = ti.Vector([base[0] + i, base[1] + j, base[2] + k])
-                value = ti.Vector([g[0], g[1], g[2], w * m])
+                node = ti.Vector([c, base[0] + i, base[1] + j, base[2] + k])
+                value = (wij * W[2, k]) * (q + k * bz)
                 if ti.static(atomic):
                     grid[node] += value
                 else:
                     grid[node] = grid[node] + value
+    return base
+
+
+@ti.func
+def _row(grid: ti.template(), layer, base, i, j, W):
+    """Sums over the three nodes of a row in z: of w g and of k w g."""
+    x, y, z = base[0] + i, base[1] + j, base[2]
+    g0 = W[2, 0] * grid[layer, x, y, z]
+    g1 = W[2, 1] * grid[layer, x, y, z + 1]
+    g2 = W[2, 2] * grid[layer, x, y, z + 2]
+    return g0 + g1 + g2, g1 + 2.0 * g2
 
 
 @ti.func
 def gather(grid: ti.template(), X, shape, dx):
     """Velocity v = sum w v_i and APIC matrix C = 4 / dx^2 sum w v_i d_i^T (Hu 2018, eq. 2)."""
     base, W = stencil(X, shape)
-    v = ti.zero(X)
-    Cx, Cy, Cz = ti.zero(X), ti.zero(X), ti.zero(X)
+    f = X - base
+    zero = ti.zero(grid[0, 0, 0, 0])
+    v, Cx, Cy, Cz = zero, zero, zero, zero
     for i in range(3):
+        plane = zero
         for j in range(3):
-            s, sz = ti.zero(X), ti.zero(X)
-            for k in ti.static(range(3)):
-                g = grid[base[0] + i, base[1] + j, base[2] + k]
-                wg = W[2, k] * ti.Vector([g[0], g[1], g[2]])
-                s += wg
-                sz += wg * (base[2] + k - X[2])
+            s, sz = _row(grid, 0, base, i, j, W)
             wij = W[0, i] * W[1, j]
-            v += wij * s
-            Cx += wij * (base[0] + i - X[0]) * s
-            Cy += wij * (base[1] + j - X[1]) * s
+            plane += wij * s
+            Cy += (wij * (j - f[1])) * s
             Cz += wij * sz
-    return v, 4.0 / dx * ti.Matrix.cols([Cx, Cy, Cz])
+        v += plane
+        Cx += (i - f[0]) * plane
+    Cz -= f[2] * v
+    C = ti.zero(W)
+    for d in ti.static(range(3)):
+        C[d, 0], C[d, 1], C[d, 2] = Cx[d], Cy[d], Cz[d]
+    return ti.Vector([v[0], v[1], v[2]]), 4.0 / dx * C
 
 
 @ti.func
-def transfer_gradients(
-    grid: ti.template(), ggrid: ti.template(), X, shape, dx, a, B, momentum, A, mass
-):
+def transfer_gradients(grid: ti.template(), X, shape, dx, a, B, momentum, A, mass):
     """One pass over the nodes for the gradients that both transfers leave on a particle.
 
-    grid holds (velocity, mass), ggrid the gradient of (momentum, mass). G2P's adjoint weights each
-    node velocity by (a + B d), P2G sent (momentum + A d, mass). With
-    phi_i = v_i . (a + B d_i) + gp_i . (momentum + A d_i) + gm_i mass, returns
+    Layer 0 of grid holds (velocity v_i, mass), layer 1 the gradient (gp_i, gm_i) of (momentum,
+    mass). G2P's adjoint weights each node velocity by (a + B d), P2G sent (momentum + A d, mass).
+    With phi_i = v_i . (a + B d_i) + gp_i . (momentum + A d_i) + gm_i mass, returns
     gx = sum grad w_i phi_i - w_i (B^T v_i + A^T gp_i),  P = sum w_i gp_i,  Q = sum w_i gp_i d_i^T.
     """
     base, W = stencil(X, shape)
     D = stencil_slopes(X, base)
-    gx, P, V = ti.zero(X), ti.zero(X), ti.zero(X)
-    Qx, Qy, Qz = ti.zero(X), ti.zero(X), ti.zero(X)
+    f = X - base
+    q0, b = _affine(X, base, dx, a, B, ti.zero(mass)), _column(B, 2, dx)
+    p0, e = _affine(X, base, dx, momentum, A, mass), _column(A, 2, dx)
+    bx, by = _column(B, 0, dx), _column(B, 1, dx)
+    ex, ey = _column(A, 0, dx), _column(A, 1, dx)
+    zero = ti.zero(q0)
+    gx = ti.zero(X)
+    V, P, Qx, Qy, Qz = zero, zero, zero, zero, zero
     for i in range(3):
+        plane = zero
         for j in range(3):
+            q, p = q0 + i * bx + j * by, p0 + i * ex + j * ey
+            s, sd = ti.zero(mass), ti.zero(mass)  # sums of w phi and of dw/dz phi
+            v_row, g_row, gz_row = zero, zero, zero
             for k in ti.static(range(3)):
-                d = (ti.Vector([base[0] + i, base[1] + j, base[2] + k]) - X) * dx
-                n = grid[base[0] + i, base[1] + j, base[2] + k]
-                g = ggrid[base[0] + i, base[1] + j, base[2] + k]
-                v, gp = ti.Vector([n[0], n[1], n[2]]), ti.Vector([g[0], g[1], g[2]])
-                phi = v.dot(a + B @ d) + gp.dot(momentum + A @ d) + g[3] * mass
-                gx += phi * ti.Vector(
-                    [
-                        D[0, i] * W[1, j] * W[2, k],
-                        W[0, i] * D[1, j] * W[2, k],
-                        W[0, i] * W[1, j] * D[2, k],
-                    ]
-                )
-                w = W[0, i] * W[1, j] * W[2, k]
-                P += w * gp
-                V += w * v
-                Qx += w * d[0] * gp
-                Qy += w * d[1] * gp
-                Qz += w * d[2] * gp
-    gx = gx / dx - B.transpose() @ V - A.transpose() @ P
-    return gx, P, ti.Matrix.cols([Qx, Qy, Qz])
+                v = grid[0, base[0] + i, base[1] + j, base[2] + k]
+                g = grid[1, base[0] + i, base[1] + j, base[2] + k]
+                phi = (v * (q + k * b) + g * (p + k * e)).sum()
+                s += W[2, k] * phi
+                sd += D[2, k] * phi
+                v_row += W[2, k] * v
+                wg = W[2, k] * g
+                g_row += wg
+                gz_row += k * wg
+            wij = W[0, i] * W[1, j]
+            gx[0] += D[0, i] * W[1, j] * s
+            gx[1] += W[0, i] * D[1, j] * s
+            gx[2] += wij * sd
+            V += wij * v_row
+            plane += wij * g_row
+            Qy += (wij * (j - f[1])) * g_row
+            Qz += wij * gz_row
+        P += plane
+        Qx += (i - f[0]) * plane
+    Qz -= f[2] * P
+    Q = ti.zero(W)
+    for d in ti.static(range(3)):
+        Q[d, 0], Q[d, 1], Q[d, 2] = Qx[d], Qy[d], Qz[d]
+    V3, P3 = ti.Vector([V[0], V[1], V[2]]), ti.Vector([P[0], P[1], P[2]])
+    return gx / dx - B.transpose() @ V3 - A.transpose() @ P3, P3, dx * Q

@@ -1,0 +1,354 @@
+"""Files of simulations: states to go on from, and sequences of frames to look at.
+
+A state is one .npz that holds every field of `State` exactly. A sequence is a folder with one
+file for each frame, .ply (float32, for Blender, ParaView and the like) or .npz (exact), and
+frames.json. Every file is whole or absent, so that a run may be stopped at any time.
+"""
+
+import dataclasses
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from taichi_phys.io.files import atomic_path
+from taichi_phys.mpm.particles import State
+
+
+VERSION = 1
+STATE, FRAME, FRAMES = "taichi_phys state", "taichi_phys frame", "taichi_phys frames"
+FORMATS = ("ply", "npz")
+INDEX = "frames.json"
+PLY_FIELDS = ("x", "y", "z", "vx", "vy", "vz")
+RESERVED = ("kind", "version", "names", "file", "allow_pickle")  # ours, and those of np.savez
+NOT_IN_FRAMES = ("C",)  # what only a simulation that goes on needs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """What a file of a sequence holds: x (n, 3) m, v (n, 3) m/s, time s, and fields by name.
+
+    fields: arrays whose first axis is n: of .npz also F (n, 3, 3) and plastic (n,), and in both
+    formats the scalars (n,) that were given.
+    """
+
+    x: np.ndarray
+    v: np.ndarray
+    time: float
+    fields: dict[str, np.ndarray]
+
+
+# States
+
+
+def save_state(path: str | Path, state: State, **extras) -> None:
+    """Write a state, exactly, as one .npz that `load_state` reads; the file appears when whole.
+
+    path: a name ending in .npz; extras: numbers, strings or arrays to keep beside the state, for
+    example fps=24. Raises ValueError.
+    """
+    _is_state("state", state)
+    arrays = {f.name: _array(f.name, getattr(state, f.name)) for f in dataclasses.fields(state)}
+    for name, value in extras.items():
+        arrays[f"extra.{name}"] = _array(name, value)
+    _write_npz(path, STATE, arrays)
+
+
+def load_state(path: str | Path) -> State:
+    """The state of a file that `save_state` wrote: same numbers, same dtype, on the CPU.
+
+    Raises ValueError, in one sentence, for a file that is damaged, foreign or of a newer version.
+    """
+    arrays = _read_npz(path, STATE)
+    known = {f.name: f for f in dataclasses.fields(State)}
+    found = {k: a for k, a in arrays.items() if not k.startswith("extra.")}
+    _names(path, found, known)
+    # a field that files of an earlier day lack has the default of State
+    required = [k for k, f in known.items() if f.default is dataclasses.MISSING]
+    missing = [k for k in required if k not in found]
+    if missing:
+        raise ValueError(f"{path}: lacks {', '.join(missing)} of a state")
+    n, dtype = len(np.atleast_1d(found["x"])), found["x"].dtype
+    for name, array in found.items():
+        shape = {"x": (n, 3), "v": (n, 3), "C": (n, 3, 3), "F": (n, 3, 3), "time": ()}.get(name)
+        shape = (n, *array.shape[1:]) if shape is None else shape
+        fits = array.shape == shape and array.dtype.kind == "f"
+        if not fits or (shape and array.dtype != dtype):
+            raise ValueError(
+                f"{path}: got {name} as {array.dtype} {array.shape}, expected floats {shape}"
+            )
+    return State(**{k: torch.from_numpy(a) if a.ndim else a.item() for k, a in found.items()})
+
+
+def load_extras(path: str | Path) -> dict:
+    """What `save_state` was given beside the state: numbers, strings and arrays by name."""
+    arrays = _read_npz(path, STATE)
+    extras = {k.removeprefix("extra."): a for k, a in arrays.items() if k.startswith("extra.")}
+    return {k: a if a.ndim else a.item() for k, a in extras.items()}
+
+
+# Point files
+
+
+def save_ply(path: str | Path, state: State, **scalars) -> None:
+    """Write particles as a binary .ply: x y z vx vy vz and scalars, all float32.
+
+    path: a name ending in .ply; scalars: arrays or tensors (n,), one property each, for example
+    density=..., plastic=state.plastic. Raises ValueError.
+    """
+    import plyfile
+
+    path = _suffix(path, "ply")
+    _is_state("state", state)
+    columns = dict(zip(PLY_FIELDS, [*_array("x", state.x).T, *_array("v", state.v).T], strict=True))
+    columns |= _scalars(len(state.x), scalars)
+    table = np.empty(len(state.x), [(name, "<f4") for name in columns])
+    for name, column in columns.items():
+        with np.errstate(over="ignore"):
+            table[name] = column
+        lost = np.isfinite(column) & ~np.isfinite(table[name])
+        if lost.any():
+            raise ValueError(f"{name}: got {np.abs(column).max():g}, which float32 cannot hold")
+    vertex = plyfile.PlyElement.describe(table, "vertex")
+    comments = [f"time {float(state.time)!r}"]
+    with atomic_path(path) as partial:
+        plyfile.PlyData([vertex], text=False, byte_order="<", comments=comments).write(str(partial))
+
+
+def load_ply(path: str | Path) -> Frame:
+    """Particles of a .ply: x and, where it has them, v and scalars; else v is zero.
+
+    Raises ValueError, in one sentence, for a file that cannot be read or is damaged.
+    """
+    import plyfile
+
+    try:
+        data = plyfile.PlyData.read(str(path))
+        table = {e.name: e.data for e in data.elements}.get("vertex")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
+    except (plyfile.PlyParseError, ValueError, ArithmeticError, MemoryError, OSError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path}: a damaged or incomplete PLY file ({reason})") from None
+    names = () if table is None else table.dtype.names
+    if not {"x", "y", "z"} <= set(names):
+        raise ValueError(f"{path}: got no vertices with x, y and z")
+    numbers = [k for k in names if table.dtype[k].kind in "fiu"]
+    columns = {k: table[k].astype(table.dtype[k].newbyteorder("=")) for k in numbers}
+    moving = set(PLY_FIELDS) <= set(numbers)
+    x = np.stack([columns[k] for k in PLY_FIELDS[:3]], axis=1)
+    v = np.stack([columns[k] for k in PLY_FIELDS[3:]], axis=1) if moving else np.zeros_like(x)
+    time = [c.removeprefix("time ") for c in data.comments if c.startswith("time ")]
+    try:
+        time = float(time[0]) if time else 0.0
+    except ValueError:  # somebody else's comment
+        time = 0.0
+    fields = {k: a for k, a in columns.items() if k not in PLY_FIELDS[: 6 if moving else 3]}
+    return Frame(x=x, v=v, time=time, fields=fields)
+
+
+# Sequences
+
+
+def write_frames(
+    states: Iterable[State], folder: str | Path, *, format: str = "ply", fps: float = 24.0,
+    scalars: Callable[[State], dict] | None = None,
+) -> int:  # fmt: skip
+    """Write each state as frame_0000.ply, frame_0001.ply ... as it comes; returns their number.
+
+    states: for example sim.run(...); folder: made if needed, without frames of another run;
+    format: ply or npz; fps: 1/s, noted in frames.json, which after every frame says how many
+    there are; scalars: called with each state, names to (n,) arrays. Raises ValueError.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format: got {format!r}, expected one of {FORMATS}")
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf:
+        raise ValueError(f"fps: got {fps!r}, expected a positive number")
+    if not isinstance(states, Iterable):
+        raise ValueError(f"states: got {type(states).__name__}, expected states, one by one")
+    folder, count = Path(folder), 0
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"folder: {folder} is not a folder")
+    if (folder / INDEX).exists() or any(folder.glob("frame_*.*")):
+        raise ValueError(f"folder: {folder} holds frames already; empty it or choose another")
+    fields = None
+    for state in states:
+        _is_state("states", state)
+        path = folder / frame_name(count, format)
+        more = {} if scalars is None else scalars(state)
+        if not isinstance(more, dict):
+            raise ValueError(f"scalars: got {type(more).__name__}, expected a dict of (n,) arrays")
+        if format == "ply":
+            save_ply(path, state, **more)
+            held = [*PLY_FIELDS, *more]
+        else:
+            arrays = {
+                f.name: _array(f.name, getattr(state, f.name))
+                for f in dataclasses.fields(state) if f.name not in NOT_IN_FRAMES
+            }  # fmt: skip
+            arrays |= _scalars(len(state.x), more, taken={*arrays, *RESERVED})
+            _write_npz(path, FRAME, arrays)
+            held = list(arrays)
+        if fields not in (None, held):
+            raise ValueError(f"scalars: got fields {held}, expected {fields} in every frame")
+        fields, count = held, count + 1
+        _write_index(folder, format=format, fps=fps, count=count, fields=fields)
+    if not count:
+        _write_index(folder, format=format, fps=fps, count=0, fields=[])
+    return count
+
+
+def read_frames(folder: str | Path) -> "Frames":
+    """The frames of a folder that `write_frames` filled: a sequence, each read when asked for.
+
+    Raises ValueError, in one sentence, where the index or a frame is missing; so does reading a
+    frame that is damaged.
+    """
+    folder = Path(folder)
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{folder}: no {INDEX}, so no frames that write_frames wrote") from None
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{folder / INDEX}: cannot be read ({error})") from None
+    if not isinstance(index, dict) or index.get("kind") != FRAMES:
+        raise ValueError(f"{folder / INDEX}: not an index of frames that write_frames wrote")
+    _version(folder / INDEX, index.get("version"))
+    format, count, fps = (index.get(k) for k in ("format", "count", "fps"))
+    if format not in FORMATS or not isinstance(count, int) or not isinstance(fps, int | float):
+        raise ValueError(f"{folder / INDEX}: lacks a proper format, count or fps")
+    missing = [i for i in range(count) if not (folder / frame_name(i, format)).is_file()]
+    if missing:
+        names = ", ".join(frame_name(i, format) for i in missing[:3])
+        more = f" and {len(missing) - 3} more" * (len(missing) > 3)
+        raise ValueError(f"{folder}: {names}{more} of {count} frames missing")
+    return Frames(folder=folder, format=format, fps=float(fps), count=count)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frames(Sequence):
+    """The frames of a folder; frames[i] and iteration read files one at a time."""
+
+    folder: Path
+    format: str
+    fps: float
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Frame:
+        number = range(self.count)[index]
+        if isinstance(number, range):
+            raise ValueError(f"index: got {index}, expected one number of a frame")
+        path = self.folder / frame_name(number, self.format)
+        if self.format == "ply":
+            return load_ply(path)
+        arrays = _read_npz(path, FRAME)
+        _names(path, {"x", "v", "time"} - set(arrays), (), "lacks")
+        x, v, time = (arrays.pop(k) for k in ("x", "v", "time"))
+        return Frame(x=x, v=v, time=time.item(), fields=arrays)
+
+
+def frame_name(number: int, format: str) -> str:
+    """The name of a frame's file."""
+    return f"frame_{number:04d}.{format}"
+
+
+# Parts
+
+
+def _is_state(name: str, value):
+    if not isinstance(value, State):
+        raise ValueError(f"{name}: got {type(value).__name__}, expected a State")
+
+
+def _suffix(path: str | Path, suffix: str) -> Path:
+    path = Path(path)
+    if path.suffix.lower() != f".{suffix}":
+        raise ValueError(f"{path}: expected a name ending in .{suffix}")
+    return path
+
+
+def _array(name: str, value) -> np.ndarray:
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    if array.dtype.kind not in "biufcU":
+        raise ValueError(f"{name}: got {type(value).__name__}, expected numbers, text or an array")
+    return array
+
+
+def _scalars(n: int, scalars: dict, taken=PLY_FIELDS) -> dict[str, np.ndarray]:
+    arrays = {}
+    for name, value in scalars.items():
+        if name in taken or not str(name).isidentifier():
+            raise ValueError(f"scalars: got the name {name!r}, expected an unused plain word")
+        arrays[name] = _array(name, value)
+        if arrays[name].shape != (n,) or arrays[name].dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name}: got {arrays[name].dtype} {arrays[name].shape}, expected numbers ({n},)"
+            )
+    return arrays
+
+
+def _names(path, found, known, what: str = "made by a newer version, it has the unknown fields"):
+    unknown = ", ".join(k for k in found if k not in known)
+    if unknown:
+        raise ValueError(f"{path}: {what} {unknown}")
+
+
+def _version(path, version):
+    if not isinstance(version, int) or version < 1:
+        raise ValueError(f"{path}: got version {version!r}, expected 1 to {VERSION}")
+    if version > VERSION:
+        raise ValueError(
+            f"{path}: made by a newer version of taichi_phys (format {version}, this one reads up "
+            f"to {VERSION})"
+        )
+
+
+def _write_npz(path: str | Path, kind: str, arrays: dict[str, np.ndarray]):
+    path = _suffix(path, "npz")
+    # names: a .zip does not notice when the end of its table of contents is lost
+    head = {"kind": kind, "version": VERSION, "names": list(arrays)}
+    arrays = {k: np.array(value) for k, value in head.items()} | arrays
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def _read_npz(path: str | Path, kind: str) -> dict[str, np.ndarray]:
+    """The arrays of a file of a kind, all read (and so checked by their sums)."""
+    try:
+        with Path(path).open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise ValueError("a single array")
+            with file:
+                arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
+    except (
+        ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error
+    ) as error:  # fmt: skip
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path}: a damaged or foreign file ({reason})") from None
+    found = arrays.pop("kind", np.array("unknown contents"))
+    if found.shape or found.item() != kind:
+        raise ValueError(f"{path}: holds {str(found)!r}, expected {kind!r}")
+    version = arrays.pop("version", np.array(0))
+    _version(path, None if version.shape else version.item())
+    names = set(np.atleast_1d(arrays.pop("names", np.array(""))).tolist())
+    if names != set(arrays):
+        differing = ", ".join(sorted(names ^ set(arrays)))
+        raise ValueError(f"{path}: a damaged file (its list of contents is wrong in {differing})")
+    return arrays
+
+
+def _write_index(folder: Path, **index):
+    with atomic_path(folder / INDEX) as partial:
+        text = json.dumps({"kind": FRAMES, "version": VERSION, **index}, indent=1)
+        partial.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,108 @@
+"""Sand: Drucker-Prager plasticity on Hencky strain, with cohesion and volume correction.
+
+Klar et al. 2016, in the textbook's p and q (Kirchhoff stresses): with the mean log strain m, the
+volume correction v (the internal variable, a log volume), q = 3 mu size:
+
+    pressure    p = -(2 mu + 3 lam) (m + v / 3)
+    limit       q_max = M p + q_0     M = 6 sin(phi) / (3 - sin(phi)),  q_0 = M cohesion cot(phi):
+                                      Mohr-Coulomb's strength in triaxial compression
+    tip         if q_max < 0: e = 0, m = q_0 / (M (2 mu + 3 lam)), the largest tension there is
+    cone        else if q > q_max: share = 1 - q_max / q        along the deviator: non-associative
+    elastic     else: share = 0
+
+Strain that opens at the tip is kept in v and given back when the sand is compressed again
+(Tampubolon et al. 2017): m + v / 3 is conserved, v = 0 away from the tip.
+"""
+
+import dataclasses
+import math
+
+import taichi as ti
+import torch
+
+from taichi_phys.materials.base import Solid, register
+from taichi_phys.materials.radial import radial_law
+
+
+@ti.func
+def _flow(size, m, mean_b, plastic, params, dt):
+    mu, lam, M, q_0 = params[0], params[1], params[2], params[3]
+    K3 = 2.0 * mu + 3.0 * lam
+    volume = m + plastic / 3.0
+    q, q_max = 3.0 * mu * size, q_0 - M * K3 * volume
+    share, shift, plastic_now = ti.zero(size), plastic / 3.0, ti.zero(size)
+    if q_max < 0 or (q_0 == 0 and volume > 0):  # also without friction
+        tip = ti.zero(size)
+        if M > 0:
+            tip = q_0 / (M * K3)
+        share += 1.0
+        shift = tip - m
+        plastic_now = 3.0 * (volume - tip)
+    elif q > q_max:
+        share = 1.0 - q_max / q
+    return share, shift, plastic_now
+
+
+@ti.func
+def _flow_adjoint(size, m, mean_b, plastic, params, dt, share, gshare, gshift, gplastic):
+    mu, lam, M, q_0 = params[0], params[1], params[2], params[3]
+    K3 = 2.0 * mu + 3.0 * lam
+    volume = m + plastic / 3.0
+    q, q_max = 3.0 * mu * size, q_0 - M * K3 * volume
+    gsize, gm, gvolume, gK3 = ti.zero(size), ti.zero(size), ti.zero(size), ti.zero(size)
+    gparams, gplastic_before = ti.zero(params), ti.zero(size)
+    if q_max < 0 or (q_0 == 0 and volume > 0):
+        gm = -gshift
+        gvolume = 3.0 * gplastic
+        if M > 0:
+            gtip = gshift - 3.0 * gplastic
+            gparams[2] = -gtip * q_0 / (M * M * K3)
+            gparams[3] = gtip / (M * K3)
+            gK3 = -gtip * q_0 / (M * K3 * K3)
+    else:
+        gplastic_before = gshift / 3.0
+        if q > q_max:
+            gq_max = -gshare / q
+            gq = gshare * q_max / (q * q)
+            gsize = 3.0 * mu * gq
+            gvolume = -M * K3 * gq_max
+            gK3 = -M * volume * gq_max
+            gparams[0] = 3.0 * size * gq
+            gparams[2] = -K3 * volume * gq_max
+            gparams[3] = gq_max
+    gm += gvolume
+    gplastic_before += gvolume / 3.0
+    gparams[0] += 2.0 * gK3
+    gparams[1] = 3.0 * gK3
+    return gsize, gm, ti.zero(size), gplastic_before, gparams
+
+
+DRUCKER_PRAGER = radial_law(
+    "drucker_prager", ("mu", "lam", "friction", "strength"), _flow, _flow_adjoint
+)
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Sand(Solid):
+    """Grains that hold shear in proportion to the pressure on them (sand, soil).
+
+    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); friction_angle: of Coulomb's
+    law inside the sand, degrees, in [0, 90); cohesion: shear strength at no pressure, Pa, >= 0.
+    Raises ValueError.
+    """
+
+    law = DRUCKER_PRAGER
+    non_negative = ("cohesion",)
+    within = {**Solid.within, "friction_angle": "[0, 90)"}
+
+    friction_angle: float | torch.Tensor
+    cohesion: float | torch.Tensor = 0.0
+
+    def columns(self, n: int, dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
+        """Adds friction, the slope M of the cone, and strength, its q_0 in Pa."""
+        columns = super().columns(n, dtype, device)
+        phi = columns["friction_angle"] * (math.pi / 180)
+        scale = 6 / (3 - phi.sin())
+        strength = scale * columns["cohesion"] * phi.cos()
+        return {**columns, "friction": scale * phi.sin(), "strength": strength}

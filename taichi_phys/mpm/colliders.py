@@ -1,0 +1,363 @@
+"""Rigid bodies that move or hold the material, and the table in which kernels read them."""
+
+import dataclasses
+import difflib
+import functools
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from taichi_phys.geometry.signed_distance import MAX_NODES, SignedDistance, signed_distance
+from taichi_phys.mpm.grid import CONTACTS
+
+
+# Columns of the table; a row is one collider in one substep.
+KIND = 0
+ACTIVE = 1  # 1 or 0
+CONTACT = 2  # index in CONTACTS
+FRICTION = 3
+ROTATION = 4  # 3x3 by rows and then a translation, m: from the world to the shape as given
+TRANSLATION = 13
+VELOCITY = 16  # m/s, of the body's point at the world's origin; u(x) = VELOCITY + SPIN x x
+SPIN = 19  # rad/s
+SHAPE = 22  # numbers of the shape, below
+COLUMNS = 32
+
+# A row has in KIND and from SHAPE on:
+PLANE = 0  # point (3), unit normal (3)
+BOX = 1  # center (3), half size (3)
+CAPSULE = 2  # start (3), start to end (3), radius, normal on the axis (3); spheres too: no length
+MESH = 3  # offset into the distances, spacing, 0, number of nodes (3), lower (3)
+
+
+def _vector(name: str, value) -> tuple[float, float, float]:
+    try:
+        vector = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        vector = np.full(0, np.nan)
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise ValueError(f"{name}: got {value!r}, expected 3 finite numbers")
+    return tuple(vector.tolist())
+
+
+def _number(name: str, value, expected: str, *, low: float, open_end: bool = False) -> float:
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    try:
+        number = float(value) if real else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number < low or (open_end and number == low):
+        raise ValueError(f"{name}: got {value!r}, expected {expected}")
+    return number
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Collider:
+    """What all colliders have in common.
+
+    contact: what happens to material inside: "sticky" (it takes the collider's velocity), "slip"
+    (no motion along the normal relative to it) or "separate" (none into it); friction: Coulomb
+    coefficient for slip and separate, >= 0: the tangential relative speed falls by at most
+    friction times the change of normal speed; pose: None for a still collider or a callable that
+    takes the time t, s, and returns a rotation, (3, 3) or a quaternion (4,) wxyz, and a translation
+    (3,), m: the shape's points x lie at R x + translation (see `moving`); during: (t0, t1), s, the
+    time in which it acts, None for always. Raises ValueError.
+
+    A sticky collider around a part of a body holds it: a beam is clamped by a still one, and a
+    pose prescribes the velocity of that part; `during` lets it go.
+    """
+
+    contact: str = "separate"
+    friction: float = 0.0
+    pose: Callable[[float], tuple[Any, Any]] | None = None
+    during: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        if self.contact not in CONTACTS:
+            near = difflib.get_close_matches(str(self.contact), CONTACTS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"contact: got {self.contact!r}, expected one of {CONTACTS}{hint}")
+        self._set("friction", _number("friction", self.friction, "a number >= 0", low=0))
+        if self.pose is not None and not callable(self.pose):
+            raise ValueError(
+                f"pose: got {self.pose!r}, expected None or a callable t -> (rotation, translation)"
+            )
+        if self.during is not None:
+            try:
+                start, end = (float(t) for t in self.during)
+            except (TypeError, ValueError, OverflowError):
+                start = end = math.nan
+            if not start < end:
+                raise ValueError(f"during: got {self.during!r}, expected (t0, t1) s with t0 < t1")
+            self._set("during", (start, end))
+
+    def _set(self, name: str, value):
+        object.__setattr__(self, name, value)  # dataclasses are frozen, __post_init__ is not
+
+    def _row(self, offset: int) -> tuple[int, list[float]]:
+        """KIND and the numbers of the shape; offset: where the distances of a mesh begin."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plane(Collider):
+    """The half-space under a plane.
+
+    point: (3,) of the plane, m; normal: (3,) out of the solid, any length. For contact, friction,
+    pose and during see `Collider`.
+    """
+
+    point: tuple[float, float, float]
+    normal: tuple[float, float, float]
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set("point", _vector("point", self.point))
+        normal = np.array(_vector("normal", self.normal))
+        if not normal.any():
+            raise ValueError(f"normal: got {self.normal!r}, expected a direction, not zero")
+        normal /= np.abs(normal).max()  # its square may overflow or vanish
+        self._set("normal", tuple((normal / np.linalg.norm(normal)).tolist()))
+
+    def _row(self, offset):
+        return PLANE, [*self.point, *self.normal]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Box(Collider):
+    """A box along the axes (a pose turns it).
+
+    center: (3,) m; half_size: (3,) m, half its edges. For contact, friction, pose and during see
+    `Collider`.
+    """
+
+    center: tuple[float, float, float]
+    half_size: tuple[float, float, float]
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set("center", _vector("center", self.center))
+        size = _vector("half_size", self.half_size)
+        if min(size) <= 0:
+            raise ValueError(f"half_size: got {self.half_size!r}, expected 3 positive lengths")
+        self._set("half_size", size)
+
+    def _row(self, offset):
+        return BOX, [*self.center, *self.half_size]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sphere(Collider):
+    """A ball.
+
+    center: (3,) m; radius: m. For contact, friction, pose and during see `Collider`.
+    """
+
+    center: tuple[float, float, float]
+    radius: float
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set("center", _vector("center", self.center))
+        positive = "a positive number of metres"
+        self._set("radius", _number("radius", self.radius, positive, low=0, open_end=True))
+
+    def _row(self, offset):
+        return CAPSULE, [*self.center, 0, 0, 0, self.radius, 0, 0, 1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Capsule(Collider):
+    """All points within a distance of a line segment.
+
+    start, end: (3,) of the segment, m; radius: m. For contact, friction, pose and during see
+    `Collider`.
+    """
+
+    start: tuple[float, float, float]
+    end: tuple[float, float, float]
+    radius: float
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._set("start", _vector("start", self.start))
+        self._set("end", _vector("end", self.end))
+        positive = "a positive number of metres"
+        self._set("radius", _number("radius", self.radius, positive, low=0, open_end=True))
+
+    def _row(self, offset):
+        along = np.subtract(self.end, self.start)
+        across = np.cross(along, np.eye(3)[np.abs(along).argmin()])
+        size = np.linalg.norm(across)
+        across = across / size if size > 0 else np.array([0.0, 0.0, 1.0])
+        return CAPSULE, [*self.start, *along, self.radius, *across]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Mesh(Collider):
+    """The inside of a closed triangle mesh.
+
+    mesh: a path that trimesh reads, a trimesh.Trimesh, m, or a SignedDistance; cells: grid cells
+    along its longest side on which its signed distance is sampled when the collider is made,
+    `distance`; details below one cell are lost. For contact, friction, pose and during see
+    `Collider`. Raises ValueError for a mesh with openings, ImportError without trimesh.
+    """
+
+    mesh: Any
+    cells: int = 48
+    distance: SignedDistance = dataclasses.field(init=False, repr=False)
+
+    def __post_init__(self):
+        super().__post_init__()
+        ready = isinstance(self.mesh, SignedDistance)
+        self._set("distance", self.mesh if ready else signed_distance(self.mesh, cells=self.cells))
+
+    def _row(self, offset):
+        d = self.distance
+        return MESH, [offset, d.spacing, 0, *d.values.shape, *d.lower]
+
+
+def moving(
+    *, velocity=(0.0, 0.0, 0.0), angular_velocity=(0.0, 0.0, 0.0), center=(0.0, 0.0, 0.0)
+) -> Callable[[float], tuple[np.ndarray, np.ndarray]]:
+    """A pose for colliders that move steadily from where they are given at t = 0.
+
+    velocity: (3,) m/s of the center; angular_velocity: (3,) rad/s about it; center: (3,) m at
+    t = 0. Raises ValueError.
+    """
+    velocity, center = np.array(_vector("velocity", velocity)), np.array(_vector("center", center))
+    spin = np.array(_vector("angular_velocity", angular_velocity))
+    rate = math.hypot(*spin)
+    axis = np.cross(np.eye(3), spin / rate if rate > 0 else spin)  # axis @ x = cross(direction, x)
+    return functools.partial(_moved, velocity, rate, axis, center)
+
+
+def _moved(velocity, rate, axis, center, t):
+    R = np.eye(3) + math.sin(rate * t) * axis + (1 - math.cos(rate * t)) * (axis @ axis)
+    return R, center + velocity * t - R @ center
+
+
+def check_colliders(colliders) -> tuple[Collider, ...]:
+    """colliders as a tuple; the ValueError names them."""
+    if isinstance(colliders, Collider) or not isinstance(colliders, Sequence):
+        raise ValueError(f"colliders: got {type(colliders).__name__}, expected a list of colliders")
+    for collider in colliders:
+        if not isinstance(collider, Collider) or type(collider) is Collider:
+            raise ValueError(
+                f"colliders: got {collider!r} among them, expected Plane, Box, Sphere, Capsule or "
+                "Mesh"
+            )
+    nodes = sum(c.distance.values.size for c in colliders if isinstance(c, Mesh))
+    if nodes > MAX_NODES:
+        raise ValueError(
+            f"colliders: their meshes have {nodes} distances in all, expected at most {MAX_NODES}: "
+            "use fewer cells"
+        )
+    return tuple(colliders)
+
+
+def distances(colliders: Sequence[Collider]) -> np.ndarray:
+    """Signed distances of all meshes one after the other, m; one zero if there is none."""
+    values = [c.distance.values.ravel() for c in colliders if isinstance(c, Mesh)]
+    return np.concatenate(values) if values else np.zeros(1)
+
+
+def table(colliders: Sequence[Collider], times, dt: float) -> np.ndarray:
+    """What kernels know about colliders: (substeps, colliders, COLUMNS), float64.
+
+    times: (substeps,) start of each, s; dt: s. A single row of substeps if nothing moves, begins
+    or ends. A collider acts in the substeps whose middle lies in its `during`, and its velocity is
+    that of the steady screw motion from its pose at t to its pose at t + dt.
+    """
+    times = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    constant = all(c.pose is None and c.during is None for c in colliders)
+    result = np.zeros((1 if constant else len(times), len(colliders), COLUMNS))
+    offset = 0
+    for i, collider in enumerate(colliders):
+        rows = result[:, i]
+        kind, shape = collider._row(offset)
+        if isinstance(collider, Mesh):
+            offset += collider.distance.values.size
+        rows[:, KIND] = kind
+        rows[:, ACTIVE] = 1
+        rows[:, CONTACT] = CONTACTS.index(collider.contact)
+        rows[:, FRICTION] = collider.friction
+        rows[:, ROTATION:TRANSLATION] = np.eye(3).ravel()
+        rows[:, SHAPE : SHAPE + len(shape)] = shape
+        if collider.during is not None:
+            middle = times + 0.5 * dt
+            rows[:, ACTIVE] = (collider.during[0] <= middle) & (middle < collider.during[1])
+        acting = np.flatnonzero(rows[:, ACTIVE])  # a pose need not exist at other times
+        if collider.pose is not None and len(acting):
+            rows[acting, ROTATION:SHAPE] = _motion(collider.pose, times[acting], dt)
+    return result
+
+
+def _motion(pose, times: np.ndarray, dt: float) -> np.ndarray:
+    """Columns ROTATION to SHAPE at times."""
+    from scipy.spatial.transform import Rotation
+
+    if (np.abs(np.diff(times) - dt) < 1e-7 * dt).all():  # each ends where the next begins
+        R, T = _poses(pose, np.append(times, times[-1] + dt))
+        R, T, next_R, next_T = R[:-1], T[:-1], R[1:], T[1:]
+    else:
+        R, T = _poses(pose, times)
+        next_R, next_T = _poses(pose, times + dt)
+    turn = next_R @ R.transpose(0, 2, 1)
+    angle = Rotation.from_matrix(turn).as_rotvec()
+    # x -> turn x + shift is exp of the twist (angle, V^-1 shift), where V^-1 shift =
+    # shift - angle x shift / 2 + k angle x (angle x shift) (Sola et al. 2018, "A micro Lie
+    # theory", eq. 174 and the inverse of 145), k = (1 - (r / 2) / tan(r / 2)) / r^2
+    shift = next_T - np.einsum("tij,tj->ti", turn, T)
+    r = np.linalg.norm(angle, axis=1, keepdims=True)
+    half = np.maximum(0.5 * r, 1e-4)  # below, the series; its next term is under rounding
+    k = np.where(r > 2e-4, (1 - half / np.tan(half)) / (4 * half**2), 1 / 12 + r**2 / 720)
+    cross = np.cross(angle, shift)
+    twist = shift - 0.5 * cross + k * np.cross(angle, cross)
+    back = -np.einsum("tji,tj->ti", R, T)
+    return np.hstack([R.transpose(0, 2, 1).reshape(-1, 9), back, twist / dt, angle / dt])
+
+
+def _poses(pose, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations (n, 3, 3) and translations (n, 3) m of a pose; the ValueError says at what time."""
+    from scipy.spatial.transform import Rotation
+
+    expected = "expected (rotation (3, 3) or unit quaternion (4,) wxyz, translation (3,) m)"
+    results, rotations, translations = [], [], []
+    for t in times.tolist():
+        result = pose(t)
+        try:
+            rotation, translation = (np.asarray(part, dtype=np.float64) for part in result)
+            fits = translation.shape == (3,) and rotation.shape in ((3, 3), (4,))
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            fits = False
+        if not fits:
+            raise ValueError(f"pose: at t = {t:g} s got {result!r}, {expected}")
+        results.append(result)
+        rotations.append(rotation if rotation.ndim == 2 else _quaternion_matrix(rotation))
+        translations.append(translation)
+    R, T = np.array(rotations), np.array(translations)
+    with np.errstate(invalid="ignore", over="ignore"):
+        good = np.isfinite(T).all(axis=1) & (
+            np.abs(R.transpose(0, 2, 1) @ R - np.eye(3)) < 1e-3
+        ).all(axis=(1, 2))
+        good &= np.linalg.det(R) > 0
+    if not good.all():
+        bad = int(np.flatnonzero(~good)[0])
+        raise ValueError(f"pose: at t = {times[bad]:g} s got {results[bad]!r}, {expected}")
+    return Rotation.from_matrix(R).as_matrix(), T  # orthogonal to rounding
+
+
+def _quaternion_matrix(q: np.ndarray) -> np.ndarray:
+    """The matrix (3, 3) of a quaternion (4,) wxyz, a rotation times its squared length."""
+    w, x, y, z = q.tolist()
+    return np.array(
+        [
+            [w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z],
+        ]
+    )

@@ -1,0 +1,366 @@
+"""Force fields: uniform, wind with drag, vortices, noise, recovered winds, and their sums.
+
+A force field is called as f(x, t, v, mass) -> (n, 3) N and adds to others with +. Air velocities
+are called as u(x, t) -> (n, 3) m/s and add to each other; `Drag` makes a force of them. All are
+torch, of the dtype of x, differentiable in x, v and mass, and in vectors or numbers given as
+tensors.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from taichi_phys.mpm.grid import finite_vector
+
+
+Vector = Sequence[float] | torch.Tensor
+
+
+def _vector(name: str, value) -> Vector:
+    """3 finite numbers: a tensor stays one, for its gradient."""
+    if not isinstance(value, torch.Tensor):
+        return finite_vector(name, value)
+    if value.shape != (3,) or value.is_complex() or not torch.isfinite(value).all():
+        raise ValueError(f"{name}: got {value!r}, expected 3 finite numbers")
+    return value
+
+
+def _number(name: str, value, unit: str, *, zero: bool = False, sign: bool = False):
+    """A finite number > 0, or >= 0 (zero), or any (sign): a tensor stays one."""
+    tensor = isinstance(value, torch.Tensor) and value.ndim == 0 and not value.is_complex()
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    plain = value.item() if tensor else value
+    if not (tensor or number) or not math.isfinite(plain):
+        raise ValueError(f"{name}: got {value!r}, expected a finite number ({unit})")
+    if not sign and (plain < 0 or (plain == 0 and not zero)):
+        raise ValueError(f"{name}: got {value!r}, expected >{'=' * zero} 0 ({unit})")
+    return value
+
+
+def _as(value, x: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(value, dtype=x.dtype, device=x.device)
+
+
+def _check(name: str, value, x: torch.Tensor, unit: str) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor) or value.shape != x.shape:
+        got = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ValueError(f"{name}: got {got}, expected a tensor {tuple(x.shape)}, {unit}")
+    return value.to(x)
+
+
+# Force fields
+
+
+class ForceField:
+    """What takes velocities and masses too; own kinds derive from it and define __call__."""
+
+    def __call__(
+        self, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
+    ) -> torch.Tensor:
+        """(n, 3) N on particles at x (n, 3) m, time t s, velocity v (n, 3) m/s, mass (n,) kg."""
+        raise NotImplementedError
+
+    def __add__(self, other) -> "ForceField":
+        return total([self, other])
+
+    def __radd__(self, other) -> "ForceField":  # 0: the start of sum()
+        return self if isinstance(other, int) and other == 0 else total([other, self])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Total(ForceField):
+    """The sum of several forces; `total` makes it."""
+
+    parts: tuple
+
+    def __call__(self, x, t, v, mass):
+        """(n, 3) N."""
+        return sum((evaluate(part, x, t, v, mass) for part in self.parts), torch.zeros_like(x))
+
+
+def total(forces) -> Total:
+    """The sum of forces: a sequence of force fields, callables f(x, t) and tensors (n, 3) N."""
+    if not isinstance(forces, Sequence):
+        raise ValueError(f"forces: got {type(forces).__name__}, expected a sequence of forces")
+    parts = []
+    for force in forces:
+        parts += force.parts if isinstance(force, Total) else [_force(force)]
+    return Total(tuple(parts))
+
+
+def _force(force):
+    if isinstance(force, AirVelocity):
+        raise ValueError(
+            f"force: got {type(force).__name__}, an air velocity in m/s; "
+            "Drag(air=..., rate=...) makes a force of it"
+        )
+    if not isinstance(force, torch.Tensor) and not callable(force):
+        raise ValueError(
+            f"force: got {type(force).__name__}, expected a force field, a callable f(x, t), a "
+            "tensor (n, 3) in newtons, or a sequence of them"
+        )
+    return force
+
+
+def evaluate(force, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor):
+    """(n, 3) N of any kind of force, in the dtype of x.
+
+    force: a ForceField, a callable f(x, t), a tensor (n, 3) N, a sequence of those (their sum)
+    or None; x: (n, 3) m; t: s; v: (n, 3) m/s; mass: (n,) kg. Raises ValueError.
+    """
+    if force is None:
+        return torch.zeros_like(x)
+    if isinstance(force, list | tuple):
+        force = total(force)
+    force = _force(force)
+    if isinstance(force, ForceField):
+        force = force(x, t, v, mass)
+    elif not isinstance(force, torch.Tensor):
+        force = force(x, t)
+    return _check("force", force, x, "in newtons")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Uniform(ForceField):
+    """The same acceleration everywhere, or one force shared out by mass.
+
+    acceleration: (3,) m/s^2; or force: (3,) N on all particles together. Raises ValueError.
+    """
+
+    acceleration: Vector | None = None
+    force: Vector | None = None
+
+    def __post_init__(self):
+        if (self.acceleration is None) == (self.force is None):
+            raise ValueError("acceleration, force: expected exactly one of them")
+        name = "force" if self.acceleration is None else "acceleration"
+        object.__setattr__(self, name, _vector(name, getattr(self, name)))
+
+    def __call__(self, x, t, v, mass):
+        """(n, 3) N."""
+        if self.force is not None:
+            return (mass / mass.sum())[:, None] * _as(self.force, x)
+        return mass[:, None] * _as(self.acceleration, x)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Drag(ForceField):
+    """Wind: mass (rate + quadratic |u - v|) (u - v), the pull of air with velocity u(x, t).
+
+    air: (3,) m/s, an AirVelocity, or a callable u(x, t) -> (n, 3) m/s; rate: 1/s, the inverse of
+    the time in which particles take up the air's velocity; quadratic: 1/m. Explicit in time:
+    stable while rate dt < 2. Raises ValueError.
+    """
+
+    air: Vector | Callable
+    rate: float | torch.Tensor = 0.0
+    quadratic: float | torch.Tensor = 0.0
+
+    def __post_init__(self):
+        if not callable(self.air):
+            object.__setattr__(self, "air", _vector("air", self.air))
+        elif isinstance(self.air, ForceField):
+            raise ValueError(f"air: got {type(self.air).__name__}, a force, expected a velocity")
+        _number("rate", self.rate, "1/s", zero=True)
+        _number("quadratic", self.quadratic, "1/m", zero=True)
+        tensor = isinstance(self.rate, torch.Tensor) or isinstance(self.quadratic, torch.Tensor)
+        if not tensor and self.rate == 0 == self.quadratic:
+            raise ValueError("rate: got 0, expected > 0 (1/s), or quadratic > 0 (1/m)")
+
+    def __call__(self, x, t, v, mass):
+        """(n, 3) N."""
+        air = self.air(x, t) if callable(self.air) else _as(self.air, x).expand_as(x)
+        slip = _check("air", air, x, "in m/s") - v
+        square = slip.square().sum(dim=1, keepdim=True)
+        # |u - v| with the gradient 0 at 0, which is that of the force; sqrt would make it NaN
+        speed = torch.where(square > 0, square, 1.0).sqrt() * (square > 0)
+        return mass[:, None] * (_as(self.rate, x) + _as(self.quadratic, x) * speed) * slip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Acceleration(ForceField):
+    """mass x scale x a(x, t): any field, for example an air velocity, taken as an acceleration.
+
+    field: an AirVelocity or a callable (x, t) -> (n, 3), in m/s^2 after scale. Raises ValueError.
+    """
+
+    field: Callable
+    scale: float | torch.Tensor = 1.0
+
+    def __post_init__(self):
+        if not callable(self.field) or isinstance(self.field, ForceField):
+            raise ValueError(f"field: got {type(self.field).__name__}, expected a callable (x, t)")
+        _number("scale", self.scale, "to m/s^2", sign=True)
+
+    def __call__(self, x, t, v, mass):
+        """(n, 3) N."""
+        field = _check("field", self.field(x, t), x, "in m/s^2 after scale")
+        return mass[:, None] * _as(self.scale, x) * field
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Triplane(ForceField):
+    """A recovered wind: mass x field(x), the field a specific force in m/s^2.
+
+    field: a CausalTriplane, read at its current step; or, with states, at the step of the time:
+    states: its state_dict of each interval (`WindResult.fields`), fps: of those intervals; the
+    last one holds on. Raises ValueError.
+    """
+
+    field: torch.nn.Module
+    states: Sequence[dict] | None = None
+    fps: float = 24.0
+
+    def __post_init__(self):
+        if not isinstance(self.field, torch.nn.Module):
+            raise ValueError(f"field: got {type(self.field).__name__}, expected a CausalTriplane")
+        if self.states is not None and (
+            not isinstance(self.states, Sequence) or not self.states
+            or not all(isinstance(s, dict) for s in self.states)
+        ):  # fmt: skip
+            raise ValueError("states: expected a sequence of at least one state_dict, or None")
+        _number("fps", self.fps, "1/s")
+
+    def __call__(self, x, t, v, mass):
+        """(n, 3) N."""
+        own = next(self.field.parameters(), x)
+        near = x.to(own)
+        if self.states is None:
+            value = self.field(near)
+        else:  # rounding must not read the interval before a frame boundary
+            step = min(max(0, math.floor(t * self.fps + 1e-6)), len(self.states) - 1)
+            state = {k: w.to(own) for k, w in self.states[step].items()}
+            before, self.field.step = self.field.step, step
+            try:
+                value = torch.func.functional_call(self.field, state, (near,))
+            finally:
+                self.field.step = before
+        return mass[:, None] * _check("field", value, x, "in m/s^2")
+
+
+# Air velocities
+
+
+class AirVelocity:
+    """A velocity field u(x, t) of the air; own kinds derive from it and define __call__."""
+
+    def __call__(self, x: torch.Tensor, t: float) -> torch.Tensor:
+        """(n, 3) m/s at x (n, 3) m and time t s."""
+        raise NotImplementedError
+
+    def __add__(self, other) -> "AirVelocity":
+        """other: an air velocity, a callable u(x, t), or (3,) m/s."""
+        if not callable(other):
+            other = _vector("air", other)
+        elif isinstance(other, ForceField):
+            raise ValueError(f"air: got {type(other).__name__}, a force, expected a velocity")
+        return AirSum((self, other))
+
+    __radd__ = __add__
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AirSum(AirVelocity):
+    """The sum of air velocities; + makes it."""
+
+    parts: tuple
+
+    def __call__(self, x, t):
+        """(n, 3) m/s."""
+        u = torch.zeros_like(x)
+        for part in self.parts:
+            one = part(x, t) if callable(part) else _as(part, x).expand_as(x)
+            u = u + _check("air", one, x, "in m/s")
+        return u
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Vortex(AirVelocity):
+    """A Lamb-Oseen vortex: u = strength / (2 pi r) (1 - exp(-r^2 / radius^2)) round its axis.
+
+    center: (3,) m, a point of the axis; axis: (3,), any length, the air turns right-handed about
+    it; strength: m^2/s, the circulation far away; radius: m, of the core (the fastest air, 0.638
+    strength / (2 pi radius), is at 1.121 radius). Raises ValueError.
+    """
+
+    center: Vector
+    axis: Vector = (0.0, 0.0, 1.0)
+    strength: float | torch.Tensor
+    radius: float | torch.Tensor
+
+    def __post_init__(self):
+        for name in ("center", "axis"):
+            object.__setattr__(self, name, _vector(name, getattr(self, name)))
+        if not any(float(c) for c in self.axis):
+            raise ValueError("axis: got (0, 0, 0), expected a direction")
+        _number("strength", self.strength, "m^2/s", sign=True)
+        _number("radius", self.radius, "m")
+
+    def __call__(self, x, t):
+        """(n, 3) m/s; the same at all times."""
+        axis, radius = _as(self.axis, x), _as(self.radius, x)
+        axis = (axis / axis.norm()).expand_as(x)
+        arm = x - _as(self.center, x)
+        turn = torch.linalg.cross(axis, arm)
+        s = turn.square().sum(dim=1, keepdim=True) / radius**2
+        # (1 - exp(-s)) / s, by its series on the axis, where the quotient and its slope are 0 / 0
+        small = s < 1e-3
+        wide = torch.where(small, 1.0, s)
+        near = torch.where(small, s, 0.0)
+        profile = torch.where(
+            small, 1 - near / 2 + near**2 / 6 - near**3 / 24, -torch.expm1(-wide) / wide
+        )
+        return _as(self.strength, x) / (2 * math.pi * radius**2) * profile * turn
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Noise(AirVelocity):
+    """Gusts: smooth, without divergence, a sum of waves of random direction and phase.
+
+    scale: m, their typical length; speed: m/s, root mean square; time_scale: s, their shortest
+    period, None: frozen; seed: the same field everywhere, for ever; modes: waves in the sum.
+    Raises ValueError.
+    """
+
+    scale: float
+    speed: float | torch.Tensor
+    time_scale: float | None = None
+    seed: int = 0
+    modes: int = 32
+    _waves: tuple = dataclasses.field(default=(), init=False, repr=False)
+
+    def __post_init__(self):
+        _number("scale", self.scale, "m")
+        _number("speed", self.speed, "m/s", zero=True)
+        if self.time_scale is not None:
+            _number("time_scale", self.time_scale, "s")
+        for name, least in (("seed", 0), ("modes", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}: got {value!r}, expected an integer >= {least}")
+        # only the doubles of PCG64, which NumPy keeps the same; one row per mode
+        draws = np.random.default_rng(self.seed).random((self.modes, 6))
+        height, turn, length, spin, phase, beat = draws.T
+        height, turn = 2 * height - 1, 2 * np.pi * turn
+        across = np.sqrt(1 - height**2)
+        along = np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=1)
+        # wavelengths from scale / sqrt 2 to scale sqrt 2; velocity across the wave: a curl
+        k = (2 * np.pi / float(self.scale) * 2 ** (length - 0.5))[:, None] * along
+        first = np.stack([-np.sin(turn), np.cos(turn), np.zeros_like(turn)], axis=1)
+        second = np.cross(along, first)
+        spin = 2 * np.pi * spin[:, None]
+        sway = (np.cos(spin) * first + np.sin(spin) * second) * math.sqrt(2 / self.modes)
+        period = math.inf if self.time_scale is None else float(self.time_scale)
+        omega = 2 * np.pi * (2 * beat - 1) / period
+        waves = (k, sway, 2 * np.pi * phase, omega)
+        object.__setattr__(self, "_waves", tuple(torch.from_numpy(w) for w in waves))
+
+    def __call__(self, x, t):
+        """(n, 3) m/s."""
+        k, sway, phase, omega = self._waves
+        # in double, modulo a turn: in float32 the phase would be coarse after an hour
+        phase = torch.remainder(phase + omega * float(t), 2 * math.pi)
+        return _as(self.speed, x) * torch.cos(x @ k.to(x).T + phase.to(x)) @ sway.to(x)
