@@ -12,9 +12,9 @@ import math
 
 import numpy as np
 
+from taichi_phys.checks import finite_number, finite_vector, one_of, whole_number
 from taichi_phys.geometry.inside import winding
 from taichi_phys.geometry.repair import open_edges, outward, triangles
-from taichi_phys.mpm.grid import finite_vector
 
 
 PATTERNS = ("jittered", "lattice", "blue")
@@ -26,6 +26,7 @@ REACH = 2 / (4 * math.sqrt(2)) ** (1 / 3)  # spacings: between points in the den
 CANDIDATES = 5  # for each particle of blue noise; as in Yuksel 2015
 CLOSING = 1  # voxels: holes in a shell up to twice as wide are closed before it is filled
 MAX_VOXELS = 2**27
+LARGEST = 1e9  # m: far beyond any body, and its cube is still a number
 
 
 def sample_box(
@@ -38,7 +39,7 @@ def sample_box(
     """
     lower = np.array(finite_vector("lower", lower))
     size = np.array(finite_vector("upper", upper)) - lower
-    if not (size > 0).all():
+    if not ((size > 0) & (size <= LARGEST)).all():
         raise ValueError(f"upper: got a box of {size.tolist()} m, expected positive edges")
     volume = size.prod()
     h, count, rng = _options(spacing, count, pattern, seed, volume, size.max())
@@ -143,10 +144,8 @@ def sample_cloud(
 
 
 def _length(name: str, value) -> float:
-    number = isinstance(value, int | float | np.integer | np.floating)
-    if not number or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-        raise ValueError(f"{name}: got {value!r}, expected a positive number of metres")
-    return float(value)
+    expected = f"a positive number of metres, at most {LARGEST:g}"
+    return finite_number(name, value, expected, low=0, high=LARGEST, open_end=True)
 
 
 def _options(spacing, count, pattern, seed, volume: float, extent: float, layers: float = 1.0):
@@ -154,17 +153,14 @@ def _options(spacing, count, pattern, seed, volume: float, extent: float, layers
 
     layers: particles of a sheet lie closer than the cube root of their volume where it is thin.
     """
-    if pattern not in PATTERNS:
-        raise ValueError(f"pattern: got {pattern!r}, expected one of {PATTERNS}")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed: got {seed!r}, expected an integer >= 0")
+    one_of("pattern", pattern, PATTERNS)
+    seed = whole_number("seed", seed, "an integer >= 0", low=0)
     if (spacing is None) == (count is None):
         given = "neither" if spacing is None else "both"
         raise ValueError(f"spacing, count: got {given}, expected exactly one of them")
     if spacing is None:
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-            raise ValueError(f"count: got {count!r}, expected a positive integer")
-        name, expected = "count", int(count)
+        count = whole_number("count", count, "a positive integer", low=1)
+        name, expected = "count", count
         spacing = (volume / count) ** (1 / 3)
     else:
         name, spacing = "spacing", _length("spacing", spacing)
@@ -172,14 +168,14 @@ def _options(spacing, count, pattern, seed, volume: float, extent: float, layers
             raise ValueError(
                 f"spacing: got {spacing:g} m, expected at most the size of the body, {extent:g} m"
             )
-        expected = volume / spacing**3 * layers
+        expected = (volume ** (1 / 3) / spacing) ** 3 * layers if spacing > 1e-9 else math.inf
     limit = MAX_BLUE if pattern == "blue" else MAX_COUNT
     if expected > limit:
         raise ValueError(
             f"{name}: it would make {expected:.3g} particles, expected at most {limit:,}"
             + (' of blue noise; pattern="jittered" makes more' if pattern == "blue" else "")
         )
-    return spacing, None if count is None else int(count), np.random.default_rng(seed)
+    return spacing, count, np.random.default_rng(seed)
 
 
 def _shared(x: np.ndarray, volume: float) -> tuple[np.ndarray, np.ndarray]:
@@ -360,15 +356,14 @@ def _cloud(points, weights, threshold) -> np.ndarray:
     try:
         points = np.asarray(_array(points), dtype=np.float64)
         weights = None if weights is None else np.asarray(_array(weights), dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         raise ValueError("points, weights: expected arrays of numbers") from None
     if points.ndim != 2 or points.shape[1] != 3:
         raise ValueError(f"points: got shape {points.shape}, expected (n, 3)")
     if weights is not None:
         if weights.shape not in ((len(points),), (len(points), 1)):
             raise ValueError(f"weights: got shape {weights.shape}, expected ({len(points)},)")
-        if not isinstance(threshold, int | float) or not math.isfinite(threshold):
-            raise ValueError(f"threshold: got {threshold!r}, expected a number")
+        threshold = finite_number("threshold", threshold, "a number")
         if not np.isfinite(weights).all():
             raise ValueError("weights: got NaN or infinity, expected finite values")
         points = points[weights.reshape(-1) >= threshold]

@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 
-from taichi_phys.mpm.grid import finite_vector
+from taichi_phys.checks import finite_number, finite_vector
 
 
 MAX_NODES = 2**24  # their indices stay exact in single precision
@@ -32,11 +32,9 @@ class SignedDistance:
 
     def __post_init__(self):
         object.__setattr__(self, "lower", finite_vector("lower", self.lower))
-        spacing = self.spacing
-        real = isinstance(spacing, numbers.Real) and not isinstance(spacing, bool)
-        if not real or not 0 < spacing < float("inf"):
-            raise ValueError(f"spacing: got {spacing!r}, expected a positive number of metres")
-        object.__setattr__(self, "spacing", float(spacing))
+        expected = "a positive number of metres"
+        spacing = finite_number("spacing", self.spacing, expected, low=0, open_end=True)
+        object.__setattr__(self, "spacing", spacing)
         try:
             values = np.asarray(self.values, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from taichi_phys.checks import path_of
 from taichi_phys.io.files import atomic_path
 from taichi_phys.mpm.particles import State
 
@@ -171,7 +172,7 @@ def write_frames(
         raise ValueError(f"fps: got {fps!r}, expected a positive number")
     if not isinstance(states, Iterable):
         raise ValueError(f"states: got {type(states).__name__}, expected states, one by one")
-    folder, count = Path(folder), 0
+    folder, count = path_of("folder", folder), 0
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"folder: {folder} is not a folder")
     if (folder / INDEX).exists() or any(folder.glob("frame_*.*")):
@@ -209,7 +210,7 @@ def read_frames(folder: str | Path) -> "Frames":
     Raises ValueError, in one sentence, where the index or a frame is missing; so does reading a
     frame that is damaged.
     """
-    folder = Path(folder)
+    folder = path_of("folder", folder)
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -269,7 +270,7 @@ def _is_state(name: str, value):
 
 
 def _suffix(path: str | Path, suffix: str) -> Path:
-    path = Path(path)
+    path = path_of("path", path)
     if path.suffix.lower() != f".{suffix}":
         raise ValueError(f"{path}: expected a name ending in .{suffix}")
     return path
@@ -323,7 +324,7 @@ def _write_npz(path: str | Path, kind: str, arrays: dict[str, np.ndarray]):
 def _read_npz(path: str | Path, kind: str) -> dict[str, np.ndarray]:
     """The arrays of a file of a kind, all read (and so checked by their sums)."""
     try:
-        with Path(path).open("rb") as stream:
+        with path_of("path", path).open("rb") as stream:
             file = np.load(stream, allow_pickle=False)
             if isinstance(file, np.ndarray):
                 raise ValueError("a single array")

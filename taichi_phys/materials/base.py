@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 
@@ -50,8 +51,14 @@ class Material:
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             try:
+                if (
+                    value.is_complex()
+                    if isinstance(value, torch.Tensor)
+                    else np.iscomplexobj(value)
+                ):
+                    raise TypeError
                 tensor = torch.as_tensor(value, dtype=torch.float64).detach()
-            except (TypeError, ValueError, RuntimeError):
+            except (TypeError, ValueError, RuntimeError, OverflowError):
                 raise ValueError(f"{name}: got {value!r}, expected a number or a tensor") from None
             if tensor.ndim > 1 or not torch.isfinite(tensor).all():
                 raise ValueError(

@@ -1,7 +1,6 @@
 """Materials by name, with where their numbers come from."""
 
-import difflib
-
+from taichi_phys.checks import one_of
 from taichi_phys.materials.base import Material
 from taichi_phys.materials.elastic import Elastic
 from taichi_phys.materials.elastoplastic import Elastoplastic
@@ -49,8 +48,4 @@ def preset(name: str) -> tuple[Material, float]:
     Metal, sand and water are softer than the real thing, and rubber, jelly and foam more
     compressible: explicit time steps are as short as sound is fast. Raises ValueError.
     """
-    if name not in PRESETS:
-        near = difflib.get_close_matches(str(name), PRESETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"preset: got {name!r}, expected one of {', '.join(PRESETS)}{hint}")
-    return PRESETS[name]
+    return PRESETS[one_of("name", name, tuple(PRESETS))]

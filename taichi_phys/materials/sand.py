@@ -90,6 +90,10 @@ class Sand(Solid):
     E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); friction_angle: of Coulomb's
     law inside the sand, degrees, in [0, 90); cohesion: shear strength at no pressure, Pa, >= 0.
     Raises ValueError.
+
+    The angle is that of triaxial compression, to which the cone of Drucker and Prager is fitted.
+    In simple shear, as on a slope, the same cone is stronger, with tan = M / sqrt(3): sand of 26.3
+    degrees rests at 31.
     """
 
     law = DRUCKER_PRAGER

@@ -1,15 +1,14 @@
 """Rigid bodies that move or hold the material, and the table in which kernels read them."""
 
 import dataclasses
-import difflib
 import functools
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from taichi_phys.checks import finite_number, finite_vector, one_of
 from taichi_phys.geometry.signed_distance import MAX_NODES, SignedDistance, signed_distance
 from taichi_phys.mpm.grid import CONTACTS
 
@@ -31,27 +30,6 @@ PLANE = 0  # point (3), unit normal (3)
 BOX = 1  # center (3), half size (3)
 CAPSULE = 2  # start (3), start to end (3), radius, normal on the axis (3); spheres too: no length
 MESH = 3  # offset into the distances, spacing, 0, number of nodes (3), lower (3)
-
-
-def _vector(name: str, value) -> tuple[float, float, float]:
-    try:
-        vector = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        vector = np.full(0, np.nan)
-    if vector.shape != (3,) or not np.isfinite(vector).all():
-        raise ValueError(f"{name}: got {value!r}, expected 3 finite numbers")
-    return tuple(vector.tolist())
-
-
-def _number(name: str, value, expected: str, *, low: float, open_end: bool = False) -> float:
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
-    try:
-        number = float(value) if real else math.nan
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number) or number < low or (open_end and number == low):
-        raise ValueError(f"{name}: got {value!r}, expected {expected}")
-    return number
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,11 +54,8 @@ class Collider:
     during: tuple[float, float] | None = None
 
     def __post_init__(self):
-        if self.contact not in CONTACTS:
-            near = difflib.get_close_matches(str(self.contact), CONTACTS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"contact: got {self.contact!r}, expected one of {CONTACTS}{hint}")
-        self._set("friction", _number("friction", self.friction, "a number >= 0", low=0))
+        one_of("contact", self.contact, CONTACTS)
+        self._set("friction", finite_number("friction", self.friction, "a number >= 0", low=0))
         if self.pose is not None and not callable(self.pose):
             raise ValueError(
                 f"pose: got {self.pose!r}, expected None or a callable t -> (rotation, translation)"
@@ -88,7 +63,7 @@ class Collider:
         if self.during is not None:
             try:
                 start, end = (float(t) for t in self.during)
-            except (TypeError, ValueError, OverflowError):
+            except (TypeError, ValueError, OverflowError, RuntimeError):
                 start = end = math.nan
             if not start < end:
                 raise ValueError(f"during: got {self.during!r}, expected (t0, t1) s with t0 < t1")
@@ -115,8 +90,8 @@ class Plane(Collider):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set("point", _vector("point", self.point))
-        normal = np.array(_vector("normal", self.normal))
+        self._set("point", finite_vector("point", self.point))
+        normal = np.array(finite_vector("normal", self.normal))
         if not normal.any():
             raise ValueError(f"normal: got {self.normal!r}, expected a direction, not zero")
         normal /= np.abs(normal).max()  # its square may overflow or vanish
@@ -139,8 +114,8 @@ class Box(Collider):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set("center", _vector("center", self.center))
-        size = _vector("half_size", self.half_size)
+        self._set("center", finite_vector("center", self.center))
+        size = finite_vector("half_size", self.half_size)
         if min(size) <= 0:
             raise ValueError(f"half_size: got {self.half_size!r}, expected 3 positive lengths")
         self._set("half_size", size)
@@ -161,9 +136,9 @@ class Sphere(Collider):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set("center", _vector("center", self.center))
+        self._set("center", finite_vector("center", self.center))
         positive = "a positive number of metres"
-        self._set("radius", _number("radius", self.radius, positive, low=0, open_end=True))
+        self._set("radius", finite_number("radius", self.radius, positive, low=0, open_end=True))
 
     def _row(self, offset):
         return CAPSULE, [*self.center, 0, 0, 0, self.radius, 0, 0, 1]
@@ -183,10 +158,10 @@ class Capsule(Collider):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set("start", _vector("start", self.start))
-        self._set("end", _vector("end", self.end))
+        self._set("start", finite_vector("start", self.start))
+        self._set("end", finite_vector("end", self.end))
         positive = "a positive number of metres"
-        self._set("radius", _number("radius", self.radius, positive, low=0, open_end=True))
+        self._set("radius", finite_number("radius", self.radius, positive, low=0, open_end=True))
 
     def _row(self, offset):
         along = np.subtract(self.end, self.start)
@@ -228,8 +203,11 @@ def moving(
     velocity: (3,) m/s of the center; angular_velocity: (3,) rad/s about it; center: (3,) m at
     t = 0. Raises ValueError.
     """
-    velocity, center = np.array(_vector("velocity", velocity)), np.array(_vector("center", center))
-    spin = np.array(_vector("angular_velocity", angular_velocity))
+    velocity, center = (
+        np.array(finite_vector("velocity", velocity)),
+        np.array(finite_vector("center", center)),
+    )
+    spin = np.array(finite_vector("angular_velocity", angular_velocity))
     rate = math.hypot(*spin)
     axis = np.cross(np.eye(3), spin / rate if rate > 0 else spin)  # axis @ x = cross(direction, x)
     return functools.partial(_moved, velocity, rate, axis, center)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from taichi_phys.mpm.grid import finite_vector
+from taichi_phys.checks import finite_vector, whole_number
 
 
+MAX_MODES = 10_000  # waves in a Noise
 Vector = Sequence[float] | torch.Tensor
 
 
@@ -32,8 +33,11 @@ def _number(name: str, value, unit: str, *, zero: bool = False, sign: bool = Fal
     """A finite number > 0, or >= 0 (zero), or any (sign): a tensor stays one."""
     tensor = isinstance(value, torch.Tensor) and value.ndim == 0 and not value.is_complex()
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    plain = value.item() if tensor else value
-    if not (tensor or number) or not math.isfinite(plain):
+    try:
+        plain = float(value.detach()) if tensor else float(value) if number else math.nan
+    except OverflowError:
+        plain = math.inf
+    if not math.isfinite(plain):
         raise ValueError(f"{name}: got {value!r}, expected a finite number ({unit})")
     if not sign and (plain < 0 or (plain == 0 and not zero)):
         raise ValueError(f"{name}: got {value!r}, expected >{'=' * zero} 0 ({unit})")
@@ -337,11 +341,10 @@ class Noise(AirVelocity):
         _number("speed", self.speed, "m/s", zero=True)
         if self.time_scale is not None:
             _number("time_scale", self.time_scale, "s")
-        for name, least in (("seed", 0), ("modes", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}: got {value!r}, expected an integer >= {least}")
-        # only the doubles of PCG64, which NumPy keeps the same; one row per mode
+        whole_number("seed", self.seed, "an integer >= 0", low=0)
+        whole_number(
+            "modes", self.modes, f"an integer from 1 to {MAX_MODES}", low=1, high=MAX_MODES
+        )
         draws = np.random.default_rng(self.seed).random((self.modes, 6))
         height, turn, length, spin, phase, beat = draws.T
         height, turn = 2 * height - 1, 2 * np.pi * turn

@@ -5,20 +5,11 @@ import math
 
 import numpy as np
 
+from taichi_phys.checks import finite_number, finite_vector, one_of
+
 
 WALL_CELLS = 3  # cells at each face of the domain in which the walls act
 CONTACTS = ("sticky", "slip", "separate")
-
-
-def finite_vector(name: str, value) -> tuple[float, float, float]:
-    """value as a tuple of three finite numbers; the ValueError names it."""
-    try:
-        vector = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        vector = np.full(0, np.nan)
-    if vector.shape != (3,) or not np.isfinite(vector).all():
-        raise ValueError(f"{name}: got {value!r}, expected 3 finite numbers")
-    return tuple(vector.tolist())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +18,8 @@ class Grid:
 
     lower, upper: (3,) corners, m; dx: cell edge, m; contact: what the walls, 3 cells thick, do
     to material that reaches them: "sticky" (no motion), "slip" (no normal motion) or "separate"
-    (no motion into the wall); friction: their Coulomb coefficient, >= 0. Raises ValueError.
+    (no motion into the wall); friction: their Coulomb coefficient, >= 0. Walls act before colliders:
+    a collider within their 3 cells has no normal speed left to rub with. Raises ValueError.
     """
 
     lower: tuple[float, float, float]
@@ -39,13 +31,15 @@ class Grid:
     def __post_init__(self):
         for name in ("lower", "upper"):
             object.__setattr__(self, name, finite_vector(name, getattr(self, name)))
-        if not isinstance(self.dx, int | float) or not math.isfinite(self.dx) or self.dx <= 0:
-            raise ValueError(f"dx: got {self.dx!r}, expected a positive number of metres")
-        if self.contact not in CONTACTS:
-            raise ValueError(f"contact: got {self.contact!r}, expected one of {CONTACTS}")
-        friction = self.friction
-        if not isinstance(friction, int | float) or not 0 <= friction < math.inf:
-            raise ValueError(f"friction: got {friction!r}, expected a number >= 0")
+        expected = "a positive number of metres"
+        dx = finite_number("dx", self.dx, expected, low=0, open_end=True)
+        object.__setattr__(self, "dx", dx)
+        one_of("contact", self.contact, CONTACTS)
+        friction = finite_number("friction", self.friction, "a number >= 0", low=0)
+        object.__setattr__(self, "friction", friction)
+        widest = max(np.subtract(self.upper, self.lower).tolist())
+        if not widest / dx < 2**28:
+            raise ValueError(f"dx: got {dx!r} m for a grid of {widest:g} m: use a larger dx")
         if min(self.shape) < 2 * WALL_CELLS + 2:
             raise ValueError(
                 f"grid: got {self.shape} nodes, expected at least {2 * WALL_CELLS + 2} a side "

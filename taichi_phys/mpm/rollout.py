@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
@@ -14,7 +15,8 @@ from taichi_phys.mpm.colliders import distances, table
 from taichi_phys.mpm.particles import State
 
 
-HISTORY_BYTES = 256e6  # substep states held at once while a frame is differentiated
+HISTORY_BYTES = 256e6  # substep states of a piece of a frame while it is differentiated
+STORED_BYTES = 512e6  # substep states that wait for backward, of all simulations together
 
 
 class SimulationError(RuntimeError):
@@ -164,12 +166,13 @@ def advance_frame(
     *,
     dt: float,
     substeps: int,
-    recompute: bool = True,
+    recompute: bool | None = None,
 ) -> State:
     """State after substeps of dt under a constant force (n, 3) N; gradients reach all inputs.
 
-    Only states at piece boundaries are kept; backward runs a piece again and stores its substeps.
-    With recompute False the forward pass stores them (more memory, one forward pass less).
+    With recompute, only states at piece boundaries are kept; backward runs a piece again and
+    stores its substeps. Without, the forward pass stores them: one forward pass less. None: they
+    are stored as long as all that is stored stays below STORED_BYTES.
     """
     order, bodies = scene.order(state.x), (scene.body, scene.law)
     packed = state.pack()
@@ -180,13 +183,35 @@ def advance_frame(
     done = 0
     while done < substeps:
         count = min(per_piece, substeps - done)
-        piece = _piece(scene, bodies, count, state.time + done * dt, dt, recompute)
+        again = recompute
+        if again is None:
+            wanted = torch.is_grad_enabled() and any(
+                t.requires_grad for t in (packed, force, params)
+            )
+            size = (count + 1) * packed.numel() * packed.element_size()
+            again = not wanted or _Stored.bytes + size > STORED_BYTES
+        piece = _piece(scene, bodies, count, state.time + done * dt, dt, again)
         (packed,) = piece(packed, force, params)
         scene.check(packed, order, dt)
         done += count
     if order is not None:
         packed = packed.index_select(0, order.argsort())
     return State.unpack(packed, state.time + substeps * dt)
+
+
+class _Stored:
+    """Substep states that wait for their backward pass, or to be forgotten with their graph."""
+
+    bytes = 0
+
+    def __init__(self, states: torch.Tensor):
+        self.states, size = states, states.numel() * states.element_size()
+        _Stored.bytes += size
+        weakref.finalize(self, _Stored._release, size)
+
+    @staticmethod
+    def _release(size: int):
+        _Stored.bytes -= size
 
 
 def _piece(scene: Scene, bodies, count: int, time: float, dt: float, recompute: bool):
@@ -201,14 +226,13 @@ def _piece(scene: Scene, bodies, count: int, time: float, dt: float, recompute: 
     def forward(packed, force, params):
         states = run(packed, force, params, not recompute)
         if not recompute:
-            stored["states"] = states
+            stored["states"] = _Stored(states)
         return (states[-1].clone(),)
 
     def backward(inputs, outputs, grads):
         packed, force, params = inputs
-        states = stored.pop("states", None)
-        if states is None:
-            states = run(packed, force, params, True)
+        kept = stored.pop("states", None)
+        states = run(packed, force, params, True) if kept is None else kept.states
         g = grads[0].clone()[None]
         gforce, gparams = torch.zeros_like(force), torch.zeros_like(params)
         scene.backward(states, force, params, bodies, g, gforce, gparams, time, dt)

@@ -8,10 +8,11 @@ import torch
 from tqdm import tqdm
 
 from taichi_phys import runtime
+from taichi_phys.checks import finite_number, finite_vector, one_of, whole_number
 from taichi_phys.materials import pull
 from taichi_phys.mpm.colliders import Collider, check_colliders
 from taichi_phys.mpm.forces import evaluate
-from taichi_phys.mpm.grid import CONTACTS, Grid, finite_vector
+from taichi_phys.mpm.grid import CONTACTS, Grid
 from taichi_phys.mpm.particles import TENSORS, Particles, State, cell_volumes
 from taichi_phys.mpm.rollout import Scene, SimulationError, advance_frame
 from taichi_phys.mpm.substep import kernels
@@ -55,13 +56,10 @@ class MPM:
             raise ValueError(f"grid: got {type(grid).__name__}, expected a Grid")
         gravity = finite_vector("gravity", gravity)
         colliders = check_colliders(colliders)
-        if outside not in OUTSIDE:
-            raise ValueError(f"outside: got {outside!r}, expected one of {OUTSIDE}")
-        if not isinstance(cfl, int | float) or not 0 < cfl <= 1:
-            raise ValueError(f"cfl: got {cfl!r}, expected a number in (0, 1]")
-        precision = precision or running.precision
-        if precision not in runtime.PRECISIONS:
-            raise ValueError(f"precision: got {precision!r}, expected f32 or f64")
+        one_of("outside", outside, OUTSIDE)
+        cfl = finite_number("cfl", cfl, "a number in (0, 1]", low=0, high=1, open_end=True)
+        precision = running.precision if precision is None else precision
+        one_of("precision", precision, tuple(runtime.PRECISIONS))
 
         self.grid, self.cfl, self.bodies = grid, cfl, bodies
         self.dtype, self.device = runtime.PRECISIONS[precision], running.device
@@ -123,8 +121,12 @@ class MPM:
 
     @property
     def gravity(self) -> torch.Tensor:
-        """(3,) m/s^2."""
+        """(3,) m/s^2; may be set between frames."""
         return self._tensor(self._scene.gravity)
+
+    @gravity.setter
+    def gravity(self, value: Sequence[float]):
+        object.__setattr__(self._scene, "gravity", finite_vector("gravity", value))
 
     def parameters(self) -> torch.Tensor:
         """(n, k) parameters of the particles' laws, short rows padded with zeros; gradients reach
@@ -166,25 +168,25 @@ class MPM:
         frame_dt: float,
         force: Force = None,
         substeps: int | None = None,
-        recompute: bool = True,
+        recompute: bool | None = None,
     ) -> State:
         """The state one frame later; differentiable.
 
         frame_dt: s; force: external force in N beside gravity, (n, 3) held during the frame, or a
         callable f(x, t) -> (n, 3) or a force field, evaluated before every substep; substeps:
-        default from CFL, more if the frame turns out to need them (said once); recompute: store
-        frame-boundary states only and run substeps again in backward.
+        default from CFL, more if the frame turns out to need them (said once); recompute: run
+        substeps again in backward (True) or store their states (False), default: store while all
+        that is stored is below 512 MB.
         Gradients reach force, state and the material parameters. Raises ValueError for bad input,
         SimulationError when a particle leaves the grid, moves too fast or is crushed.
         """
         state = self._state(state)
-        if not (isinstance(frame_dt, int | float) and frame_dt > 0 and math.isfinite(frame_dt)):
-            raise ValueError(f"frame_dt: got {frame_dt!r}, expected a positive number of seconds")
+        expected = "a positive number of seconds"
+        frame_dt = finite_number("frame_dt", frame_dt, expected, low=0, open_end=True)
         now = self._force(force, state)
         step = {"frame_dt": frame_dt, "force": force, "now": now, "recompute": recompute}
         if substeps is not None:
-            if not isinstance(substeps, int) or substeps < 1:
-                raise ValueError(f"substeps: got {substeps!r}, expected a positive integer")
+            substeps = whole_number("substeps", substeps, "a positive integer", low=1)
             return self._frame(state, substeps, **step)
         accelerated = (now.detach() / self.mass[:, None] + self.gravity).norm(dim=1)
         speed = (state.v.detach().norm(dim=1) + accelerated * frame_dt).max().item()
@@ -210,7 +212,7 @@ class MPM:
             return result
 
     def _frame(
-        self, state: State, substeps: int, *, frame_dt: float, force, now, recompute: bool
+        self, state: State, substeps: int, *, frame_dt: float, force, now, recompute: bool | None
     ) -> State:
         dt, params = frame_dt / substeps, self.parameters()
         step = {"dt": dt, "recompute": recompute}
@@ -230,6 +232,8 @@ class MPM:
         shapes = dict(zip(TENSORS, [(n, 3), (n, 3), (n, 3, 3), (n, 3, 3), (n,)], strict=True))
         for name, shape in shapes.items():
             value = getattr(state, name)
+            if not isinstance(value, torch.Tensor) or value.is_complex():
+                raise ValueError(f"state.{name}: got {type(value).__name__}, expected a tensor")
             if value.shape != shape:
                 raise ValueError(f"state.{name}: got shape {tuple(value.shape)}, expected {shape}")
             fields[name] = value.to(dtype=self.dtype, device=self.device)
@@ -281,10 +285,8 @@ class MPM:
         start: state to go on from, default the initial one; force: as in advance; progress: show a
         bar, default: on a terminal only.
         """
-        if not isinstance(frames, int) or frames < 0:
-            raise ValueError(f"frames: got {frames!r}, expected a number of frames")
-        if not isinstance(fps, int | float) or not fps > 0:
-            raise ValueError(f"fps: got {fps!r}, expected a positive number")
+        frames = whole_number("frames", frames, "a number of frames", low=0)
+        fps = finite_number("fps", fps, "a positive number", low=0, open_end=True)
         disable = None if progress is None else not progress
         state = self._state(self.initial_state() if start is None else start).detach()
         with torch.no_grad():

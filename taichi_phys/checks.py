@@ -1,0 +1,67 @@
+"""Checks of arguments at the public boundary: a ValueError names the argument, what came and what
+was expected."""
+
+import difflib
+import math
+import numbers
+from pathlib import Path
+
+import numpy as np
+
+
+def finite_vector(name: str, value) -> tuple[float, float, float]:
+    """value as a tuple of three finite numbers."""
+    try:
+        vector = np.asarray(value)
+        vector = np.full(0, np.nan) if vector.dtype.kind == "c" else vector.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        vector = np.full(0, np.nan)
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise ValueError(f"{name}: got {value!r}, expected 3 finite numbers")
+    return tuple(vector.tolist())
+
+
+def finite_number(
+    name: str,
+    value,
+    expected: str = "a finite number",
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_end: bool = False,
+) -> float:
+    """value as a float from low (itself only without open_end) to high."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
+    try:
+        number = float(value) if real else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or not low <= number <= high or (open_end and number == low):
+        raise ValueError(f"{name}: got {value!r}, expected {expected}")
+    return number
+
+
+def whole_number(name: str, value, expected: str, *, low: int, high: int = 2**53) -> int:
+    """value as an int from low to high, by default the largest that a float counts exactly."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
+    if not whole or not low <= value <= high:
+        raise ValueError(f"{name}: got {value!r}, expected {expected}")
+    return int(value)
+
+
+def one_of(name: str, value, allowed) -> str:
+    """value, if it is one of the allowed strings."""
+    if not isinstance(value, str) or value not in allowed:
+        close = difflib.get_close_matches(value, allowed, 1) if isinstance(value, str) else []
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{name}: got {value!r}, expected one of {', '.join(allowed)}{hint}")
+    return value
+
+
+def path_of(name: str, value) -> Path:
+    """value as a Path."""
+    try:
+        return Path(value)
+    except TypeError:
+        got = type(value).__name__
+        raise ValueError(f"{name}: got {got}, expected the path of a file or folder") from None
