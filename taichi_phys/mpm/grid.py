@@ -18,8 +18,8 @@ class Grid:
 
     lower, upper: (3,) corners, m; dx: cell edge, m; contact: what the walls, 3 cells thick, do
     to material that reaches them: "sticky" (no motion), "slip" (no normal motion) or "separate"
-    (no motion into the wall); friction: their Coulomb coefficient, >= 0. Walls act before colliders:
-    a collider within their 3 cells has no normal speed left to rub with. Raises ValueError.
+    (no motion into the wall); friction: their Coulomb coefficient, >= 0. Walls act before
+    colliders: one within their 3 cells has no normal speed left to rub with. Raises ValueError.
     """
 
     lower: tuple[float, float, float]
