@@ -253,6 +253,18 @@ def main(argv=None):
             return serve(Genesis())
         law, count, cells, threads = arguments
         return serve(Worker(law, int(count), int(cells), int(threads) or None))
+    options = make_parser().parse_args(argv)
+    result = measure(options)
+    show(result)
+    if options.json:
+        from inverse.flags import write_json
+
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        write_json(options.json, result)
+    return result
+
+
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, help="CPU threads, default: all")
@@ -262,15 +274,7 @@ def main(argv=None):
     parser.add_argument(
         "--genesis-python", default=sys.executable, help="interpreter that has Genesis"
     )
-    options = parser.parse_args(argv)
-    result = measure(options)
-    show(result)
-    if options.json:
-        from inverse.flags import write_json
-
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        write_json(options.json, result)
-    return result
+    return parser
 
 
 if __name__ == "__main__":

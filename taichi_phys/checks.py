@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 
 
+HUGE = 1e100  # beyond it, differences and products of coordinates are no numbers any more
+
+
 def finite_vector(name: str, value) -> tuple[float, float, float]:
     """value as a tuple of three finite numbers."""
     try:
@@ -16,7 +19,7 @@ def finite_vector(name: str, value) -> tuple[float, float, float]:
         vector = np.full(0, np.nan) if vector.dtype.kind == "c" else vector.astype(np.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         vector = np.full(0, np.nan)
-    if vector.shape != (3,) or not np.isfinite(vector).all():
+    if vector.shape != (3,) or not np.isfinite(vector).all() or (abs(vector) > HUGE).any():
         raise ValueError(f"{name}: got {value!r}, expected 3 finite numbers")
     return tuple(vector.tolist())
 

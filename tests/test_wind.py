@@ -218,3 +218,12 @@ def test_spread_points_are_apart():
     chosen = points[spread(points, 20)]
     gaps = np.linalg.norm(chosen[:, None] - chosen, axis=2) + 9 * np.eye(20)
     assert len(np.unique(chosen, axis=0)) == 20 and gaps.min() > 0.2
+
+
+@pytest.mark.parametrize("name", ["elastic", "elastoplastic", "viscoplastic"])
+def test_settings_make_each_material_of_a_run(name):
+    clip = {"video": ("clip.mp4",), "camera": ("c.json",), "mask": "m.png", "depth": "d.png"}
+    config = RunConfig(**clip, material=name)
+    assert type(config.make_material()) is tp.MATERIALS[name]
+    with pytest.raises(ValueError, match="material"):
+        RunConfig(**clip, material="sand")

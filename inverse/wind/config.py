@@ -7,6 +7,9 @@ from inverse.flags import option
 from taichi_phys import MATERIALS, Material
 
 
+OBJECTS = ("elastic", "elastoplastic", "viscoplastic")  # whose parameters the settings have
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WindConfig:
     """Settings of the force recovery; every one has a default that fits most clips."""
@@ -57,7 +60,7 @@ class RunConfig:
         False, "the camera turns: find its rotation from the background; --camera is frame 0"
     )
     frames: int | None = option(None, "use only the first frames of the clip")
-    material: str = option("elastic", "law of the object", choices=tuple(MATERIALS))
+    material: str = option("elastic", "law of the object", choices=OBJECTS)
     E: float = option(1e3, "Young's modulus, Pa")
     nu: float = option(0.3, "Poisson's ratio")
     yield_stress: float = option(100.0, "of the plastic materials, Pa")
@@ -114,5 +117,5 @@ class RunConfig:
     def make_material(self) -> Material:
         """The material of the settings. Raises ValueError for impossible parameters."""
         kind = MATERIALS[self.material]
-        names = [f.name for f in dataclasses.fields(kind)]
+        names = [f.name for f in dataclasses.fields(kind) if hasattr(self, f.name)]
         return kind(**{name: getattr(self, name) for name in names})

@@ -23,7 +23,8 @@ TRANSLATION = 13
 VELOCITY = 16  # m/s, of the body's point at the world's origin; u(x) = VELOCITY + SPIN x x
 SPIN = 19  # rad/s
 SHAPE = 22  # numbers of the shape, below
-COLUMNS = 32
+TOLERANCE = 32  # m: nodes that lie so far outside count as inside; the scene sets it
+COLUMNS = 33
 
 # A row has in KIND and from SHAPE on:
 PLANE = 0  # point (3), unit normal (3)

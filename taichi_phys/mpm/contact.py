@@ -18,6 +18,7 @@ from taichi_phys.mpm.colliders import (
     ROTATION,
     SHAPE,
     SPIN,
+    TOLERANCE,
     TRANSLATION,
     VELOCITY,
 )  # fmt: skip
@@ -178,7 +179,7 @@ def touch(
                 n[d] -= 1.0
     elif table[s, k - 3, ACTIVE] > 0:
         distance, normal = distance_normal(table, k - 3, s, sdf, x)
-        if distance < 0:
+        if distance < table[s, k - 3, TOLERANCE]:
             hit = 1
             n = normal
             u = row3(table, s, k - 3, VELOCITY) + row3(table, s, k - 3, SPIN).cross(x)

@@ -11,7 +11,7 @@ import torch
 
 from taichi_phys.bridge.autograd import differentiable
 from taichi_phys.mpm import nodes
-from taichi_phys.mpm.colliders import distances, table
+from taichi_phys.mpm.colliders import TOLERANCE, distances, table
 from taichi_phys.mpm.particles import State
 
 
@@ -67,6 +67,8 @@ class Scene:
     def _settings(self, time: float, dt: float, count: int, keep: bool):
         """(colliders' table, settings) of count substeps."""
         rows = table(self.colliders, time + dt * np.arange(count), dt)
+        # nodes on a surface count as inside, whatever rounding says
+        rows[:, :, TOLERANCE] = 1e-4 * self.dx
         setting = self.kernels.Settings(
             dt=dt, dx=self.dx, inv_dx=1 / self.dx, lower=self.lower, gravity=self.gravity,
             contact=self.contact, friction=self.friction, moving=int(len(rows) > 1), keep=int(keep),
@@ -218,15 +220,19 @@ def _piece(scene: Scene, bodies, count: int, time: float, dt: float, recompute: 
     stored = {}
 
     def run(packed, force, params, keep):
-        states = packed.new_empty(count + 1 if keep else 1, *packed.shape)
-        states[0] = packed
+        if keep:
+            states = packed.new_empty(count + 1, *packed.shape)
+            states[0] = packed
+        else:
+            states = packed.clone()[None]
         scene.forward(states, force, params, bodies, count, time, dt, keep)
         return states
 
     def forward(packed, force, params):
         states = run(packed, force, params, not recompute)
-        if not recompute:
-            stored["states"] = _Stored(states)
+        if recompute:
+            return (states[0],)
+        stored["states"] = _Stored(states)
         return (states[-1].clone(),)
 
     def backward(inputs, outputs, grads):

@@ -128,6 +128,11 @@ class MPM:
     def gravity(self, value: Sequence[float]):
         object.__setattr__(self._scene, "gravity", finite_vector("gravity", value))
 
+    @property
+    def colliders(self) -> tuple[Collider, ...]:
+        """Those it was made with."""
+        return self._scene.colliders
+
     def parameters(self) -> torch.Tensor:
         """(n, k) parameters of the particles' laws, short rows padded with zeros; gradients reach
         the materials."""
@@ -161,6 +166,7 @@ class MPM:
         stiffness = torch.cat([m.stiffness(*a).detach() for m, a in where])
         return stiffness, torch.cat([m.explicit_viscosity(*a).detach() for m, a in where])
 
+    @runtime.one_torch_thread()  # Taichi has the threads; torch packs and unpacks
     def advance(
         self,
         state: State,

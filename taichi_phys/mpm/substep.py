@@ -447,5 +447,9 @@ def kernels(precision: str, laws: tuple[Law, ...], driver: str, remove: bool) ->
                 )  # fmt: skip
 
     return SimpleNamespace(
-        forward=forward, backward=backward, driver=driver, columns=columns, Settings=Settings
+        forward=forward,
+        backward=backward,
+        driver=driver,
+        columns=columns,
+        Settings=Settings,
     )

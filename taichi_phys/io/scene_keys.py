@@ -1,0 +1,256 @@
+"""What may stand in a table of a scene file, and the sentence that says what is wrong with it."""
+
+import contextlib
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+LONGEST = 60  # characters of a value that a message repeats
+LARGEST = 1e12  # beyond, squares and quotients would overflow
+
+
+class SceneError(ValueError):
+    """A mistake in a scene file: file, line, key, what was found and what is expected."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Place:
+    """A table or key of a file; path: ("body", 0, "material"); lines: of all paths."""
+
+    file: str
+    lines: Mapping[tuple, int] = dataclasses.field(repr=False)
+    path: tuple[str | int, ...] = ()
+
+    def at(self, *keys: str | int) -> "Place":
+        """The place of something within this one."""
+        return dataclasses.replace(self, path=(*self.path, *keys))
+
+    @property
+    def line(self) -> int:
+        """Where it stands; if it does not, where the table stands that it should be in."""
+        path = self.path
+        while path not in self.lines:
+            path = path[:-1]
+        return self.lines[path]
+
+    def error(self, message: str) -> SceneError:
+        """The error to raise."""
+        label = ""
+        for key in self.path:  # body 2: material: E
+            label += f" {key + 1}" if isinstance(key, int) else f": {key}" if label else key
+        if self.path and not message.startswith(f"{self.path[-1]}: "):
+            message = f"{label}: {message}"
+        elif self.path:
+            message = f"{label}: {message.split(': ', 1)[1]}"
+        return SceneError(f"{self.file}, line {self.line}: {message}")
+
+    @contextlib.contextmanager
+    def errors(self, keys: Mapping[str, str] | None = None):
+        """Inside, a ValueError "name: got ..." of the API becomes that of this place.
+
+        keys: what a name of the API is called in the file.
+        """
+        try:
+            yield
+        except SceneError:
+            raise
+        except (ValueError, OverflowError, ImportError, MemoryError) as error:
+            message = " ".join(str(error).split()) or type(error).__name__
+            found = re.match(r"(\w+)(?:, \w+)*: ", message)
+            name = found[1] if found else None
+            if keys and name in keys:
+                message = f"{keys[name]}: {message[found.end() :]}"
+            if name is not None and (*self.path, name) in self.lines:
+                message = message if ", " in found[0] else message[found.end() :]
+                raise self.at(name).error(message) from None
+            raise self.error(message) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a value may be: read returns it, tidied up, or raises ValueError("")."""
+
+    expected: str
+    read: Callable[[Any], Any]
+
+    def check(self, value: Any, place: Place) -> Any:
+        """The value, or an error that says what it should be."""
+        try:
+            return self.read(value)
+        except (ValueError, OverflowError) as error:
+            hint = f"; {error}" if str(error) else ""
+            raise place.error(f"got {show(value)}, expected {self.expected}{hint}") from None
+
+
+def show(value: Any) -> str:
+    """A value as the file writes it, shortened."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = "a huge number"
+    return text if len(text) <= LONGEST else text[: LONGEST - 4] + " ..."
+
+
+def near(word: Any, words: Iterable[str]) -> str:
+    """A "did you mean", or nothing."""
+    found = difflib.get_close_matches(str(word)[:LONGEST], list(words), n=1)
+    return f"did you mean {found[0]!r}?" if found else ""
+
+
+def _number(value) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    if not abs(float(value)) <= LARGEST:
+        raise ValueError
+    return value
+
+
+def number(
+    unit: str = "", *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+) -> Kind:
+    """A finite number in a range."""
+
+    def read(value):
+        value = _number(value)
+        if not (value > above and least <= value <= most):
+            raise ValueError
+        return value
+
+    signs = ((">", above), (">=", least), ("<=", most))
+    limits = [f"{sign} {limit:g}" for sign, limit in signs if math.isfinite(limit)]
+    unit = f" ({unit})" if unit else ""
+    return Kind(" ".join(["a finite number", " and ".join(limits)]).strip() + unit, read)
+
+
+def integer(least: int, most: int) -> Kind:
+    """A whole number in a range."""
+
+    def read(value):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError
+        return value
+
+    return Kind(f"a whole number from {least} to {most}", read)
+
+
+def vector(unit: str, size: int = 3) -> Kind:
+    """A few finite numbers."""
+
+    def read(value):
+        if not isinstance(value, list) or len(value) != size:
+            raise ValueError
+        return tuple(float(_number(x)) for x in value)
+
+    names = "[x, y, z]" if size == 3 else "[low, high]"
+    return Kind(f"{size} finite numbers {names}" + (f" ({unit})" if unit else ""), read)
+
+
+def _during(value):
+    start, end = INTERVAL.read(value)
+    if not start < end:
+        raise ValueError
+    return start, end
+
+
+INTERVAL = vector("s", 2)
+DURING = Kind("[t0, t1] in seconds with t0 < t1", _during)
+
+
+def _colour(value):
+    if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        return tuple(int(value[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    colour = vector("", 3).read(value)
+    if not all(0 <= c <= 1 for c in colour):
+        raise ValueError
+    return colour
+
+
+COLOUR = Kind('"#rrggbb" or [red, green, blue] from 0 to 1', _colour)
+
+
+def _text(value):
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+TEXT = Kind("text in quotes", _text)
+
+
+def _flag(value):
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+FLAG = Kind("true or false", _flag)
+
+
+def choice(options: Iterable[str]) -> Kind:
+    """One of several words."""
+    options = tuple(options)
+
+    def read(value):
+        if not isinstance(value, str) or value not in options:
+            raise ValueError(near(value, options))
+        return value
+
+    return Kind("one of " + ", ".join(options), read)
+
+
+def file_in(folder: Path) -> Kind:
+    """The path of a file that exists, relative to a folder; as it was written."""
+
+    def read(value):
+        if not isinstance(value, str):
+            raise ValueError
+        try:
+            found = (folder / value).is_file()
+        except OSError:  # a name that is too long
+            found = False
+        if not found:
+            raise ValueError(f"there is no file {str(folder / value)[:200]!r}")
+        return value
+
+    return Kind("the path of a file, relative to the scene", read)
+
+
+def read_table(
+    table: Any, place: Place, kinds: Mapping[str, Kind], required: Iterable[str] = (), of: str = ""
+) -> dict[str, Any]:
+    """The values of a table, checked; of: what it describes, for messages about unknown keys."""
+    if not isinstance(table, dict):
+        raise place.error(f"got {show(table)}, expected a table of {', '.join(kinds)}")
+    for key in table:
+        if key not in kinds:
+            hint = near(key, kinds)
+            raise place.at(key).error(
+                f"unknown key, expected {f'for {of} ' if of else ''}one of {', '.join(kinds)}"
+                + (f"; {hint}" if hint else "")
+            )
+    for key in required:
+        if key not in table:
+            raise place.at(key).error(f"missing, expected {kinds[key].expected}")
+    return {key: kinds[key].check(value, place.at(key)) for key, value in table.items()}
+
+
+def read_choice(table: Any, place: Place, key: str, options: Iterable[str]) -> str:
+    """The word in a table that decides which other keys it may have."""
+    if not isinstance(table, dict):
+        raise place.error(f"got {show(table)}, expected a table with {key} = ...")
+    kind = choice(options)
+    if key not in table:
+        wrong = difflib.get_close_matches(key, list(table), n=1)
+        if wrong:
+            raise place.at(wrong[0]).error(f"unknown key; did you mean {key!r}?")
+        raise place.at(key).error(f"missing, expected {kind.expected}")
+    return kind.check(table[key], place.at(key))

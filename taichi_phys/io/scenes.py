@@ -1,0 +1,303 @@
+"""Scene files: a simulation as a TOML file, in the names and units of the Python API.
+
+    scene = load_scene("dam.toml")
+    sim, force = scene.build()
+    for state in sim.run(frames=scene.time.frames, fps=scene.time.fps, force=force): ...
+
+Tables: [grid], [[body]], [[collider]], [[force]], [time], [camera], [output], [simulation], and
+title and gravity above them; assets/scenes/ shows them all. A mistake is a ValueError in one
+sentence with the file, the line, the key and what is allowed.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from taichi_phys.io.scene_keys import (
+    COLOUR,
+    FLAG,
+    TEXT,
+    Place,
+    choice,
+    integer,
+    number,
+    read_table,
+    show,
+    vector,
+)  # fmt: skip
+from taichi_phys.io.scene_lines import read_toml
+from taichi_phys.io.scene_parts import (
+    METRES,
+    PLACE,
+    SEED,
+    Body,
+    Force,
+    Obstacle,
+    read_body,
+    read_collider,
+    read_force,
+)  # fmt: skip
+from taichi_phys.materials import MATERIALS, Material
+from taichi_phys.mpm.forces import ForceField, total
+from taichi_phys.mpm.grid import CONTACTS, WALL_CELLS, Grid
+from taichi_phys.mpm.solver import MPM, OUTSIDE
+from taichi_phys.runtime import PRECISIONS
+
+
+Vector = tuple[float, float, float]
+
+EXPORTS = ("none", "ply", "npz")
+COLORS = ("body", "speed", "plastic", "height")
+PARTS = ("body", "collider", "force")  # [[tables]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Time:
+    """[time]: frames after the first, and how many of them make a second."""
+
+    frames: int = 48
+    fps: float = 24.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """[camera]: from eye to target, or from a side; what is None follows from the scene.
+
+    eye, target: (3,) m; azimuth, elevation: degrees, counter-clockwise from above (at 0 the view
+    is along +y) and above the horizon; fov: vertical, degrees; turns: round the target during the
+    film; width, height: px; background: colour; walls: draws the edges of the room.
+    """
+
+    eye: Vector | None = None
+    target: Vector | None = None
+    azimuth: float = 25.0
+    elevation: float = 18.0
+    fov: float = 30.0
+    turns: float = 0.0
+    width: int = 640
+    height: int = 480
+    background: Vector | None = None
+    walls: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Output:
+    """[output]: what is written of the frames, every so many of them.
+
+    video, report: whether; frames: "ply", "npz" (exact), or "none": removed after the film; color:
+    what particles are coloured by; limits: values at the ends of the colours, None: from the data;
+    colormap: a name of matplotlib; radius: of the drawn particles, m, None: from their volume.
+    """
+
+    video: bool = True
+    frames: str = "ply"
+    every: int = 1
+    report: bool = True
+    color: str = "body"
+    limits: tuple[float, float] | None = None
+    colormap: str = "viridis"
+    radius: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """[simulation]: arguments of MPM, and the seed of whatever has none of its own."""
+
+    cfl: float = 0.4
+    outside: str = "error"
+    precision: str | None = None
+    seed: int = 0
+
+
+KINDS = {
+    "grid": {
+        "lower": PLACE, "upper": PLACE, "dx": number("m", least=1e-6), "contact": choice(CONTACTS),
+        "friction": number(least=0),
+    },
+    "time": {"frames": integer(1, 1_000_000), "fps": number("1/s", least=1e-3, most=1e6)},
+    "camera": {
+        "eye": PLACE, "target": PLACE, "azimuth": number("degrees"),
+        "elevation": number("degrees", least=-89, most=89),
+        "fov": number("degrees", least=1, most=170), "turns": number(),
+        "width": integer(16, 7680), "height": integer(16, 4320), "background": COLOUR,
+        "walls": FLAG,
+    },
+    "output": {
+        "video": FLAG, "frames": choice(EXPORTS), "every": integer(1, 1_000_000), "report": FLAG,
+        "color": choice(COLORS), "limits": vector("of the colours", 2), "colormap": TEXT,
+        "radius": METRES,
+    },
+    "simulation": {
+        "cfl": number(above=0, most=1), "outside": choice(OUTSIDE),
+        "precision": choice(PRECISIONS), "seed": SEED,
+    },
+}  # fmt: skip
+CLASSES = {"time": Time, "camera": View, "output": Output, "simulation": Simulation}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """What a scene file says, checked; plain data."""
+
+    path: Path
+    title: str
+    gravity: Vector
+    grid: Grid
+    bodies: tuple[Body, ...]
+    colliders: tuple[Obstacle, ...]
+    forces: tuple[Force, ...]
+    time: Time
+    camera: View
+    output: Output
+    simulation: Simulation
+    place: Place = dataclasses.field(repr=False)
+
+    def build(self) -> tuple[MPM, ForceField | None]:
+        """The simulation, and the force to give to its run. Raises ValueError."""
+        folder = self.path.parent
+        particles = [body.particles(folder, self.grid) for body in self.bodies]
+        obstacles = [obstacle.make(folder) for obstacle in self.colliders]
+        with self.place.errors():
+            try:
+                sim = MPM(
+                    particles=particles, grid=self.grid, gravity=self.gravity, colliders=obstacles,
+                    cfl=self.simulation.cfl, outside=self.simulation.outside,
+                    precision=self.simulation.precision,
+                )  # fmt: skip
+            except RuntimeError as error:
+                if "alloc" not in str(error) and "memory" not in str(error):
+                    raise
+                raise self.place.at("grid", "dx").error(
+                    f"got {self.grid.dx:g}, expected a larger one: {self.grid.shape} nodes do not "
+                    "fit into memory"
+                ) from None
+        force = total([f.make() for f in self.forces]) if self.forces else None
+        return sim, force
+
+    def settings(self) -> dict[str, Any]:
+        """All of it as numbers, texts, lists and tables, defaults included, for a JSON file."""
+        return {
+            f.name: _plain(getattr(self, f.name))
+            for f in dataclasses.fields(self)
+            if f.name not in ("path", "place")
+        }
+
+
+def load_scene(path: str | Path) -> Scene:
+    """The scene of a TOML file; files that it names are relative to its folder.
+
+    Raises ValueError in one sentence: file, line, key, what was found, what is allowed.
+    """
+    data, lines = read_toml(path)
+    path = Path(path)
+    root = Place(file=str(path), lines=lines)
+    top = {"title": TEXT, "gravity": vector("m/s^2")}
+    known = [*top, *KINDS, *PARTS]
+    read_table(dict.fromkeys(data, ""), root, dict.fromkeys(known, TEXT), of="a scene")
+    values = read_table({k: v for k, v in data.items() if k in top}, root, top)
+    tables = {
+        name: read_table(data.get(name, {}), root.at(name), KINDS[name], of=f"[{name}]")
+        for name in CLASSES
+    }
+    for name in ("grid", "body"):
+        if name not in data:
+            brackets = "[grid]" if name == "grid" else "[[body]]"
+            raise root.at(name).error(f"missing, expected a table {brackets}")
+    grid = read_table(data["grid"], root.at("grid"), KINDS["grid"], ("lower", "upper", "dx"))
+    with root.at("grid").errors({"grid": "lower, upper, dx"}):
+        grid = Grid(**grid)
+    parts = {}
+    for name in PARTS:
+        parts[name] = data.get(name, [])
+        if not isinstance(parts[name], list):
+            raise root.at(name).error(f"got {show(parts[name])}, expected tables [[{name}]]")
+    if not parts["body"]:
+        raise root.at("body").error("got none, expected at least one table [[body]]")
+    seed, folder = tables["simulation"].get("seed", 0), path.parent
+    view = tables["camera"]
+    if "eye" in view and "target" not in view:
+        raise root.at("camera", "target").error(f"missing beside eye, expected {PLACE.expected}")
+    if "eye" in view:
+        eye, target = view["eye"], view["target"]
+        if math.dist(eye[:2], target[:2]) <= 1e-5 * math.dist(eye, target):
+            raise root.at("camera", "eye").error(
+                f"got {show(list(eye))}, expected a place not straight above or below target"
+            )
+    limits = tables["output"].get("limits")
+    if limits and not limits[0] < limits[1]:
+        raise root.at("output", "limits").error(
+            f"got {show(list(limits))}, expected a smaller and a larger number"
+        )
+    return Scene(
+        path=path,
+        title=values.get("title", path.stem.replace("_", " ")),
+        gravity=values.get("gravity", (0.0, 0.0, -9.81)),
+        grid=grid,
+        bodies=tuple(
+            read_body(table, root.at("body", i), folder, i, seed + i)
+            for i, table in enumerate(parts["body"])
+        ),
+        colliders=tuple(
+            read_collider(table, root.at("collider", i), folder)
+            for i, table in enumerate(parts["collider"])
+        ),
+        forces=tuple(
+            read_force(table, root.at("force", i), seed + i)
+            for i, table in enumerate(parts["force"])
+        ),
+        place=root,
+        **{name: cls(**tables[name]) for name, cls in CLASSES.items()},
+    )
+
+
+def shrink(scene: Scene, *, frames: int | None = None, coarsen: float = 1.0) -> Scene:
+    """The scene with at most so many frames, and with cells and particles coarsen times as large.
+
+    The room between the walls stays as it is. Raises ValueError.
+    """
+    if frames is not None and (isinstance(frames, bool) or not isinstance(frames, int)):
+        raise ValueError(f"frames: got {frames!r}, expected a whole number >= 1")
+    if frames is not None and frames < 1:
+        raise ValueError(f"frames: got {frames!r}, expected a whole number >= 1")
+    if isinstance(coarsen, bool) or not isinstance(coarsen, int | float) or not coarsen > 0:
+        raise ValueError(f"coarsen: got {coarsen!r}, expected a number > 0")
+    if not math.isfinite(coarsen):
+        raise ValueError(f"coarsen: got {coarsen!r}, expected a number > 0")
+    time, grid, bodies = scene.time, scene.grid, scene.bodies
+    if frames is not None:
+        time = dataclasses.replace(time, frames=min(frames, time.frames))
+    if coarsen != 1:
+        pad = WALL_CELLS * grid.dx * (coarsen - 1)
+        with scene.place.at("grid").errors({"grid": "lower, upper, dx"}):
+            grid = dataclasses.replace(
+                grid,
+                lower=tuple(c - pad for c in grid.lower),
+                upper=tuple(c + pad for c in grid.upper),
+                dx=grid.dx * coarsen,
+            )
+        bodies = tuple(_coarser(body, coarsen) for body in bodies)
+    return dataclasses.replace(scene, time=time, grid=grid, bodies=bodies)
+
+
+def _coarser(body: Body, coarsen: float) -> Body:
+    options = dict(body.options)
+    if "spacing" in options:
+        options["spacing"] *= coarsen
+    elif "count" in options:
+        options["count"] = max(1, round(options["count"] / coarsen**3))
+    elif "voxel" in options:  # a cloud whose particles are half a voxel apart
+        options["spacing"] = options["voxel"] / 2 * coarsen
+    return dataclasses.replace(body, options=options)
+
+
+def _plain(value):
+    if isinstance(value, Material):
+        name = next(k for k, cls in MATERIALS.items() if cls is type(value))
+        return {"type": name, **dataclasses.asdict(value)}
+    if dataclasses.is_dataclass(value):
+        names = [f.name for f in dataclasses.fields(value) if f.name != "place"]
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value

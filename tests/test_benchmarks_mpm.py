@@ -1,0 +1,32 @@
+"""benchmarks/mpm.py, shrunken: what it measures and prints, not how fast it is."""
+
+import json
+import sys
+from pathlib import Path
+
+
+ROOT = Path(__file__).resolve().parent.parent
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import mpm  # noqa: E402
+
+
+def test_quick_table_and_json(tmp_path, capsys):
+    file = tmp_path / "new" / "figures.json"
+    result = mpm.main(["--quick", "--repeats", "1", "--json", str(file)])
+    assert json.loads(file.read_text())["particles"] == result["particles"] == 1_000
+    for rates in result["rates"].values():
+        assert 0 < rates["forward_backward"] < rates["forward"]
+    assert set(result["sweep"]) == {500, 1_000} and set(result["domains"]) == {64, 256}
+    printed = capsys.readouterr().out
+    assert "neo-Hookean" in printed and "256^3" in printed
+
+
+def test_the_workload():
+    """30,000 particles, uniform in a cube of 0.3 m, 27 kg; the flowing body shears."""
+    sim, state = mpm.make("von Mises, flowing")
+    assert len(state.x) == 30_000 and abs(float(sim.mass.sum()) - 27) < 1e-3
+    assert 0.349 < state.x.min() < 0.351 and 0.649 < state.x.max() < 0.651
+    assert float(state.v[:, 0].max()) > 0.7
+    big, state = mpm.make("neo-Hookean", 100_000, 64)
+    assert big.grid.dx == 1 / 64 and len(state.x) == 100_000
