@@ -38,6 +38,13 @@ setup(
         # CoTracker is not on PyPI: torch.hub fetches it, or --cotracker names a clone or a
         # checkpoint. As a model it needs torch only.
         "perception": [],
+        "web": ["viser>=1.1,<2"],
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.5",
+            "mkdocstrings-python>=1.16",
+            "pymdown-extensions>=10.3,<12",
+        ],
         "dev": ["pytest>=8", "ruff>=0.6", "hypothesis>=6.100"],
     },
 )

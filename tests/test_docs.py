@@ -1,0 +1,228 @@
+"""The pages in docs: their python blocks run, their commands parse, what they name exists."""
+
+import functools
+import importlib
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+FOLDERS = "assets|benchmarks|docs|examples|inverse|renderers|taichi_phys|tests"
+FOREIGN = {"--help", "--nproc-per-node"}  # of argparse and torchrun
+SYSTEM = {"make", "pip", "source"}  # commands that are not scripts of ours
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(page), re.S | re.M)
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT / "docs"))
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Words of every line of its bash blocks, and of inline code that calls a script."""
+    joined = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    prose = re.sub(r"^```.*?^```", "", text_of(page), flags=re.S | re.M)
+    joined += re.findall(r"`(python (?:examples|benchmarks)/[^`]+)`", prose)
+    return [words for words in (shlex.split(line) for line in joined) if words]
+
+
+@functools.cache
+def parser_of(script: str):
+    """The argparse parser of an example or benchmark, None where it has no make_parser."""
+    path = ROOT / script
+    sys.path.insert(0, str(path.parent))
+    try:
+        module = importlib.import_module(path.stem)
+    finally:
+        sys.path.remove(str(path.parent))
+    return module.make_parser() if hasattr(module, "make_parser") else None
+
+
+# What a page's blocks find where they run
+
+
+def wind_run(folder: Path):
+    """The forces that a run leaves in out/wind."""
+    rng = np.random.default_rng(0)
+    out = folder / "out" / "wind"
+    out.mkdir(parents=True)
+    np.savez(
+        out / "forces.npz", t=np.arange(4) / 24, x=rng.random((4, 5, 3)),
+        f=rng.random((4, 5, 3)), mass=np.full(5, 0.1), gravity=np.array([0, 0, -9.81]),
+    )  # fmt: skip
+
+
+def trace_run(folder: Path):
+    """The motion that a run leaves in out/trace; its keys are those of the code that writes it."""
+    from inverse.trace.paths import motion_along_paths
+
+    rng = np.random.default_rng(0)
+    t = np.arange(5) / 10
+    x = rng.random((20, 3)) + t[:, None, None] * [1.0, 0, 0]
+    parts = motion_along_paths(t, x, np.ones(20, dtype=int), np.ones(20))
+    out = folder / "out" / "trace"
+    out.mkdir(parents=True)
+    motion = {"time": t[-1], "parts": parts, "by_dynamics": []}
+    (out / "motion.json").write_text(json.dumps(motion), encoding="utf-8")
+
+
+def scene_file(folder: Path):
+    """The scene that the page says to save, as it is printed."""
+    (scene,) = blocks(ROOT / "docs" / "scene_files.md", "toml")
+    (folder / "my_scene.toml").write_text(scene, encoding="utf-8")
+
+
+BEFORE = {"wind.md": wind_run, "trace.md": trace_run, "scene_files.md": scene_file}
+SAYS = {  # page -> what its blocks must print
+    "wind.md": [r"0\.12 s: +\d"],
+    "trace.md": [r"part 1, 20 Gaussians: 1\.00 m/s"],
+    "your_video.md": [r"the object is \[0\.44\d 0\. +0\.37\d\] m large"],
+    "simulator.md": [
+        r"0\.25 s: lowest particle at 0\.\d+ m", r"0\.17 s: \d+ particles", "the same bits: True",
+        r"missed by 0\.\d\d mm", r"the height changes by -?\d\.\de[-+]\d\d m per kPa",
+    ],
+    "scene_files.md": [r"0\.33 s: \["],
+    "materials.md": [r"differs from Elastoplastic by (0|\de-(0[6-9]|1\d))"],
+    "gpu.md": ["cpu|cuda"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)
+def test_python_blocks_run(page, tmp_path):
+    """In order, as one script, in an empty folder."""
+    BEFORE.get(name(page), lambda folder: None)(tmp_path)
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=300, cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for pattern in SAYS[name(page)]:
+        assert re.search(pattern, done.stdout), (pattern, done.stdout)
+    if name(page) == "materials.md":
+        slope, differences = re.search(r"stress: (\S+), by differences (\S+)", done.stdout).groups()
+        assert float(slope) == pytest.approx(float(differences), rel=1e-5)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_parse(page):
+    """Scripts exist, and their own parsers take the flags and values that are printed."""
+    for words in commands(page):
+        program, *rest = words
+        if program == "torchrun":
+            assert rest[0] == "--nproc-per-node"
+            rest = rest[2:]
+        elif program in SYSTEM:
+            continue
+        else:
+            assert program == "python", words
+        script, *arguments = rest
+        assert (ROOT / script).is_file(), words
+        parser = parser_of(script)
+        if "--help" in arguments:
+            continue
+        if parser is None:
+            assert not arguments, words
+            continue
+        try:
+            parser.parse_args(arguments)
+        except SystemExit:
+            pytest.fail(f"{name(page)}: {shlex.join(words)}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_flags_and_files_exist(page):
+    prose = re.sub(r"^```.*?^```", "", text_of(page), flags=re.S | re.M)
+    scripts = [*(ROOT / "examples").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    parsers = [
+        parser_of(str(p.relative_to(ROOT)))
+        for p in scripts if "def make_parser" in p.read_text("utf-8")
+        and p.stem != "forward_common"
+    ]  # fmt: skip
+    known = {flag for parser in parsers if parser for flag in parser._option_string_actions}
+    codes = re.findall(r"`([^`\n]+)`", prose)
+    flags = {flag for code in codes for flag in re.findall(r"(?<!\S)--[A-Za-z][A-Za-z-]*", code)}
+    assert not flags - known - FOREIGN
+    named = re.findall(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./-]+)", text_of(page))
+    if page.parent.name == "api":
+        named = []
+    missing = [path for path in named if not (ROOT / path).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if "://" not in target:
+            path = (page.parent / target.split("#")[0]).resolve()
+            assert path.is_file(), target
+            assert path.is_relative_to(ROOT / "docs"), target
+
+
+def test_scenes_are_all_listed():
+    text = text_of(ROOT / "docs" / "scene_files.md")
+    for scene in (ROOT / "assets" / "scenes").glob("*.toml"):
+        assert f"`assets/scenes/{scene.name}`" in text
+
+
+def test_keys_of_scenes_are_all_listed():
+    from taichi_phys.io import scene_parts, scenes
+
+    text = text_of(ROOT / "docs" / "scene_files.md")
+    keys = {k for kinds in scenes.KINDS.values() for k in kinds} | set(scene_parts.SAMPLING)
+    keys |= {k for kinds in scene_parts.SHAPES.values() for k in kinds}
+    keys |= {k for _, kinds in scene_parts.COLLIDERS.values() for k in kinds}
+    keys |= {k for _, kinds in scene_parts.FORCES.values() for k in kinds}
+    keys |= set(scene_parts.ACTING) | set(scene_parts.MOTION)
+    assert not {key for key in keys if f"`{key}`" not in text}
+
+
+def test_public_names_are_in_the_reference():
+    import taichi_phys
+
+    text = text_of(ROOT / "docs" / "api" / "taichi_phys.md")
+    public = {
+        key for key, value in vars(taichi_phys).items()
+        if not key.startswith("_") and getattr(value, "__module__", "").startswith("taichi_phys")
+    }  # fmt: skip
+    assert len(public) > 40
+    assert not {key for key in public if f"::: taichi_phys.{key}\n" not in text + "\n"}
+
+
+def test_site_builds_without_warnings(tmp_path):
+    for package in ("mkdocs", "material", "mkdocstrings_handlers.python"):
+        try:
+            found = importlib.util.find_spec(package)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            pytest.skip("mkdocs is not installed: pip install -c constraints.txt -e '.[docs]'")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"],
+        capture_output=True, text=True, timeout=300, cwd=ROOT,
+        env=dict(os.environ, NO_MKDOCS_2_WARNING="1"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > len(PAGES)
+    loaded = r"<(?:script|img|iframe)[^>]+src=\"(?:https?:)?//|<link[^>]+href=\"https?://"
+    for page in pages:  # nothing that a page loads comes from the network
+        assert not re.search(loaded, page.read_text("utf-8")), page
