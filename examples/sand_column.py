@@ -34,6 +34,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="degrees, in triaxial compression: 26.3 rests at 31 on a slope; default: %(default)g",
     )
     add("--E", type=float, default=5e4, help="Pa, softer than grains; default: %(default)g")
+    add(
+        "--within", type=float, default=0.15,
+        help="share of the run-out by which it may miss; default: %(default)g",
+    )  # fmt: skip
     add("--slow", type=float, default=3.0, help="slow motion of the film; default: %(default)g")
     return parser
 
@@ -86,7 +90,7 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> int:
 
     checks = common.Checks()
     run_out = expected - RADIUS
-    checks.near("run-out", radii[-1] - RADIUS, run_out, "m", within=0.15 * run_out)
+    checks.near("run-out", radii[-1] - RADIUS, run_out, "m", within=args.within * run_out)
     checks.near("off the middle", middle, 0.0, "m", within=0.02 * RADIUS)
     checks.between("height of the heap", tops[-1] / height, 0.4, 1.05, "of the column's")
     late = (radii[-1] - radii[2 * len(radii) // 3]) / expected

@@ -17,7 +17,7 @@ SHRUNK = {
     "drop_block": "--spacing 0.025 --frames 40",
     "materials_side_by_side": "--spacing 0.02 --frames 24 --slow 1 --presets jelly sand water",
     "slope_friction": "--spacing 0.025 --frames 10 --slow 1 --friction 0.2 0.8",
-    "sand_column": "--spacing 0.009 --frames 12 --slow 1",
+    "sand_column": "--spacing 0.009 --frames 12 --slow 1 --within 0.4",
     "mesh_in_wind": "--spacing 0.018 --frames 14",
     "two_bodies_collide": "--spacing 0.016 --frames 14 --slow 1",
     "custom_material": "--spacing 0.016 --frames 18",

@@ -245,7 +245,7 @@ def test_presets(name):
 
 
 def test_unknown_presets_get_a_hint():
-    with pytest.raises(ValueError, match="^preset: got 'sandd', .*did you mean 'sand'"):
+    with pytest.raises(ValueError, match="^name: got 'sandd', .*did you mean 'sand'"):
         materials.preset("sandd")
     with pytest.raises(ValueError, match="^preset: got 7, expected one of jelly, rubber"):
         materials.preset(7)
