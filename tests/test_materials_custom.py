@@ -247,5 +247,5 @@ def test_presets(name):
 def test_unknown_presets_get_a_hint():
     with pytest.raises(ValueError, match="^name: got 'sandd', .*did you mean 'sand'"):
         materials.preset("sandd")
-    with pytest.raises(ValueError, match="^preset: got 7, expected one of jelly, rubber"):
+    with pytest.raises(ValueError, match="^name: got 7, expected one of jelly, rubber"):
         materials.preset(7)
