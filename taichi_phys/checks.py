@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 
-HUGE = 1e100  # beyond it, differences and products of coordinates are no numbers any more
+HUGE = 1e300  # beyond it, differences of coordinates are no numbers any more
 
 
 def finite_vector(name: str, value) -> tuple[float, float, float]:
