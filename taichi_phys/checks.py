@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 
 
-HUGE = 1e300  # beyond it, differences of coordinates are no numbers any more
-
-
 def finite_vector(name: str, value) -> tuple[float, float, float]:
     """value as a tuple of three finite numbers."""
     try:
@@ -19,7 +16,7 @@ def finite_vector(name: str, value) -> tuple[float, float, float]:
         vector = np.full(0, np.nan) if vector.dtype.kind == "c" else vector.astype(np.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         vector = np.full(0, np.nan)
-    if vector.shape != (3,) or not np.isfinite(vector).all() or (abs(vector) > HUGE).any():
+    if vector.shape != (3,) or not np.isfinite(vector).all():
         raise ValueError(f"{name}: got {value!r}, expected 3 finite numbers")
     return tuple(vector.tolist())
 

@@ -37,9 +37,10 @@ class Grid:
         one_of("contact", self.contact, CONTACTS)
         friction = finite_number("friction", self.friction, "a number >= 0", low=0)
         object.__setattr__(self, "friction", friction)
-        widest = max(np.subtract(self.upper, self.lower).tolist())
-        if not widest / dx < 2**28:
-            raise ValueError(f"dx: got {dx!r} m for a grid of {widest:g} m: use a larger dx")
+        corners = zip(self.lower, self.upper, strict=True)
+        widest = max(abs(high / 2 - low / 2) for low, high in corners)
+        if not 2 * (widest / dx) < 2**28:  # halves, since differences may be too large for a float
+            raise ValueError(f"dx: got {dx!r} m for a grid of {2 * widest:g} m: use a larger dx")
         if min(self.shape) < 2 * WALL_CELLS + 2:
             raise ValueError(
                 f"grid: got {self.shape} nodes, expected at least {2 * WALL_CELLS + 2} a side "
