@@ -6,12 +6,11 @@ an edge contributes to one of its two triangles it takes from the other, so noth
 """
 
 import dataclasses
-import numbers
 import os
 
 import numpy as np
 
-from taichi_phys.checks import finite_number, finite_vector
+from taichi_phys.checks import finite_number, finite_vector, whole_number
 
 
 MAX_NODES = 2**24  # their indices stay exact in single precision
@@ -57,15 +56,13 @@ def signed_distance(mesh, *, cells: int = 48, padding: int = 2) -> SignedDistanc
     beyond the box, from 1 to 400. Inside is where the surface winds around a point, so shells may
     overlap. Raises ValueError for a mesh with openings, ImportError without trimesh.
     """
-    for name, value, low in (("cells", cells, 2), ("padding", padding, 1)):
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if not whole or not low <= value <= 400:
-            raise ValueError(f"{name}: got {value!r}, expected an integer from {low} to 400")
+    cells = whole_number("cells", cells, "an integer from 2 to 400", low=2, high=400)
+    padding = whole_number("padding", padding, "an integer from 1 to 400", low=1, high=400)
     vertices, faces = _surface(mesh)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
-    spacing = float((high - low).max()) / int(cells)
+    spacing = float((high - low).max()) / cells
     # the box in the middle of the grid, so that a symmetric mesh has symmetric distances
-    shape = np.ceil((high - low) / spacing - 1e-9).astype(int) + 1 + 2 * int(padding)
+    shape = np.ceil((high - low) / spacing - 1e-9).astype(int) + 1 + 2 * padding
     lower = 0.5 * (low + high) - 0.5 * (shape - 1) * spacing
     if np.prod(shape.astype(float)) > MAX_NODES:
         raise ValueError(f"cells: got {cells}, which makes {shape} nodes: use fewer")
