@@ -10,7 +10,7 @@ from taichi_phys.geometry.inside import winding
 def triangles(mesh) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (m, 3) and faces (k, 3) of a path or trimesh object, equal vertices made one."""
     if isinstance(mesh, str | Path):
-        mesh = _load(Path(mesh))
+        mesh = load_mesh(mesh)
     if hasattr(mesh, "to_mesh"):  # a scene
         mesh = mesh.to_mesh()
     vertices, faces = getattr(mesh, "vertices", None), getattr(mesh, "faces", None)
@@ -39,7 +39,9 @@ def triangles(mesh) -> tuple[np.ndarray, np.ndarray]:
     return vertices, faces[np.sort(kept)]
 
 
-def _load(path: Path):
+def load_mesh(path):
+    """A mesh file as trimesh reads it. Raises ValueError, ImportError without trimesh."""
+    path = Path(path)
     try:
         import trimesh
     except ImportError:

@@ -11,6 +11,7 @@ import os
 import numpy as np
 
 from taichi_phys.checks import finite_number, finite_vector, whole_number
+from taichi_phys.geometry.repair import load_mesh
 
 
 MAX_NODES = 2**24  # their indices stay exact in single precision
@@ -78,7 +79,7 @@ def signed_distance(mesh, *, cells: int = 48, padding: int = 2) -> SignedDistanc
 def _surface(mesh) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (n, 3) m and triangles (m, 3) of a closed, consistently oriented surface."""
     if isinstance(mesh, str | os.PathLike):
-        mesh = _read(mesh)
+        mesh = load_mesh(mesh)
     try:
         vertices = np.asarray(mesh.vertices, dtype=np.float64)
         faces = np.asarray(mesh.faces, dtype=np.int64)
@@ -104,19 +105,6 @@ def _surface(mesh) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("mesh: it has no size, or one beyond all measure")
     _check_closed(vertices, faces)
     return vertices, faces
-
-
-def _read(path):
-    if not os.path.isfile(path):
-        raise ValueError(f"mesh: there is no file {os.fspath(path)}")
-    try:
-        import trimesh
-    except ImportError as error:
-        raise ImportError("mesh files need trimesh: pip install trimesh") from error
-    try:
-        return trimesh.load_mesh(os.fspath(path))
-    except Exception as error:  # trimesh's readers raise whatever they meet
-        raise ValueError(f"mesh: {os.fspath(path)} cannot be read: {error}") from error
 
 
 def _check_closed(vertices: np.ndarray, faces: np.ndarray):
