@@ -60,9 +60,9 @@ def kernels(precision):
     ):  # fmt: skip
         for p in range(v.shape[0]):
             x = dx * ti.cast(node[p], real)
-            out[p] = boundary_velocity(node[p], shape, x, kind, friction, table, s, sdf, v[p])
+            out[p] = boundary_velocity(node[p], shape, x, kind, friction, table, s, sdf, v[p], True)
             back[p] = boundary_adjoint(
-                node[p], shape, x, kind, friction, table, s, sdf, v[p], gv[p]
+                node[p], shape, x, kind, friction, table, s, sdf, v[p], gv[p], True
             )
 
     return SimpleNamespace(distance=distance, contact=contact, boundary=boundary)

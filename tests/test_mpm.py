@@ -53,23 +53,24 @@ mat3, vec3, vec4 = (
     ti.types.matrix(3, 3, ti.f64), ti.types.vector(3, ti.f64), ti.types.vector(4, ti.f64)
 )  # fmt: skip
 nd = ti.types.ndarray
+SHAPE = (12, 11, 10)  # nodes of a small grid
 
 
 @ti.kernel
 def scatter_kernel(
-    grid: nd(vec4, 4), X: nd(vec3, 1), a: nd(vec3, 1), B: nd(mat3, 1), m: nd(ti.f64, 1), dx: ti.f64
+    nodes: nd(vec4, 1), X: nd(vec3, 1), a: nd(vec3, 1), B: nd(mat3, 1), m: nd(ti.f64, 1), dx: ti.f64
 ):
-    shape = ti.Vector([grid.shape[1], grid.shape[2], grid.shape[3]])
+    shape = ti.Vector(SHAPE)
     ti.loop_config(serialize=True)
     for p in range(X.shape[0]):
-        scatter(grid, 1, X[p], shape, dx, a[p], B[p], m[p], False)
+        scatter(nodes, 1, X[p], shape, dx, a[p], B[p], m[p], False)
 
 
 @ti.kernel
-def gather_kernel(grid: nd(vec4, 4), X: nd(vec3, 1), v: nd(vec3, 1), C: nd(mat3, 1), dx: ti.f64):
-    shape = ti.Vector([grid.shape[1], grid.shape[2], grid.shape[3]])
+def gather_kernel(nodes: nd(vec4, 1), X: nd(vec3, 1), v: nd(vec3, 1), C: nd(mat3, 1), dx: ti.f64):
+    shape = ti.Vector(SHAPE)
     for p in range(X.shape[0]):
-        v[p], C[p] = gather(grid, X[p], shape, dx)
+        v[p], C[p] = gather(nodes, X[p], shape, dx)
 
 
 def node_positions(*shape):
@@ -79,15 +80,15 @@ def node_positions(*shape):
 
 def test_scatter_conserves_mass_and_momentum():
     n, x = 30, 0.1 + 0.4 * torch.rand(30, 3, dtype=f64)
-    grids = torch.zeros(2, 12, 11, 10, 4, dtype=f64)
+    grids = torch.zeros(2, *SHAPE, 4, dtype=f64)
     a, B, m = random(n, 3), random(n, 3, 3), torch.rand(n, dtype=f64)
-    scatter_kernel(grids, x / DX, a, B, m, DX)
+    scatter_kernel(grids.view(-1, 4), x / DX, a, B, m, DX)
     assert not grids[0].any()
     grid = grids[1]
     assert grid[..., 3].sum().item() == pytest.approx(m.sum().item(), rel=1e-13)
     # the affine part has no linear momentum, and moment dx^2/4 B about the particle
     torch.testing.assert_close(grid[..., :3].sum((0, 1, 2)), a.sum(0), rtol=0, atol=1e-12)
-    moment = torch.einsum("ijka,ijkb->ab", grid[..., :3], node_positions(12, 11, 10))
+    moment = torch.einsum("ijka,ijkb->ab", grid[..., :3], node_positions(*SHAPE))
     expected = torch.einsum("pa,pb->ab", a, x) + DX**2 / 4 * B.sum(0)
     torch.testing.assert_close(moment, expected, rtol=0, atol=1e-12)
 
@@ -95,10 +96,10 @@ def test_scatter_conserves_mass_and_momentum():
 def test_gather_is_exact_for_affine_fields():
     x = 0.1 + 0.4 * torch.rand(30, 3, dtype=f64)
     offset, slope = random(3), random(3, 3)
-    grid = torch.ones(12, 11, 10, 4, dtype=f64)
-    grid[..., :3] = offset + node_positions(12, 11, 10) @ slope.T
+    grid = torch.ones(*SHAPE, 4, dtype=f64)
+    grid[..., :3] = offset + node_positions(*SHAPE) @ slope.T
     v, C = torch.empty_like(x), x.new_empty(30, 3, 3)
-    gather_kernel(grid[None], x / DX, v, C, DX)
+    gather_kernel(grid.view(-1, 4), x / DX, v, C, DX)
     torch.testing.assert_close(v, offset + x @ slope.T, rtol=0, atol=1e-13)
     torch.testing.assert_close(C, slope.expand(30, 3, 3), rtol=0, atol=1e-11)
 

@@ -161,9 +161,12 @@ def collide_adjoint(v, n, u, contact, friction, gv):
 
 @ti.func
 def touch(
-    node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), k
-):
+    node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), k,
+    solids: ti.template(),
+):  # fmt: skip
     """Contact k of a node at x: 0 to 2 walls across that axis, 3 + c collider c.
+
+    solids: whether there may be colliders; without, their code is left out.
 
     Returns whether they touch, the normal, the surface's velocity, contact and friction.
     """
@@ -177,36 +180,43 @@ def touch(
             elif k == d and node[d] >= shape[d] - 1 - WALL_CELLS:
                 hit = 1
                 n[d] -= 1.0
-    elif table[s, k - 3, ACTIVE] > 0:
-        distance, normal = distance_normal(table, k - 3, s, sdf, x)
-        if distance < table[s, k - 3, TOLERANCE]:
-            hit = 1
-            n = normal
-            u = row3(table, s, k - 3, VELOCITY) + row3(table, s, k - 3, SPIN).cross(x)
-            contact = ti.cast(table[s, k - 3, CONTACT], ti.i32)
-            friction = table[s, k - 3, FRICTION]
+    if ti.static(solids):
+        row = ti.min(s, table.shape[0] - 1)  # one row: nothing moves
+        if k >= 3 and table[row, k - 3, ACTIVE] > 0:
+            distance, normal = distance_normal(table, k - 3, row, sdf, x)
+            if distance < table[row, k - 3, TOLERANCE]:
+                hit = 1
+                n = normal
+                u = row3(table, row, k - 3, VELOCITY) + row3(table, row, k - 3, SPIN).cross(x)
+                contact = ti.cast(table[row, k - 3, CONTACT], ti.i32)
+                friction = table[row, k - 3, FRICTION]
     return hit, n, u, contact, friction
 
 
 @ti.func
-def first_contact(node, shape):
-    """Where touch has to begin: 3, past the walls, for nodes far from them."""
-    first = 3
+def contacts(node, shape, table: ti.template(), solids: ti.template()):
+    """(first, last + 1) of touch's k: past the walls for nodes far from them, and, where solids
+    are known to be absent, none beyond the walls."""
+    first, end = 3, 3
+    if ti.static(solids):
+        end += table.shape[1]
     for d in ti.static(range(3)):
         if node[d] <= WALL_CELLS or node[d] >= shape[d] - 1 - WALL_CELLS:
             first = 0
-    return first
+    return first, end
 
 
 @ti.func
 def boundary_velocity(
-    node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), v
-):
+    node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), v,
+    solids: ti.template(),
+):  # fmt: skip
     """Velocity v of a node at x, m, after contact with the walls and then with each collider."""
     r = v
-    for k in range(first_contact(node, shape), 3 + table.shape[1]):
+    first, end = contacts(node, shape, table, solids)
+    for k in range(first, end):
         hit, n, u, contact, friction = touch(
-            node, shape, x, wall_contact, wall_friction, table, s, sdf, k
+            node, shape, x, wall_contact, wall_friction, table, s, sdf, k, solids
         )
         if hit:
             r = collide(r, n, u, contact, friction)
@@ -215,25 +225,26 @@ def boundary_velocity(
 
 @ti.func
 def boundary_adjoint(
-    node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), v, gv
-):
+    node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), v, gv,
+    solids: ti.template(),
+):  # fmt: skip
     """Gradient in v, the velocity before all contacts, from the gradient gv after them.
 
     Contacts in reverse; a node seldom has more than one, so the velocity before each is computed
     again from the first on rather than stored.
     """
     r = gv
-    first, last = first_contact(node, shape), 3 + table.shape[1]
-    for back in range(first, last):
-        k = first + last - 1 - back
+    first, end = contacts(node, shape, table, solids)
+    for back in range(first, end):
+        k = first + end - 1 - back
         hit, n, u, contact, friction = touch(
-            node, shape, x, wall_contact, wall_friction, table, s, sdf, k
+            node, shape, x, wall_contact, wall_friction, table, s, sdf, k, solids
         )
         if hit:
             before = v
             for i in range(first, k):
                 hit_i, n_i, u_i, contact_i, friction_i = touch(
-                    node, shape, x, wall_contact, wall_friction, table, s, sdf, i
+                    node, shape, x, wall_contact, wall_friction, table, s, sdf, i, solids
                 )
                 if hit_i:
                     before = collide(before, n_i, u_i, contact_i, friction_i)

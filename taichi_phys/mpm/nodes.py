@@ -1,20 +1,23 @@
 """The grid phase: from what chunks of particles scattered to node velocities, and its adjoint.
 
-nodes[c]: the grid of chunk c, all zero between substeps. grid[0]: (velocity after contact, mass);
-grid[1]: before contact, or gradients. A chunk lists the blocks of 4^3 nodes that it touches, and
-the grid phase visits listed blocks only, so that cost follows the particles, not the domain.
+nodes: layers of the grid in a row (transfer.node_index). VELOCITY: (velocity after contact, mass);
+OTHER: before contact, or gradients; CHUNKS + c: what chunk c scattered, all zero between substeps.
+lists[c]: the blocks of 4^3 nodes that chunk c touches, and its marks. The grid phase visits listed
+blocks only, so that cost follows the particles, not the domain.
 """
 
 import taichi as ti
 
 from taichi_phys.mpm.contact import boundary_adjoint, boundary_velocity
+from taichi_phys.mpm.transfer import node_index
 
 
-# Why a frame was rejected: entry FAULT of a chunk's marks.
+VELOCITY, OTHER, CHUNKS = range(3)  # layers of nodes
+# Rows of a chunk's lists: blocks; whether one is listed; stencils that were seen in it; marks.
+LIST, IS_LISTED, SEEN, MARKS, ROWS = range(5)
+LISTED, FAULT, PARTICLE, MARKED = range(4)  # marks: blocks listed, first fault, its particle
+# Why a frame was rejected: mark FAULT.
 OK, BROKEN, OUTSIDE, TOO_FAST = range(4)
-LISTED, FAULT, PARTICLE, MARKS = range(4)  # a chunk's marks: blocks listed, first fault, particle
-# What a chunk knows of blocks: their list; whether one is listed; stencils that were seen in it.
-LIST, IS_LISTED, SEEN, COLUMNS = range(4)
 
 BITS = 2
 BLOCK = 1 << BITS  # nodes a side
@@ -27,13 +30,7 @@ def blocks_along(shape):
 
 
 @ti.func
-def shape_of(grid: ti.template()):
-    """Nodes along each axis."""
-    return ti.Vector([grid.shape[1], grid.shape[2], grid.shape[3]])
-
-
-@ti.func
-def list_blocks(active: ti.template(), marks: ti.template(), c, base, shape, atomic: ti.template()):
+def list_blocks(lists: ti.template(), c, base, shape, atomic: ti.template()):
     """Put the blocks of the 27 nodes from base on the list of chunk c.
 
     They are those of base and, along axes where base is in the second half of its block, the next:
@@ -44,51 +41,51 @@ def list_blocks(active: ti.template(), marks: ti.template(), c, base, shape, ato
     step = last - first
     kind = 1 << (step[0] + 2 * step[1] + 4 * step[2])
     block = (first[0] * count[1] + first[1]) * count[2] + first[2]
-    if (active[c, SEEN, block] & kind) == 0:
+    if (lists[c, SEEN, block] & kind) == 0:
         if ti.static(atomic):
-            ti.atomic_or(active[c, SEEN, block], kind)
+            ti.atomic_or(lists[c, SEEN, block], kind)
         else:
-            active[c, SEEN, block] = active[c, SEEN, block] | kind
+            lists[c, SEEN, block] = lists[c, SEEN, block] | kind
         for i in range(first[0], last[0] + 1):
             for j in range(first[1], last[1] + 1):
                 for k in range(first[2], last[2] + 1):
-                    list_block(active, marks, c, (i * count[1] + j) * count[2] + k, atomic)
+                    list_block(lists, c, (i * count[1] + j) * count[2] + k, atomic)
 
 
 @ti.func
-def list_block(active: ti.template(), marks: ti.template(), c, block, atomic: ti.template()):
+def list_block(lists: ti.template(), c, block, atomic: ti.template()):
     """Put a block on the list of chunk c, once."""
-    if active[c, IS_LISTED, block] == 0:
+    if lists[c, IS_LISTED, block] == 0:
         if ti.static(atomic):
-            if ti.atomic_or(active[c, IS_LISTED, block], 1) == 0:
-                active[c, LIST, ti.atomic_add(marks[c, LISTED], 1)] = block
+            if ti.atomic_or(lists[c, IS_LISTED, block], 1) == 0:
+                lists[c, LIST, ti.atomic_add(lists[c, MARKS, LISTED], 1)] = block
         else:
-            active[c, IS_LISTED, block] = 1
-            active[c, LIST, marks[c, LISTED]] = block
-            marks[c, LISTED] = marks[c, LISTED] + 1
+            lists[c, IS_LISTED, block] = 1
+            lists[c, LIST, lists[c, MARKS, LISTED]] = block
+            lists[c, MARKS, LISTED] = lists[c, MARKS, LISTED] + 1
 
 
 @ti.func
-def unlist_block(active: ti.template(), c, e):
+def unlist_block(lists: ti.template(), c, e):
     """Forget entry e of the list of chunk c."""
-    block = active[c, LIST, e]
-    active[c, IS_LISTED, block], active[c, SEEN, block] = 0, 0
+    block = lists[c, LIST, e]
+    lists[c, IS_LISTED, block], lists[c, SEEN, block] = 0, 0
 
 
 @ti.func
-def unlist_blocks(active: ti.template(), marks: ti.template(), c):
+def unlist_blocks(lists: ti.template(), c):
     """Empty the list of chunk c."""
-    for e in range(marks[c, LISTED]):
-        unlist_block(active, c, e)
-    marks[c, LISTED] = 0
+    for e in range(lists[c, MARKS, LISTED]):
+        unlist_block(lists, c, e)
+    lists[c, MARKS, LISTED] = 0
 
 
 @ti.func
-def chunks_that_list(active: ti.template(), block):
+def chunks_that_list(lists: ti.template(), block):
     """Bit set of the chunks that list a block."""
     chunks = 0
-    for c in range(active.shape[0]):
-        if active[c, IS_LISTED, block] != 0:
+    for c in range(lists.shape[0]):
+        if lists[c, IS_LISTED, block] != 0:
             chunks = chunks | (1 << c)
     return chunks
 
@@ -102,25 +99,28 @@ def block_corner(block, shape):
 
 
 @ti.func
-def _take(nodes: ti.template(), chunks, node):
-    """A node's sum over chunks (a bit set), which are left zero."""
-    g = ti.zero(nodes[0, 0, 0, 0])
-    for c in range(nodes.shape[0]):
+def _take(nodes: ti.template(), count, chunks, node, shape):
+    """A node's sum over count chunks, of those in the bit set, which are left zero."""
+    g = ti.zero(nodes[0])
+    for c in range(count):
         if (chunks >> c) & 1:
-            g += nodes[c, node[0], node[1], node[2]]
-            nodes[c, node[0], node[1], node[2]] = ti.zero(g)
+            i = node_index(CHUNKS + c, node, shape)
+            g += nodes[i]
+            nodes[i] = ti.zero(g)
     return g
 
 
 @ti.func
-def _velocities(g, node, shape, table: ti.template(), sdf: ti.template(), s, setting):
+def _velocities(
+    g, node, table: ti.template(), sdf: ti.template(), s, setting, solids: ti.template()
+):
     """(momentum, mass) g -> (velocity, mass) before and after contact."""
     before, after = ti.zero(g), ti.zero(g)
     if g[3] > 0:
         v = ti.Vector([g[0], g[1], g[2]]) / g[3] + setting.dt * setting.gravity
         u = boundary_velocity(
-            node, shape, setting.lower + node * setting.dx, setting.contact, setting.friction,
-            table, s * setting.moving, sdf, v,
+            node, setting.shape, setting.lower + node * setting.dx, setting.contact,
+            setting.friction, table, s, sdf, v, solids,
         )  # fmt: skip
         before = ti.Vector([v[0], v[1], v[2], g[3]])
         after = ti.Vector([u[0], u[1], u[2], g[3]])
@@ -128,14 +128,16 @@ def _velocities(g, node, shape, table: ti.template(), sdf: ti.template(), s, set
 
 
 @ti.func
-def _gradient(g, n, node, shape, table: ti.template(), sdf: ti.template(), s, setting):
+def _gradient(
+    g, n, node, table: ti.template(), sdf: ti.template(), s, setting, solids: ti.template()
+):
     """Gradient g of the velocity after contact -> gradient of (momentum, mass); n: before it."""
     r = ti.zero(g)
     if n[3] > 0:
         v = ti.Vector([n[0], n[1], n[2]])
         gv = boundary_adjoint(
-            node, shape, setting.lower + node * setting.dx, setting.contact, setting.friction,
-            table, s * setting.moving, sdf, v, ti.Vector([g[0], g[1], g[2]]),
+            node, setting.shape, setting.lower + node * setting.dx, setting.contact,
+            setting.friction, table, s, sdf, v, ti.Vector([g[0], g[1], g[2]]), solids,
         )  # fmt: skip
         gp = gv / n[3]
         r = ti.Vector([gp[0], gp[1], gp[2], -gp.dot(v - setting.dt * setting.gravity)])
@@ -144,42 +146,42 @@ def _gradient(g, n, node, shape, table: ti.template(), sdf: ti.template(), s, se
 
 @ti.func
 def grid_node(
-    nodes: ti.template(), grid: ti.template(), table: ti.template(), sdf: ti.template(),
-    chunks, node, s, setting, what: ti.template(),
+    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(),
+    chunks, node, s, setting, solids: ti.template(), what: ti.template(),
 ):  # fmt: skip
     """Add up a node and turn it, by what, into
 
     "forward": the velocity after contact; "both": also that before contact;
     "gradient": from the gradient of the velocity after contact that of (momentum, mass).
     """
-    shape = shape_of(grid)
-    i, j, k = node[0], node[1], node[2]
-    g = _take(nodes, chunks, node)
+    g = _take(nodes, lists.shape[0], chunks, node, setting.shape)
+    other = node_index(OTHER, node, setting.shape)
     if ti.static(what == "gradient"):
-        grid[1, i, j, k] = _gradient(g, grid[1, i, j, k], node, shape, table, sdf, s, setting)
+        nodes[other] = _gradient(g, nodes[other], node, table, sdf, s, setting, solids)
     else:
-        before, after = _velocities(g, node, shape, table, sdf, s, setting)
-        grid[0, i, j, k] = after
+        before, after = _velocities(g, node, table, sdf, s, setting, solids)
+        nodes[node_index(VELOCITY, node, setting.shape)] = after
         if ti.static(what == "both"):
-            grid[1, i, j, k] = before
+            nodes[other] = before
 
 
 @ti.func
 def grid_job(
-    nodes: ti.template(), grid: ti.template(), active: ti.template(), marks: ti.template(),
-    table: ti.template(), sdf: ti.template(), job, jobs, s, setting, what: ti.template(),
+    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(),
+    job, jobs, s, setting, solids: ti.template(), what: ti.template(),
 ):  # fmt: skip
     """grid_node on every jobs-th listed block; a block belongs to the first chunk that lists it."""
-    shape = shape_of(grid)
-    for c in range(nodes.shape[0]):
-        for turn in range((marks[c, LISTED] - job + jobs - 1) // jobs):
-            block = active[c, LIST, job + turn * jobs]
-            chunks = chunks_that_list(active, block)
+    for c in range(lists.shape[0]):
+        for turn in range((lists[c, MARKS, LISTED] - job + jobs - 1) // jobs):
+            block = lists[c, LIST, job + turn * jobs]
+            chunks = chunks_that_list(lists, block)
             if (chunks & ((1 << c) - 1)) == 0:
-                corner = block_corner(block, shape)
-                end = ti.min(corner + BLOCK, shape)
+                corner = block_corner(block, setting.shape)
+                end = ti.min(corner + BLOCK, setting.shape)
                 for i in range(corner[0], end[0]):
                     for j in range(corner[1], end[1]):
                         for k in range(corner[2], end[2]):
                             node = ti.Vector([i, j, k])
-                            grid_node(nodes, grid, table, sdf, chunks, node, s, setting, what)
+                            grid_node(
+                                nodes, lists, table, sdf, chunks, node, s, setting, solids, what
+                            )

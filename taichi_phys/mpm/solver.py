@@ -76,9 +76,7 @@ class MPM:
         )
         density = torch.cat([b.density.cpu() for b in bodies])
         laws = tuple(dict.fromkeys(b.material.law for b in bodies))
-        law = torch.cat(
-            [torch.full((len(b),), laws.index(b.material.law), dtype=torch.int32) for b in bodies]
-        )
+        law = torch.cat([torch.full((len(b),), float(laws.index(b.material.law))) for b in bodies])
         self.volume, self.mass = self._tensor(volume), self._tensor(volume * density)
         chunks = next(count for size, count in CHUNKS if len(x) < size)
         if running.arch == "cpu":
@@ -86,9 +84,8 @@ class MPM:
         else:
             driver, chunks = "gpu", 1
         self._scene = Scene(
-            kernels=kernels(precision, laws, driver, outside == "remove"),
-            body=torch.stack([self.mass, self.volume], dim=1),
-            law=law.to(self.device),
+            kernels=kernels(precision, laws, driver, outside == "remove", bool(colliders)),
+            body=torch.stack([self.mass, self.volume, self._tensor(law)], dim=1),
             shape=grid.shape,
             chunks=chunks,
             lower=grid.lower,

@@ -1,12 +1,19 @@
 """Transfers between particles and grid (MLS-MPM, APIC, quadratic B-splines) and their adjoints.
 
-A grid node holds one 4-vector: (momentum, mass), later (velocity, mass). Positions X are in cells.
+A grid node holds one 4-vector: (momentum, mass), later (velocity, mass). All nodes lie in a row,
+layer by layer, z fastest; positions X are in cells.
 Everything that is summed over nodes is a 4-vector too, so that the compiler can use vector
 instructions, and sums are factored by axis. Loops over i and j are run-time loops on purpose:
 unrolling all 27 nodes takes 8 times longer to compile and runs no faster.
 """
 
 import taichi as ti
+
+
+@ti.func
+def node_index(layer, node, shape):
+    """Where a node of a layer is in the row of all nodes; shape: nodes along each axis."""
+    return ((layer * shape[0] + node[0]) * shape[1] + node[1]) * shape[2] + node[2]
 
 
 @ti.func
@@ -41,9 +48,10 @@ def _affine(X, base, dx, a, B, m):
 
 
 @ti.func
-def scatter(grid: ti.template(), c, X, shape, dx, a, B, m, atomic: ti.template()):
-    """node of grid c += w (a + B d, m) with d = x_node - x: P2G, and the adjoint of G2P."""
+def scatter(nodes: ti.template(), layer, X, shape, dx, a, B, m, atomic: ti.template()):
+    """nodes of a layer += w (a + B d, m) with d = x_node - x: P2G, and the adjoint of G2P."""
     base, W = stencil(X, shape)
+    first = node_index(layer, base, shape)
     q0 = _affine(X, base, dx, a, B, m)
     bx, by, bz = _column(B, 0, dx), _column(B, 1, dx), _column(B, 2, dx)
     for i in range(3):
@@ -51,37 +59,38 @@ def scatter(grid: ti.template(), c, X, shape, dx, a, B, m, atomic: ti.template()
         for j in range(3):
             q = qi + j * by
             wij = W[0, i] * W[1, j]
+            row = first + (i * shape[1] + j) * shape[2]
             for k in ti.static(range(3)):
-                node = ti.Vector([c, base[0] + i, base[1] + j, base[2] + k])
                 value = (wij * W[2, k]) * (q + k * bz)
                 if ti.static(atomic):
-                    grid[node] += value
+                    nodes[row + k] += value
                 else:
-                    grid[node] = grid[node] + value
+                    nodes[row + k] = nodes[row + k] + value
     return base
 
 
 @ti.func
-def _row(grid: ti.template(), layer, base, i, j, W):
-    """Sums over the three nodes of a row in z: of w g and of k w g."""
-    x, y, z = base[0] + i, base[1] + j, base[2]
-    g0 = W[2, 0] * grid[layer, x, y, z]
-    g1 = W[2, 1] * grid[layer, x, y, z + 1]
-    g2 = W[2, 2] * grid[layer, x, y, z + 2]
+def _row(nodes: ti.template(), row, W):
+    """Sums over three nodes along z, the first of which is at row: of w g and of k w g."""
+    g0 = W[2, 0] * nodes[row]
+    g1 = W[2, 1] * nodes[row + 1]
+    g2 = W[2, 2] * nodes[row + 2]
     return g0 + g1 + g2, g1 + 2.0 * g2
 
 
 @ti.func
-def gather(grid: ti.template(), X, shape, dx):
-    """Velocity v = sum w v_i and APIC matrix C = 4 / dx^2 sum w v_i d_i^T (Hu 2018, eq. 2)."""
+def gather(nodes: ti.template(), X, shape, dx):
+    """From layer 0: velocity v = sum w v_i and APIC matrix C = 4 / dx^2 sum w v_i d_i^T (Hu 2018,
+    eq. 2)."""
     base, W = stencil(X, shape)
+    first = node_index(0, base, shape)
     f = X - base
-    zero = ti.zero(grid[0, 0, 0, 0])
+    zero = ti.zero(nodes[0])
     v, Cx, Cy, Cz = zero, zero, zero, zero
     for i in range(3):
         plane = zero
         for j in range(3):
-            s, sz = _row(grid, 0, base, i, j, W)
+            s, sz = _row(nodes, first + (i * shape[1] + j) * shape[2], W)
             wij = W[0, i] * W[1, j]
             plane += wij * s
             Cy += (wij * (j - f[1])) * s
@@ -96,16 +105,17 @@ def gather(grid: ti.template(), X, shape, dx):
 
 
 @ti.func
-def transfer_gradients(grid: ti.template(), X, shape, dx, a, B, momentum, A, mass):
+def transfer_gradients(nodes: ti.template(), X, shape, dx, a, B, momentum, A, mass):
     """One pass over the nodes for the gradients that both transfers leave on a particle.
 
-    Layer 0 of grid holds (velocity v_i, mass), layer 1 the gradient (gp_i, gm_i) of (momentum,
+    Layer 0 of the nodes holds (velocity v_i, mass), layer 1 the gradient (gp_i, gm_i) of (momentum,
     mass). G2P's adjoint weights each node velocity by (a + B d), P2G sent (momentum + A d, mass).
     With phi_i = v_i . (a + B d_i) + gp_i . (momentum + A d_i) + gm_i mass, returns
     gx = sum grad w_i phi_i - w_i (B^T v_i + A^T gp_i),  P = sum w_i gp_i,  Q = sum w_i gp_i d_i^T.
     """
     base, W = stencil(X, shape)
     D = stencil_slopes(X, base)
+    first, layer = node_index(0, base, shape), shape[0] * shape[1] * shape[2]
     f = X - base
     q0, b = _affine(X, base, dx, a, B, ti.zero(mass)), _column(B, 2, dx)
     p0, e = _affine(X, base, dx, momentum, A, mass), _column(A, 2, dx)
@@ -120,9 +130,9 @@ def transfer_gradients(grid: ti.template(), X, shape, dx, a, B, momentum, A, mas
             q, p = q0 + i * bx + j * by, p0 + i * ex + j * ey
             s, sd = ti.zero(mass), ti.zero(mass)  # sums of w phi and of dw/dz phi
             v_row, g_row, gz_row = zero, zero, zero
+            row = first + (i * shape[1] + j) * shape[2]
             for k in ti.static(range(3)):
-                v = grid[0, base[0] + i, base[1] + j, base[2] + k]
-                g = grid[1, base[0] + i, base[1] + j, base[2] + k]
+                v, g = nodes[row + k], nodes[layer + row + k]
                 phi = (v * (q + k * b) + g * (p + k * e)).sum()
                 s += W[2, k] * phi
                 sd += D[2, k] * phi
