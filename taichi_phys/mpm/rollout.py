@@ -14,6 +14,7 @@ from taichi_phys.mpm import nodes
 from taichi_phys.mpm.colliders import TOLERANCE, distances, table
 from taichi_phys.mpm.particles import State
 from taichi_phys.mpm.substep import LAW, PARAMS, settings
+from taichi_phys.runtime import quick_compile
 
 
 HISTORY_BYTES = 256e6  # substep states of a piece of a frame while it is differentiated
@@ -91,8 +92,9 @@ class Scene:
         self.lists[:, nodes.MARKS, nodes.FAULT] = nodes.OK
         arrays = _as_arguments(states, given, *self._grid(time, dt, count))
         serial = self.kernels.driver == "serial"
-        for now in [0] if serial else range(count + 1):
-            self.kernels.forward(*arrays, now, 0, count)
+        with quick_compile():
+            for now in [0] if serial else range(count + 1):
+                self.kernels.forward(*arrays, now, 0, count)
 
     def backward(self, states, given, g, ggiven, time: float, dt: float):
         """Pull g (1, n, 25), of the last of the states, back to the first of them."""
@@ -100,7 +102,8 @@ class Scene:
         arrays = _as_arguments(states, given, *self._grid(time, dt, count), self.work, g, ggiven)
         at_once = count if self.kernels.driver == "serial" and not self.pulls else 1
         for last in range(count, 0, -at_once):
-            self.kernels.backward(*arrays, last - at_once, last)
+            with quick_compile():
+                self.kernels.backward(*arrays, last - at_once, last)
             for index, pull in self.pulls.items():
                 self._pull(index, pull, states[last - 1], given, g, ggiven, dt)
 
