@@ -8,7 +8,7 @@ import pytest
 import trimesh
 from scipy.spatial import cKDTree
 
-from taichi_phys.geometry.inside import inside, winding
+from taichi_phys.geometry.inside import winding
 from taichi_phys.geometry.sampling import (
     PATTERNS,
     sample_box,
@@ -49,6 +49,10 @@ def shell_points(n, radius=1.0):
     return radius * x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
+def inside(mesh, points):
+    return winding(mesh.vertices, mesh.faces, points) != 0
+
+
 def nearest(x):
     return cKDTree(x).query(x, k=2)[0][:, 1]
 
@@ -61,7 +65,7 @@ def test_inside_a_ball_and_beside_it():
     points = np.random.default_rng(0).uniform(-1.3, 1.3, (20_000, 3))
     radius = np.linalg.norm(points, axis=1)
     clear = np.abs(radius - 1) > 0.005
-    found = inside(mesh.vertices, mesh.faces, points)
+    found = inside(mesh, points)
     assert (found == (radius < 1))[clear].all()
 
 
@@ -73,20 +77,20 @@ def test_rays_through_vertices_and_along_edges_and_faces():
     size = np.abs(points).max(axis=1)
     clear = np.abs(size - 0.5) > 1e-9
     assert set(winding(mesh.vertices, mesh.faces, points)) <= {0, 1}
-    assert (inside(mesh.vertices, mesh.faces, points) == (size < 0.5))[clear].all()
+    assert (inside(mesh, points) == (size < 0.5))[clear].all()
     mesh = ball()  # above, between and below its vertices
     points = np.concatenate([mesh.vertices * (1, 1, s) for s in (-3, -1.1, -0.5, 0, 0.9, 1.1)])
     radius = np.linalg.norm(points, axis=1)
     clear = (radius < 0.97) | (radius > 1.001)
-    assert (inside(mesh.vertices, mesh.faces, points) == (radius < 1))[clear].all()
+    assert (inside(mesh, points) == (radius < 1))[clear].all()
 
 
 def test_inside_does_not_depend_on_the_turn_of_the_mesh():
     """Rotated by nothing special, the same points are inside: chunks and cells do not matter."""
     mesh, points = ball(), np.random.default_rng(0).uniform(-1, 1, (500, 3))
-    turn = trimesh.transformations.random_rotation_matrix(np.array([0.3, 0.6, 0.9]))[:3, :3]
-    before = inside(mesh.vertices, mesh.faces, points)
-    assert (inside(mesh.vertices @ turn.T, mesh.faces, points @ turn.T) == before).all()
+    turn = trimesh.transformations.random_rotation_matrix(np.array([0.3, 0.6, 0.9]))
+    before = inside(mesh, points)
+    assert (inside(mesh.apply_transform(turn), points @ turn[:3, :3].T) == before).all()
     assert 0 < before.sum() < 500
 
 
@@ -104,10 +108,10 @@ def test_winding_counts_bodies():
         ({"faces": np.array([[0, 1, 8]])}, "faces"),
     ],
 )  # fmt: skip
-def test_inside_of_bad_input(change, named):
+def test_winding_of_bad_input(change, named):
     given = {"vertices": cube().vertices, "faces": cube().faces, "points": np.zeros((1, 3))}
     with pytest.raises(ValueError, match=rf"^{named}: "):
-        inside(**{**given, **change})
+        winding(**{**given, **change})
 
 
 # Boxes and spheres

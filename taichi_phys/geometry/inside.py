@@ -3,28 +3,22 @@
 import numpy as np
 
 
-PAIRS = 1_000_000  # pairs of a triangle and a point that are looked at together
-
-
-def inside(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(n,) bool: whether a closed mesh winds around each point; surface points may go either way.
-
-    vertices: (m, 3) m; faces: (k, 3) indices; points: (n, 3) m. Bodies that overlap are united, a
-    shell turned inwards is a cavity. Raises ValueError. Of an open mesh the answer has no meaning.
-    """
-    return winding(vertices, faces, points) != 0
+PAIRS = 1_000_000  # pairs of a triangle and a ray that are looked at together
 
 
 def winding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(n,) int: how often a closed mesh winds around each point, +1 inside an outward shell.
+    """(n,) int: how often a closed mesh winds around each point; surface points may go either way.
 
-    vertices: (m, 3) m; faces: (k, 3) indices; points: (n, 3) m. Raises ValueError.
+    vertices: (m, 3) m; faces: (k, 3) indices; points: (n, 3) m. 1 inside a shell that faces
+    outwards, -1 inside one that faces inwards; of an open mesh the answer has no meaning. Raises
+    ValueError.
 
     A ray goes up from each point. Whether it meets a triangle is itself a winding number, in the
     xy plane, summed from crossings of edges by a line along x: ends of edges are half-open, and
     the place of a crossing is the same number for both triangles at an edge. So rounding cannot
     let a ray slip between triangles or count one twice, however degenerate it is: rays through
-    vertices, along edges and within faces need no special case.
+    vertices, along edges and within faces need no special case. Points above each other, as those
+    of lattices are, share a ray.
     """
     points, vertices = _rows("points", points), _rows("vertices", vertices)
     faces = np.asarray(faces)
@@ -32,29 +26,42 @@ def winding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.n
         raise ValueError(f"faces: got {faces.dtype} {faces.shape}, expected integers (k, 3)")
     if faces.size and not 0 <= faces.min() <= faces.max() < len(vertices):
         raise ValueError(f"faces: got indices beyond the {len(vertices)} vertices")
-    found = np.zeros(len(points), np.int64)
     if not len(faces) or not len(points):
-        return found
-    corners = vertices[faces]
-    low, high = corners.min(axis=1), corners.max(axis=1)
+        return np.zeros(len(points), np.int64)
+    # complex numbers are what numpy sorts by x, then y, in no time
+    xy = np.ascontiguousarray(points[:, :2]).view(complex)[:, 0]
+    rays, ray = np.unique(xy, return_inverse=True)
+    met, heights, turns = _crossings(vertices[faces], rays.view(float).reshape(-1, 2))
+    # down each ray: what was passed when a point is reached; all of it adds up to 0
+    down = -np.concatenate([points[:, 2], heights])
+    order = np.lexsort((down, np.concatenate([ray, met])))
+    found = np.empty(len(order), np.int64)
+    found[order] = np.concatenate([np.zeros(len(points), np.int64), turns])[order].cumsum()
+    return found[: len(points)]
 
-    # Points in rows of cells: a triangle then meets one run of points in each row it reaches.
+
+def _crossings(corners: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where lines along z through rays (n, 2) m meet triangles (k, 3, 3) m.
+
+    Of each crossing: number of the ray, z in m, and 1 where the triangle faces up, -1 down.
+    """
+    # Rays in rows of cells: a triangle then meets one run of rays in each row it reaches.
+    low, high = corners.min(axis=1)[:, :2], corners.max(axis=1)[:, :2]
     origin = low.min(axis=0)
     extent = high.max(axis=0) - origin
-    size = int(np.clip(np.sqrt(max(len(faces), len(points))), 1, 1024))
-    scale = np.divide(size, extent[:2], out=np.zeros(2), where=extent[:2] > 0)
+    size = int(np.clip(np.sqrt(max(len(corners), len(rays))), 1, 1024))
+    scale = np.divide(size, extent, out=np.zeros(2), where=extent > 0)
 
-    def cells(x):  # monotone, so that a point within a box is in one of the cells of the box
-        return np.clip((x[:, :2] - origin[:2]) * scale, 0, size - 1).astype(np.int64)
+    def cells(x):  # monotone, so that a ray within a box is in one of the cells of the box
+        return np.clip((x - origin) * scale, 0, size - 1).astype(np.int64)
 
-    number = cells(points) @ [1, size]
-    # what is beside or above the mesh is outside
-    seen = ((points[:, :2] >= origin[:2]) & (points <= high.max(axis=0))[:, :2]).all(axis=1)
-    seen = np.flatnonzero(seen & (points[:, 2] <= high[:, 2].max()))
+    number = cells(rays) @ [1, size]
+    seen = np.flatnonzero(((rays >= origin) & (rays <= high.max(axis=0))).all(axis=1))
     order = seen[np.argsort(number[seen], kind="stable")]
     start = np.searchsorted(number[order], np.arange(size * size + 1))
     first, last = cells(low), cells(high)
     rows = last[:, 1] - first[:, 1] + 1
+    found = [(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))]
     for triangles in _chunks(rows):
         triangle, row = _expand(triangles, rows[triangles])
         row = (first[triangle, 1] + row) * size
@@ -62,10 +69,11 @@ def winding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.n
         length = start[row + last[triangle, 0] + 1] - begin
         for part in _chunks(length):
             pair, step = _expand(part, length[part])
-            p = order[begin[pair] + step]
-            met = _met_above(corners[triangle[pair]], points[p])
-            found += np.bincount(p, weights=met, minlength=len(points)).astype(np.int64)
-    return found
+            ray, triangle_of = order[begin[pair] + step], triangle[pair]
+            turns = _turns(corners[triangle_of], rays[ray])
+            ray, triangle_of, turns = (a[turns != 0] for a in (ray, triangle_of, turns))
+            found.append((ray, _heights(corners[triangle_of], rays[ray]), turns))
+    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
 
 
 def _rows(name: str, value) -> np.ndarray:
@@ -89,13 +97,13 @@ def _expand(items: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.repeat(items, counts), np.arange(ends[-1]) - np.repeat(ends - counts, counts)
 
 
-def _met_above(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(n,) +1, 0 or -1: triangles (n, 3, 3) met by rays from points (n, 3) along z, and how."""
-    x, y, z = points.T
-    turns = np.zeros(len(points))
+def _turns(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """(n,) +1, 0 or -1: how triangles (n, 3, 3) wind around points (n, 2), seen from above."""
+    x, y = rays.T
+    turns = np.zeros(len(rays), np.int64)
     for a, b in ((0, 1), (1, 2), (2, 0)):
         (ax, ay), (bx, by) = corners[:, a, :2].T, corners[:, b, :2].T
-        up = (by > y).astype(float) - (ay > y)  # the edge crosses the line, upwards or downwards
+        up = (by > y).astype(np.int64) - (ay > y)  # the edge crosses the line, up- or downwards
         # from the lower end, so that the triangle beyond the edge computes the same number
         low_x, low_y = np.where(up > 0, ax, bx), np.where(up > 0, ay, by)
         high_x, high_y = np.where(up > 0, bx, ax), np.where(up > 0, by, ay)
@@ -103,9 +111,13 @@ def _met_above(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
         crossing = low_x + part * (high_x - low_x)
         crossing = np.clip(crossing, np.minimum(ax, bx), np.maximum(ax, bx))
         turns += up * (crossing > x)
-    # The height of the plane over the point; clamped, since it is ill-defined in upright triangles.
+    return turns
+
+
+def _heights(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """(n,) z of the planes of triangles (n, 3, 3) over points (n, 2), within their corners' z."""
+    # clamped, since it is ill-defined in upright triangles
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    slope = normal[:, 0] * (x - corners[:, 0, 0]) + normal[:, 1] * (y - corners[:, 0, 1])
+    slope = (normal[:, :2] * (rays - corners[:, 0, :2])).sum(axis=1)
     height = corners[:, 0, 2] - slope / np.where(normal[:, 2] == 0, 1.0, normal[:, 2])
-    height = np.clip(height, corners[..., 2].min(axis=1), corners[..., 2].max(axis=1))
-    return turns * (height > z)
+    return np.clip(height, corners[..., 2].min(axis=1), corners[..., 2].max(axis=1))

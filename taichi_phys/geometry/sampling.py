@@ -91,7 +91,7 @@ def sample_mesh(
     extent = np.ptp(vertices[np.unique(faces)], axis=0).max()
     if thickness is not None:
         return _sheet(vertices, faces, thickness, spacing, count, pattern, seed, extent)
-    opened = open_edges(faces)
+    opened = len(open_edges(faces))
     if opened:
         raise ValueError(
             f"mesh: it has {opened} open edges and cannot be filled: repair it, so that every "

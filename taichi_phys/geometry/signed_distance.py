@@ -1,17 +1,16 @@
 """Signed distance to a closed triangle mesh, sampled on a regular grid.
 
 Distances are exact at every node: a tree over the triangles leaves a few candidate triangles for
-each. Signs are winding numbers counted along the grid's z lines, exact in floating point too: what
-an edge contributes to one of its two triangles it takes from the other, so nothing leaks.
+each. Signs are winding numbers.
 """
 
 import dataclasses
-import os
 
 import numpy as np
 
 from taichi_phys.checks import finite_number, finite_vector, whole_number
-from taichi_phys.geometry.repair import load_mesh
+from taichi_phys.geometry.inside import winding
+from taichi_phys.geometry.repair import agree, joined, open_edges
 
 
 MAX_NODES = 2**24  # their indices stay exact in single precision
@@ -59,7 +58,7 @@ def signed_distance(mesh, *, cells: int = 48, padding: int = 2) -> SignedDistanc
     """
     cells = whole_number("cells", cells, "an integer from 2 to 400", low=2, high=400)
     padding = whole_number("padding", padding, "an integer from 1 to 400", low=1, high=400)
-    vertices, faces = _surface(mesh)
+    vertices, faces = _closed(mesh)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     spacing = float((high - low).max()) / cells
     # the box in the middle of the grid, so that a symmetric mesh has symmetric distances
@@ -70,115 +69,27 @@ def signed_distance(mesh, *, cells: int = 48, padding: int = 2) -> SignedDistanc
     axes = [lower[d] + spacing * np.arange(shape[d]) for d in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     distance = _distances(points, vertices[faces], spacing).reshape(shape)
-    inside = _winding(axes, vertices[faces]) != 0
+    inside = winding(vertices, faces, points).reshape(shape) != 0
     return SignedDistance(
         lower=tuple(lower.tolist()), spacing=spacing, values=np.where(inside, -distance, distance)
     )
 
 
-def _surface(mesh) -> tuple[np.ndarray, np.ndarray]:
+def _closed(mesh) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (n, 3) m and triangles (m, 3) of a closed, consistently oriented surface."""
-    if isinstance(mesh, str | os.PathLike):
-        mesh = load_mesh(mesh)
-    try:
-        vertices = np.asarray(mesh.vertices, dtype=np.float64)
-        faces = np.asarray(mesh.faces, dtype=np.int64)
-    except (AttributeError, TypeError, ValueError):
+    vertices, faces = joined(mesh)
+    opened = open_edges(faces)
+    if len(opened):
+        a, b = vertices[opened[0]].round(6).tolist()
         raise ValueError(
-            f"mesh: got {type(mesh).__name__}, expected a path or a trimesh.Trimesh"
-        ) from None
-    if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
-        raise ValueError(
-            f"mesh: got vertices {vertices.shape} and faces {faces.shape}, expected (n, 3) each"
+            f"mesh: it is open: {len(opened)} of its edges bound a hole, the first from {tuple(a)} "
+            f"to {tuple(b)} m; close it with trimesh.repair.fill_holes(mesh) or in a mesh editor"
         )
-    if len(faces) == 0:
-        raise ValueError("mesh: it has no triangles")
-    if not 0 <= faces.min() <= faces.max() < len(vertices):
-        raise ValueError("mesh: its triangles name vertices that it does not have")
-    vertices = vertices[faces.ravel()]  # those in use
-    if not np.isfinite(vertices).all():
-        raise ValueError("mesh: some of its vertices are NaN or infinite")
-    # files repeat vertices, for each triangle or where textures meet
-    vertices, faces = np.unique(vertices, axis=0, return_inverse=True)
-    faces = faces.reshape(-1, 3)
-    if not 1e-30 < np.ptp(vertices, axis=0).max() < 1e30:
-        raise ValueError("mesh: it has no size, or one beyond all measure")
-    _check_closed(vertices, faces)
-    return vertices, faces
-
-
-def _check_closed(vertices: np.ndarray, faces: np.ndarray):
-    """Raise ValueError unless every edge is passed as often in one direction as in the other."""
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    ways = np.sign(edges[:, 1] - edges[:, 0])
-    unique, index = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
-    index = index.ravel()
-    uses = np.bincount(index)
-    lonely = (uses % 2 == 1) & (unique[:, 0] != unique[:, 1])
-    if lonely.any():
-        a, b = vertices[unique[np.flatnonzero(lonely)[0]]].round(6).tolist()
-        raise ValueError(
-            f"mesh: it is open: {lonely.sum()} of its {len(unique)} edges bound a hole, the first "
-            f"from {tuple(a)} to {tuple(b)} m; close it with trimesh.repair.fill_holes(mesh) or in "
-            "a mesh editor"
-        )
-    if np.bincount(index, weights=ways).any():
+    if not agree(faces):
         raise ValueError(
             "mesh: neighbouring triangles face opposite ways; call mesh.fix_normals() first"
         )
-
-
-def _winding(axes: list[np.ndarray], triangles: np.ndarray) -> np.ndarray:
-    """How often the surface of triangles (m, 3, 3) winds around each node of a grid: integers.
-
-    Each node looks up along z: a triangle above it counts 1 if it faces up, -1 if down. Whether a
-    z line meets a triangle is again a winding number, now in the plane, of the three edges.
-    """
-    nx, ny, nz = (len(axis) for axis in axes)
-    lower = np.array([axis[0] for axis in axes])
-    h = axes[0][1] - axes[0][0]
-    # a line too many is only work, one too few would be a leak
-    first = np.ceil((triangles.min(axis=1) - lower) / h - 1e-3).astype(int)[:, :2]
-    last = np.floor((triangles.max(axis=1) - lower) / h + 1e-3).astype(int)[:, :2]
-    wide = last - first + 1
-    count = wide.prod(axis=1)
-    passed = np.zeros(nx * ny * (nz + 1))
-    ends = np.cumsum(count)
-    start = 0
-    while start < len(triangles):  # about two million pairs of triangle and line at a time
-        before = ends[start] - count[start]
-        stop = max(start + 1, int(np.searchsorted(ends, before + 2_000_000)))
-        which = np.repeat(np.arange(start, stop), count[start:stop])
-        rank = np.arange(len(which)) - (ends[which] - count[which] - before)
-        i = first[which, 0] + rank // wide[which, 1]
-        j = first[which, 1] + rank % wide[which, 1]
-        corners = triangles[which]
-        px, py = axes[0][i], axes[1][j]
-        turns = np.zeros(len(which))
-        for k in range(3):
-            a, b = corners[:, k], corners[:, (k + 1) % 3]
-            up = a[:, 1] <= py
-            crosses = up != (b[:, 1] <= py)
-            # from the lower end to the upper one, whichever way the triangle goes
-            low, high = np.where(up[:, None], a, b), np.where(up[:, None], b, a)
-            left = (high[:, 0] - low[:, 0]) * (py - low[:, 1]) > (high[:, 1] - low[:, 1]) * (
-                px - low[:, 0]
-            )
-            turns += np.where(crosses & left, np.where(up, 1, -1), 0)
-        hit = turns != 0
-        i, j, turns, corners = i[hit], j[hit], turns[hit], corners[hit]
-        normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        with np.errstate(divide="ignore", invalid="ignore"):  # triangles seen edge-on
-            rise = normal[:, 0] * (px[hit] - corners[:, 0, 0])
-            rise += normal[:, 1] * (py[hit] - corners[:, 0, 1])
-            z = corners[:, 0, 2] - rise / normal[:, 2]
-        z = np.clip(np.nan_to_num(z), corners[:, :, 2].min(axis=1), corners[:, :, 2].max(axis=1))
-        below = np.ceil((z - lower[2]) / h).astype(int).clip(0, nz)  # nodes under the triangle
-        cell = (i * ny + j) * (nz + 1) + below
-        passed += np.bincount(cell, weights=turns, minlength=len(passed))
-        start = stop
-    above = passed.reshape(nx, ny, nz + 1)[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
-    return above[:, :, 1:].round().astype(int)
+    return vertices, faces
 
 
 def _distances(points: np.ndarray, triangles: np.ndarray, size: float) -> np.ndarray:
