@@ -36,10 +36,9 @@ from renderers.particles import (
     film,
     view,
 )  # fmt: skip
-from taichi_phys.io.scene_frames import append_frame, remove_frames
 from taichi_phys.io.scene_keys import near
 from taichi_phys.io.scenes import Scene, load_scene, shrink
-from taichi_phys.io.states import INDEX, load_extras
+from taichi_phys.io.states import INDEX, load_extras, remove_frames
 from taichi_phys.mpm.grid import WALL_CELLS
 from taichi_phys.runtime import one_torch_thread
 
@@ -114,7 +113,6 @@ class Run:
                     f"{scene.time.frames}; give more frames, or another --out"
                 )
         else:
-            remove_frames(self.frames)
             for name in ("video.mp4", "metrics.json", "report.html"):
                 (out / name).unlink(missing_ok=True)
             self.checkpoint.unlink(missing_ok=True)
@@ -141,32 +139,45 @@ class Run:
 
     def simulate(self, sim: tp.MPM, force) -> None:
         """All frames that are left; whatever happens, the last whole one is saved."""
-        scene = self.scene
+        scene, every = self.scene, self.scene.output.every
         started = time.perf_counter() - self.seconds
         if self.state is None:
             self.state = sim.initial_state()
-            self._keep()
-        states = sim.run(
-            frames=scene.time.frames - self.done, fps=scene.time.fps, start=self.state, force=force
-        )
+        if self.done == 0:
+            remove_frames(self.frames)
+
+        def kept():
+            if self.done % every == 0:  # the first, or the one that was written when it stopped
+                yield self.state
+                self._save()
+            for state in sim.run(
+                frames=scene.time.frames - self.done, fps=scene.time.fps, start=self.state,
+                force=force,
+            ):  # fmt: skip
+                self.state, self.done = state, self.done + 1
+                self.seconds = time.perf_counter() - started
+                if self.done % every == 0:
+                    yield state
+                    self._save()
+
         try:
             with one_torch_thread():
-                for state in states:
-                    self.state, self.done = state, self.done + 1
-                    self.seconds = time.perf_counter() - started
-                    if self.done % scene.output.every == 0:
-                        self._keep()
+                tp.write_frames(
+                    kept(), self.frames, format=self.format, fps=scene.time.fps / every,
+                    scalars=self._scalars, start=-(-self.done // every),
+                )  # fmt: skip
         except tp.SimulationError as error:
             when = f"at frame {self.done + 1}, t = {self.done / scene.time.fps:.3f} s"
             raise ValueError(f"{scene.path}: {when}: {error}") from None
         finally:
             self._save()
 
-    def _keep(self):
-        output, fps = self.scene.output, self.scene.time.fps / self.scene.output.every
-        number = self.done // output.every
-        append_frame(self.frames, number, self.state, format=self.format, fps=fps)
-        self._save()
+    def _scalars(self, state: tp.State) -> dict:
+        """What frames hold beside the state; .npz has the plastic strain anyway."""
+        scalars = {"plastic": state.plastic} if self.format == "ply" else {}
+        if self.scene.simulation.outside == "remove":
+            scalars["removed"] = state.removed
+        return scalars
 
     def _save(self):
         tp.save_state(self.checkpoint, self.state, frame=self.done, seconds=self.seconds)
@@ -206,6 +217,12 @@ def values_of(frame: tp.io.states.Frame, kind: str) -> np.ndarray:
     if kind == "speed":
         return np.linalg.norm(frame.v, axis=1)
     return frame.fields["plastic"] if kind == "plastic" else frame.x[:, 2]
+
+
+def visible(frame: tp.io.states.Frame) -> np.ndarray:
+    """(n, 3) m: x, NaN of the particles that were removed, which are not drawn then."""
+    removed = frame.fields.get("removed")
+    return frame.x if removed is None else np.where(removed[:, None], np.nan, frame.x)
 
 
 def surfaces_of(scene: Scene, colliders) -> list:
@@ -310,7 +327,7 @@ def make_film(run: Run, sim: tp.MPM, colliders, frames: tp.io.states.Frames) -> 
                 colors = color_map(values_of(frame, output.color), limits, output.colormap)
             t = float(frame.time)
             yield {
-                "x": frame.x, "colors": colors, "camera": camera(k) if look.turns else first,
+                "x": visible(frame), "colors": colors, "camera": camera(k) if look.turns else first,
                 "surfaces": at_time(surfaces, t), "caption": f"{scene.title}\nt = {t:.2f} s",
             }  # fmt: skip
 

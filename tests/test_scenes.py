@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import taichi_phys as tp
 from renderers.video import read_video
 from taichi_phys.geometry import sampling
+from taichi_phys.io import states
 from taichi_phys.io.scene_lines import find_lines, read_toml, tomllib
 from taichi_phys.io.scenes import load_scene, shrink
 from taichi_phys.io.states import load_extras, read_frames
@@ -409,6 +410,67 @@ def test_resumed_runs_are_the_same_bit_for_bit(tmp_path, monkeypatch, capsys):
     assert len(read_video(out / "video.mp4")) == 4
     assert run(path, "--out", out, "--frames", 2) == 0  # anew
     assert len(read_frames(out / "frames")) == 2
+
+
+def test_a_run_that_is_stopped_while_it_writes_a_frame(tmp_path, monkeypatch):
+    path = write(tmp_path, QUICK)
+    assert run(path, "--out", tmp_path / "whole") == 0
+    out, lost = tmp_path / "stopped", "frame_0001.npz"
+    kept = states.atomic_path
+
+    def interrupted(path):
+        if Path(path).name == lost:
+            monkeypatch.setattr(states, "atomic_path", kept)
+            raise KeyboardInterrupt
+        return kept(path)
+
+    monkeypatch.setattr(states, "atomic_path", interrupted)
+    assert run(path, "--out", out) == 130
+    assert load_extras(out / "checkpoints" / "state.npz")["frame"] == 2
+    assert not (out / "frames" / lost).exists()
+    assert run(path, "--out", out, "--resume") == 0
+    assert everything(out) == everything(tmp_path / "whole")
+
+
+BOX = """
+[[body]]
+shape = "box"
+lower = [LEFT, 0.4, 0.4]
+upper = [RIGHT, 0.6, 0.6]
+spacing = 0.05
+material = "jelly"
+color = "COLOR"
+"""
+REST = """
+[[collider]]  # carries the second box out
+shape = "box"
+center = [0.8, 0.5, 0.5]
+half_size = [0.25, 0.5, 0.5]
+contact = "sticky"
+motion = {velocity = [6.0, 0.0, 0.0]}
+opacity = 0.0
+[camera]
+azimuth = 0
+elevation = 0
+width = 96
+height = 64
+background = [0, 0, 0]
+"""
+
+
+@pytest.mark.parametrize("format", ["ply", "npz"])
+def test_what_left_the_grid_is_not_in_the_film(tmp_path, format):
+    text = SCENE[: SCENE.index("[[body]]")].replace("seed = 3", 'outside = "remove"')
+    for left, right, color in (("0.2", "0.4", "#ff0000"), ("0.7", "0.9", "#0000ff")):
+        text += BOX.replace("LEFT", left).replace("RIGHT", right).replace("COLOR", color)
+    path = write(tmp_path, f'{text}{REST}[output]\nframes = "{format}"\n')
+    assert run(path, "--out", tmp_path / "out") == 0
+    state = tp.load_state(tmp_path / "out" / "checkpoints" / "state.npz")
+    assert state.removed[len(state.x) // 2 :].all() and not state.removed.all()
+    film = read_video(tmp_path / "out" / "video.mp4").frames.astype(float)
+    film[:, :20, :40] = 0  # the caption
+    red, _, blue = ((film - film.sum(axis=3, keepdims=True) / 2).clip(0)).sum(axis=(1, 2)).T
+    assert red.min() > 2000 and blue[0] > 2000 and blue[-1] < 0.02 * blue[0]
 
 
 def test_resume_refuses_another_scene(tmp_path, capsys):

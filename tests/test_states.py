@@ -335,10 +335,31 @@ def test_frames_of_another_run_stay(tmp_path):
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
+@formats
+def test_a_stopped_sequence_goes_on(tmp_path, format):
+    states = [random_state(time=float(i)) for i in range(5)]
+    write_frames(states, tmp_path / "whole", format=format)
+    stopped = tmp_path / "stopped"
+    assert write_frames(states[:3], stopped, format=format) == 3
+    assert write_frames(states[2:], stopped, format=format, start=2) == 5
+    one, two = ({p.name: p.read_bytes() for p in d.iterdir()} for d in tmp_path.iterdir())
+    assert one == two and len(one) == 6
+    assert write_frames(states[:1], stopped, format=format, start=1) == 2
+    assert [frame.time for frame in read_frames(stopped)] == [0.0, 0.0]
+    with pytest.raises(ValueError, match=r"^start: got 3 as \..* but .* holds 2 frames"):
+        write_frames(states, stopped, format=format, start=3)
+    other = {"ply": "npz", "npz": "ply"}[format]
+    with pytest.raises(ValueError, match=f"^start: .* frames as .{format}"):
+        write_frames(states, stopped, format=other, start=2)
+    with pytest.raises(ValueError, match="no frames.json"):
+        write_frames(states, tmp_path / "nothing", start=2)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"format": "obj"}, "format"), ({"fps": 0}, "fps"), ({"fps": "a"}, "fps"),
+        ({"start": -1}, "start"), ({"start": 0.5}, "start"), ({"format": "obj"}, "format"),
+        ({"fps": 0}, "fps"), ({"fps": "a"}, "fps"),
         ({"fps": float("inf")}, "fps"), ({"states": 3}, "states"), ({"states": [3]}, "states"),
         ({"scalars": lambda s: 3}, "scalars"), ({"scalars": lambda s: {"x": s.x[:, 0]}}, "scalars"),
         ({"scalars": lambda s: {"a" if s.time else "b": s.x[:, 0]}}, "scalars"),

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from taichi_phys.checks import path_of
+from taichi_phys.checks import path_of, whole_number
 from taichi_phys.io.files import atomic_path
 from taichi_phys.mpm.particles import State
 
@@ -158,13 +158,15 @@ def load_ply(path: str | Path) -> Frame:
 
 def write_frames(
     states: Iterable[State], folder: str | Path, *, format: str = "ply", fps: float = 24.0,
-    scalars: Callable[[State], dict] | None = None,
+    scalars: Callable[[State], dict] | None = None, start: int = 0,
 ) -> int:  # fmt: skip
-    """Write each state as frame_0000.ply, frame_0001.ply ... as it comes; returns their number.
+    """Write each state as frame_0000.ply, frame_0001.ply ... as it comes; how many there then are.
 
     states: for example sim.run(...); folder: made if needed, without frames of another run;
     format: ply or npz; fps: 1/s, noted in frames.json, which after every frame says how many
-    there are; scalars: called with each state, names to (n,) arrays. Raises ValueError.
+    there are; scalars: called with each state, names to (n,) arrays; start: number of the first
+    frame, of a folder that holds those before it; any after the last are forgotten. Raises
+    ValueError.
     """
     if format not in FORMATS:
         raise ValueError(f"format: got {format!r}, expected one of {FORMATS}")
@@ -172,10 +174,18 @@ def write_frames(
         raise ValueError(f"fps: got {fps!r}, expected a positive number")
     if not isinstance(states, Iterable):
         raise ValueError(f"states: got {type(states).__name__}, expected states, one by one")
-    folder, count = path_of("folder", folder), 0
+    folder = path_of("folder", folder)
+    count = whole_number("start", start, "the number of a frame", low=0)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"folder: {folder} is not a folder")
-    if (folder / INDEX).exists() or any(folder.glob("frame_*.*")):
+    if start:
+        before = read_frames(folder)
+        if len(before) < start or before.format != format:
+            raise ValueError(
+                f"start: got {start} as .{format}, but {folder} holds {len(before)} frames as "
+                f".{before.format}"
+            )
+    elif (folder / INDEX).exists() or any(folder.glob("frame_*.*")):
         raise ValueError(f"folder: {folder} holds frames already; empty it or choose another")
     fields = None
     for state in states:
@@ -254,6 +264,17 @@ class Frames(Sequence):
         _names(path, {"x", "v", "time"} - set(arrays), (), "lacks")
         x, v, time = (arrays.pop(k) for k in ("x", "v", "time"))
         return Frame(x=x, v=v, time=time.item(), fields=arrays)
+
+
+def remove_frames(folder: str | Path) -> None:
+    """Remove the frames that `write_frames` wrote, and the folder if nothing else is in it."""
+    folder = path_of("folder", folder)
+    if not folder.is_dir():
+        return
+    for path in [folder / INDEX, *folder.glob("frame_*.ply"), *folder.glob("frame_*.npz")]:
+        path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def frame_name(number: int, format: str) -> str:
