@@ -5,8 +5,8 @@
     torchrun --nproc-per-node 2 examples/trace_future_frames.py ...
 
 DIR holds D-NeRF style data: transforms_train.json, _val and _test with times. Writes predicted
-images to renders/val and renders/test, masks, motion.json, metrics.json, video.mp4 and report.html
-to --out.
+images to renders/val and renders/test, masks, motion.json, parts.npz, metrics.json, video.mp4 and
+report.html to --out.
 """
 
 import argparse

@@ -14,7 +14,7 @@ import taichi_phys as tp
 from inverse.fitting.model import GaussianModel
 from inverse.trace.config import TraceConfig
 from inverse.trace.model import TraceModel
-from inverse.trace.results import PALETTE, find_parts
+from inverse.trace.results import PALETTE, PARTS, find_parts
 from inverse.wind.config import WindConfig
 from inverse.wind.results import spread
 from inverse.wind.solver import make_field
@@ -312,6 +312,8 @@ class Trace(Timed):
     def labels(self) -> np.ndarray:
         """(n,) part of each Gaussian, 0: it stands still."""
         if self._labels is None:
+            self._labels = self._saved_labels()
+        if self._labels is None:
             done = SimpleNamespace(
                 model=self.model, trainer=SimpleNamespace(times=self.times),
                 run=SimpleNamespace(parts=self.run["parts"], seed=self.run["seed"]),
@@ -319,6 +321,16 @@ class Trace(Timed):
             labels, _ = find_parts(done)
             self._labels = np.zeros(len(self.model.gaussians), int) if labels is None else labels
         return self._labels
+
+    def _saved_labels(self) -> np.ndarray | None:
+        """Those that a finished run left."""
+        try:
+            with np.load(self.folder / PARTS) as record:
+                labels = record["labels"]
+        except Exception:  # not there, or one of the dozen kinds that numpy raises
+            return None
+        fits = labels.shape == (len(self.model.gaussians),) and labels.dtype.kind == "i"
+        return labels if fits and labels.min() >= 0 else None
 
     def tensors(self) -> dict:
         """The Gaussians now."""

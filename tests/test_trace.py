@@ -243,6 +243,10 @@ def test_example_leaves_a_complete_folder(folder, tmp_path, monkeypatch):
     assert motion["time"] == 0.6 and all(
         {"centre", "velocity", "spread"} <= set(part) for part in motion["parts"]
     )
+    with np.load(out / "parts.npz") as record:
+        labels = record["labels"]
+    assert labels.shape == (120,) and labels.min() >= 0
+    assert set(labels) - {0} == {part["label"] for part in motion["parts"]}
     report = (out / "report.html").read_text("utf-8")
     assert "What happens next?" in report and "data:video/mp4;base64," in report
     assert json.loads((out / "config.json").read_text())["trace"]["gaussians"] == 120
@@ -262,7 +266,18 @@ def test_ablations_run(flags, folder, tmp_path):
     assert run_example(folder, tmp_path / "out", *flags, "--iterations", "6") == 0
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["extrapolation"]["psnr"] > 5
-    assert (tmp_path / "out" / "motion.json").exists() == ("none" not in flags)
+    for name in ("motion.json", "parts.npz"):
+        assert (tmp_path / "out" / name).exists() == ("none" not in flags)
+
+
+def test_labels_of_an_earlier_run_do_not_stay(folder, tmp_path, monkeypatch):
+    def stopped(trainer):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TraceTrainer, "run", stopped)
+    np.savez(tmp_path / "parts.npz", labels=np.zeros(120, int))
+    assert run_example(folder, tmp_path) == 130
+    assert not (tmp_path / "parts.npz").exists()
 
 
 def test_presets_are_settings():

@@ -21,8 +21,10 @@ from renderers.drawing import side_by_side
 from renderers.images import to_bytes, write_png
 from renderers.splat import render
 from renderers.video import write_video
+from taichi_phys.io.files import atomic_path
 
 
+PARTS = "parts.npz"  # labels (n,) int of the checkpoint's Gaussians, as those of motion.json
 SPLITS = {"val": "interpolation", "test": "extrapolation"}
 VIDEO_FPS = 24.0
 VIDEO_SECONDS = 4.0  # of the observed span, slowed down or sped up to that
@@ -58,6 +60,8 @@ def write_results(done, command: list[str] | None) -> dict:
                 metrics["segmentation"] = segmentation_metrics(ids, given)
     if parts is not None:
         write_json(done.out / "motion.json", motion)
+        with atomic_path(done.out / PARTS) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, labels=labels)
     write_film(done, labels)
     write_json(done.out / "metrics.json", metrics)
     write_report(done, metrics, parts, command)

@@ -13,7 +13,7 @@ from inverse.trace.config import TraceConfig
 from inverse.trace.frames import Frames, check_training, load_frames
 from inverse.trace.model import TraceModel
 from inverse.trace.ranks import Ranks
-from inverse.trace.results import write_results
+from inverse.trace.results import PARTS, write_results
 from inverse.trace.trainer import TraceTrainer
 
 
@@ -82,6 +82,7 @@ def learn_motion(
     if ranks.rank == 0:
         # Written first: an unwritable folder should fail now, not after the work.
         write_json(out / "config.json", {"run": run, "trace": config})
+        (out / PARTS).unlink(missing_ok=True)  # of Gaussians that are about to change
         if not run.resume:
             checkpoint.unlink(missing_ok=True)
     ranks.agree(0.0)  # nobody reads a checkpoint that the first process is about to remove
