@@ -60,12 +60,17 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def words_of(argv: list[str] | None) -> list[str]:
+    """The words of a command line; argparse would take the -y of "--up -y" for a flag."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if "--up" in words[:-1]:  # argparse would take the -y of "--up -y" for a flag
+    if "--up" in words[:-1]:
         at = words.index("--up")
         words[at : at + 2] = [f"--up={words[at + 1]}"]
-    args = make_parser().parse_args(words)
+    return words
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    args = make_parser().parse_args(words_of(argv))
     for name in ("width", "height", "frames"):
         if getattr(args, name) < 1:
             raise ValueError(f"{name}: got {getattr(args, name)}, expected at least 1")

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
+from show_splats import UPS, words_of
 
 import taichi_phys as tp
 from renderers import ggui
@@ -25,8 +26,6 @@ from renderers.viewer_stage import Choice, Stage
 from taichi_phys import runtime
 
 
-UPS = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
-UPS |= {f"-{name}": tuple(-value for value in axis) for name, axis in UPS.items()}
 OPAQUE = 0.1  # Gaussians fainter than that are no part of a body
 
 
@@ -68,11 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    words = list(sys.argv[1:] if argv is None else argv)
-    if "--up" in words[:-1]:  # argparse would take the -y of "--up -y" for a flag
-        at = words.index("--up")
-        words[at : at + 2] = [f"--up={words[at + 1]}"]
-    args = make_parser().parse_args(words)
+    args = make_parser().parse_args(words_of(argv))
     for name, least in (("width", 320), ("height", 240), ("frames", 1), ("particles", 8)):
         if getattr(args, name) < least:
             raise ValueError(f"{name}: got {getattr(args, name)}, expected at least {least}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from view_parts import collider_lines, colliders_of, splat_picture
+from view_parts import collider_lines, splat_picture
 
 import taichi_phys as tp
 from renderers.drawing import draw_arrows, strength_colors
@@ -298,7 +298,7 @@ class Live(Stage):
         )
         self.sim = tp.MPM(
             particles=bodies, grid=sim.grid, gravity=tuple(sim.gravity.tolist()),
-            colliders=colliders_of(sim), outside=self._outside, cfl=sim.cfl,
+            colliders=sim.colliders, outside=self._outside, cfl=sim.cfl,
             precision="f64" if sim.dtype == torch.float64 else "f32",
         )  # fmt: skip
         plastic = state.plastic.clone()
@@ -353,7 +353,7 @@ class Live(Stage):
         lower, upper = np.array(grid.lower), np.array(grid.upper)
         result = [(box_lines(lower, upper), tuple(c // 2 for c in WALLS))]
         result.append((box_lines(lower + wall, upper - wall), WALLS))
-        for collider in colliders_of(self.sim):
+        for collider in self.sim.colliders:
             if collider.during is None or collider.during[0] <= at < collider.during[1]:
                 result.append((collider_lines(collider, at, lower, upper), OBSTACLES))
         return result

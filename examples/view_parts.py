@@ -19,11 +19,6 @@ def splat_picture(camera, tensors: dict) -> np.ndarray:
     return to_bytes(image.rgb)
 
 
-def colliders_of(sim: tp.MPM) -> Sequence:
-    """The colliders of a simulation."""
-    return sim.colliders
-
-
 def collider_lines(collider, t: float, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     """(m, 2, 3) m: a collider where it is at time t s, in a grid from lower to upper (3,) m."""
     if isinstance(collider, tp.Plane):

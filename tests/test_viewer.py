@@ -44,15 +44,15 @@ from view_results import Trace, Wind  # noqa: E402
 SIZE = {"width": 640, "height": 360}
 FPS = 24.0
 SCENE = """
-title = "Two boxes"
+title = "A box above a ball"
 [grid]
 lower = [0, 0, 0]
 upper = [1, 1, 1]
 dx = 0.05
 [[body]]
 shape = "box"
-lower = [0.4, 0.4, 0.3]
-upper = [0.6, 0.6, 0.5]
+lower = [0.4, 0.4, 0.5]
+upper = [0.6, 0.6, 0.7]
 spacing = 0.03
 material = "jelly"
 [[collider]]
@@ -592,6 +592,19 @@ def test_trace_run_whose_photographs_are_gone(trace_run, tmp_path):
     assert stage.duration == pytest.approx(0.4) and stage.cameras() == []
     assert "without its cameras" in stage.message
     assert len(stage.labels()) == 80
+
+
+def test_trace_run_shows_the_parts_that_it_saved(trace_run, tmp_path):
+    folder = shutil.copytree(trace_run[0], tmp_path / "run")
+    found, saved = Trace(folder).labels(), np.arange(80) % 3
+    assert not np.array_equal(found, saved)
+    np.savez(folder / "parts.npz", labels=saved)
+    assert np.array_equal(Trace(folder).labels(), saved)
+    for labels in (saved[:7], saved / 2, saved - 1):  # of other Gaussians, or of something else
+        np.savez(folder / "parts.npz", labels=labels)
+        assert np.array_equal(Trace(folder).labels(), found)
+    (folder / "parts.npz").write_bytes(b"PK")
+    assert np.array_equal(Trace(folder).labels(), found)
 
 
 # What cannot be shown

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "examples"))
 import view  # noqa: E402
 import view_web  # noqa: E402
-from test_viewer import trace_run, wind_run  # noqa: E402, F401
+from test_viewer import SCENE, trace_run, wind_run  # noqa: E402, F401
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -349,31 +349,14 @@ def test_arrows_have_heads_and_colours():
 # What view.py shows
 
 
-SCENE = """
-title = "A drop"
-[grid]
-lower = [0, 0, 0]
-upper = [1, 1, 1]
-dx = 0.05
-[[body]]
-shape = "box"
-lower = [0.4, 0.4, 0.5]
-upper = [0.6, 0.6, 0.7]
-spacing = 0.04
-material = "jelly"
-[camera]
-eye = [0.5, -2, 0.6]
-target = [0.5, 0.5, 0.5]
-"""
-
-
 def opened(*words):
     with torch.no_grad():
         return view.open_stage(view.parse([str(word) for word in words]))
 
 
 def test_a_scene_is_simulated(tmp_path):
-    (tmp_path / "scene.toml").write_text(SCENE)
+    look = "[camera]\neye = [0.5, -2, 0.6]\ntarget = [0.5, 0.5, 0.5]\n"
+    (tmp_path / "scene.toml").write_text(SCENE + look)
     with torch.no_grad():
         shown = view_web.of_stage(opened(tmp_path / "scene.toml"), 4)
     frames = shown["frames"]
