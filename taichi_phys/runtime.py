@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import dataclasses
 import io
+import os
 
 import taichi as ti
 import torch
@@ -33,6 +34,7 @@ class Runtime:
         return torch.device(self.arch)
 
 
+_CAN_SPREAD = hasattr(os, "sched_setaffinity") and os.path.isdir("/proc/self/task")
 _current: Runtime | None = None
 
 
@@ -42,7 +44,7 @@ def init(
     """Start Taichi once; the same request again changes nothing.
 
     arch: auto (CUDA if torch sees a GPU, else the CPU), cpu or cuda; precision: f32 or f64;
-    threads: CPU threads, None for all; seed: of Taichi's and torch's random numbers.
+    threads: CPU threads, None for one that keeps to each CPU; seed: of Taichi's and torch's random numbers.
     Raises ValueError for an unknown value, RuntimeError for a second, different request
     (a restart of Taichi would destroy every field in use).
     """
@@ -68,6 +70,7 @@ def init(
             "in the same process: call taichi_phys.init once, first"
         )
     options = {"cpu_max_num_threads": threads} if threads else {}
+    before = _threads()
     with contextlib.redirect_stdout(io.StringIO()):  # "[Taichi] Starting on arch=..."
         ti.init(
             arch=getattr(ti, arch),
@@ -76,10 +79,29 @@ def init(
             log_level=ti.WARN,
             **options,
         )
+    if arch == "cpu" and threads is None:
+        _spread(_threads() - before)
     atexit.register(ti.reset)  # writes the compiled kernels to the offline cache
     torch.manual_seed(seed)
     _current = wanted
     return _current
+
+
+def _threads() -> set[int]:
+    """Identifiers of this process' threads, where the system tells."""
+    return {int(name) for name in os.listdir("/proc/self/task")} if _CAN_SPREAD else set()
+
+
+def _spread(threads: set[int]):
+    """Give each of Taichi's threads, of which there is one per CPU, a CPU of its own.
+
+    Woken a thousand times a second, two of them often share a CPU while another is idle: Linux
+    does not move threads that ran a moment ago. That costs a third of the speed on two CPUs.
+    """
+    cpus = sorted(os.sched_getaffinity(0)) if _CAN_SPREAD else []
+    for i, thread in enumerate(sorted(threads)):
+        with contextlib.suppress(OSError):  # it has ended
+            os.sched_setaffinity(thread, {cpus[i % len(cpus)]})
 
 
 def ensure_initialized() -> Runtime:

@@ -57,6 +57,25 @@ def test_cuda_without_a_gpu():
         tp.init(arch="cuda")
 
 
+@pytest.mark.skipif(not taichi_runtime._CAN_SPREAD, reason="threads cannot be listed or bound")
+@pytest.mark.parametrize("threads", [None, 1])
+def test_a_cpu_for_each_thread_of_taichi_only_if_it_has_one_for_each_cpu(threads):
+    code = f"""
+import os
+import taichi_phys as tp
+from taichi_phys import runtime
+before = runtime._threads()
+tp.init(arch="cpu", threads={threads})
+cpus = os.sched_getaffinity(0)
+bound = [os.sched_getaffinity(t) for t in runtime._threads() - before]
+print(all(os.sched_getaffinity(t) == cpus for t in before))
+print(set.union(*bound) == cpus, all(len(b) == 1 for b in bound), all(b == cpus for b in bound))
+"""
+    alone = str(len(os.sched_getaffinity(0)) == 1)
+    expected = ["True", "True", alone, "True"] if threads else ["True", "True", "True", alone]
+    assert python("-c", code).split()[-4:] == expected
+
+
 def test_import_starts_nothing_and_stays_light():
     out = python(
         "-c",
