@@ -44,8 +44,8 @@ def init(
     """Start Taichi once; the same request again changes nothing.
 
     arch: auto (CUDA if torch sees a GPU, else the CPU), cpu or cuda; precision: f32 or f64;
-    threads: CPU threads, None for one that keeps to each CPU; seed: of Taichi's and torch's random numbers.
-    Raises ValueError for an unknown value, RuntimeError for a second, different request
+    threads: CPU threads, None for one that keeps to each CPU; seed: of Taichi's and torch's random
+    numbers. Raises ValueError for an unknown value, RuntimeError for a second, different request
     (a restart of Taichi would destroy every field in use).
     """
     global _current

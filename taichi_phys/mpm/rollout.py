@@ -13,7 +13,7 @@ from taichi_phys.bridge.autograd import differentiable
 from taichi_phys.mpm import nodes
 from taichi_phys.mpm.colliders import TOLERANCE, distances, table
 from taichi_phys.mpm.particles import State
-from taichi_phys.mpm.substep import LAW, PARAMS, settings
+from taichi_phys.mpm.substep import LAW, PARAMS, V, X, settings
 from taichi_phys.runtime import quick_compile
 
 
@@ -75,17 +75,20 @@ class Scene:
         numbers, rows = (torch.as_tensor(a).to(self.body).contiguous() for a in (numbers, rows))
         return [self.nodes, self.lists, numbers, rows, self.sdf]
 
-    def order(self, x: torch.Tensor) -> torch.Tensor | None:
+    def order(self, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """(n,) order of particles in which chunks are compact: by first node, along the longest
-        axis first; None if there is one chunk."""
+        axis first; and the order that undoes it. None if there is one chunk."""
         if self.chunks == 1:
-            return None
+            return None, None
         cells = ((x.detach() - x.new_tensor(self.lower)) / self.dx - 0.5).long()
         extent = cells.amax(dim=0) - cells.amin(dim=0) + 1
         key = torch.zeros_like(cells[:, 0])
         for axis in extent.argsort(descending=True, stable=True).tolist():
             key = key * extent[axis] + cells[:, axis] - cells[:, axis].min()
-        return key.argsort(stable=True)
+        order = key.argsort(stable=True)
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order), device=order.device)
+        return order, back
 
     def forward(self, states, given, count: int, time: float, dt: float):
         """Run count substeps in place on packed states (slots, n, 25); given: (n, k)."""
@@ -160,6 +163,10 @@ def _point(values) -> str:
     return "(" + ", ".join(f"{v:.3g}" for v in values) + ")"
 
 
+def _pick(t: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
+    return t if order is None else t.index_select(0, order)
+
+
 def advance_frame(
     scene: Scene,
     state: State,
@@ -168,34 +175,36 @@ def advance_frame(
     *,
     dt: float,
     substeps: int,
+    field: Callable[..., torch.Tensor] | None = None,
     recompute: bool | None = None,
 ) -> State:
-    """State after substeps of dt under a constant force (n, 3) N; gradients reach all inputs.
+    """State after substeps of dt under force (n, 3) N; gradients reach all inputs.
 
+    The force is constant, or else that of the first substep and field(x, v, time) of the others.
     With recompute, only states at piece boundaries are kept; backward runs a piece again and
     stores its substeps. Without, the forward pass stores them: one forward pass less. None: they
     are stored as long as all that is stored stays below STORED_BYTES.
     """
-    packed, given = state.pack(), torch.cat([force, scene.body, params], dim=1)
-    order = scene.order(state.x)
-    if order is not None:
-        packed, given = packed.index_select(0, order), given.index_select(0, order)
-    per_piece = max(1, int(HISTORY_BYTES / (packed.element_size() * packed.numel())))
+    order, back = scene.order(state.x)
+    packed = _pick(state.pack(), order)
+    fixed = _pick(torch.cat([scene.body, params], dim=1), order)
+    given = torch.cat([_pick(force, order), fixed], dim=1)
+    size = packed.element_size() * packed.numel()
+    per_piece = max(1, int(HISTORY_BYTES / size)) if field is None else 1
     done = 0
     while done < substeps:
-        count = min(per_piece, substeps - done)
+        time, count = state.time + done * dt, min(per_piece, substeps - done)
+        if field is not None and done:
+            x, v = (_pick(packed[:, at : at + 3], back) for at in (X, V))
+            given = torch.cat([_pick(field(x, v, time), order), fixed], dim=1)
         again = recompute
         if again is None:
             wanted = torch.is_grad_enabled() and (packed.requires_grad or given.requires_grad)
-            size = (count + 1) * packed.numel() * packed.element_size()
-            again = not wanted or _Stored.bytes + size > STORED_BYTES
-        piece = _piece(scene, count, state.time + done * dt, dt, again)
-        (packed,) = piece(packed, given)
+            again = not wanted or _Stored.bytes + (count + 1) * size > STORED_BYTES
+        (packed,) = _piece(scene, count, time, dt, again)(packed, given)
         scene.check(packed, order, dt)
         done += count
-    if order is not None:
-        packed = torch.empty_like(packed).index_copy(0, order, packed)
-    return State.unpack(packed, state.time + substeps * dt)
+    return State.unpack(_pick(packed, back), state.time + substeps * dt)
 
 
 class _Stored:

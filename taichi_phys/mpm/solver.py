@@ -1,5 +1,6 @@
 """MPM: the user's view of the simulator."""
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -186,7 +187,7 @@ class MPM:
         state = self._state(state)
         expected = "a positive number of seconds"
         frame_dt = finite_number("frame_dt", frame_dt, expected, low=0, open_end=True)
-        now = self._force(force, state)
+        now = self._force(force, state.x, state.v, state.time)
         step = {"frame_dt": frame_dt, "force": force, "now": now, "recompute": recompute}
         if substeps is not None:
             substeps = whole_number("substeps", substeps, "a positive integer", low=1)
@@ -217,14 +218,11 @@ class MPM:
     def _frame(
         self, state: State, substeps: int, *, frame_dt: float, force, now, recompute: bool | None
     ) -> State:
-        dt, params = frame_dt / substeps, self.parameters()
-        step = {"dt": dt, "recompute": recompute}
-        if not callable(force):
-            return advance_frame(self._scene, state, now, params, substeps=substeps, **step)
-        for i in range(substeps):
-            now = now if i == 0 else self._force(force, state)
-            state = advance_frame(self._scene, state, now, params, substeps=1, **step)
-        return state
+        field = functools.partial(self._force, force) if callable(force) else None
+        return advance_frame(
+            self._scene, state, now, self.parameters(), dt=frame_dt / substeps, substeps=substeps,
+            field=field, recompute=recompute,
+        )  # fmt: skip
 
     def _state(self, state: State) -> State:
         """state in the dtype and on the device of the simulation, its shapes checked."""
@@ -242,16 +240,14 @@ class MPM:
             fields[name] = value.to(dtype=self.dtype, device=self.device)
         return state.replace(**fields)
 
-    def _force(self, force: Force, state: State) -> torch.Tensor:
+    def _force(self, force: Force, x: torch.Tensor, v: torch.Tensor, time: float) -> torch.Tensor:
         if force is None:
-            return torch.zeros_like(state.x)
-        value = force
-        if callable(force):
-            value = evaluate(force, state.x, state.time, state.v, self.mass)
-        if not isinstance(value, torch.Tensor) or value.shape != state.x.shape:
+            return torch.zeros_like(x)
+        value = evaluate(force, x, time, v, self.mass) if callable(force) else force
+        if not isinstance(value, torch.Tensor) or value.shape != x.shape:
             raise ValueError(
                 f"force: got {tuple(getattr(value, 'shape', ()))}, expected a tensor or a callable "
-                f"f(x, t) that returns one of shape {tuple(state.x.shape)}, in newtons"
+                f"f(x, t) that returns one of shape {tuple(x.shape)}, in newtons"
             )
         if not torch.isfinite(value).all():
             raise ValueError(f"force: {int((~torch.isfinite(value)).sum())} values are not finite")
