@@ -11,7 +11,7 @@ demo: .venv
 	@echo "report: $(abspath $(OUT))/report.html"
 
 test: .venv
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -rs
 
 .venv: .venv/.installed
 

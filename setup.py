@@ -3,6 +3,25 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 
+EXTRAS = {
+    # GGUI is part of taichi; it needs Vulkan from the system (Debian: mesa-vulkan-drivers
+    # libvulkan1), and nothing from pip.
+    "view": [],
+    "open3d": ["open3d>=0.18"],
+    # CoTracker is not on PyPI: torch.hub fetches it, or --cotracker names a clone or a
+    # checkpoint. As a model it needs torch only.
+    "perception": [],
+    "web": ["viser>=1.1,<2"],
+    "docs": [
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.5",
+        "mkdocstrings-python>=1.16",
+        "pymdown-extensions>=10.3,<12",
+    ],
+}
+# the tests build the documentation and open the web page
+EXTRAS["dev"] = ["pytest>=8", "ruff>=0.6", "hypothesis>=6.100", *EXTRAS["docs"], *EXTRAS["web"]]
+
 setup(
     name="taichi-phys",
     version="0.1.0",
@@ -30,21 +49,5 @@ setup(
         'tomli>=2; python_version < "3.11"',
         "scikit-learn>=1.4",
     ],
-    extras_require={
-        # GGUI is part of taichi; it needs Vulkan from the system (Debian: mesa-vulkan-drivers
-        # libvulkan1), and nothing from pip.
-        "view": [],
-        "open3d": ["open3d>=0.18"],
-        # CoTracker is not on PyPI: torch.hub fetches it, or --cotracker names a clone or a
-        # checkpoint. As a model it needs torch only.
-        "perception": [],
-        "web": ["viser>=1.1,<2"],
-        "docs": [
-            "mkdocs>=1.6,<2",
-            "mkdocs-material>=9.5",
-            "mkdocstrings-python>=1.16",
-            "pymdown-extensions>=10.3,<12",
-        ],
-        "dev": ["pytest>=8", "ruff>=0.6", "hypothesis>=6.100"],
-    },
+    extras_require=EXTRAS,
 )
