@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 FOLDERS = "assets|benchmarks|docs|examples|inverse|renderers|taichi_phys|tests"
 FOREIGN = {"--help", "--nproc-per-node"}  # of argparse and torchrun
-SYSTEM = {"make", "pip", "source"}  # commands that are not scripts of ours
+SYSTEM = {"make", "pip", "source", "sudo"}  # commands that are not scripts of ours
 
 
 def text_of(page: Path) -> str:
@@ -100,6 +100,7 @@ SAYS = {  # page -> what its blocks must print
     "scene_files.md": [r"0\.33 s: \["],
     "materials.md": [r"differs from Elastoplastic by (0|\de-(0[6-9]|1\d))"],
     "gpu.md": ["cpu|cuda"],
+    "reports.md": ["out/ball/report.html"],
 }  # fmt: skip
 
 
@@ -192,6 +193,22 @@ def test_keys_of_scenes_are_all_listed():
     keys |= {k for _, kinds in scene_parts.FORCES.values() for k in kinds}
     keys |= set(scene_parts.ACTING) | set(scene_parts.MOTION)
     assert not {key for key in keys if f"`{key}`" not in text}
+
+
+def test_keys_and_controls_of_the_viewer_are_all_listed():
+    from renderers.viewer_session import KEYS
+
+    scripts = [ROOT / "examples" / f"view_{kind}.py" for kind in ("live", "results")]
+    code = "\n".join(script.read_text("utf-8") for script in scripts)
+    text = text_of(ROOT / "docs" / "viewer.md")
+    keys = {"space" if key == " " else key for key in KEYS}
+    keys |= set(re.findall(r'"([a-z])"\]? ?[:=] ?\("', code))  # of a kind of stage
+    assert keys > {"space", "o", "m", "x", "a", "w"}
+    assert not {key for key in keys if f"`{key}`" not in text}
+    made = r'(?:Slider|Choice|Button|Switch|attribute|shown)\((?:\w+, )?\s*f?"([^"{]+)"'
+    names = set(re.findall(made, code)) | set(re.findall(r': \("([^"]+)", [\de.-]+, ', code))
+    assert names > {"body", "frame", "stiffness E (Pa)", "wind speed (m/s)", "velocity arrows"}
+    assert not {name for name in names if f"| {name} |" not in text}
 
 
 def test_public_names_are_in_the_reference():
