@@ -107,9 +107,9 @@ def publish(
     report = Report(title).summary(summary)
     report.table(
         "Checks",
-        [(name, r["measured"], r["unit"], r["expected"], r["passed"])
+        [(name, f"{r['measured']:.4g} {r['unit']}", r["expected"], r["passed"])
          for name, r in checks.rows.items()],
-        ("quantity", "measured", "unit", "expected", "holds"),
+        ("quantity", "measured", "expected", "holds"),
     )  # fmt: skip
     report.video(out / "video.mp4", title)
     for caption, figure in (plots or {}).items():

@@ -110,9 +110,10 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> int:
         for d in (-0.6 * EDGE, 0.6 * EDGE) for y0, y1 in [(-side, side)]
     ]) + 0.002 * up  # fmt: skip
     plots = {
-        "Speed down the slope; dashed: g (sin - mu cos) t.": plot_lines(
-            t, speeds, "time (s)", "speed (m/s)", zero=True, reference_name="theory",
-            reference={name: a * t for name, a in zip(speeds, wanted, strict=True)},
+        "Speed down the slope, by friction; broad and pale: g (sin - mu cos) t.": plot_lines(
+            t, {name.split()[-1]: v for name, v in speeds.items()}, "time (s)", "speed (m/s)",
+            reference={f"{mu:g}": a * t for mu, a in zip(args.friction, wanted, strict=True)},
+            zero=True, reference_name="theory",
         )
     }  # fmt: skip
     return common.publish(
