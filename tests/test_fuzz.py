@@ -83,6 +83,7 @@ def names_in(call, wrong):
     return names | ({"spacing", "count"} & set(inspect.signature(call).parameters))
 
 
+@pytest.mark.filterwarnings("error:Casting complex")
 @pytest.mark.parametrize("call", GOOD, ids=lambda c: c.__name__)
 def test_one_bad_argument(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -37,6 +37,15 @@ def bits(*tensors):
     return [int(t.detach().contiguous().view(torch.int32).long().sum()) for t in tensors]
 
 
+def elsewhere(script):
+    """Run Python code in a process of its own, in the folder of the tests."""
+    here = Path(__file__).parent
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, cwd=here,
+        env=dict(os.environ, PYTHONPATH=str(here.parent)),
+    )  # fmt: skip
+
+
 def run_and_gradient():
     """Check sums of two frames and of the gradients of a third."""
     sim = two_bodies()
@@ -52,17 +61,13 @@ def test_threads_and_runs_do_not_matter():
     """States and gradients are bitwise the same here and with 1, 2 and 4 threads elsewhere."""
     expected = run_and_gradient()
     assert run_and_gradient() == expected
-    here = Path(__file__).parent
     for threads in (1, 2, 4):
         script = (
             "import json, torch, taichi_phys as tp; torch.set_num_threads(1); "
             f"tp.init(arch='cpu', precision='f32', threads={threads}); "
             "import test_mpm_large; print(json.dumps(test_mpm_large.run_and_gradient()))"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, cwd=here,
-            env=dict(os.environ, PYTHONPATH=str(here.parent)),
-        )  # fmt: skip
+        done = elsewhere(script)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-1]) == expected, threads
 
@@ -224,3 +229,29 @@ def test_colliders_are_checked():
             two_bodies(colliders=bad)
     with pytest.raises(ValueError, match="outside"):
         two_bodies(outside="vanish")
+
+
+@pytest.mark.parametrize("count", [100, 70_000])
+def test_free_fall_in_the_last_corner_of_the_largest_grid(count):
+    """No index of a kernel leaves int32, however many chunks there are."""
+    grid = tp.Grid(lower=(0, 0, 0), upper=(1, 1, 1), dx=1 / 511)
+    x = 0.99 - 0.02 * torch.rand(count, 3)
+    body = tp.Particles(x, volume=1e-9, material=tp.Elastic(E=1e4, nu=0.2))
+    sim = tp.MPM(particles=body, grid=grid, precision="f32")
+    state = sim.advance(sim.initial_state(), frame_dt=1e-3, substeps=2)
+    torch.testing.assert_close(state.v[:, 2], torch.full((count,), -9.81e-3), rtol=0, atol=1e-7)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited and counted as on Linux")
+def test_a_grid_that_does_not_fit_into_memory():
+    script = """
+import resource, taichi_phys as tp
+tp.init(arch="cpu", precision="f32")
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 10**9,) * 2)
+body = tp.Particles([[0.5, 0.5, 0.5]], material=tp.Elastic(E=1e4, nu=0.2))
+tp.MPM(particles=body, grid=tp.Grid(lower=(0, 0, 0), upper=(1, 1, 1), dx=1 / 511))
+"""
+    done = elsewhere(script)
+    assert done.returncode == 1
+    assert "ValueError: grid: no memory for (512, 512, 512) nodes" in done.stderr

@@ -377,7 +377,10 @@ def _cloud(points, weights, threshold) -> np.ndarray:
 
 
 def _array(value):
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+    value = value.detach().cpu().numpy() if hasattr(value, "detach") else value
+    if np.iscomplexobj(value):
+        raise TypeError("complex numbers")
+    return value
 
 
 def _typical_voxel(points: np.ndarray) -> float:

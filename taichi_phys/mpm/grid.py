@@ -9,6 +9,7 @@ from taichi_phys.checks import finite_number, finite_vector, one_of
 
 
 WALL_CELLS = 3  # cells at each face of the domain in which the walls act
+MAX_NODES = 2**27  # 512 a side
 CONTACTS = ("sticky", "slip", "separate")
 
 
@@ -46,9 +47,9 @@ class Grid:
                 f"grid: got {self.shape} nodes, expected at least {2 * WALL_CELLS + 2} a side "
                 "(walls are 3 cells thick): use a smaller dx or a larger box"
             )
-        if math.prod(self.shape) > 2**28:
+        if math.prod(self.shape) > MAX_NODES:
             raise ValueError(
-                f"grid: got {self.shape} nodes, expected at most 2^28 in all: use a larger dx"
+                f"grid: got {self.shape} nodes, expected at most 2^27 in all: use a larger dx"
             )
 
     @property

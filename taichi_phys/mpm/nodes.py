@@ -13,6 +13,7 @@ from taichi_phys.mpm.transfer import node_index
 
 
 VELOCITY, OTHER, CHUNKS = range(3)  # layers of nodes
+MAX_NODES = 2**29 - 1  # of all layers: Taichi's indices are int32, and a node has four numbers
 # Rows of a chunk's lists: blocks; whether one is listed; stencils that were seen in it; marks.
 LIST, IS_LISTED, SEEN, MARKS, ROWS = range(5)
 LISTED, FAULT, PARTICLE, MARKED = range(4)  # marks: blocks listed, first fault, its particle

@@ -50,19 +50,31 @@ class Scene:
     pulls: dict[int, Callable]
 
     def __post_init__(self):
-        like, chunks, size = self.body, self.chunks, math.prod(self.shape)
-        blocks = math.prod(-(-length // nodes.BLOCK) for length in self.shape)
-        scratch = {
-            # pages that no particle comes near are never touched, and so cost no memory on a CPU
-            "nodes": like.new_zeros((nodes.CHUNKS + chunks) * size, 4),
-            "lists": torch.zeros(
-                chunks, nodes.ROWS, max(blocks, nodes.MARKED), dtype=torch.int32, device=like.device
-            ),
-            "work": like.new_zeros(1, len(self.body), 18),
-            "sdf": torch.as_tensor(distances(self.colliders)).to(like),
-        }
+        layers, size = nodes.CHUNKS + self.chunks, math.prod(self.shape)
+        try:
+            scratch = self._scratch(layers * size)
+        except RuntimeError:  # torch's word for it
+            gigabytes = layers * size * 4 * self.body.element_size() / 1e9
+            raise ValueError(
+                f"grid: no memory for {self.shape} nodes in {layers} layers, {gigabytes:.1f} GB: "
+                "use a larger dx or a smaller box"
+            ) from None
         for name, tensor in scratch.items():
             object.__setattr__(self, name, tensor)
+
+    def _scratch(self, rows: int) -> dict[str, torch.Tensor]:
+        """What kernels write to, by name; rows: nodes in all layers.
+
+        Pages that no particle comes near are never touched, and so cost no memory on a CPU.
+        """
+        blocks = math.prod(-(-length // nodes.BLOCK) for length in self.shape)
+        lists = (self.chunks, nodes.ROWS, max(blocks, nodes.MARKED))
+        return {
+            "nodes": self.body.new_zeros(rows, 4),
+            "lists": torch.zeros(lists, dtype=torch.int32, device=self.body.device),
+            "work": self.body.new_zeros(1, len(self.body), 18),
+            "sdf": torch.as_tensor(distances(self.colliders)).to(self.body),
+        }
 
     def _grid(self, time: float, dt: float, count: int) -> list[torch.Tensor]:
         """Arguments nodes to sdf of the kernels, for count substeps."""

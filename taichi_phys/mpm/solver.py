@@ -11,6 +11,7 @@ from tqdm import tqdm
 from taichi_phys import runtime
 from taichi_phys.checks import finite_number, finite_vector, one_of, whole_number
 from taichi_phys.materials import pull
+from taichi_phys.mpm import nodes
 from taichi_phys.mpm.colliders import Collider, check_colliders
 from taichi_phys.mpm.forces import evaluate
 from taichi_phys.mpm.grid import CONTACTS, Grid
@@ -82,6 +83,7 @@ class MPM:
         chunks = next(count for size, count in CHUNKS if len(x) < size)
         if running.arch == "cpu":
             driver = "serial" if chunks == 1 else "pooled"
+            chunks = min(chunks, nodes.MAX_NODES // math.prod(grid.shape) - nodes.CHUNKS)
         else:
             driver, chunks = "gpu", 1
         self._scene = Scene(
