@@ -10,9 +10,9 @@ import twin
 
 import taichi_phys as tp
 from taichi_phys.mpm import rollout
+from taichi_phys.mpm.drivers import kernels
 from taichi_phys.mpm.nodes import CHUNKS
 from taichi_phys.mpm.particles import TENSORS
-from taichi_phys.mpm.substep import kernels
 
 
 f64 = torch.float64

@@ -13,11 +13,11 @@ from taichi_phys.checks import finite_number, finite_vector, one_of, whole_numbe
 from taichi_phys.materials import pull
 from taichi_phys.mpm import nodes
 from taichi_phys.mpm.colliders import Collider, check_colliders
+from taichi_phys.mpm.drivers import kernels
 from taichi_phys.mpm.forces import evaluate
 from taichi_phys.mpm.grid import CONTACTS, Grid
 from taichi_phys.mpm.particles import TENSORS, Particles, State, cell_volumes
 from taichi_phys.mpm.rollout import Scene, SimulationError, advance_frame
-from taichi_phys.mpm.substep import kernels
 
 
 Force = torch.Tensor | Callable[..., torch.Tensor] | None

@@ -1,4 +1,4 @@
-"""Taichi kernels that advance particles by substeps, and their adjoint.
+"""One substep of a particle as Taichi functions, and its adjoint.
 
 A substep (Hu et al. 2018, MLS-MPM; external force on particles as in "Seeing the wind", sec. 3):
 
@@ -6,22 +6,14 @@ A substep (Hu et al. 2018, MLS-MPM; external force on particles as in "Seeing th
     v* = v + dt force / mass                              external force, before P2G
     A  = mass C - dt volume 4 / dx^2 tau
     (p, m)_i = sum w_ip (mass v* + A d_ip, mass)          P2G
-    v_i = boundary(p_i / m_i + dt gravity)                grid
+    v_i = boundary(p_i / m_i + dt gravity)                grid (nodes.py)
     v = sum w_ip v_i;  C = 4 / dx^2 sum w_ip v_i d_ip^T   G2P
     x += dt v;  F = (I + dt C) F_elastic
 
-Particles are cut into chunks. Each chunk scatters to a grid of its own, in the order of its
-particles, and lists the blocks of 4^3 nodes that it touches; the grid phase adds the chunks' nodes
-in order, on listed blocks only. So nothing needs atomics, the result does not depend on the number
-of threads, and the cost follows the particles, not the domain. G2P of a substep and P2G of the
-next visit a particle once.
-
-Three drivers run the same phases. "serial": one launch runs all substeps of a frame; for small
-scenes, since a launch costs 0.3 ms and a pooled task 0.1 ms. "pooled": a launch per substep whose
-two loops are shared among the CPU's threads. "gpu": particles in parallel, one grid, with atomics.
+G2P of a substep and P2G of the next visit a particle once. Who visits which particles is said in
+drivers.py.
 """
 
-import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,23 +21,15 @@ import taichi as ti
 
 from taichi_phys.materials import Law
 from taichi_phys.mpm.nodes import (
-    BLOCK,
     BROKEN,
     CHUNKS,
     FAULT,
-    LIST,
-    LISTED,
     MARKS,
     OK,
     OUTSIDE,
     PARTICLE,
     TOO_FAST,
-    block_corner,
-    grid_job,
-    grid_node,
     list_blocks,
-    unlist_block,
-    unlist_blocks,
 )
 from taichi_phys.mpm.transfer import gather, scatter, transfer_gradients
 
@@ -53,11 +37,6 @@ from taichi_phys.mpm.transfer import gather, scatter, transfer_gradients
 # Where a particle's quantities lie: in the packed state, and in what is given for a frame.
 X, V, C, F, PLASTIC, STATE_SIZE = 0, 3, 6, 15, 24, 25
 FORCE, MASS, VOLUME, LAW, PARAMS = 0, 3, 4, 5, 6
-
-JOBS = 16  # that the grid phase is cut into, for the CPU's threads
-# Taichi gives a CPU thread at least so many iterations of a loop: chunk and job i is iteration
-# i * STRIDE.
-STRIDE = 512
 
 
 def settings(dt: float, dx: float, lower, gravity, shape, contact: int, friction: float):
@@ -98,24 +77,15 @@ def is_removed(F_trial, allowed: ti.template()):
     return gone
 
 
-@functools.cache
-def kernels(
-    precision: str, laws: tuple[Law, ...], driver: str, remove: bool, solids: bool
-) -> SimpleNamespace:
-    """The forward and backward kernels for a precision, the laws in use and a driver.
+def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) -> SimpleNamespace:
+    """What `drivers.kernels` visit particles with, and the types of their arguments.
 
-    remove: particles that leave the grid are removed; solids: there are colliders.
-
-    Their arguments: states (slots, n): packed states of substeps first, first + 1, ..., or one
-    that is overwritten; given (n,): force, mass, volume, law and its parameters; nodes, lists: see
-    nodes.py; numbers: settings; table, sdf: see contact.py. For the adjoint: work: scratch; g (1,
-    n): gradient of the packed state; ggiven: gradient of given, added to.
+    atomic: several threads scatter to one grid; the rest, and what the arguments are: see there.
+    types: of a number, a node, a packed state, a row of given and one of work. c: chunk, p:
+    particle, s: substep, setting: what `read` makes of numbers.
     """
     real = getattr(ti, precision)
     vec3, vec4 = ti.types.vector(3, real), ti.types.vector(4, real)
-    nd = ti.types.ndarray
-    atomic = driver == "gpu"
-    serial = driver == "serial"
     columns = max(len(law.columns) for law in laws)
     differentiable = [i for i, law in enumerate(laws) if law.respond_adjoint is not None]
     packed, scratch, row = (ti.types.vector(k, real) for k in (STATE_SIZE, 18, PARAMS + columns))
@@ -232,16 +202,6 @@ def kernels(
             states[after, p][PLASTIC] = plastic
 
     @ti.func
-    def visit_chunk(
-        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        numbers: ti.template(), c, s, first, last,
-    ):  # fmt: skip
-        unlist_blocks(lists, c)
-        setting, n, chunks = read(numbers), given.shape[0], lists.shape[0]
-        for p in range(c * n // chunks, (c + 1) * n // chunks):
-            visit(states, given, nodes, lists, c, p, s, first, last, setting)
-
-    @ti.func
     def p2g_again(
         states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
         work: ti.template(), c, p, s, setting,
@@ -256,16 +216,6 @@ def kernels(
             )  # fmt: skip
             put_matrix(work, 0, p, 0, A)
             put_matrix(work, 0, p, 9, Fe)
-
-    @ti.func
-    def p2g_chunk_again(
-        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        numbers: ti.template(), work: ti.template(), c, s,
-    ):  # fmt: skip
-        unlist_blocks(lists, c)
-        setting, n, chunks = read(numbers), given.shape[0], lists.shape[0]
-        for p in range(c * n // chunks, (c + 1) * n // chunks):
-            p2g_again(states, given, nodes, lists, work, c, p, s, setting)
 
     @ti.func
     def g2p_adjoint(
@@ -293,15 +243,6 @@ def kernels(
             put_vector(g, 0, p, V, gv)
             put_matrix(g, 0, p, C, gC)
             put_matrix(g, 0, p, F, gF)
-
-    @ti.func
-    def g2p_chunk_adjoint(
-        states: ti.template(), nodes: ti.template(), lists: ti.template(), numbers: ti.template(),
-        work: ti.template(), g: ti.template(), c, s,
-    ):  # fmt: skip
-        setting, n, chunks = read(numbers), states.shape[1], lists.shape[0]
-        for p in range(c * n // chunks, (c + 1) * n // chunks):
-            g2p_adjoint(states, nodes, work, g, c, p, s, setting)
 
     @ti.func
     def particle_adjoint(
@@ -341,111 +282,7 @@ def kernels(
                 total[PARAMS + k] += gparams[k]
             ggiven[p] = total
 
-    @ti.func
-    def grid_thread(
-        nodes: ti.template(), lists: ti.template(), numbers: ti.template(), table: ti.template(),
-        sdf: ti.template(), t, s, what: ti.template(),
-    ):  # fmt: skip
-        """One node of a listed block, for a GPU's thread t."""
-        setting = read(numbers)
-        i = t % BLOCK**3
-        node = block_corner(lists[0, LIST, t // BLOCK**3], setting.shape)
-        node += ti.Vector([i // BLOCK**2, i // BLOCK % BLOCK, i % BLOCK])
-        if (node < setting.shape).all():
-            grid_node(nodes, lists, table, sdf, 1, node, s, setting, solids, what)
-
-    @ti.func
-    def grid_jobs(
-        nodes: ti.template(), lists: ti.template(), numbers: ti.template(), table: ti.template(),
-        sdf: ti.template(), job, jobs, s, what: ti.template(),
-    ):  # fmt: skip
-        grid_job(nodes, lists, table, sdf, job, jobs, s, read(numbers), solids, what)
-
-    @ti.kernel
-    def forward(
-        states: nd(packed, 2), given: nd(row, 1), nodes: nd(vec4, 1), lists: nd(ti.i32, 3),
-        numbers: nd(real, 1), table: nd(real, 3), sdf: nd(real, 1),
-        now: ti.i32, first: ti.i32, last: ti.i32,
-    ):  # fmt: skip
-        """Substeps first..last-1; serially all of them, else what comes between the grids of
-        substeps now - 1 and now, and the latter."""
-        if ti.static(serial):
-            ti.loop_config(serialize=True)
-            for s in range(first, last + 1):
-                for c in range(lists.shape[0]):
-                    visit_chunk(states, given, nodes, lists, numbers, c, s, first, last)
-                grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, "forward")
-        elif ti.static(not atomic):
-            for t in range(lists.shape[0] * STRIDE):
-                if t % STRIDE == 0:
-                    c = t // STRIDE
-                    visit_chunk(states, given, nodes, lists, numbers, c, now, first, last)
-            for t in range(JOBS * STRIDE):
-                if t % STRIDE == 0:
-                    job = t // STRIDE
-                    grid_jobs(nodes, lists, numbers, table, sdf, job, JOBS, now, "forward")
-        else:
-            for e in range(lists[0, MARKS, LISTED]):
-                unlist_block(lists, 0, e)
-            for _ in range(1):
-                lists[0, MARKS, LISTED] = 0
-            for p in range(given.shape[0]):
-                visit(states, given, nodes, lists, 0, p, now, first, last, read(numbers))
-            for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
-                grid_thread(nodes, lists, numbers, table, sdf, t, now, "forward")
-
-    @ti.kernel
-    def backward(
-        states: nd(packed, 2), given: nd(row, 1), nodes: nd(vec4, 1), lists: nd(ti.i32, 3),
-        numbers: nd(real, 1), table: nd(real, 3), sdf: nd(real, 1),
-        work: nd(scratch, 2), g: nd(packed, 2), ggiven: nd(row, 1), first: ti.i32, last: ti.i32,
-    ):  # fmt: skip
-        """Substeps last-1..first in reverse (one of them, unless serial); the grid of each is
-        computed again from its state."""
-        if ti.static(serial):
-            ti.loop_config(serialize=True)
-            for turn in range(first, last):
-                s = first + last - 1 - turn
-                for c in range(lists.shape[0]):
-                    p2g_chunk_again(states, given, nodes, lists, numbers, work, c, s)
-                grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, "both")
-                for c in range(lists.shape[0]):
-                    g2p_chunk_adjoint(states, nodes, lists, numbers, work, g, c, s)
-                grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, "gradient")
-                setting = read(numbers)
-                for p in range(given.shape[0]):
-                    particle_adjoint(states, given, nodes, work, g, ggiven, p, s, setting)
-        elif ti.static(not atomic):
-            for t in range(lists.shape[0] * STRIDE):
-                if t % STRIDE == 0:
-                    c = t // STRIDE
-                    p2g_chunk_again(states, given, nodes, lists, numbers, work, c, first)
-            for t in range(JOBS * STRIDE):
-                if t % STRIDE == 0:
-                    job = t // STRIDE
-                    grid_jobs(nodes, lists, numbers, table, sdf, job, JOBS, first, "both")
-            for t in range(lists.shape[0] * STRIDE):
-                if t % STRIDE == 0:
-                    g2p_chunk_adjoint(states, nodes, lists, numbers, work, g, t // STRIDE, first)
-            for t in range(JOBS * STRIDE):
-                if t % STRIDE == 0:
-                    job = t // STRIDE
-                    grid_jobs(nodes, lists, numbers, table, sdf, job, JOBS, first, "gradient")
-        else:
-            for e in range(lists[0, MARKS, LISTED]):
-                unlist_block(lists, 0, e)
-            for _ in range(1):
-                lists[0, MARKS, LISTED] = 0
-            for p in range(given.shape[0]):
-                p2g_again(states, given, nodes, lists, work, 0, p, first, read(numbers))
-            for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
-                grid_thread(nodes, lists, numbers, table, sdf, t, first, "both")
-            for p in range(given.shape[0]):
-                g2p_adjoint(states, nodes, work, g, 0, p, first, read(numbers))
-            for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
-                grid_thread(nodes, lists, numbers, table, sdf, t, first, "gradient")
-        if ti.static(not serial):
-            for p in range(given.shape[0]):
-                particle_adjoint(states, given, nodes, work, g, ggiven, p, first, read(numbers))
-
-    return SimpleNamespace(forward=forward, backward=backward, driver=driver, columns=columns)
+    return SimpleNamespace(
+        types=(real, vec4, packed, row, scratch), columns=columns, read=read, visit=visit,
+        p2g_again=p2g_again, g2p_adjoint=g2p_adjoint, particle_adjoint=particle_adjoint,
+    )  # fmt: skip
