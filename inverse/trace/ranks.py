@@ -6,6 +6,23 @@ import signal
 import torch
 
 
+_owns_gpu = False
+
+
+def own_gpu() -> None:
+    """Let this process of torchrun see one GPU, its own, if there are enough for all.
+
+    Taichi takes the first GPU that it sees. To be called before CUDA is asked anything.
+    """
+    global _owns_gpu
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    processes, count = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if 1 < processes <= count:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[rank]
+        _owns_gpu = True
+
+
 class Ranks:
     """Rank and number of the processes of a training; one alone by default.
 
@@ -18,14 +35,15 @@ class Ranks:
 
     @classmethod
     def from_environment(cls, device: torch.device) -> "Ranks":
-        """The processes that torchrun started, over nccl on GPUs and gloo on CPUs."""
+        """The processes that torchrun started, over nccl if each has its own GPU, else gloo."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
         # When one process dies, torchrun ends the others at once: they should say so first.
         signal.signal(signal.SIGTERM, _told_to_stop)
         if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            nccl = device.type == "cuda" and _owns_gpu
+            torch.distributed.init_process_group("nccl" if nccl else "gloo")
         return cls(torch.distributed.get_rank(), size)
 
     def sum_gradients(self, optimizer: torch.optim.Optimizer) -> None:
