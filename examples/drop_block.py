@@ -98,9 +98,9 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> int:
         elevation=12,
     )  # fmt: skip
     plots = {
-        "Height of the centre of mass, and free fall.": plot_lines(
-            t, {"simulated": z}, "time (s)", "height (m)", zero=True,
-            reference={"free fall": np.where(t <= fall, z[0] - GRAVITY * t**2 / 2, np.nan)},
+        "Height of the centre of mass; broad and pale: free fall.": plot_lines(
+            t, {"simulated": z}, "time (s)", "height (m)", zero=True, reference_name="free fall",
+            reference={"simulated": np.where(t <= fall, z[0] - GRAVITY * t**2 / 2, np.nan)},
         ),
         "Height of the block; at rest its weight compresses it.": plot_lines(
             t, {"simulated": tall}, "time (s)", "height (m)",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from inverse.fitting.config import FitConfig
 from inverse.fitting.run import RunConfig, fit_splats
-from inverse.flags import add_flags, from_flags
+from inverse.flags import add_flags, from_flags, plain_warnings
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -27,6 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@plain_warnings()
 def main(argv: list[str] | None = None) -> int:
     try:
         args = make_parser().parse_args(argv)

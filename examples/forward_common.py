@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import taichi_phys as tp
-from inverse.flags import write_json
+from inverse.flags import plain_warnings, write_json
 from inverse.report import Report
 from renderers.particles import film
 from taichi_phys.runtime import one_torch_thread
@@ -130,7 +130,7 @@ def publish(
 def guarded(run: Callable[[], int]) -> int:
     """run's exit code; one sentence and 2 for bad input, 130 when stopped."""
     try:
-        with one_torch_thread():
+        with one_torch_thread(), plain_warnings():
             return run()
     except (ValueError, tp.SimulationError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -14,8 +14,9 @@ import os
 import sys
 from pathlib import Path
 
-from inverse.flags import add_flags, from_flags
+from inverse.flags import add_flags, from_flags, plain_warnings
 from inverse.trace.config import PRESETS, TraceConfig
+from inverse.trace.ranks import own_gpu
 from inverse.trace.run import RunConfig, learn_motion
 
 
@@ -60,7 +61,9 @@ def on_gpu(device: str) -> bool:
     return device == "cuda" or (device == "auto" and torch.cuda.is_available())
 
 
+@plain_warnings()
 def main(argv: list[str] | None = None) -> int:
+    own_gpu()
     try:
         run, config = parse(argv)
         command = ["examples/trace_future_frames.py", *(sys.argv[1:] if argv is None else argv)]

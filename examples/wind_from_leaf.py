@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from inverse.flags import add_flags, from_flags
+from inverse.flags import add_flags, from_flags, plain_warnings
 from inverse.wind.config import RunConfig, WindConfig
 from inverse.wind.run import recover_wind
 from taichi_phys import SimulationError
@@ -47,6 +47,7 @@ def parse(argv: list[str] | None) -> tuple[RunConfig, WindConfig]:
     return from_flags(RunConfig, args), from_flags(WindConfig, args)
 
 
+@plain_warnings()
 def main(argv: list[str] | None = None) -> int:
     try:
         run, config = parse(argv)

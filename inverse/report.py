@@ -25,6 +25,7 @@ from taichi_phys.io.files import atomic_path
 
 
 PACKAGES = ("taichi-phys", "taichi", "torch", "numpy")
+WIDE = 4  # columns: phones show a table of more row by row
 MEDIA = {".mp4": "video/mp4", ".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif"}
 
 
@@ -75,12 +76,18 @@ class Report:
         widths = {len(row) for row in rows} | ({len(header)} if header is not None else set())
         if len(widths) > 1:
             raise ValueError(f"table {caption!r}: rows and header differ in length: {widths}")
+        names = header or ("",) * len(rows[0] if rows else ())
         head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header or ())
-        body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+        body = "".join(
+            f"<tr>{''.join(_cell(cell, name) for cell, name in zip(row, names, strict=True))}</tr>"
+            for row in rows
+        )
+        kind = ' class="wide"' if header and len(header) > WIDE else ""
         return self._add(
-            f'<div class="scroll"><table><caption>{_text(caption)}</caption>'
+            f'<figure class="table"><figcaption>{_text(caption)}</figcaption>'
+            f'<div class="scroll"><table{kind}>'
             + (f"<thead><tr>{head}</tr></thead>" if head else "")
-            + f"<tbody>{body}</tbody></table></div>"
+            + f"<tbody>{body}</tbody></table></div></figure>"
         )
 
     def settings(self, config: object, caption: str = "Settings") -> "Report":
@@ -129,14 +136,11 @@ class Report:
         return self
 
     def _folded(self, caption: str, rows: Mapping[str, object]) -> "Report":
-        exact = {
-            key: f"{value:.10g}" if isinstance(value, float) else value
-            for key, value in rows.items()
-        }
-        body = "".join(f"<tr>{_cell(key)}{_cell(value)}</tr>" for key, value in exact.items())
+        body = "".join(f"<tr>{_cell(k)}{_cell(_exact(v))}</tr>" for k, v in rows.items())
         return self._add(
             f"<details><summary>{_text(caption)}</summary>"
-            f'<div class="scroll"><table><tbody>{body}</tbody></table></div></details>'
+            f'<div class="scroll"><table class="settings"><tbody>{body}</tbody></table></div>'
+            "</details>"
         )
 
 
@@ -146,10 +150,16 @@ def _flat(config: object, prefix: str = "") -> Iterable[tuple[str, object]]:
         names = [field.name for field in dataclasses.fields(config)]
         config = {name: getattr(config, name) for name in names}
     for name, value in config.items():
-        if isinstance(value, Mapping) or dataclasses.is_dataclass(value):
+        if _nested(value):
             yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple) and any(_nested(item) for item in value):
+            yield from _flat({str(i): item for i, item in enumerate(value)}, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _nested(value: object) -> bool:
+    return isinstance(value, Mapping) or dataclasses.is_dataclass(value)
 
 
 def environment() -> dict[str, str]:
@@ -188,7 +198,7 @@ def shorten(value: str | PurePath) -> str:
 
 def _text(value: object) -> str:
     """Escaped text of a value; floating-point numbers to four digits."""
-    if value is None:
+    if value is None or (isinstance(value, list | tuple) and not value):
         text = "\N{EN DASH}"
     elif isinstance(value, bool | np.bool_):
         text = "yes" if value else "no"
@@ -201,11 +211,26 @@ def _text(value: object) -> str:
     return html.escape(text)
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, str | PurePath):
-        value = shorten(value)
+def _exact(value: object) -> object:
+    """The value with its floating-point numbers, also in lists, as text of ten digits."""
+    if isinstance(value, list | tuple):
+        return [_exact(item) for item in value]
+    return f"{value:.10g}" if isinstance(value, float) else value
+
+
+def _shortened(value: object) -> object:
+    """The value with its absolute paths, also in lists, shortened."""
+    if isinstance(value, list | tuple):
+        return [_shortened(item) for item in value]
+    return shorten(value) if isinstance(value, str | PurePath) else value
+
+
+def _cell(value: object, column: str = "") -> str:
+    """A cell; column: its header, which phones show beside it in wide tables."""
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return f'<td class="number">{_text(value)}</td>' if number else f"<td>{_text(value)}</td>"
+    kind = ' class="number"' if number else ""
+    name = f' data-column="{_text(column)}"' if column else ""
+    return f"<td{kind}{name}>{_text(_shortened(value))}</td>"
 
 
 def _framed(content: str, caption: str, kind: str = "") -> str:
@@ -261,9 +286,11 @@ PAGE = """<!doctype html>
 
 STYLE = """
 :root { --ink: #1c2330; --soft: #5b6575; --line: #d9dee6; --paper: #fff; --plate: #f4f6f9;
-  --accent: #0a6ebd; --warn: #fff6df; --warn-line: #d9a520; }
+  --accent: #0a6ebd; --warn: #fff6df; --warn-line: #d9a520;
+  --shade: #1c233048; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #a0aaba; --line: #343c49;
-  --paper: #14181f; --plate: #1e242e; --accent: #6cb6ff; --warn: #2e2814; --warn-line: #b98b1c; } }
+  --paper: #14181f; --plate: #1e242e; --accent: #6cb6ff; --warn: #2e2814; --warn-line: #b98b1c;
+  --shade: #a0aaba58; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.5;
   font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -278,12 +305,18 @@ h3 { font-size: 1rem; margin: 0 0 .25rem; }
 .card .name, .card .note { font-size: .85rem; color: var(--soft); }
 .card .value { font-size: 1.5rem; font-weight: 600; line-height: 1.3; }
 .card small { font-size: .9rem; font-weight: 400; color: var(--soft); }
-.scroll { overflow-x: auto; margin: 1rem 0; }
+/* shadows at the sides beyond which there is more: those of paper scroll along and cover them */
+.scroll { overflow-x: auto; background:
+  linear-gradient(90deg, var(--paper) 1rem, transparent 2rem) 0 0 / 2rem 100% local no-repeat,
+  linear-gradient(270deg, var(--paper) 1rem, transparent 2rem) 100% 0 / 2rem 100% local no-repeat,
+  linear-gradient(90deg, var(--shade), transparent) 0 0 / .8rem 100% no-repeat,
+  linear-gradient(270deg, var(--shade), transparent) 100% 0 / .8rem 100% no-repeat; }
+details .scroll { margin: .5rem 0; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-caption { text-align: left; font-weight: 600; padding-bottom: .35rem; }
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: break-word; }
 th { color: var(--soft); font-weight: 600; }
+.settings td { overflow-wrap: anywhere; min-width: 7rem; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 details { margin: 1rem 0; border: 1px solid var(--line); border-radius: .6rem;
   padding: .5rem .9rem; }
@@ -296,6 +329,21 @@ figure svg { display: block; width: 100%; height: auto; max-width: 44rem; }
 figure img, figure video { display: block; max-width: 100%; height: auto; border-radius: .4rem; }
 figure.wide video { width: 100%; }
 figcaption { font-size: .9rem; color: var(--soft); margin-top: .35rem; max-width: 44rem; }
+figure.table figcaption { color: var(--ink); font-weight: 600; margin: 0 0 .35rem; }
+@media (max-width: 30rem) {
+  table { font-size: .8rem; }
+  th, td { padding: .25rem .5rem .25rem 0; }
+  details { padding: .5rem .6rem; }
+  .settings td:first-child { width: 45%; }
+  .wide thead { display: none; }
+  .wide, .wide tbody, .wide tr { display: block; }
+  .wide tr { padding: .4rem 0; border-bottom: 1px solid var(--line); }
+  .wide td { display: flex; justify-content: space-between; gap: 1rem; border: 0;
+    padding: .1rem 0; text-align: right; }
+  .wide td::before { content: attr(data-column); color: var(--soft); text-align: left;
+    white-space: nowrap; }
+  .wide td:first-child { font-size: .92rem; font-weight: 600; }
+}
 @media (min-width: 56rem) { figure.plot { display: inline-block; vertical-align: top;
   width: calc(50% - 1rem); margin-right: .75rem; } }
 @media print { details > * { display: block; } }

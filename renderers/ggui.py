@@ -200,7 +200,9 @@ def _slider(gui, control: Slider):
     scale = (math.log10, lambda y: 10.0**y) if control.log else (float, float)
     low, high = scale[0](control.low), scale[0](control.high)
     at = scale[0](min(max(value, control.low), control.high))
-    moved = gui.slider_float(f"##{control.name}", at, low, high)
+    # GGUI has no format: the slider of a logarithm shows that, and says so beside it
+    label = "log10" if control.log else ""
+    moved = gui.slider_float(f"{label}##{control.name}", at, low, high)
     if abs(moved - at) <= 1e-5 * (high - low):  # GGUI's numbers are float32
         return value, value
     return value, min(max(scale[1](moved), control.low), control.high)

@@ -11,6 +11,7 @@ import torch
 from scipy.signal import convolve2d
 
 from inverse import metrics
+from inverse.flags import plain_warnings
 from inverse.metrics import lpips, psnr, ssim
 
 
@@ -172,6 +173,18 @@ def test_lpips_without_package_or_weights(hub, monkeypatch, package):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert lpips(image, reference) is None
+
+
+def test_warnings_of_commands_are_one_sentence(hub, monkeypatch):
+    install(monkeypatch, None)
+    before = warnings.formatwarning
+    with plain_warnings(), pytest.warns(UserWarning) as caught:
+        assert lpips(*pair()) is None
+        (one,) = caught
+        text = warnings.formatwarning(one.message, one.category, one.filename, one.lineno)
+        other = warnings.formatwarning("old", DeprecationWarning, "file.py", 3, "")
+    assert text.startswith("warning: LPIPS is not computed: pip") and text.count("\n") == 1
+    assert "file.py:3: DeprecationWarning" in other and warnings.formatwarning is before
 
 
 # Errors

@@ -116,6 +116,31 @@ def test_no_path_of_this_machine(html):
     assert "video.mp4" in page.text and "run.py" in page.text
 
 
+def test_lists_of_paths_are_shortened_and_empty_ones_are_a_dash(tmp_path):
+    bodies = [{"name": "ring", "mesh": LEAF / "ring.stl"}, {"name": "ball", "mesh": None}]
+    settings = {"video": (LEAF / "a.mp4", str(LEAF / "b.mp4")), "deep": [[LEAF / "c.png"]],
+                "camera": (), "bodies": bodies, "rates": (0.123456789,)}  # fmt: skip
+    report = Report("r").settings(settings).table("t", [[("/x/y.npz",), []]], ("a", "b"))
+    html = report.write(tmp_path / "r.html").read_text("utf-8")
+    assert "/x/" not in html and str(LEAF.parent.parent) not in html
+    cells = re.findall("<td[^>]*>(.*?)</td>", html)
+    values = dict(zip(cells[::2], cells[1::2], strict=True))
+    short = [str(shorten(LEAF / name)) for name in ("a.mp4", "b.mp4", "c.png", "ring.stl")]
+    assert values["video"] == ", ".join(short[:2]) and values["deep"] == short[2]
+    assert values["camera"] == values["bodies.1.mesh"] == values["y.npz"] == "\N{EN DASH}"
+    assert values["bodies.0.mesh"] == short[3] and values["rates"] == "0.123456789"
+
+
+def test_tables_that_are_wide_name_the_columns_in_their_cells(tmp_path):
+    """Phones show them row by row. Captions do not scroll with a table."""
+    report = Report("r").table("wide", [range(5)], "abc<e").table("narrow", [range(4)], "abcd")
+    html = report.write(tmp_path / "r.html").read_text("utf-8")
+    columns = [value for _, name, value in Page(html).attributes if name == "data-column"]
+    assert columns == [*"abc<e", *"abcd"]
+    assert html.count('<table class="wide">') == 1
+    assert '<figcaption>wide</figcaption><div class="scroll"><table' in html
+
+
 def test_settings_versions_and_seed_are_shown(html):
     text = Page(html).text
     for word in ("inner.rate", "0.01", "seed", "taichi", "torch", "numpy", "python", "note"):

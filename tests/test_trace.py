@@ -15,9 +15,10 @@ import pytest
 import torch
 from tiny_scene import cameras, figure, write_frames
 
-from inverse.trace import PRESETS, TraceConfig, TraceTrainer
+from inverse.trace import PRESETS, TraceConfig, TraceTrainer, ranks
 from inverse.trace.frames import check_training, load_frames
 from inverse.trace.model import quaternion_product
+from inverse.trace.report import motion_rows
 from inverse.trace.run import RunConfig, first_model
 from renderers.datasets import views as dataset_views
 from renderers.gaussians import Gaussians, rotation_matrices
@@ -249,7 +250,25 @@ def test_example_leaves_a_complete_folder(folder, tmp_path, monkeypatch):
     assert set(labels) - {0} == {part["label"] for part in motion["parts"]}
     report = (out / "report.html").read_text("utf-8")
     assert "What happens next?" in report and "data:video/mp4;base64," in report
+    assert "up to t = 0.6 s as observed" in report
     assert json.loads((out / "config.json").read_text())["trace"]["gaussians"] == 120
+
+
+def test_numbers_of_a_column_have_the_same_decimals():
+    part = {
+        "label": 2, "centre": [1.5, -0.0004, 0.25], "velocity": [0.1234, 1e-5, -0.02],
+        "acceleration": [123.4, 0.0, -1.0], "angular_speed": 3.14159, "axis": [0.0, 0.6, -0.8],
+        "spread": {"velocity": [0.011, 0.0012, 0.2], "acceleration": 12.0},
+    }  # fmt: skip
+    still = part | {
+        "label": 3, "centre": [0.0] * 3, "velocity": [0.0] * 3, "angular_speed": 0.0, "axis": None,
+        "spread": {"velocity": [0.03, 0.03, 0.03], "acceleration": 1.0},
+    }  # fmt: skip
+    assert motion_rows([part, still]) == [
+        [2, "1.50 0.00 0.25", "0.123 0.000 -0.020 (0.01 0.00 0.20)", "123 0 -1 (12)", "3.14",
+         "0.00 0.60 -0.80"],
+        [3, "0.00 0.00 0.00", "0.000 0.000 0.000 (0.03)", "123 0 -1 (1)", "0.00", None],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -375,6 +394,23 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def example_command(folder, out, *more):
     script = str(ROOT / "examples" / "trace_future_frames.py")
     return [*TORCHRUN, script, "--data", str(folder), "--out", str(out), *SMALL, *more]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "visible", "expected"),
+    [(4, 2, None, "1"), (2, 2, "6,3", "3"), (1, 2, None, None), (0, 2, None, None),
+     (4, 1, None, None)],
+)  # fmt: skip
+def test_each_process_sees_its_own_gpu(gpus, processes, visible, expected, monkeypatch):
+    """The second process on a machine; too few GPUs are left as they are."""
+    monkeypatch.setattr(ranks, "_owns_gpu", False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setenv("LOCAL_RANK", "1" if processes > 1 else "0")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    ranks.own_gpu()
+    assert (os.environ["CUDA_VISIBLE_DEVICES"] or None) == expected
+    assert ranks._owns_gpu == (expected is not None)
 
 
 def test_two_processes_equal_one_with_the_same_batch(folder, tmp_path):

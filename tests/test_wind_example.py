@@ -63,6 +63,7 @@ def test_report_and_video_show_the_run(leaf_run):
     report = (leaf_run / "report.html").read_text("utf-8")
     assert "data:video/mp4;base64," in report and "The camera stands still." in report
     assert "picture (PSNR)" in report and "where the object is or may be" in report
+    assert "gravity (0, 0, -9.81) m/s² that was assumed" in report and str(ROOT) not in report
     assert "http://" not in report.replace("http://www.w3.org", "") and "https://" not in report
     video = iio.imread(leaf_run / "video.mp4")
     assert len(video) == 6 and video.shape[2] > 3 * 384

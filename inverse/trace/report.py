@@ -1,5 +1,9 @@
 """The report of a TRACE run."""
 
+import math
+
+import numpy as np
+
 from inverse.plots import plot_lines
 from inverse.report import Report
 
@@ -28,24 +32,14 @@ def write_report(done, metrics: dict, parts: list[dict] | None, command: list[st
     report.video(
         done.out / "video.mp4",
         f"The scene, and its parts by colour (grey stands still): up to t = "
-        f"{done.model.duration:g} as observed, then as predicted.",
+        f"{done.model.duration:g} s as observed, then as predicted.",
     )
     if parts:
         report.heading("How the parts move")
         report.table(
-            f"At t = {done.model.duration:g}, the last observed time, from the paths of its "
+            f"At t = {done.model.duration:g} s, the last observed time, from the paths of its "
             "Gaussians; standard errors in brackets.",
-            [
-                [
-                    part["label"],
-                    _vector(part["centre"]),
-                    _vector(part["velocity"], part["spread"]["velocity"]),
-                    _vector(part["acceleration"], part["spread"]["acceleration"]),
-                    f"{part['angular_speed']:.3g}",
-                    "" if part["axis"] is None else _vector(part["axis"]),
-                ]
-                for part in parts
-            ],
+            motion_rows(parts),
             header=["part", "centre (m)", "velocity (m/s)", "acceleration (m/s²)", "spin (rad/s)",
                     "axis"],
         )  # fmt: skip
@@ -61,9 +55,28 @@ def write_report(done, metrics: dict, parts: list[dict] | None, command: list[st
     report.write(done.out / "report.html")
 
 
-def _vector(value, spread=None) -> str:
-    text = " ".join(f"{v:.3g}" for v in value)
-    if spread is None:
-        return text
-    values = spread if isinstance(spread, list | tuple) else [spread]
-    return f"{text} ({' '.join(f'{v:.2g}' for v in values)})"
+def motion_rows(parts: list[dict]) -> list[list]:
+    """A row of cells for each part of motion.json; the numbers of a column have equal decimals."""
+    rows = []
+    for name in ("centre", "velocity", "acceleration"):
+        cells = _numbers([part[name] for part in parts], 3)
+        if name != "centre":
+            errors = _numbers([np.atleast_1d(part["spread"][name]) for part in parts], 2)
+            errors = [e.split()[0] if len(set(e.split())) == 1 else e for e in errors]
+            cells = [f"{cell} ({error})" for cell, error in zip(cells, errors, strict=True)]
+        rows.append(cells)
+    spins = _numbers([[part["angular_speed"]] for part in parts], 3)
+    axes = [None if part["axis"] is None else _fixed(part["axis"], 2) for part in parts]
+    labels = [part["label"] for part in parts]
+    return [list(row) for row in zip(labels, *rows, spins, axes, strict=True)]
+
+
+def _numbers(vectors: list, digits: int) -> list[str]:
+    """Vectors as text, with decimals that show so many digits of the largest number of all."""
+    largest = max(abs(float(v)) for vector in vectors for v in vector)
+    power = math.floor(math.log10(largest)) if 1e-9 < largest < math.inf else 0
+    return [_fixed(vector, max(digits - 1 - power, 0)) for vector in vectors]
+
+
+def _fixed(vector, decimals: int) -> str:
+    return " ".join(f"{round(float(v), decimals) + 0.0:.{decimals}f}" for v in vector)  # no -0.00

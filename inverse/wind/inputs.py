@@ -92,7 +92,7 @@ def load_inputs(run: RunConfig) -> Inputs:
 
 
 def _material_text(run: RunConfig) -> str:
-    text = f"E = {run.E:g} Pa, nu = {run.nu:g}, density = {run.density:g} kg/m^3"
+    text = f"E = {run.E:g} Pa, nu = {run.nu:g}, density = {run.density:g} kg/m³"
     if run.material != "elastic":
         text += f", yield stress = {run.yield_stress:g} Pa"
     if run.material == "viscoplastic":

@@ -49,8 +49,8 @@ def write_report(wind, metrics: dict, t, specific, truth, psnr: dict, command: l
             {"all": strength, "less gravity": np.linalg.norm(wind_only, axis=1)},
             "time (s)", "force per mass (m/s²)",
         ),
-        f"Strength of the force, also less the gravity {list(wind.run.gravity)} m/s² that "
-        "was assumed.",
+        "Strength of the force, also less the gravity "
+        f"({', '.join(f'{g:g}' for g in wind.run.gravity)}) m/s² that was assumed.",
     )  # fmt: skip
     if truth is not None:
         report.heading("Against the truth")

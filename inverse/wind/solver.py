@@ -163,7 +163,7 @@ class WindSolver:
                 if self.checkpoint is not None:
                     save_checkpoint(self.checkpoint, self)
                 bar.update()
-                bar.set_postfix_str(f"loss {loss:.3g} m/s^2")
+                bar.set_postfix_str(f"loss {loss:.3g} m/s²")
         return WindResult(
             x=torch.stack([s.x for s in self.states]),
             F=torch.stack([s.F for s in self.states]),
