@@ -9,12 +9,14 @@ force exceeds 5 % of its maximum.
 
 import argparse
 import math
+import sys
 import time
 
 import numpy as np
 import torch
 
 import taichi_phys as tp
+from inverse.flags import stoppable
 from inverse.metrics import vector_errors
 from inverse.wind.config import WindConfig
 from inverse.wind.solver import WindSolver
@@ -106,4 +108,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(stoppable(main))

@@ -11,6 +11,7 @@ import argparse
 import os
 import platform
 import statistics
+import sys
 import time
 import weakref
 
@@ -20,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import taichi_phys as tp
-from inverse.flags import write_json
+from inverse.flags import stoppable, write_json
 from renderers.camera import Camera, camera_from_fov
 from renderers.projection import covariances_of, project
 from renderers.splat import TILE, render
@@ -200,4 +201,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(stoppable(main))

@@ -1,8 +1,14 @@
 """benchmarks/mpm.py, shrunken: what it measures and prints, not how fast it is."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,3 +36,24 @@ def test_the_workload():
     assert float(state.v[:, 0].max()) > 0.7
     big, state = mpm.make("neo-Hookean", 100_000, 64)
     assert big.grid.dx == 1 / 64 and len(state.x) == 100_000
+
+
+def children(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+def test_ctrl_c_ends_it_and_its_workers_in_a_word():
+    command = [sys.executable, str(ROOT / "benchmarks" / "mpm.py"), "--quick"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        end = time.monotonic() + 60
+        while not (workers := children(process.pid)):
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGINT)  # to the program alone
+        error = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+    assert (process.returncode, error) == (130, "stopped\n")
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]

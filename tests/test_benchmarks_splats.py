@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from inverse.flags import stoppable
 from renderers.camera import camera_from_fov
 
 
 ROOT = Path(__file__).resolve().parent.parent
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import force_recovery  # noqa: E402
 import splats  # noqa: E402
 
 
@@ -80,3 +82,17 @@ def test_repeats_must_be_positive(capsys):
     with pytest.raises(SystemExit):
         splats.main(["--repeats", "0"])
     assert "--repeats: got 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", [splats, force_recovery])
+def test_ctrl_c_is_one_word(script, monkeypatch, capfd):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "measure" if script is splats else "recover", interrupted)
+    monkeypatch.setattr(sys, "argv", ["script"])
+    with pytest.raises(KeyboardInterrupt):
+        script.main([])
+    capfd.readouterr()
+    assert stoppable(script.main) == 130
+    assert capfd.readouterr().err == "stopped\n"
