@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import taichi_phys as tp
-from inverse.flags import add_flags, from_flags, option, write_json
+from inverse.flags import add_flags, from_flags, option, plain_warnings, write_json
 from inverse.plots import plot_lines
 from inverse.report import Report, environment
 from renderers.orbit import look_at
@@ -221,8 +221,7 @@ def values_of(frame: tp.io.states.Frame, kind: str) -> np.ndarray:
 
 def visible(frame: tp.io.states.Frame) -> np.ndarray:
     """(n, 3) m: x, NaN of the particles that were removed, which are not drawn then."""
-    removed = frame.fields.get("removed")
-    return frame.x if removed is None else np.where(removed[:, None], np.nan, frame.x)
+    return np.where(frame.removed[:, None], np.nan, frame.x)
 
 
 def surfaces_of(scene: Scene, colliders) -> list:
@@ -280,8 +279,10 @@ def floors_of(scene: Scene, colliders, center: np.ndarray, size: float, eye) -> 
 def make_film(run: Run, sim: tp.MPM, colliders, frames: tp.io.states.Frames) -> None:
     """video.mp4."""
     scene, output, look = run.scene, run.scene.output, run.scene.camera
-    low = np.min([f.x.min(axis=0) for f in frames], axis=0)
-    high = np.max([f.x.max(axis=0) for f in frames], axis=0)
+    shown = [points for f in frames if len(points := f.x[~f.removed])]
+    shown = shown or [frames[0].x]  # a scene that is empty all the time
+    low = np.min([points.min(axis=0) for points in shown], axis=0)
+    high = np.max([points.max(axis=0) for points in shown], axis=0)
     surfaces = surfaces_of(scene, colliders)
     if look.walls:
         pad = WALL_CELLS * scene.grid.dx
@@ -316,7 +317,8 @@ def make_film(run: Run, sim: tp.MPM, colliders, frames: tp.io.states.Frames) -> 
     if output.color == "body":
         fixed = bodies_colors(scene, [len(body) for body in sim.bodies])
     elif limits is None:
-        ends = [np.quantile(values_of(f, output.color), (0.01, 0.99)) for f in frames]
+        values = (values_of(f, output.color)[~f.removed] for f in frames)
+        ends = [np.quantile(v, (0.01, 0.99)) for v in values if len(v)] or [(0.0, 1.0)]
         limits = min(e[0] for e in ends), max(e[1] for e in ends)
 
     def pictures():
@@ -338,17 +340,19 @@ def make_film(run: Run, sim: tp.MPM, colliders, frames: tp.io.states.Frames) -> 
 
 
 def measure(sim: tp.MPM, frames: tp.io.states.Frames) -> dict[str, list[float]]:
-    """What happens over time: centre of mass, kinetic energy, speed, extent."""
-    mass = sim.mass.double().cpu().numpy()
+    """What happens over time to what is in the grid: NaN where that has no value."""
+    masses = sim.mass.double().cpu().numpy()
     series = {k: [] for k in ("t", "center_of_mass", "kinetic_energy", "top_speed", "top")}
     for frame in frames:
-        x, v = frame.x.astype(float), frame.v.astype(float)
-        speed = np.linalg.norm(v, axis=1)
+        here = ~frame.removed
+        mass, x = masses[here], frame.x[here].astype(float)
+        speed = np.linalg.norm(frame.v[here].astype(float), axis=1)
+        center = mass @ x / mass.sum() if len(x) else np.full(3, np.nan)
         series["t"].append(float(frame.time))
-        series["center_of_mass"].append((mass @ x / mass.sum()).tolist())
+        series["center_of_mass"].append(center.tolist())
         series["kinetic_energy"].append(float(0.5 * mass @ speed**2))
-        series["top_speed"].append(float(speed.max()))
-        series["top"].append(float(x[:, 2].max()))
+        series["top_speed"].append(float(speed.max(initial=0.0)))
+        series["top"].append(float(x[:, 2].max()) if len(x) else math.nan)
     return series
 
 
@@ -379,7 +383,7 @@ def write_report(run: Run, metrics: dict, series: dict) -> None:
         (b.name, b.shape, type(b.material).__name__, b.density, n)
         for b, n in zip(scene.bodies, metrics["particles_of_bodies"], strict=True)
     ]
-    report.table("Bodies", rows, ("name", "shape", "material", "density (kg/m^3)", "particles"))
+    report.table("Bodies", rows, ("name", "shape", "material", "density (kg/m³)", "particles"))
     report.settings(scene.settings(), "The scene, with all defaults")
     report.environment(seed=scene.simulation.seed).write(run.out / "report.html")
 
@@ -442,6 +446,7 @@ def stopped_by_signals():
         signal.signal(signal.SIGTERM, before)
 
 
+@plain_warnings()
 def main(argv: list[str] | None = None) -> int:
     try:
         scene, options = parse(argv)

@@ -18,6 +18,7 @@ import torch
 from show_splats import UPS, words_of
 
 import taichi_phys as tp
+from inverse.flags import plain_warnings
 from renderers import ggui
 from renderers.orbit import look_at
 from renderers.splat_files import load_gaussians
@@ -193,6 +194,7 @@ def opened(args: argparse.Namespace) -> Stage:
     return stage
 
 
+@plain_warnings()
 def main(argv: list[str] | None = None) -> int:
     try:
         args = parse(argv)

@@ -176,7 +176,7 @@ class Live(Stage):
             return False
         x = self.state.x.double().cpu().numpy()
         uv, depth = camera.project(x)
-        off = np.where(depth > 0, np.linalg.norm(uv - pixel, axis=1), np.inf)
+        off = np.where((depth > 0) & self.present(), np.linalg.norm(uv - pixel, axis=1), np.inf)
         near = np.maximum(NEAR * camera.height / 720, camera.fy * self.radius / depth.clip(1e-9))
         hit = np.flatnonzero(off < near)
         if not len(hit):
@@ -184,7 +184,7 @@ class Live(Stage):
         picked = hit[depth[hit].argmin()]
         far = np.linalg.norm(x - x[picked], axis=1) / (GRAB * self.size)
         weight = np.where(far < 1, (1 - far**2) ** 2, 0)
-        weight[self.owner != self.owner[picked]] = 0
+        weight[(self.owner != self.owner[picked]) | ~self.present()] = 0
         self.grabbed = torch.as_tensor(weight).to(self.state.x)
         self._depth = float(camera.to_camera(self.held_at())[2])
         held, _ = camera.project(self.held_at())
@@ -319,6 +319,10 @@ class Live(Stage):
         grid = self.ready().grid
         return np.array(grid.lower), np.array(grid.upper)
 
+    def present(self) -> np.ndarray:
+        """(n,) bool: the particles that did not leave the grid."""
+        return ~self.state.removed.cpu().numpy()
+
     def values_of(self, color: str) -> torch.Tensor:
         """(n,) of what colours show: speed, strain or plastic strain."""
         state = self.state
@@ -337,7 +341,8 @@ class Live(Stage):
         if self.color == "body":
             return BODIES[self.owner % len(BODIES)]
         values = self.values_of(self.color).cpu().numpy()
-        high = float(np.quantile(values, 0.99)) if len(values) else 0.0
+        shown = values[self.present()]
+        high = float(np.quantile(shown, 0.99)) if len(shown) else 0.0
         # the colours keep their meaning for a while: the limit falls slowly
         self._peak[self.color] = max(high, 0.99 * self._peak.get(self.color, 0.0), 1e-3)
         return strength_colors(values, self._limits())
@@ -363,8 +368,9 @@ class Live(Stage):
             image = self._splats(camera, fast)
             depth = None
         else:
-            x = self.ready() and self.state.x.cpu().numpy()
-            image, depth = draw_particles(camera, x, self.colors(), self.radius)
+            self.ready()
+            x, colors, here = self.state.x.cpu().numpy(), self.colors(), self.present()
+            image, depth = draw_particles(camera, x[here], colors[here], self.radius)
         if self.sim is not None:
             for lines, color in self.lines() if depth is not None else ():
                 draw_lines(image, depth, camera, lines, color)
@@ -394,7 +400,7 @@ class Live(Stage):
     def status(self) -> list[str]:
         if self.sim is None:
             return [f"{len(self.gaussians):,} Gaussians"]
-        lines = [f"t = {self.state.time:.3f} s, {len(self.state.x):,} particles"]
+        lines = [f"t = {self.state.time:.3f} s, {self.present().sum():,} particles"]
         if self.rate:
             lines.append(f"{self.rate:.1f} frames of {1 / self.fps:.3f} s per second")
         return lines

@@ -8,6 +8,7 @@ import taichi_phys as tp
 from renderers.images import to_bytes
 from renderers.splat import render
 from renderers.viewer_picture import SKY, box_lines, circle_lines, grid_lines
+from taichi_phys.geometry.repair import load_mesh
 from taichi_phys.mpm.grid import WALL_CELLS
 
 
@@ -57,7 +58,9 @@ def _mesh_lines(collider) -> np.ndarray:
 
     mesh = collider.mesh
     if isinstance(mesh, str) or hasattr(mesh, "__fspath__"):
-        mesh = trimesh.load(mesh, force="mesh")
+        mesh = load_mesh(mesh)
+    if hasattr(mesh, "to_mesh"):  # a scene
+        mesh = mesh.to_mesh()
     if not isinstance(mesh, trimesh.Trimesh):
         size = collider.distance.spacing * (np.array(collider.distance.values.shape) - 1)
         lower = np.array(collider.distance.lower)

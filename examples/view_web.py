@@ -80,17 +80,19 @@ def of_folder(folder: Path) -> dict:
     if not len(frames):
         raise ValueError(f"{folder}: holds no frames")
     some = [frames[i] for i in sorted({*range(0, len(frames), -(-len(frames) // SAMPLES))})]
-    lower = np.min([f.x.min(axis=0) for f in some], axis=0).astype(float)
-    upper = np.max([f.x.max(axis=0) for f in some], axis=0).astype(float)
-    high = max(float(np.quantile(np.linalg.norm(f.v, axis=1), 0.99)) for f in some)
-    limits = 0.0, max(high, 1e-3)
+    points = [x for f in some if len(x := f.x[~f.removed])] or [some[0].x]
+    lower = np.min([x.min(axis=0) for x in points], axis=0).astype(float)
+    upper = np.max([x.max(axis=0) for x in points], axis=0).astype(float)
+    limits = 0.0, highest([np.linalg.norm(f.v[~f.removed], axis=1) for f in some])
     lines = box_lines(lower, upper)
 
     def make(i: int) -> web.WebFrame:
         frame = frames[i]
+        here = ~frame.removed
+        speed = np.linalg.norm(frame.v[here], axis=1)
         return web.WebFrame(
-            x=frame.x, colors=strength_colors(np.linalg.norm(frame.v, axis=1), limits),
-            lines=lines, line_colors=FRAME, caption=f"t = {frame.time:.3f} s",
+            x=frame.x[here], colors=strength_colors(speed, limits), lines=lines,
+            line_colors=FRAME, caption=f"t = {frame.time:.3f} s",
         )  # fmt: skip
 
     first = some[0].x
@@ -100,6 +102,11 @@ def of_folder(folder: Path) -> dict:
         "radius": 0.55 * float(filled) ** (1 / 3), "legend": (limits, LABELS["speed"]),
         "title": str(folder.name if folder.name != "frames" else folder.parent.name),
     }  # fmt: skip
+
+
+def highest(values: list[np.ndarray]) -> float:
+    """The limit of colours: what 99 % of the values (n,) of each frame stay below."""
+    return max([1e-3, *(float(np.quantile(v, 0.99)) for v in values if len(v))])
 
 
 def of_stage(stage: Stage, frames: int) -> dict:
@@ -133,7 +140,7 @@ def of_live(stage: Live, count: int) -> dict:
                 raise ValueError(f"frame {i}: {stage.message}")
         values = None if color is None else stage.values_of(color).cpu().numpy()
         x, F = stage.state.x.cpu().float(), stage.state.F.cpu().float()
-        states.append((x, F, values, float(stage.state.time)))
+        states.append((x, F, values, stage.present(), float(stage.state.time)))
         segments = [np.asarray(s) for s, _ in stage.lines()]
         tints = [np.tile(np.uint8(c), (len(s), 1)) for s, c in stage.lines()]
         now = np.concatenate(segments), np.concatenate(tints)
@@ -144,19 +151,19 @@ def of_live(stage: Live, count: int) -> dict:
     if color is None:
         fixed = stage.colors()
     else:
-        limits = 0.0, max(1e-3, *(float(np.quantile(s[2], 0.99)) for s in states))
+        limits = 0.0, highest([values[here] for _, _, values, here, _ in states])
 
     def make(i: int) -> web.WebFrame:
-        x, F, values, t = states[i]
+        x, F, values, here, t = states[i]
         splats = None
         if stage.show == "splats":
             means, covariances = stage._binding.deform(x, F)
             splats = web.Splats.of(stage.gaussians, means=means, covariances=covariances)
         segments, tints = lines[i]
         return web.WebFrame(
-            x=x.numpy() if splats is None else None, splats=splats, lines=segments,
-            line_colors=tints, caption=f"t = {t:.3f} s, {len(x):,} particles",
-            colors=strength_colors(values, limits) if fixed is None else fixed,
+            x=x.numpy()[here] if splats is None else None, splats=splats, lines=segments,
+            line_colors=tints, caption=f"t = {t:.3f} s, {here.sum():,} particles",
+            colors=fixed[here] if fixed is not None else strength_colors(values[here], limits),
         )  # fmt: skip
 
     result = {"frames": Lazy(len(states), make), "radius": stage.radius}

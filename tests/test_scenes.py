@@ -471,6 +471,33 @@ def test_what_left_the_grid_is_not_in_the_film(tmp_path, format):
     film[:, :20, :40] = 0  # the caption
     red, _, blue = ((film - film.sum(axis=3, keepdims=True) / 2).clip(0)).sum(axis=(1, 2)).T
     assert red.min() > 2000 and blue[0] > 2000 and blue[-1] < 0.02 * blue[0]
+    series = json.loads((tmp_path / "out" / "metrics.json").read_text())["series"]
+    center = np.array(series["center_of_mass"])[:, 0]
+    assert center[0] == pytest.approx(0.55, abs=0.01) and center[-1] == pytest.approx(0.3, abs=0.02)
+    assert series["top_speed"][-1] == pytest.approx(9.81 * 4 / 24, rel=0.02)  # not that of the box
+    energy = 0.5 * state.v[:64].square().sum(1).mean() * 0.2**3 * tp.preset("jelly")[1]
+    assert series["kinetic_energy"][-1] == pytest.approx(energy.item(), rel=0.01)
+    report = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "density (kg/m³)" in report and "m^3" not in report
+
+
+def test_what_left_the_grid_does_not_count_for_colours(tmp_path, monkeypatch):
+    """First in a scene of which nothing is left."""
+    text = SCENE[: SCENE.index("[[body]]")].replace("seed = 3", 'outside = "remove"')
+    text += BOX.replace("LEFT", "0.7").replace("RIGHT", "0.9").replace("COLOR", "#0000ff") + REST
+    limits = []
+    kept = simulate.color_map
+    monkeypatch.setattr(
+        simulate, "color_map", lambda v, ends, *name: limits.append(ends) or kept(v, ends, *name)
+    )
+    slow = BOX.replace("LEFT", "0.2").replace("RIGHT", "0.4").replace("COLOR", "#ff0000")
+    for more in ("", slow):
+        path = write(tmp_path, f'{text}[output]\ncolor = "speed"\n{more}')
+        assert run(path, "--out", tmp_path / "out") == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert 0 < metrics["removed"] < metrics["particles"]
+    assert read_frames(tmp_path / "out" / "frames")[4].removed.sum() == metrics["removed"]
+    assert limits[0] == (0, 0) and limits[-1] == pytest.approx((0, 9.81 * 4 / 24), rel=0.02)
 
 
 def test_resume_refuses_another_scene(tmp_path, capsys):

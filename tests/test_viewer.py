@@ -145,6 +145,41 @@ def test_colliders_have_outlines():
     np.testing.assert_allclose(moved.reshape(-1, 3).mean(0), (2, 0, 0), atol=1e-9)
 
 
+def test_meshes_of_files_have_outlines(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    trimesh.creation.box((0.2, 0.2, 0.2)).export(tmp_path / "box.stl")
+    collider = tp.Mesh(mesh=tmp_path / "box.stl", cells=16)
+    lines = collider_lines(collider, 0.0, np.zeros(3), np.ones(3))
+    assert len(lines) == 18 and np.abs(lines).max() == pytest.approx(0.1)
+    (tmp_path / "box.stl").unlink()
+    with pytest.raises(ValueError, match="box.stl.*no file"):
+        collider_lines(collider, 0.0, np.zeros(3), np.ones(3))
+
+
+def test_particles_that_left_the_grid_are_not_shown(tmp_path):
+    stage = block()
+    camera = Session(stage, **SIZE, out=tmp_path).camera()
+    before = stage.picture(camera, False)
+    state = stage.state
+    gone = torch.arange(len(state.x)) % 2 == 0
+    stage.state = state.replace(
+        F=torch.where(gone[:, None, None], 0, state.F),
+        v=torch.where(gone[:, None], 50.0, 0.1 * torch.ones_like(state.v)),
+        x=torch.where(gone[:, None], state.x + torch.tensor([0, 0, 0.3]), state.x),
+    )
+    picture = stage.picture(camera, False)
+    assert stage.legend()[0][1] == pytest.approx(0.1 * 3**0.5)
+    assert f"{(~gone).sum():,} particles" in stage.status()[0]
+    row = int(camera.project(np.array([0.5, 0.5, 0.85]))[0][1])
+    assert row > 20 and (before[:row] == picture[:row]).all()
+    hidden = stage.state.x[gone].double().numpy()
+    hidden = hidden[np.argmax(hidden[:, 2])]
+    assert not stage.grab(camera, camera.project(hidden)[0])
+    shown = stage.state.x[~gone].double().numpy()
+    assert stage.grab(camera, camera.project(shown[np.argmax(shown[:, 2])])[0])
+    assert not (stage.grabbed[gone] > 0).any() and (stage.grabbed > 0).any()
+
+
 # Mouse and keys
 
 

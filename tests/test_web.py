@@ -432,6 +432,46 @@ def test_frames_of_a_simulation(folder):
     assert (shown["frames"][5].colors != shown["frames"][0].colors).any()
 
 
+def test_particles_that_left_the_grid_are_not_on_the_page(tmp_path):
+    x = torch.rand(40, 3)
+    gone = torch.arange(40) < 10
+    eye = torch.eye(3).repeat(40, 1, 1)
+
+    def states():
+        for i in range(3):
+            out = gone & (i > 0)
+            yield tp.State(
+                x=x + 100.0 * out[:, None], v=torch.ones(40, 3) + 100.0 * out[:, None],
+                C=0 * eye, F=eye * ~out[:, None, None], plastic=torch.zeros(40), time=i / 24,
+            )  # fmt: skip
+
+    scalars = lambda state: {"removed": state.removed}  # noqa: E731
+    tp.write_frames(states(), tmp_path / "frames", fps=24, scalars=scalars)
+    shown = view_web.of_folder(tmp_path / "frames")
+    assert [len(frame.x) for frame in shown["frames"]] == [40, 30, 30]
+    assert [len(frame.colors) for frame in shown["frames"]] == [40, 30, 30]
+    assert np.max(shown["box"]) <= 1 and shown["legend"][0][1] == pytest.approx(3**0.5)
+
+
+def test_a_scene_out_of_which_particles_go(tmp_path):
+    carried = """
+[simulation]
+outside = "remove"
+[[collider]]
+shape = "box"
+center = [0.5, 0.5, 0.6]
+half_size = [0.2, 0.2, 0.2]
+contact = "sticky"
+motion = {velocity = [6.0, 0.0, 0.0]}
+"""
+    (tmp_path / "scene.toml").write_text(SCENE + carried)
+    with torch.no_grad():
+        shown = view_web.of_stage(opened(tmp_path / "scene.toml"), 3)
+    counts = [len(frame.x) for frame in shown["frames"]]
+    assert counts[0] > counts[-1] and f"{counts[-1]} particles" in shown["frames"][-1].caption
+    assert [len(frame.colors) for frame in shown["frames"]] == counts
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_the_program_ends_and_leaves_no_process(end, folder, browser):
     program = (

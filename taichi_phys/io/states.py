@@ -43,6 +43,11 @@ class Frame:
     time: float
     fields: dict[str, np.ndarray]
 
+    @property
+    def removed(self) -> np.ndarray:
+        """(n,) bool: particles that the field `removed` marks as gone; none without that field."""
+        return self.fields.get("removed", np.zeros(len(self.x))) != 0
+
 
 # States
 
