@@ -39,7 +39,6 @@ from renderers.particles import (
 from taichi_phys.io.scene_keys import near
 from taichi_phys.io.scenes import Scene, load_scene, shrink
 from taichi_phys.io.states import INDEX, load_extras, remove_frames
-from taichi_phys.mpm.grid import WALL_CELLS
 from taichi_phys.runtime import one_torch_thread
 
 
@@ -263,8 +262,7 @@ def floors_of(scene: Scene, colliders, center: np.ndarray, size: float, eye) -> 
         if isinstance(c, tp.Plane) and part.opacity > 0
     ]
     if not planes and not any(isinstance(c, tp.Plane) for c in colliders):
-        z = scene.grid.lower[2] + WALL_CELLS * scene.grid.dx
-        planes = [((0.0, 0.0, z), (0.0, 0.0, 1.0), None)]
+        planes = [((0.0, 0.0, scene.grid.room[0][2]), (0.0, 0.0, 1.0), None)]
     floors = []
     for point, normal, part in planes:
         point, normal = np.array(point), np.array(normal)
@@ -285,8 +283,7 @@ def make_film(run: Run, sim: tp.MPM, colliders, frames: tp.io.states.Frames) -> 
     high = np.max([points.max(axis=0) for points in shown], axis=0)
     surfaces = surfaces_of(scene, colliders)
     if look.walls:
-        pad = WALL_CELLS * scene.grid.dx
-        room = np.array(scene.grid.lower) + pad, np.array(scene.grid.upper) - pad
+        room = np.array(scene.grid.room)
         low, high = np.minimum(low, room[0]), np.maximum(high, room[1])
     for surface in at_time(surfaces, 0.0):
         low = np.minimum(low, surface.vertices.min(axis=0))

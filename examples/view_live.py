@@ -18,7 +18,6 @@ from renderers.viewer_session import FOV
 from renderers.viewer_stage import Button, Choice, Slider, Stage, Switch
 from taichi_phys.geometry.binding import bind
 from taichi_phys.mpm.forces import evaluate
-from taichi_phys.mpm.grid import WALL_CELLS
 
 
 FPS = 24.0
@@ -354,10 +353,9 @@ class Live(Stage):
     def lines(self) -> list[tuple[np.ndarray, tuple]]:
         """Lines (m, 2, 3) m and their colours: the walls of the grid, the colliders."""
         grid, at = self.sim.grid, self.state.time
-        wall = WALL_CELLS * grid.dx
         lower, upper = np.array(grid.lower), np.array(grid.upper)
         result = [(box_lines(lower, upper), tuple(c // 2 for c in WALLS))]
-        result.append((box_lines(lower + wall, upper - wall), WALLS))
+        result.append((box_lines(*np.array(grid.room)), WALLS))
         for collider in self.sim.colliders:
             if collider.during is None or collider.during[0] <= at < collider.during[1]:
                 result.append((collider_lines(collider, at, lower, upper), OBSTACLES))

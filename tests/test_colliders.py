@@ -21,7 +21,7 @@ from taichi_phys.mpm.contact import (
     collide_adjoint,
     distance_normal,
 )  # fmt: skip
-from taichi_phys.mpm.grid import CONTACTS, WALL_CELLS
+from taichi_phys.mpm.grid import CONTACTS, WALL_CELLS, WALLS
 
 
 f64 = torch.float64
@@ -342,7 +342,7 @@ def walls(node):
     return high.int() - (node <= WALL_CELLS).int()
 
 
-@pytest.mark.parametrize("kind", [STICKY, SLIP, SEPARATE])
+@pytest.mark.parametrize("kind", range(len(WALLS)))
 def test_walls(kind):
     node = all_nodes()
     v = random(len(node), 3)
@@ -350,6 +350,8 @@ def test_walls(kind):
     out, _ = boundary(node, v, v, kind=kind)
     if kind == STICKY:
         expected = torch.where((side != 0).any(1, keepdim=True), 0, v)
+    elif WALLS[kind] == "open":
+        expected = v
     else:
         stopped = side != 0 if kind == SLIP else side * v > 0
         expected = torch.where(stopped, 0, v)
@@ -362,6 +364,20 @@ def test_wall_friction():
     out, _ = boundary(node, v, v, friction=0.5)
     expected = torch.tensor([[2.4, 3.2, 0], [2.4, 3.2, 0], [3, 4, -2], [0, 0, 4.5]], dtype=f64)
     torch.testing.assert_close(out, expected)
+
+
+def test_colliders_act_before_walls():
+    """A rough floor within the walls' cells rubs, and what is driven into a wall stops there."""
+    node = torch.tensor([[6, 5, 1], [6, 5, 2]], dtype=torch.int32)
+    v = torch.tensor([[3, 4, -2], [3, 4, 2]], dtype=f64)
+    floor = Plane(point=(0, 0, 0.25), normal=(0, 0, 1), friction=0.5)
+    out, _ = boundary(node, v, v, colliders=[floor])
+    expected = torch.tensor([[2.4, 3.2, 0], [3, 4, 2]], dtype=f64)
+    torch.testing.assert_close(out, expected)
+    press = Plane(point=(0, 0, 0.25), normal=(0, 0, 1), contact="sticky",
+                  pose=moving(velocity=(1, 0, -1)))  # fmt: skip
+    out, _ = boundary(node, v, v, colliders=[press])
+    torch.testing.assert_close(out, torch.tensor([[1, 0, 0]] * 2, dtype=f64))
 
 
 def test_only_nodes_inside_an_acting_collider_touch_it():

@@ -172,7 +172,7 @@ def test_removed_particles_are_counted_and_stay_out():
     )  # fmt: skip
     x, volume = tp.sample_box((0.4, 0.4, 0.4), (0.6, 0.6, 0.8), count=500)
     body = tp.Particles(x, volume=volume, material=tp.Elastic(E=1e3, nu=0.3))
-    grid = tp.Grid(lower=(0, 0, 0), upper=(1, 1, 1), dx=DX)
+    grid = tp.Grid(lower=(0, 0, 0), upper=(1, 1, 1), dx=DX, contact="open")
     options = {"particles": body, "grid": grid, "colliders": [lift]}
     sim = tp.MPM(outside="remove", **options)
     states = list(sim.run(frames=4, fps=48))

@@ -458,9 +458,15 @@ background = [0, 0, 0]
 """
 
 
+def leaky() -> str:
+    """The head of a scene whose grid has no walls."""
+    head = SCENE[: SCENE.index("[[body]]")].replace("seed = 3", 'outside = "remove"')
+    return head.replace("dx = 0.0625", 'dx = 0.0625\ncontact = "open"')
+
+
 @pytest.mark.parametrize("format", ["ply", "npz"])
 def test_what_left_the_grid_is_not_in_the_film(tmp_path, format):
-    text = SCENE[: SCENE.index("[[body]]")].replace("seed = 3", 'outside = "remove"')
+    text = leaky()
     for left, right, color in (("0.2", "0.4", "#ff0000"), ("0.7", "0.9", "#0000ff")):
         text += BOX.replace("LEFT", left).replace("RIGHT", right).replace("COLOR", color)
     path = write(tmp_path, f'{text}{REST}[output]\nframes = "{format}"\n')
@@ -483,7 +489,7 @@ def test_what_left_the_grid_is_not_in_the_film(tmp_path, format):
 
 def test_what_left_the_grid_does_not_count_for_colours(tmp_path, monkeypatch):
     """First in a scene of which nothing is left."""
-    text = SCENE[: SCENE.index("[[body]]")].replace("seed = 3", 'outside = "remove"')
+    text = leaky()
     text += BOX.replace("LEFT", "0.7").replace("RIGHT", "0.9").replace("COLOR", "#0000ff") + REST
     limits = []
     kept = simulate.color_map

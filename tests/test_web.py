@@ -464,7 +464,8 @@ half_size = [0.2, 0.2, 0.2]
 contact = "sticky"
 motion = {velocity = [6.0, 0.0, 0.0]}
 """
-    (tmp_path / "scene.toml").write_text(SCENE + carried)
+    leaky = SCENE.replace("dx = 0.05", 'dx = 0.05\ncontact = "open"')
+    (tmp_path / "scene.toml").write_text(leaky + carried)
     with torch.no_grad():
         shown = view_web.of_stage(opened(tmp_path / "scene.toml"), 3)
     counts = [len(frame.x) for frame in shown["frames"]]

@@ -40,7 +40,7 @@ from taichi_phys.io.scene_parts import (
 )  # fmt: skip
 from taichi_phys.materials import MATERIALS, Material
 from taichi_phys.mpm.forces import ForceField, total
-from taichi_phys.mpm.grid import CONTACTS, WALL_CELLS, Grid
+from taichi_phys.mpm.grid import WALL_CELLS, WALLS, Grid
 from taichi_phys.mpm.solver import MPM, OUTSIDE
 from taichi_phys.runtime import PRECISIONS
 
@@ -112,7 +112,7 @@ class Simulation:
 
 KINDS = {
     "grid": {
-        "lower": PLACE, "upper": PLACE, "dx": number("m", least=1e-6), "contact": choice(CONTACTS),
+        "lower": PLACE, "upper": PLACE, "dx": number("m", least=1e-6), "contact": choice(WALLS),
         "friction": number(least=0),
     },
     "time": {"frames": integer(1, 1_000_000), "fps": number("1/s", least=1e-3, most=1e6)},

@@ -22,10 +22,10 @@ from taichi_phys.mpm.colliders import (
     TRANSLATION,
     VELOCITY,
 )  # fmt: skip
-from taichi_phys.mpm.grid import CONTACTS, WALL_CELLS
+from taichi_phys.mpm.grid import WALL_CELLS, WALLS
 
 
-STICKY, SLIP, SEPARATE = range(len(CONTACTS))
+STICKY, SLIP, SEPARATE, OPEN = range(len(WALLS))
 FAR = 1e30  # m, distance where a mesh has no samples
 
 
@@ -164,7 +164,7 @@ def touch(
     node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), k,
     solids: ti.template(),
 ):  # fmt: skip
-    """Contact k of a node at x: 0 to 2 walls across that axis, 3 + c collider c.
+    """Contact k of a node at x: a collider, or, past the last, the walls across an axis.
 
     solids: whether there may be colliders; without, their code is left out.
 
@@ -172,38 +172,47 @@ def touch(
     """
     hit, contact, friction = 0, wall_contact, wall_friction
     n, u = ti.zero(x), ti.zero(x)
-    if k < 3:
-        for d in ti.static(range(3)):
-            if k == d and node[d] <= WALL_CELLS:
+    for d in ti.static(range(3)):
+        if k == _colliders(table, solids) + d:
+            if node[d] <= WALL_CELLS:
                 hit = 1
                 n[d] += 1.0
-            elif k == d and node[d] >= shape[d] - 1 - WALL_CELLS:
+            elif node[d] >= shape[d] - 1 - WALL_CELLS:
                 hit = 1
                 n[d] -= 1.0
     if ti.static(solids):
         row = ti.min(s, table.shape[0] - 1)  # one row: nothing moves
-        if k >= 3 and table[row, k - 3, ACTIVE] > 0:
-            distance, normal = distance_normal(table, k - 3, row, sdf, x)
-            if distance < table[row, k - 3, TOLERANCE]:
+        if k < table.shape[1] and table[row, k, ACTIVE] > 0:
+            distance, normal = distance_normal(table, k, row, sdf, x)
+            if distance < table[row, k, TOLERANCE]:
                 hit = 1
                 n = normal
-                u = row3(table, row, k - 3, VELOCITY) + row3(table, row, k - 3, SPIN).cross(x)
-                contact = ti.cast(table[row, k - 3, CONTACT], ti.i32)
-                friction = table[row, k - 3, FRICTION]
+                u = row3(table, row, k, VELOCITY) + row3(table, row, k, SPIN).cross(x)
+                contact = ti.cast(table[row, k, CONTACT], ti.i32)
+                friction = table[row, k, FRICTION]
     return hit, n, u, contact, friction
 
 
 @ti.func
-def contacts(node, shape, table: ti.template(), solids: ti.template()):
-    """(first, last + 1) of touch's k: past the walls for nodes far from them, and, where solids
-    are known to be absent, none beyond the walls."""
-    first, end = 3, 3
+def _colliders(table: ti.template(), solids: ti.template()):
+    count = 0
     if ti.static(solids):
-        end += table.shape[1]
-    for d in ti.static(range(3)):
-        if node[d] <= WALL_CELLS or node[d] >= shape[d] - 1 - WALL_CELLS:
-            first = 0
-    return first, end
+        count = table.shape[1]
+    return count
+
+
+@ti.func
+def contacts(node, shape, wall_contact, table: ti.template(), solids: ti.template()):
+    """How many of touch's k there are: colliders, and near walls those.
+
+    Walls come last: what a collider's friction needs is the speed that they would take away, and
+    whatever colliders do, nothing passes a wall.
+    """
+    count = _colliders(table, solids)
+    if wall_contact != OPEN:
+        if (node <= WALL_CELLS).any() or (node >= shape - 1 - WALL_CELLS).any():
+            count += 3
+    return count
 
 
 @ti.func
@@ -211,10 +220,9 @@ def boundary_velocity(
     node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), v,
     solids: ti.template(),
 ):  # fmt: skip
-    """Velocity v of a node at x, m, after contact with the walls and then with each collider."""
+    """Velocity v of a node at x, m, after contact with each collider and then with the walls."""
     r = v
-    first, end = contacts(node, shape, table, solids)
-    for k in range(first, end):
+    for k in range(contacts(node, shape, wall_contact, table, solids)):
         hit, n, u, contact, friction = touch(
             node, shape, x, wall_contact, wall_friction, table, s, sdf, k, solids
         )
@@ -234,15 +242,15 @@ def boundary_adjoint(
     again from the first on rather than stored.
     """
     r = gv
-    first, end = contacts(node, shape, table, solids)
-    for back in range(first, end):
-        k = first + end - 1 - back
+    count = contacts(node, shape, wall_contact, table, solids)
+    for back in range(count):
+        k = count - 1 - back
         hit, n, u, contact, friction = touch(
             node, shape, x, wall_contact, wall_friction, table, s, sdf, k, solids
         )
         if hit:
             before = v
-            for i in range(first, k):
+            for i in range(k):
                 hit_i, n_i, u_i, contact_i, friction_i = touch(
                     node, shape, x, wall_contact, wall_friction, table, s, sdf, i, solids
                 )

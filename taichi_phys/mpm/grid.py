@@ -11,6 +11,7 @@ from taichi_phys.checks import finite_number, finite_vector, one_of
 WALL_CELLS = 3  # cells at each face of the domain in which the walls act
 MAX_NODES = 2**27  # 512 a side
 CONTACTS = ("sticky", "slip", "separate")
+WALLS = (*CONTACTS, "open")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,8 +20,8 @@ class Grid:
 
     lower, upper: (3,) corners, m; dx: cell edge, m; contact: what the walls, 3 cells thick, do
     to material that reaches them: "sticky" (no motion), "slip" (no normal motion) or "separate"
-    (no motion into the wall); friction: their Coulomb coefficient, >= 0. Walls act before
-    colliders: one within their 3 cells has no normal speed left to rub with. Raises ValueError.
+    (no motion into the wall), or "open": no walls; friction: their Coulomb coefficient, >= 0. Walls
+    act after colliders, so that nothing passes them. Raises ValueError.
     """
 
     lower: tuple[float, float, float]
@@ -35,7 +36,7 @@ class Grid:
         expected = "a positive number of metres"
         dx = finite_number("dx", self.dx, expected, low=0, open_end=True)
         object.__setattr__(self, "dx", dx)
-        one_of("contact", self.contact, CONTACTS)
+        one_of("contact", self.contact, WALLS)
         friction = finite_number("friction", self.friction, "a number >= 0", low=0)
         object.__setattr__(self, "friction", friction)
         corners = zip(self.lower, self.upper, strict=True)
@@ -59,6 +60,12 @@ class Grid:
             math.ceil((high - low) / self.dx - 1e-6) + 1
             for low, high in zip(self.lower, self.upper, strict=True)
         )
+
+    @property
+    def room(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(lower, upper), m: the corners of the box between the walls."""
+        pad = 0 if self.contact == "open" else WALL_CELLS * self.dx
+        return tuple(low + pad for low in self.lower), tuple(high - pad for high in self.upper)
 
     @classmethod
     def around(cls, points, *, dx: float, margin: float, contact: str = "separate") -> "Grid":

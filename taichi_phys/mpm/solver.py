@@ -15,7 +15,7 @@ from taichi_phys.mpm import nodes
 from taichi_phys.mpm.colliders import Collider, check_colliders
 from taichi_phys.mpm.drivers import kernels
 from taichi_phys.mpm.forces import evaluate
-from taichi_phys.mpm.grid import CONTACTS, Grid
+from taichi_phys.mpm.grid import WALLS, Grid
 from taichi_phys.mpm.particles import TENSORS, Particles, State, cell_volumes
 from taichi_phys.mpm.rollout import Scene, SimulationError, advance_frame
 
@@ -94,7 +94,7 @@ class MPM:
             lower=grid.lower,
             dx=grid.dx,
             gravity=gravity,
-            contact=CONTACTS.index(grid.contact),
+            contact=WALLS.index(grid.contact),
             friction=grid.friction,
             colliders=colliders,
             pulls={
