@@ -364,8 +364,9 @@ def write_report(run: Run, metrics: dict, series: dict) -> None:
     )
     if scene.output.video:
         report.video(run.out / "video.mp4", scene.title)
+    gone = f"{metrics['removed']} left the grid" if metrics["removed"] else ""
     report.figures({
-        "particles": metrics["particles"], "mass": (metrics["mass"], "kg"),
+        "particles": (metrics["particles"], "", gone), "mass": (metrics["mass"], "kg"),
         "frames": (metrics["frames"], "", f"{scene.time.fps:g} a second"),
         "speed": (metrics["frames_per_second"], "frames/s"),
     })  # fmt: skip

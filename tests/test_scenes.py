@@ -485,6 +485,7 @@ def test_what_left_the_grid_is_not_in_the_film(tmp_path, format):
     assert series["kinetic_energy"][-1] == pytest.approx(energy.item(), rel=0.01)
     report = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "density (kg/m³)" in report and "m^3" not in report
+    assert f"{int(state.removed.sum())} left the grid" in report
 
 
 def test_what_left_the_grid_does_not_count_for_colours(tmp_path, monkeypatch):
