@@ -119,6 +119,34 @@ def test_known_field_is_recovered(material):
     assert errors["magnitude_error_percent"] < 12
 
 
+def test_torn_particles_are_healed(tmp_path):
+    """No time step is short enough for what is inside out, but a clip is worth its other frames."""
+    path = tmp_path / "force.pt"
+    solver = make_solver(block_targets(frames=4), checkpoint=path)
+    whole = solver.states[0].F.clone()
+    turn = torch.linalg.qr(torch.randn(3, 3))[0]
+    turn *= torch.linalg.det(turn)
+    solver.states[0].F[:3] = turn @ torch.diag(torch.tensor([1.0, 1.0, -1e-6]))
+    solver.states[0].C[:4] = 1.0
+    with pytest.warns(UserWarning, match="frame 0: the object was torn; 3 of .* particles"):
+        result = solver.solve()
+    assert result.healed == {0: 3}
+    healed, C = result.F[0], solver.states[0].C
+    torch.testing.assert_close(healed[:3] @ healed[:3].mT, torch.eye(3).expand(3, 3, 3))
+    assert (torch.linalg.det(healed[:3]) > 0).all() and torch.equal(healed[3:], whole[3:])
+    assert not C[:3].any() and C[3].all()
+    again = make_solver(block_targets(frames=4), checkpoint=path)
+    again.resume()
+    assert again.healed == {0: 3}
+
+
+def test_what_cannot_be_healed_is_an_error():
+    solver = make_solver(block_targets(frames=4))
+    solver.states[0].v[0] = 1e20
+    with pytest.raises(tp.SimulationError, match="particle 0"):
+        solver.solve()
+
+
 class Stop(Exception):
     pass
 

@@ -18,8 +18,10 @@ def _fingerprint(solver) -> str:
 
 def save_checkpoint(path: Path, solver) -> None:
     """Write the solver's progress: states, forces, losses and the field of every interval."""
-    states = [{key: getattr(s, key) for key in ("x", "v", "C", "F", "time")} for s in solver.states]
+    names = [field.name for field in dataclasses.fields(State)]
+    states = [{name: getattr(s, name) for name in names} for s in solver.states]
     progress = {"forces": solver.forces, "losses": solver.losses, "fields": solver.fields}
+    progress["healed"] = solver.healed
     write_checkpoint(path, _fingerprint(solver), {"states": states} | progress)
 
 
@@ -31,6 +33,6 @@ def load_checkpoint(path: Path, solver) -> None:
     progress = read_checkpoint(path, _fingerprint(solver), solver.sim.device)
     solver.states = [State(**state) for state in progress["states"]]
     solver.forces, solver.losses = progress["forces"], progress["losses"]
-    solver.fields = progress["fields"]
+    solver.fields, solver.healed = progress["fields"], progress.get("healed", {})
     if solver.fields:
         solver.field.load_state_dict(solver.fields[-1])

@@ -84,7 +84,9 @@ def write_report(wind, metrics: dict, t, specific, truth, psnr: dict, command: l
         f"its particles or their targets. Mean {metrics['psnr']:.1f} dB, SSIM "
         f"{metrics['ssim']:.3f}; held as in frame 0, {metrics['psnr_of_first_frame_held']:.1f} dB.",
     )
-    report.assumptions(wind.inputs.assumptions)
+    healed = [f"{count} particles in frame {k}" for k, count in wind.result.healed.items()]
+    torn = [f"The object was torn; these went on undeformed: {', '.join(healed)}."]
+    report.assumptions(wind.inputs.assumptions + (torn if healed else []))
     report.settings({"run": wind.run, "solver": wind.config})
     report.environment(seed=wind.run.seed, command=command)
     report.write(wind.out / "report.html")

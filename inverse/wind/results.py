@@ -50,6 +50,7 @@ def write_results(wind, clock, command: list[str] | None) -> dict:
         "frames": len(t),
         "particles": len(mass),
         "loss": wind.result.loss,
+        "healed": wind.result.healed,
         "target_distance_m": float(np.linalg.norm(x - wind.targets, axis=-1).mean()),
         "psnr": float(np.nanmean(pictures["psnr"])),
         "ssim": float(np.nanmean(pictures["ssim"])),

@@ -17,6 +17,7 @@ Gravity is part of the force that is recovered: a video cannot tell it from a wi
 
 import copy
 import dataclasses
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from taichi_phys.bridge.causal_triplane import CausalTriplane
 
 
 MIN_SUBSTEPS = 8  # per video interval
+TORN = 5.0  # times, by which particles are stretched or crushed that are healed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +40,8 @@ class WindResult:
     """A recovered motion of T frames and n particles.
 
     x: (T, n, 3) m; F: (T, n, 3, 3); force: (T-1, n, 3) N, held during each interval; loss: (T-1,)
-    L_motion in m/s^2 at the end of each interval; fields: state of the force field per interval.
+    L_motion in m/s^2 at the end of each interval; fields: state of the force field per interval;
+    healed: frame -> particles that were torn there and went on undeformed.
     """
 
     x: torch.Tensor
@@ -46,6 +49,7 @@ class WindResult:
     force: torch.Tensor
     loss: list[float]
     fields: list[dict]
+    healed: dict[int, int] = dataclasses.field(default_factory=dict)
 
     def frame_forces(self) -> torch.Tensor:
         """(T, n, 3) N: the force averaged over the frame interval centred on each frame.
@@ -143,6 +147,7 @@ class WindSolver:
         self.forces: list[torch.Tensor] = []
         self.losses: list[float] = []
         self.fields: list[dict] = []
+        self.healed: dict[int, int] = {}
 
     def resume(self):
         """Go on from the checkpoint, if there is one. Raises ValueError if it cannot be used."""
@@ -158,7 +163,12 @@ class WindSolver:
         ) as bar:
             for step in range(len(self.forces), intervals):
                 self.field.begin_step(step)
-                loss = self._fit(step)
+                try:
+                    loss = self._fit(step)
+                except SimulationError:
+                    if not self._heal(step):
+                        raise
+                    loss = self._fit(step)
                 self._commit(step, loss)
                 if self.checkpoint is not None:
                     save_checkpoint(self.checkpoint, self)
@@ -170,6 +180,7 @@ class WindSolver:
             force=torch.stack(self.forces),
             loss=self.losses,
             fields=self.fields,
+            healed=self.healed,
         )
 
     def particle_force(self, state: State) -> torch.Tensor:
@@ -243,6 +254,27 @@ class WindSolver:
             ratio = self.config.velocity_weight**2
             residual = (position + ratio * velocity) / (1 + ratio)
             self.field.shift((weight * residual).sum(dim=0) / weight.sum().clamp(min=1e-12))
+
+    def _heal(self, step: int) -> bool:
+        """Particles that are torn in the last state take their present shape as that at rest.
+
+        Where tracks are lost or wrong, forces tear the object until no time step is short enough
+        to go on. F = R S becomes R. Returns whether there were any.
+        """
+        state = self.states[-1]
+        U, stretch, Vt = torch.linalg.svd(state.F.double())
+        torn = (stretch.amax(dim=1) > TORN) | (stretch.amin(dim=1) < 1 / TORN)
+        U = torch.cat([U[:, :, :2], U[:, :, 2:] * torch.linalg.det(U @ Vt)[:, None, None]], dim=2)
+        F = torch.where(torn[:, None, None], (U @ Vt).to(state.F), state.F)
+        self.states[-1] = state.replace(F=F, C=torch.where(torn[:, None, None], 0, state.C))
+        if torn.any():
+            self.healed[step] = int(torn.sum())
+            warnings.warn(
+                f"frame {step}: the object was torn; {int(torn.sum())} of {len(torn)} particles "
+                "went on with the shape that they had as the one at rest",
+                stacklevel=2,
+            )
+        return bool(torn.any())
 
     def _commit(self, step: int, loss: float):
         with torch.no_grad():
