@@ -12,7 +12,7 @@ from renderers.particles import film
 from taichi_phys.runtime import one_torch_thread
 
 
-ELASTIC, SOFT, RED = (0.22, 0.50, 0.82), (0.30, 0.66, 0.52), (0.84, 0.36, 0.27)
+ELASTIC, RED = (0.22, 0.50, 0.82), (0.84, 0.36, 0.27)
 EXIT_BAD, EXIT_WRONG, EXIT_STOPPED = 2, 1, 130
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 import taichi_phys as tp
-from renderers.particles import Floor, box_lines, view
+from renderers.lines import box_lines
+from renderers.particles import Floor, view
 
 
 EDGE, DROP, TRAY, LANE = 0.12, 0.1, 0.16, 0.42  # m: cube, free fall, half a tray, between trays

@@ -9,11 +9,9 @@ which --resume goes on bit for bit, to --out.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import math
-import signal
 import sys
 import time
 from pathlib import Path
@@ -21,15 +19,22 @@ from pathlib import Path
 import numpy as np
 
 import taichi_phys as tp
-from inverse.flags import add_flags, from_flags, option, plain_warnings, write_json
+from inverse.flags import (
+    add_flags,
+    from_flags,
+    option,
+    plain_warnings,
+    terminated_as_interrupted,
+    write_json,
+)  # fmt: skip
 from inverse.plots import plot_lines
 from inverse.report import Report, environment
+from renderers.lines import box_lines
 from renderers.orbit import look_at
 from renderers.particles import (
     Floor,
     Surface,
     ball_mesh,
-    box_lines,
     box_mesh,
     capsule_mesh,
     color_map,
@@ -274,14 +279,14 @@ def floors_of(scene: Scene, colliders, center: np.ndarray, size: float, eye) -> 
     return floors
 
 
-def make_film(run: Run, sim: tp.MPM, colliders, frames: tp.io.states.Frames) -> None:
+def make_film(run: Run, sim: tp.MPM, frames: tp.io.states.Frames) -> None:
     """video.mp4."""
     scene, output, look = run.scene, run.scene.output, run.scene.camera
     shown = [points for f in frames if len(points := f.x[~f.removed])]
     shown = shown or [frames[0].x]  # a scene that is empty all the time
     low = np.min([points.min(axis=0) for points in shown], axis=0)
     high = np.max([points.max(axis=0) for points in shown], axis=0)
-    surfaces = surfaces_of(scene, colliders)
+    surfaces = surfaces_of(scene, sim.colliders)
     if look.walls:
         room = np.array(scene.grid.room)
         low, high = np.minimum(low, room[0]), np.maximum(high, room[1])
@@ -304,7 +309,7 @@ def make_film(run: Run, sim: tp.MPM, colliders, frames: tp.io.states.Frames) -> 
 
     first = camera(0)
     size = float(np.linalg.norm(high - low)) / 2
-    common = {"floors": floors_of(scene, colliders, (low + high) / 2, size, first.position)}
+    common = {"floors": floors_of(scene, sim.colliders, (low + high) / 2, size, first.position)}
     common["radius"] = output.radius or BALL * sim.volume.cpu().numpy() ** (1 / 3)
     if look.background is not None:
         common["background"] = look.background
@@ -418,7 +423,7 @@ def simulate(scene: Scene, options: Options) -> dict:
     }  # fmt: skip
     write_json(out / "metrics.json", metrics)
     if scene.output.video:
-        make_film(run, sim, [part.make(scene.path.parent) for part in scene.colliders], frames)
+        make_film(run, sim, frames)
     if scene.output.report:
         write_report(run, metrics, series)
     if scene.output.frames == "none":
@@ -426,29 +431,11 @@ def simulate(scene: Scene, options: Options) -> dict:
     return metrics
 
 
-@contextlib.contextmanager
-def stopped_by_signals():
-    """Told to end (SIGTERM), the program ends as for Ctrl-C: what it has is saved."""
-
-    def stop(number, frame):
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 @plain_warnings()
 def main(argv: list[str] | None = None) -> int:
     try:
         scene, options = parse(argv)
-        with stopped_by_signals():
+        with terminated_as_interrupted():
             metrics = simulate(scene, options)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -12,8 +12,9 @@ from view_parts import collider_lines, splat_picture
 import taichi_phys as tp
 from renderers.drawing import draw_arrows, strength_colors
 from renderers.gaussians import Gaussians
+from renderers.lines import box_lines
 from renderers.orbit import framing
-from renderers.viewer_picture import box_lines, draw_lines, draw_particles
+from renderers.viewer_picture import draw_lines, draw_particles
 from renderers.viewer_session import FOV
 from renderers.viewer_stage import Button, Choice, Slider, Stage, Switch
 from taichi_phys.geometry.binding import bind
@@ -22,7 +23,6 @@ from taichi_phys.mpm.forces import evaluate
 
 FPS = 24.0
 PIECE = 0.25  # s of computing after which the mouse is looked at again
-STIFFNESS = ("E", "bulk_modulus")
 SLIDERS = {  # field of a material -> what the slider is called, its range
     "E": ("stiffness E (Pa)", 1e2, 1e8), "bulk_modulus": ("bulk modulus (Pa)", 1e3, 1e7),
     "yield_stress": ("yield stress (Pa)", 1.0, 1e7), "viscosity": ("viscosity (Pa s)", 1e-3, 1e4),

@@ -12,6 +12,7 @@ from view_parts import body_simulation, splat_picture
 
 import taichi_phys as tp
 from inverse.fitting.model import GaussianModel
+from inverse.flags import from_record
 from inverse.trace.config import TraceConfig
 from inverse.trace.model import TraceModel
 from inverse.trace.results import PALETTE, PARTS, find_parts
@@ -22,8 +23,9 @@ from renderers.camera import load_camera
 from renderers.datasets import load_views
 from renderers.drawing import draw_arrows, strength_colors
 from renderers.gaussians import SH_COUNTS, Gaussians
+from renderers.lines import box_lines
 from renderers.video import read_video
-from renderers.viewer_picture import box_lines, draw_lines, draw_particles
+from renderers.viewer_picture import draw_lines, draw_particles
 from renderers.viewer_stage import Button, Choice, Slider, Stage, Switch
 
 
@@ -31,6 +33,7 @@ ARROWS = 60
 ARROW_LENGTH = 0.35  # of the object's size, for the strongest
 SOLID = 0.3  # opacity of Gaussians whose motion is shown
 FRAME = (90, 98, 115)
+TRACE_COLORS = ("picture", "parts", "speed")
 SECONDS = 4.0  # in which the observed time of TRACE is played
 BEYOND = 1.0  # how far past it the slider goes, share of it
 
@@ -59,9 +62,20 @@ def read_config(folder: Path, *keys: str) -> list[dict]:
 def settings(kind: type, record: dict):
     """A config made again from JSON. Raises ValueError for keys of another version."""
     try:
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
+        return from_record(kind, record)
     except TypeError as error:
         raise ValueError(f"config.json: made by another version ({error})") from None
+
+
+def with_arrows(image, camera, x, vectors, length: float, strongest: float) -> np.ndarray:
+    """The image with arrows at x (m, 3) m: vectors (m, 3) are length m long where strongest."""
+    starts, front = camera.project(x)
+    ends, also = camera.project(x + length / strongest * vectors)
+    seen = (front > 0) & (also > 0)
+    return draw_arrows(
+        image, starts[seen], ends[seen], np.linalg.norm(vectors[seen], axis=1),
+        limits=(0, strongest), thickness=4 * camera.height / 720,
+    )  # fmt: skip
 
 
 class Timed(Stage):
@@ -150,12 +164,9 @@ class Wind(Timed):
         return None if self.video is None else self.video[min(self.frame, len(self.video) - 1)]
 
     def controls(self):
-        def shown(name):
-            return Switch(name, lambda: self.arrows, lambda on: setattr(self, "arrows", on))
-
         return [
             Slider("frame", lambda: self.frame, self._go, 0, self.last, whole=True),
-            shown("force arrows"),
+            Switch("force arrows", lambda: self.arrows, lambda on: setattr(self, "arrows", on)),
             Choice("colour", ("force", "speed"), lambda: self.color,
                    lambda name: setattr(self, "color", name)),
             Button("blow this wind at a ball", lambda: self.blow("ball")),
@@ -187,15 +198,10 @@ class Wind(Timed):
         image, depth = draw_particles(camera, x, colors, self.radius)
         draw_lines(image, depth, camera, box_lines(*self.box()), FRAME)
         if self.arrows:
-            some = self.some
-            metres = ARROW_LENGTH * self.size / self.strongest
-            starts, front = camera.project(x[some])
-            ends, also = camera.project(x[some] + metres * specific[some])
-            seen = (front > 0) & (also > 0)
-            image = draw_arrows(
-                image, starts[seen], ends[seen], np.linalg.norm(specific[some][seen], axis=1),
-                limits=(0, self.strongest), thickness=4 * camera.height / 720,
-            )  # fmt: skip
+            length = ARROW_LENGTH * self.size
+            image = with_arrows(
+                image, camera, x[self.some], specific[self.some], length, self.strongest
+            )
         return image
 
     def status(self):
@@ -348,25 +354,20 @@ class Trace(Timed):
         return (second - first) / (self.time + h - max(self.time - h, 0.0))
 
     def controls(self):
-        def attribute(kind, text, name, *options):
-            return kind(
-                text, *options, lambda: getattr(self, name), lambda v: setattr(self, name, v)
-            )
-
         end = (1 + BEYOND) * self.duration
         return [
             Slider("time (s)", lambda: self.time, self._go, 0.0, end),
             Choice("show", ("splats", "particles"), lambda: self.show,
                    lambda v: setattr(self, "show", v)),
-            Choice("colour", ("picture", "parts", "speed"), lambda: self.color,
+            Choice("colour", TRACE_COLORS, lambda: self.color,
                    lambda v: setattr(self, "color", v)),
             Switch("velocity arrows", lambda: self.arrows, lambda v: setattr(self, "arrows", v)),
         ]  # fmt: skip
 
     def keys(self):
         def next_color():
-            names = ("picture", "parts", "speed")
-            self.color = names[(names.index(self.color) + 1) % 3]
+            at = TRACE_COLORS.index(self.color)
+            self.color = TRACE_COLORS[(at + 1) % len(TRACE_COLORS)]
 
         def flip():
             self.show = "particles" if self.show == "splats" else "splats"
@@ -412,14 +413,8 @@ class Trace(Timed):
     def _arrows(self, image, camera, x, v):
         some = self._some[np.linalg.norm(v[self._some], axis=1) > 0.05 * self._fastest][:ARROWS]
         lower, upper = self.box()
-        metres = 0.5 * ARROW_LENGTH * float((upper - lower).max()) / self._fastest
-        starts, front = camera.project(x[some])
-        ends, also = camera.project(x[some] + metres * v[some])
-        seen = (front > 0) & (also > 0)
-        return draw_arrows(
-            image, starts[seen], ends[seen], np.linalg.norm(v[some][seen], axis=1),
-            limits=(0, self._fastest), thickness=4 * camera.height / 720,
-        )  # fmt: skip
+        length = 0.5 * ARROW_LENGTH * float((upper - lower).max())
+        return with_arrows(image, camera, x[some], v[some], length, self._fastest)
 
     def status(self):
         seen = "observed" if self.time <= self.duration + 1e-9 else "predicted"

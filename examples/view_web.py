@@ -1,7 +1,5 @@
 """What `view.py --web` serves: scenes, frames of simulations, splats, winds, TRACE results."""
 
-import contextlib
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,11 +10,12 @@ from view_live import LABELS, Live
 from view_results import ARROW_LENGTH, ARROWS, FRAME, Trace, Wind
 
 import taichi_phys as tp
+from inverse.flags import terminated_as_interrupted
 from inverse.trace.results import PALETTE
 from renderers import web
 from renderers.drawing import strength_colors
 from renderers.gaussians import Gaussians
-from renderers.viewer_picture import box_lines
+from renderers.lines import box_lines
 from renderers.viewer_stage import Stage
 from taichi_phys.io.states import INDEX
 from taichi_phys.runtime import one_torch_thread
@@ -53,7 +52,7 @@ def share(
         return 2
     path = Path(path)
     folder = next((p for p in (path, path / "frames") if (p / INDEX).is_file()), None)
-    with _terminated_as_interrupted(), one_torch_thread(), torch.no_grad():
+    with terminated_as_interrupted(), one_torch_thread(), torch.no_grad():
         shown = of_stage(open_stage(), frames) if folder is None else of_folder(folder)
         with web.serve(**shown, port=port, background=False) as page:
             try:
@@ -62,16 +61,6 @@ def share(
             except KeyboardInterrupt:
                 print("stopped", file=sys.stderr)
     return 0
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted():
-    """SIGTERM ends the program as Ctrl-C does."""
-    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
 
 
 def of_folder(folder: Path) -> dict:

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import signal
 import sys
 import types
 import typing
@@ -53,7 +54,12 @@ def from_flags(settings: type, arguments: argparse.Namespace):
     """The dataclass with what was given on the command line; defaults elsewhere."""
     names = {field.name for field in dataclasses.fields(settings)}
     given = {name: value for name, value in vars(arguments).items() if name in names}
-    return settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    return from_record(settings, given)
+
+
+def from_record(settings: type, record: dict):
+    """The dataclass from a record, in which tuples may have become lists."""
+    return settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
 
 
 def write_json(path: str | Path, record: dict) -> None:
@@ -92,6 +98,20 @@ def plain_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.formatwarning = before
+
+
+@contextlib.contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the program as Ctrl-C does, if this is the main thread."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:  # another thread: only the main one is told
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stoppable(main: Callable[[], object]) -> int:

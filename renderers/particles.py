@@ -20,6 +20,7 @@ from tqdm import tqdm
 from renderers import particle_kernels as kernels
 from renderers.camera import Camera
 from renderers.drawing import INK, draw_arrows, draw_text, text_width
+from renderers.lines import across, box_lines
 from renderers.orbit import look_at
 from renderers.particle_kernels import EMPTY, FAR, FINE
 from renderers.video import write_video
@@ -111,9 +112,7 @@ def capsule_mesh(start, end, radius: float, rings: int = 48) -> dict[str, np.nda
     along = end - start
     length = np.linalg.norm(along)
     axis = along / length if length > 0 else np.array([0.0, 0.0, 1.0])
-    side = np.cross(axis, np.eye(3)[np.abs(axis).argmin()])
-    side /= np.linalg.norm(side)
-    other = np.cross(axis, side)
+    side, other = across(axis)
     half = np.linspace(0, np.pi / 2, rings // 4 + 1)
     polar = np.concatenate([half, np.pi - half[::-1]])
     ends = np.repeat([1.0, 0.0], len(half))
@@ -129,13 +128,6 @@ def capsule_mesh(start, end, radius: float, rings: int = 48) -> dict[str, np.nda
     c, d = a + 2 * rings, b + 2 * rings
     faces = np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)]).reshape(-1, 3)
     return {"vertices": vertices, "faces": faces}
-
-
-def box_lines(lower, upper) -> np.ndarray:
-    """(12, 2, 3) m: the edges of a box, for `draw(lines=...)`."""
-    corners = np.array(np.meshgrid(*zip(lower, upper, strict=True), indexing="ij")).reshape(3, 8).T
-    pairs = [(a, a | bit) for a in range(8) for bit in (1, 2, 4) if not a & bit]
-    return corners[np.array(pairs)]
 
 
 def view(
@@ -346,9 +338,7 @@ def _shadows(balls: np.ndarray, solid: np.ndarray, light: np.ndarray):
     points = np.concatenate([balls[:, :3], solid.reshape(-1, 3)])
     if not len(points):
         points = np.zeros((1, 3))
-    first = np.cross(light, np.eye(3)[np.abs(light).argmin()])
-    first /= np.linalg.norm(first)
-    axes = np.stack([first, np.cross(light, first), -light])
+    axes = np.stack([*across(light), -light])
     reach = balls[:, 3].max(initial=1e-6)
     seen = points @ axes.T
     low, high = seen.min(axis=0) - 4 * reach, seen.max(axis=0) + 4 * reach

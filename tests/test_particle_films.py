@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from renderers.camera import camera_from_fov
+from renderers.lines import box_lines
 from renderers.particles import (
     Floor,
     Surface,
     ball_mesh,
-    box_lines,
     box_mesh,
     capsule_mesh,
     color_map,

@@ -26,10 +26,11 @@ from inverse.wind.config import RunConfig, WindConfig
 from inverse.wind.solver import WindSolver
 from renderers import ggui
 from renderers.gaussians import Gaussians
+from renderers.lines import box_lines
 from renderers.orbit import look_at
 from renderers.splat_files import save_gaussians
 from renderers.video import read_video, write_video
-from renderers.viewer_picture import box_lines, draw_lines, draw_particles
+from renderers.viewer_picture import draw_lines, draw_particles
 from renderers.viewer_session import Session
 
 

@@ -23,8 +23,8 @@ from PIL import Image
 import taichi_phys as tp
 from renderers import web
 from renderers.gaussians import Gaussians
+from renderers.lines import box_lines
 from renderers.splat_files import save_gaussians
-from renderers.viewer_picture import box_lines
 
 
 ROOT = Path(__file__).resolve().parent.parent

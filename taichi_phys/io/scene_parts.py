@@ -2,7 +2,6 @@
 the Python API. The names of keys are those of its arguments and fields."""
 
 import dataclasses
-import functools
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,7 +157,6 @@ class Obstacle:
     opacity: float = 1.0
     place: Place = dataclasses.field(repr=False)
 
-    @functools.lru_cache(maxsize=64)  # noqa: B019  the distances of a mesh take seconds
     def make(self, folder: Path) -> colliders.Collider:
         """The collider. Raises ValueError."""
         with self.place.errors():
