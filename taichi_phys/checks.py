@@ -9,6 +9,11 @@ from pathlib import Path
 import numpy as np
 
 
+def is_complex(value) -> bool:
+    """Whether a number, array or tensor is of complex type."""
+    return value.is_complex() if hasattr(value, "is_complex") else np.iscomplexobj(value)
+
+
 def finite_vector(name: str, value) -> tuple[float, float, float]:
     """value as a tuple of three finite numbers."""
     try:

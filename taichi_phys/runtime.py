@@ -9,6 +9,8 @@ import os
 import taichi as ti
 import torch
 
+from taichi_phys.checks import one_of, whole_number
+
 
 ARCHS = ("auto", "cpu", "cuda")
 PRECISIONS = {"f32": torch.float32, "f64": torch.float64}
@@ -49,18 +51,15 @@ def init(
     (a restart of Taichi would destroy every field in use).
     """
     global _current
-    if arch not in ARCHS:
-        raise ValueError(f"arch: got {arch!r}, expected one of {', '.join(ARCHS)}")
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision: got {precision!r}, expected f32 or f64")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"threads: got {threads!r}, expected a positive integer or None")
+    one_of("arch", arch, ARCHS)
+    one_of("precision", precision, tuple(PRECISIONS))
+    if threads is not None:
+        threads = whole_number("threads", threads, "a positive integer or None", low=1)
     if arch == "auto":
         arch = "cuda" if torch.cuda.is_available() else "cpu"
     if arch == "cuda" and not torch.cuda.is_available():
         raise ValueError("arch: got 'cuda', but torch sees no CUDA device; use 'cpu' or 'auto'")
-    if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise ValueError(f"seed: got {seed!r}, expected an integer from 0 to 2^31 - 1")
+    seed = whole_number("seed", seed, "an integer from 0 to 2^31 - 1", low=0, high=2**31 - 1)
     wanted = Runtime(arch=arch, precision=precision, threads=threads, seed=seed)
     if _current == wanted:
         return _current

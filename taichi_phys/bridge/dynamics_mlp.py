@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from taichi_phys.bridge.encodings import SpaceTimeEncoding
+from taichi_phys.checks import one_of
 
 
 # frequencies, width, and hidden layers after the first one
@@ -39,9 +40,7 @@ class DynamicsMLP(nn.Module):
         squared: bool = True,
     ):
         super().__init__()
-        if size not in SIZES:
-            raise ValueError(f"size: got {size!r}, expected one of {', '.join(SIZES)}")
-        frequencies, width, layers = SIZES[size]
+        frequencies, width, layers = SIZES[one_of("size", size, tuple(SIZES))]
         self.encode = SpaceTimeEncoding(
             centre=centre,
             scale=scale,

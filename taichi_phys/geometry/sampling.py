@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from taichi_phys.checks import finite_number, finite_vector, one_of, whole_number
+from taichi_phys.checks import finite_number, finite_vector, is_complex, one_of, whole_number
 from taichi_phys.geometry.inside import winding
 from taichi_phys.geometry.repair import open_edges, outward, triangles
 
@@ -378,7 +378,7 @@ def _cloud(points, weights, threshold) -> np.ndarray:
 
 def _array(value):
     value = value.detach().cpu().numpy() if hasattr(value, "detach") else value
-    if np.iscomplexobj(value):
+    if is_complex(value):
         raise TypeError("complex numbers")
     return value
 

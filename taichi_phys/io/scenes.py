@@ -14,6 +14,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from taichi_phys.checks import finite_number, whole_number
 from taichi_phys.io.scene_keys import (
     COLOUR,
     FLAG,
@@ -256,14 +257,9 @@ def shrink(scene: Scene, *, frames: int | None = None, coarsen: float = 1.0) -> 
 
     The room between the walls stays as it is. Raises ValueError.
     """
-    if frames is not None and (isinstance(frames, bool) or not isinstance(frames, int)):
-        raise ValueError(f"frames: got {frames!r}, expected a whole number >= 1")
-    if frames is not None and frames < 1:
-        raise ValueError(f"frames: got {frames!r}, expected a whole number >= 1")
-    if isinstance(coarsen, bool) or not isinstance(coarsen, int | float) or not coarsen > 0:
-        raise ValueError(f"coarsen: got {coarsen!r}, expected a number > 0")
-    if not math.isfinite(coarsen):
-        raise ValueError(f"coarsen: got {coarsen!r}, expected a number > 0")
+    if frames is not None:
+        frames = whole_number("frames", frames, "a whole number >= 1", low=1)
+    coarsen = finite_number("coarsen", coarsen, "a number > 0", low=0, open_end=True)
     time, grid, bodies = scene.time, scene.grid, scene.bodies
     if frames is not None:
         time = dataclasses.replace(time, frames=min(frames, time.frames))

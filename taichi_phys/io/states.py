@@ -7,7 +7,6 @@ frames.json. Every file is whole or absent, so that a run may be stopped at any 
 
 import dataclasses
 import json
-import math
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from taichi_phys.checks import path_of, whole_number
+from taichi_phys.checks import finite_number, one_of, path_of, whole_number
 from taichi_phys.io.files import atomic_path
 from taichi_phys.mpm.particles import State
 
@@ -173,10 +172,8 @@ def write_frames(
     frame, of a folder that holds those before it; any after the last are forgotten. Raises
     ValueError.
     """
-    if format not in FORMATS:
-        raise ValueError(f"format: got {format!r}, expected one of {FORMATS}")
-    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < math.inf:
-        raise ValueError(f"fps: got {fps!r}, expected a positive number")
+    one_of("format", format, FORMATS)
+    fps = finite_number("fps", fps, "a positive number", low=0, open_end=True)
     if not isinstance(states, Iterable):
         raise ValueError(f"states: got {type(states).__name__}, expected states, one by one")
     folder = path_of("folder", folder)

@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-import numpy as np
 import torch
+
+from taichi_phys.checks import is_complex
 
 
 @dataclasses.dataclass(frozen=True, eq=True)
@@ -51,12 +52,8 @@ class Material:
         for field in dataclasses.fields(self):
             name, value = field.name, getattr(self, field.name)
             try:
-                if (
-                    value.is_complex()
-                    if isinstance(value, torch.Tensor)
-                    else np.iscomplexobj(value)
-                ):
-                    raise TypeError
+                if is_complex(value):
+                    raise TypeError("complex numbers")
                 tensor = torch.as_tensor(value, dtype=torch.float64).detach()
             except (TypeError, ValueError, RuntimeError, OverflowError):
                 raise ValueError(f"{name}: got {value!r}, expected a number or a tensor") from None
