@@ -152,14 +152,12 @@ class Child:
 
     def __init__(self, *options, python: str = sys.executable, env=None):
         command = [python, __file__, "--worker", *map(str, options)]
-        start = time.perf_counter()
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
         )  # fmt: skip
         OPEN.append(self)
         self.answer()
-        self.start_seconds = time.perf_counter() - start
 
     def answer(self) -> float:
         line = self.process.stdout.readline()

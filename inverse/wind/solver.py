@@ -264,17 +264,19 @@ class WindSolver:
         state = self.states[-1]
         U, stretch, Vt = torch.linalg.svd(state.F.double())
         torn = (stretch.amax(dim=1) > TORN) | (stretch.amin(dim=1) < 1 / TORN)
+        count = int(torn.sum())
+        if count == 0:
+            return False
         U = torch.cat([U[:, :, :2], U[:, :, 2:] * torch.linalg.det(U @ Vt)[:, None, None]], dim=2)
         F = torch.where(torn[:, None, None], (U @ Vt).to(state.F), state.F)
         self.states[-1] = state.replace(F=F, C=torch.where(torn[:, None, None], 0, state.C))
-        if torn.any():
-            self.healed[step] = int(torn.sum())
-            warnings.warn(
-                f"frame {step}: the object was torn; {int(torn.sum())} of {len(torn)} particles "
-                "went on with the shape that they had as the one at rest",
-                stacklevel=2,
-            )
-        return bool(torn.any())
+        self.healed[step] = count
+        warnings.warn(
+            f"frame {step}: the object was torn; {count} of {len(torn)} particles went on with the "
+            "shape that they had as the one at rest",
+            stacklevel=2,
+        )
+        return True
 
     def _commit(self, step: int, loss: float):
         with torch.no_grad():
