@@ -130,8 +130,8 @@ def of_live(stage: Live, count: int) -> dict:
         values = None if color is None else stage.values_of(color).cpu().numpy()
         x, F = stage.state.x.cpu().float(), stage.state.F.cpu().float()
         states.append((x, F, values, stage.present(), float(stage.state.time)))
-        segments = [np.asarray(s) for s, _ in stage.lines()]
-        tints = [np.tile(np.uint8(c), (len(s), 1)) for s, c in stage.lines()]
+        segments, tints = zip(*stage.lines(), strict=True)
+        tints = [np.tile(np.uint8(c), (len(s), 1)) for s, c in zip(segments, tints, strict=True)]
         now = np.concatenate(segments), np.concatenate(tints)
         still = lines and all(np.array_equal(a, b) for a, b in zip(now, lines[-1], strict=True))
         lines.append(lines[-1] if still else now)
