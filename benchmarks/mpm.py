@@ -272,7 +272,7 @@ def main(argv=None):
         OPEN.clear()
     show(result)
     if options.json:
-        from inverse.flags import write_json
+        from inverse.runs.settings import write_json
 
         options.json.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.json, result)

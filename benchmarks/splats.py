@@ -21,11 +21,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import taichi_phys as tp
-from inverse.flags import stoppable, write_json
+from inverse.runs.settings import stoppable, write_json
 from renderers.camera import Camera, camera_from_fov
-from renderers.projection import covariances_of, project
-from renderers.splat import TILE, render
-from renderers.tiles import tile_lists
+from renderers.splats.projection import covariances_of, project
+from renderers.splats.render import TILE, render
+from renderers.splats.tiles import tile_lists
 from taichi_phys.runtime import Runtime
 
 

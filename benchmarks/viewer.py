@@ -24,10 +24,10 @@ from splats import machine  # noqa: E402
 from view_live import Live  # noqa: E402
 
 import taichi_phys as tp  # noqa: E402
-from inverse.flags import stoppable, write_json  # noqa: E402
-from renderers import ggui  # noqa: E402
-from renderers.gaussians import Gaussians  # noqa: E402
-from renderers.viewer_session import Session  # noqa: E402
+from inverse.runs.settings import stoppable, write_json  # noqa: E402
+from renderers.splats.gaussians import Gaussians  # noqa: E402
+from renderers.viewer import window as ggui  # noqa: E402
+from renderers.viewer.session import Session  # noqa: E402
 from taichi_phys import runtime  # noqa: E402
 
 

@@ -19,8 +19,8 @@ import taichi as ti
 import torch
 
 import taichi_phys as tp
-from inverse.plots import plot_lines
-from renderers.particles import Floor, Surface, box_mesh, color_map, view
+from inverse.runs.plots import plot_lines
+from renderers.particles.draw import Floor, Surface, box_mesh, color_map, view
 
 
 # ---- the material: one function of the principal log strains, and a record of its parameters

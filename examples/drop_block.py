@@ -16,8 +16,8 @@ import forward_common as common
 import numpy as np
 
 import taichi_phys as tp
-from inverse.plots import plot_lines
-from renderers.particles import Floor, color_map, view
+from inverse.runs.plots import plot_lines
+from renderers.particles.draw import Floor, color_map, view
 
 
 EDGE, DROP, DENSITY, GRAVITY = 0.2, 0.35, 1000.0, 9.81  # m, m, kg/m^3, m/s^2

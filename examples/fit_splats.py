@@ -13,7 +13,7 @@ from pathlib import Path
 
 from inverse.fitting.config import FitConfig
 from inverse.fitting.run import RunConfig, fit_splats
-from inverse.flags import add_flags, from_flags, plain_warnings
+from inverse.runs.settings import add_flags, from_flags, plain_warnings
 
 
 def make_parser() -> argparse.ArgumentParser:

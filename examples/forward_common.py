@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import taichi_phys as tp
-from inverse.flags import plain_warnings, write_json
-from inverse.report import Report
-from renderers.particles import film
+from inverse.runs.report import Report
+from inverse.runs.settings import plain_warnings, write_json
+from renderers.particles.draw import film
 from taichi_phys.runtime import one_torch_thread
 
 
@@ -97,7 +97,7 @@ def publish(
 ) -> int:
     """Write config.json, video.mp4, metrics.json and report.html to --out, print the checks.
 
-    pictures, camera, common: as renderers.particles.film takes them; plots: caption -> figure.
+    pictures, camera, common: as renderers.particles.draw.film takes them; plots: caption -> figure.
     Returns the exit code: 0, or 1 if a check failed.
     """
     out = Path(args.out)

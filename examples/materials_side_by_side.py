@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import taichi_phys as tp
 from renderers.lines import box_lines
-from renderers.particles import Floor, view
+from renderers.particles.draw import Floor, view
 
 
 EDGE, DROP, TRAY, LANE = 0.12, 0.1, 0.16, 0.42  # m: cube, free fall, half a tray, between trays

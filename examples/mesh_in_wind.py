@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 import taichi_phys as tp
-from inverse.plots import plot_lines
-from renderers.particles import Floor, Surface, capsule_mesh, view
+from inverse.runs.plots import plot_lines
+from renderers.particles.draw import Floor, Surface, capsule_mesh, view
 
 
 WIDTH, LENGTH, TOP, BAR = 0.4, 0.55, 0.8, 0.025  # m: of the banner; its upper edge; bar's radius

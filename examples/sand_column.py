@@ -16,8 +16,8 @@ import forward_common as common
 import numpy as np
 
 import taichi_phys as tp
-from inverse.plots import plot_lines
-from renderers.particles import Floor, view
+from inverse.runs.plots import plot_lines
+from renderers.particles.draw import Floor, view
 
 
 RADIUS = 0.1  # m

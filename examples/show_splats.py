@@ -17,8 +17,8 @@ from tqdm import tqdm
 import taichi_phys as tp
 from renderers.images import to_bytes, write_png
 from renderers.orbit import framing, orbit
-from renderers.splat import render
-from renderers.splat_files import load_gaussians, save_gaussians
+from renderers.splats.files import load_gaussians, save_gaussians
+from renderers.splats.render import render
 from renderers.video import DEFAULT_FPS, write_video
 
 

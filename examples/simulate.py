@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 
 import taichi_phys as tp
-from inverse.flags import (
+from inverse.runs.plots import plot_lines
+from inverse.runs.report import Report, environment
+from inverse.runs.settings import (
     add_flags,
     from_flags,
     option,
@@ -27,11 +29,9 @@ from inverse.flags import (
     terminated_as_interrupted,
     write_json,
 )  # fmt: skip
-from inverse.plots import plot_lines
-from inverse.report import Report, environment
 from renderers.lines import box_lines
 from renderers.orbit import look_at
-from renderers.particles import (
+from renderers.particles.draw import (
     Floor,
     Surface,
     ball_mesh,
@@ -41,10 +41,10 @@ from renderers.particles import (
     film,
     view,
 )  # fmt: skip
-from taichi_phys.io.scene_keys import near
-from taichi_phys.io.scenes import Scene, load_scene, shrink
 from taichi_phys.io.states import INDEX, load_extras, remove_frames
 from taichi_phys.runtime import one_torch_thread
+from taichi_phys.scenes.keys import near
+from taichi_phys.scenes.scene import Scene, load_scene, shrink
 
 
 PALETTE = ("#3d85c8", "#e2813b", "#4ba86c", "#b25fc0", "#d1a827", "#c5534f", "#4fb2b5", "#83889a")

@@ -15,8 +15,8 @@ import forward_common as common
 import numpy as np
 
 import taichi_phys as tp
-from inverse.plots import plot_lines
-from renderers.particles import Floor, color_map, view
+from inverse.runs.plots import plot_lines
+from renderers.particles.draw import Floor, color_map, view
 
 
 EDGE, THICK, GRAVITY = 0.15, 0.075, 9.81  # m, m, m/s^2: flat, so that they do not tumble

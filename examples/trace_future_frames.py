@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from inverse.flags import add_flags, from_flags, plain_warnings
+from inverse.runs.settings import add_flags, from_flags, plain_warnings
 from inverse.trace.config import PRESETS, TraceConfig
 from inverse.trace.ranks import own_gpu
 from inverse.trace.run import RunConfig, learn_motion

@@ -15,8 +15,8 @@ import forward_common as common
 import numpy as np
 
 import taichi_phys as tp
-from inverse.plots import plot_lines
-from renderers.particles import Floor, view
+from inverse.runs.plots import plot_lines
+from renderers.particles.draw import Floor, view
 
 
 RADIUS, GAP, DENSITY = 0.1, 0.2, 1000.0  # m, m, kg/m^3

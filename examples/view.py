@@ -18,12 +18,12 @@ import torch
 from show_splats import UPS, words_of
 
 import taichi_phys as tp
-from inverse.flags import plain_warnings
-from renderers import ggui
+from inverse.runs.settings import plain_warnings
 from renderers.orbit import look_at
-from renderers.splat_files import load_gaussians
-from renderers.viewer_session import Session, headless
-from renderers.viewer_stage import Choice, Stage
+from renderers.splats.files import load_gaussians
+from renderers.viewer import window as ggui
+from renderers.viewer.session import Session, headless
+from renderers.viewer.stage import Choice, Stage
 from taichi_phys import runtime
 
 
@@ -112,7 +112,7 @@ def open_scene(path: Path) -> Stage:
     """A scene file."""
     from view_live import Live
 
-    from taichi_phys.io.scenes import load_scene
+    from taichi_phys.scenes.scene import load_scene
 
     scene = load_scene(path)
     stage = Live(

@@ -10,14 +10,14 @@ import torch
 from view_parts import collider_lines, splat_picture
 
 import taichi_phys as tp
-from renderers.drawing import draw_arrows, strength_colors
-from renderers.gaussians import Gaussians
 from renderers.lines import box_lines
 from renderers.orbit import framing
-from renderers.viewer_picture import draw_lines, draw_particles
-from renderers.viewer_session import FOV
-from renderers.viewer_stage import Button, Choice, Slider, Stage, Switch
-from taichi_phys.geometry.binding import bind
+from renderers.overlay import draw_arrows, strength_colors
+from renderers.splats.binding import bind
+from renderers.splats.gaussians import Gaussians
+from renderers.viewer.picture import draw_lines, draw_particles
+from renderers.viewer.session import FOV
+from renderers.viewer.stage import Button, Choice, Slider, Stage, Switch
 from taichi_phys.mpm.forces import evaluate
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import taichi_phys as tp
 from renderers.images import to_bytes
 from renderers.lines import box_lines, circle_lines, grid_lines
-from renderers.splat import render
-from renderers.viewer_picture import SKY
+from renderers.splats.render import render
+from renderers.viewer.picture import SKY
 from taichi_phys.geometry.repair import load_mesh
 from taichi_phys.mpm.grid import WALL_CELLS
 

@@ -12,7 +12,7 @@ from view_parts import body_simulation, splat_picture
 
 import taichi_phys as tp
 from inverse.fitting.model import GaussianModel
-from inverse.flags import from_record
+from inverse.runs.settings import from_record
 from inverse.trace.config import TraceConfig
 from inverse.trace.model import TraceModel
 from inverse.trace.results import PALETTE, PARTS, find_parts
@@ -21,12 +21,12 @@ from inverse.wind.results import spread
 from inverse.wind.solver import make_field
 from renderers.camera import load_camera
 from renderers.datasets import load_views
-from renderers.drawing import draw_arrows, strength_colors
-from renderers.gaussians import SH_COUNTS, Gaussians
 from renderers.lines import box_lines
+from renderers.overlay import draw_arrows, strength_colors
+from renderers.splats.gaussians import SH_COUNTS, Gaussians
 from renderers.video import read_video
-from renderers.viewer_picture import draw_lines, draw_particles
-from renderers.viewer_stage import Button, Choice, Slider, Stage, Switch
+from renderers.viewer.picture import draw_lines, draw_particles
+from renderers.viewer.stage import Button, Choice, Slider, Stage, Switch
 
 
 ARROWS = 60

@@ -10,13 +10,13 @@ from view_live import LABELS, Live
 from view_results import ARROW_LENGTH, ARROWS, FRAME, Trace, Wind
 
 import taichi_phys as tp
-from inverse.flags import terminated_as_interrupted
+from inverse.runs.settings import terminated_as_interrupted
 from inverse.trace.results import PALETTE
-from renderers import web
-from renderers.drawing import strength_colors
-from renderers.gaussians import Gaussians
 from renderers.lines import box_lines
-from renderers.viewer_stage import Stage
+from renderers.overlay import strength_colors
+from renderers.splats.gaussians import Gaussians
+from renderers.viewer import web
+from renderers.viewer.stage import Stage
 from taichi_phys.io.states import INDEX
 from taichi_phys.runtime import one_torch_thread
 

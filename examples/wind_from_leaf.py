@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from inverse.flags import add_flags, from_flags, plain_warnings
+from inverse.runs.settings import add_flags, from_flags, plain_warnings
 from inverse.wind.config import RunConfig, WindConfig
 from inverse.wind.run import recover_wind
 from taichi_phys import SimulationError

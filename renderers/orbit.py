@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from renderers.camera import Camera, camera_from_fov
-from renderers.gaussians import Gaussians
+from renderers.splats.gaussians import Gaussians
 
 
 STRAY = 0.02  # share of the opacity, at either end of every axis, that need not be in the picture

@@ -10,7 +10,6 @@ from taichi_phys.geometry.sampling import sample_box as sample_box
 from taichi_phys.geometry.sampling import sample_cloud as sample_cloud
 from taichi_phys.geometry.sampling import sample_mesh as sample_mesh
 from taichi_phys.geometry.sampling import sample_sphere as sample_sphere
-from taichi_phys.io.scenes import load_scene as load_scene
 from taichi_phys.io.states import load_ply as load_ply
 from taichi_phys.io.states import load_state as load_state
 from taichi_phys.io.states import read_frames as read_frames
@@ -52,3 +51,4 @@ from taichi_phys.mpm.particles import State as State
 from taichi_phys.mpm.rollout import SimulationError as SimulationError
 from taichi_phys.mpm.solver import MPM as MPM
 from taichi_phys.runtime import init as init
+from taichi_phys.scenes.scene import load_scene as load_scene

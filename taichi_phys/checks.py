@@ -70,3 +70,12 @@ def path_of(name: str, value) -> Path:
     except TypeError:
         got = type(value).__name__
         raise ValueError(f"{name}: got {got}, expected the path of a file or folder") from None
+
+
+def set_fields(record, **values) -> None:
+    """Set fields of a frozen dataclass, for its own __post_init__, which checks and tidies them.
+
+    The one place that goes behind a dataclass' back; afterwards the record does not change.
+    """
+    for name, value in values.items():
+        object.__setattr__(record, name, value)

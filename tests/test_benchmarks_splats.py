@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from inverse.flags import stoppable
+from inverse.runs.settings import stoppable
 from renderers.camera import camera_from_fov
 
 

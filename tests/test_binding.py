@@ -8,9 +8,9 @@ import torch
 
 import taichi_phys as tp
 from renderers.camera import Camera
-from renderers.gaussians import Gaussians, rotation_matrices
-from renderers.splat import render
-from taichi_phys.geometry.binding import bind
+from renderers.splats.binding import bind
+from renderers.splats.gaussians import Gaussians, rotation_matrices
+from renderers.splats.render import render
 
 
 def test_binding_reproduces_an_affine_motion():

@@ -184,19 +184,19 @@ def test_scenes_are_all_listed():
 
 
 def test_keys_of_scenes_are_all_listed():
-    from taichi_phys.io import scene_parts, scenes
+    from taichi_phys.scenes import parts, scene
 
     text = text_of(ROOT / "docs" / "scene_files.md")
-    keys = {k for kinds in scenes.KINDS.values() for k in kinds} | set(scene_parts.SAMPLING)
-    keys |= {k for kinds in scene_parts.SHAPES.values() for k in kinds}
-    keys |= {k for _, kinds in scene_parts.COLLIDERS.values() for k in kinds}
-    keys |= {k for _, kinds in scene_parts.FORCES.values() for k in kinds}
-    keys |= set(scene_parts.ACTING) | set(scene_parts.MOTION)
+    keys = {k for kinds in scene.KINDS.values() for k in kinds} | set(parts.SAMPLING)
+    keys |= {k for kinds in parts.SHAPES.values() for k in kinds}
+    keys |= {k for _, kinds in parts.COLLIDERS.values() for k in kinds}
+    keys |= {k for _, kinds in parts.FORCES.values() for k in kinds}
+    keys |= set(parts.ACTING) | set(parts.MOTION)
     assert not {key for key in keys if f"`{key}`" not in text}
 
 
 def test_keys_and_controls_of_the_viewer_are_all_listed():
-    from renderers.viewer_session import KEYS
+    from renderers.viewer.session import KEYS
 
     scripts = [ROOT / "examples" / f"view_{kind}.py" for kind in ("live", "results")]
     code = "\n".join(script.read_text("utf-8") for script in scripts)

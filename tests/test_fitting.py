@@ -15,8 +15,8 @@ from inverse.fitting.model import carve, gaussians_at, scene_box
 from inverse.fitting.relocation import DEAD, relocate, shared, wander
 from inverse.metrics import psnr
 from renderers.orbit import look_at
-from renderers.splat import render
-from renderers.splat_files import load_gaussians
+from renderers.splats.files import load_gaussians
+from renderers.splats.render import render
 
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from renderers.camera import camera_from_fov
-from renderers.gaussians import Gaussians
 from renderers.orbit import framing, look_at, orbit
+from renderers.splats.gaussians import Gaussians
 
 
 SIZE = {"width": 90, "height": 60}

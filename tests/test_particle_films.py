@@ -1,4 +1,4 @@
-"""renderers.particles: what is drawn where, in which colour, and what hides what."""
+"""renderers.particles.draw: what is drawn where, in which colour, and what hides what."""
 
 import time
 
@@ -7,7 +7,7 @@ import pytest
 
 from renderers.camera import camera_from_fov
 from renderers.lines import box_lines
-from renderers.particles import (
+from renderers.particles.draw import (
     Floor,
     Surface,
     ball_mesh,

@@ -12,8 +12,8 @@ from inverse.metrics import psnr
 from inverse.perception import load_depth, load_mask, object_model, refine_on_image
 from inverse.perception.refine import SLIDE, STRETCH
 from renderers.camera import camera_from_fov, load_camera
-from renderers.gaussians import Gaussians, rotation_matrices
-from renderers.splat import render
+from renderers.splats.gaussians import Gaussians, rotation_matrices
+from renderers.splats.render import render
 from renderers.video import read_video
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inverse.plots import INK, plot_components, plot_lines
-from inverse.report import Report, command_line, environment, shorten
+from inverse.runs.plots import INK, plot_components, plot_lines
+from inverse.runs.report import Report, command_line, environment, shorten
 
 
 LEAF = Path(__file__).parent.parent / "assets" / "leaf"

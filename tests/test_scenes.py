@@ -21,9 +21,9 @@ import taichi_phys as tp
 from renderers.video import read_video
 from taichi_phys.geometry import sampling
 from taichi_phys.io import states
-from taichi_phys.io.scene_lines import find_lines, read_toml, tomllib
-from taichi_phys.io.scenes import load_scene, shrink
 from taichi_phys.io.states import load_extras, read_frames
+from taichi_phys.scenes.lines import find_lines, read_toml, tomllib
+from taichi_phys.scenes.scene import load_scene, shrink
 
 
 ROOT = Path(__file__).resolve().parent.parent

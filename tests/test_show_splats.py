@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from renderers.gaussians import Gaussians
-from renderers.splat_files import load_gaussians, save_gaussians
+from renderers.splats.files import load_gaussians, save_gaussians
+from renderers.splats.gaussians import Gaussians
 from renderers.video import read_video
 
 

@@ -9,12 +9,12 @@ import torch
 from splat_twin import harmonics, project_twin, render_twin, rotation_of
 
 from renderers.camera import Camera
-from renderers.gaussians import SH_COUNTS, Gaussians, rotation_matrices
-from renderers.projection import covariances_of, project
-from renderers.rasterize import rasterize
-from renderers.sh import shade
-from renderers.splat import TILE, render
-from renderers.tiles import tile_lists
+from renderers.splats.gaussians import SH_COUNTS, Gaussians, rotation_matrices
+from renderers.splats.projection import covariances_of, project
+from renderers.splats.rasterize import rasterize
+from renderers.splats.render import TILE, render
+from renderers.splats.sh import shade
+from renderers.splats.tiles import tile_lists
 from taichi_phys import runtime
 
 

@@ -10,8 +10,8 @@ import plyfile
 import pytest
 import torch
 
-from renderers.gaussians import SH_DEGREE_0, Gaussians, rotation_matrices
-from renderers.splat_files import load_gaussians, save_gaussians
+from renderers.splats.files import load_gaussians, save_gaussians
+from renderers.splats.gaussians import SH_DEGREE_0, Gaussians, rotation_matrices
 
 
 def some(n=40, degree=1, seed=0, **values):

@@ -21,7 +21,7 @@ from inverse.trace.model import quaternion_product
 from inverse.trace.report import motion_rows
 from inverse.trace.run import RunConfig, first_model
 from renderers.datasets import views as dataset_views
-from renderers.gaussians import Gaussians, rotation_matrices
+from renderers.splats.gaussians import Gaussians, rotation_matrices
 
 
 ROOT = Path(__file__).resolve().parent.parent

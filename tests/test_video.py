@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from renderers.drawing import draw_arrows, side_by_side
+from renderers.overlay import draw_arrows, side_by_side
 from renderers.video import read_video, write_video
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from tiny_scene import cameras, figure, write_frames
 
 import taichi_phys as tp
-from inverse.flags import write_json
+from inverse.runs.settings import write_json
 from inverse.trace.config import TraceConfig
 from inverse.trace.frames import check_training, load_frames
 from inverse.trace.run import RunConfig as TraceRunConfig
@@ -24,14 +24,14 @@ from inverse.trace.run import first_model
 from inverse.trace.trainer import TraceTrainer
 from inverse.wind.config import RunConfig, WindConfig
 from inverse.wind.solver import WindSolver
-from renderers import ggui
-from renderers.gaussians import Gaussians
 from renderers.lines import box_lines
 from renderers.orbit import look_at
-from renderers.splat_files import save_gaussians
+from renderers.splats.files import save_gaussians
+from renderers.splats.gaussians import Gaussians
 from renderers.video import read_video, write_video
-from renderers.viewer_picture import draw_lines, draw_particles
-from renderers.viewer_session import Session
+from renderers.viewer import window as ggui
+from renderers.viewer.picture import draw_lines, draw_particles
+from renderers.viewer.session import Session
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -728,9 +728,9 @@ import json, sys
 sys.path[:0] = [{tests!r}, {examples!r}]
 import torch
 import taichi_phys as tp
-from renderers import ggui
-from renderers.gaussians import Gaussians
-from renderers.viewer_session import Session
+from renderers.viewer import window as ggui
+from renderers.splats.gaussians import Gaussians
+from renderers.viewer.session import Session
 tp.init()
 log = open({log!r}, "w", buffering=1)
 torch.set_grad_enabled(False)

@@ -21,10 +21,10 @@ import torch
 from PIL import Image
 
 import taichi_phys as tp
-from renderers import web
-from renderers.gaussians import Gaussians
 from renderers.lines import box_lines
-from renderers.splat_files import save_gaussians
+from renderers.splats.files import save_gaussians
+from renderers.splats.gaussians import Gaussians
+from renderers.viewer import web
 
 
 ROOT = Path(__file__).resolve().parent.parent

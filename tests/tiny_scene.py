@@ -5,10 +5,10 @@ import json
 import numpy as np
 import torch
 
-from renderers.gaussians import Gaussians
 from renderers.images import write_png
 from renderers.orbit import orbit
-from renderers.splat import render
+from renderers.splats.gaussians import Gaussians
+from renderers.splats.render import render
 
 
 def figure() -> Gaussians:

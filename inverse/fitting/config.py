@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from inverse.flags import option
+from inverse.runs.settings import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from inverse.fitting.config import FitConfig
 from inverse.fitting.model import GaussianModel
 from inverse.fitting.relocation import relocate, wander
 from inverse.metrics import ssim
-from inverse.training import BACKGROUNDS, Training
-from renderers.splat import Render, render
+from inverse.runs.training import BACKGROUNDS, Training
+from renderers.splats.render import Render, render
 
 
 class Fitter(Training):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from renderers.gaussians import SH_COUNTS, SH_DEGREE_0, Gaussians
+from renderers.splats.gaussians import SH_COUNTS, SH_DEGREE_0, Gaussians
 
 
 class GaussianModel(torch.nn.Module):

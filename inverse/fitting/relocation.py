@@ -11,7 +11,7 @@ import math
 import torch
 
 from inverse.fitting.model import GaussianModel
-from renderers.projection import covariances_of
+from renderers.splats.projection import covariances_of
 
 
 DEAD = 0.005  # opacity of Gaussians that are moved; from 1 / 255 on they can be seen

@@ -11,17 +11,17 @@ import taichi_phys as tp
 from inverse.fitting.config import FitConfig
 from inverse.fitting.fitter import Fitter
 from inverse.fitting.model import GaussianModel, carve, gaussians_at, scene_box
-from inverse.flags import option, write_json
 from inverse.metrics import image_metrics, mean_metrics
-from inverse.plots import plot_lines
-from inverse.report import Report
-from inverse.training import BACKGROUNDS
+from inverse.runs.plots import plot_lines
+from inverse.runs.report import Report
+from inverse.runs.settings import option, write_json
+from inverse.runs.training import BACKGROUNDS
 from renderers.datasets import View, hold_out, load_points, load_views
-from renderers.gaussians import Gaussians
 from renderers.images import to_bytes, write_png
 from renderers.orbit import orbit
-from renderers.splat import render
-from renderers.splat_files import save_gaussians
+from renderers.splats.files import save_gaussians
+from renderers.splats.gaussians import Gaussians
+from renderers.splats.render import render
 from renderers.video import write_video
 
 

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from inverse.perception.surface import GRAZING, Surface, visible_surface
 from renderers.camera import Camera
-from renderers.gaussians import Gaussians
+from renderers.splats.gaussians import Gaussians
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,8 +11,8 @@ from scipy import ndimage
 from inverse.fitting.fitter import photometric_loss
 from inverse.fitting.model import GaussianModel
 from renderers.camera import Camera
-from renderers.gaussians import Gaussians, rotation_matrices
-from renderers.splat import render
+from renderers.splats.gaussians import Gaussians, rotation_matrices
+from renderers.splats.render import render
 from taichi_phys import runtime
 
 

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from inverse.plots import plot_lines
-from inverse.report import Report
+from inverse.runs.plots import plot_lines
+from inverse.runs.report import Report
 
 
 def write_report(done, metrics: dict, parts: list[dict] | None, command: list[str] | None) -> None:

@@ -8,8 +8,8 @@ import torch
 from tqdm import tqdm
 
 from inverse.fitting.fitter import over
-from inverse.flags import write_json
 from inverse.metrics import image_metrics, mean_metrics
+from inverse.runs.settings import write_json
 from inverse.trace.frames import Frames, load_frames
 from inverse.trace.mask_metrics import segmentation_metrics
 from inverse.trace.paths import motion_along_paths
@@ -17,9 +17,9 @@ from inverse.trace.readout import motion_of_parts
 from inverse.trace.report import write_report
 from inverse.trace.segmentation import segment
 from renderers.camera import Camera
-from renderers.drawing import side_by_side
 from renderers.images import to_bytes, write_png
-from renderers.splat import render
+from renderers.overlay import side_by_side
+from renderers.splats.render import render
 from renderers.video import write_video
 from taichi_phys.io.files import atomic_path
 

@@ -8,7 +8,7 @@ import torch
 
 import taichi_phys as tp
 from inverse.fitting.model import GaussianModel, carve, gaussians_at, scene_box
-from inverse.flags import option, write_json
+from inverse.runs.settings import option, write_json
 from inverse.trace.config import TraceConfig
 from inverse.trace.frames import Frames, check_training, load_frames
 from inverse.trace.model import TraceModel

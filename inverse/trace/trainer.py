@@ -15,12 +15,12 @@ from inverse.fitting.fitter import (
     regularisation,
 )
 from inverse.fitting.relocation import relocate, wander
+from inverse.runs.training import BACKGROUNDS, Training
 from inverse.trace.config import TraceConfig
 from inverse.trace.frames import Frames
 from inverse.trace.model import TraceModel
 from inverse.trace.ranks import Ranks
-from inverse.training import BACKGROUNDS, Training
-from renderers.splat import render
+from renderers.splats.render import render
 
 
 class TraceTrainer(Training):

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from inverse.checkpoint import read_checkpoint, write_checkpoint
+from inverse.runs.checkpoint import read_checkpoint, write_checkpoint
 from taichi_phys import State
 
 

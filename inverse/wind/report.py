@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from inverse.plots import plot_components, plot_lines
-from inverse.report import Report
+from inverse.runs.plots import plot_components, plot_lines
+from inverse.runs.report import Report
 
 
 def write_report(wind, metrics: dict, t, specific, truth, psnr: dict, command: list[str] | None):

@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 import torch
 
-from inverse.flags import write_json
 from inverse.metrics import image_metrics, vector_errors
+from inverse.runs.settings import write_json
 from inverse.wind.report import write_report
-from renderers.drawing import draw_arrows, side_by_side
 from renderers.images import to_bytes
-from renderers.splat import render
+from renderers.overlay import draw_arrows, side_by_side
+from renderers.splats.binding import bind
+from renderers.splats.render import render
 from renderers.video import write_video
 from taichi_phys import runtime
-from taichi_phys.geometry.binding import bind
 from taichi_phys.io.files import atomic_path
 
 

@@ -13,15 +13,15 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import taichi_phys as tp
-from inverse.flags import write_json
 from inverse.lifting import targets_from_video
 from inverse.perception import ObjectModel, object_model, refine_on_image
+from inverse.runs.settings import write_json
 from inverse.tracking import track_cotracker, track_lucas_kanade
 from inverse.wind.config import RunConfig, WindConfig
 from inverse.wind.inputs import Inputs, load_inputs
 from inverse.wind.results import write_results
 from inverse.wind.solver import WindResult, WindSolver
-from renderers.gaussians import Gaussians
+from renderers.splats.gaussians import Gaussians
 from taichi_phys import runtime
 from taichi_phys.io.files import atomic_path
 

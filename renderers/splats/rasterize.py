@@ -21,8 +21,8 @@ import functools
 import taichi as ti
 import torch
 
-from renderers.kernels import TAICHI_TYPE
-from renderers.tiles import TileLists
+from renderers.splats.kernels import TAICHI_TYPE
+from renderers.splats.tiles import TileLists
 
 
 MAX_ALPHA = 0.999  # keeps a little light for what lies behind, so that gradients stay finite

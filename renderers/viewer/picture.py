@@ -1,7 +1,7 @@
 """Pictures of particles and lines, fast enough to follow a mouse on a CPU.
 
-`renderers.particles` draws for films, with shadows and at twice the size; here a ball is a shaded
-disc, and a picture of 20,000 of them takes a few milliseconds.
+`renderers.particles.draw` draws for films, with shadows and at twice the size; here a ball is a
+shaded disc, and a picture of 20,000 of them takes a few milliseconds.
 """
 
 import functools

@@ -9,7 +9,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from inverse.checkpoint import read_checkpoint, write_checkpoint
+from inverse.runs.checkpoint import read_checkpoint, write_checkpoint
 from taichi_phys import runtime
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import taichi as ti
 
-from renderers.viewer_session import PANEL, Session
-from renderers.viewer_stage import Button, Choice, Slider, Switch
+from renderers.viewer.session import PANEL, Session
+from renderers.viewer.stage import Button, Choice, Slider, Switch
 from taichi_phys import runtime
 
 

@@ -1,7 +1,7 @@
 """What a viewer does, without a window: mouse, keys, camera, recordings.
 
 A `Session` turns mouse and keys into calls of a `Stage`, what is shown and moved, and asks it for
-pictures. `renderers.ggui` puts a session into a window, `headless` into files.
+pictures. `renderers.viewer.window` puts a session into a window, `headless` into files.
 """
 
 import math
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from renderers.camera import Camera
-from renderers.drawing import draw_colorbar
 from renderers.images import write_png
 from renderers.orbit import look_at
+from renderers.overlay import draw_colorbar
 from renderers.video import write_video
-from renderers.viewer_stage import Stage
+from renderers.viewer.stage import Stage
 
 
 FOV = 40.0  # degrees, vertical

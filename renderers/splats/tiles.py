@@ -6,7 +6,7 @@ import functools
 import taichi as ti
 import torch
 
-from renderers.kernels import TAICHI_TYPE
+from renderers.splats.kernels import TAICHI_TYPE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -18,7 +18,12 @@ from taichi_phys.geometry.sampling import (
     sample_mesh,
     sample_sphere,
 )  # fmt: skip
-from taichi_phys.io.scene_keys import (
+from taichi_phys.io.states import load_ply
+from taichi_phys.materials import MATERIALS, PRESETS, Material
+from taichi_phys.mpm import colliders, forces
+from taichi_phys.mpm.grid import CONTACTS, Grid
+from taichi_phys.mpm.particles import Particles
+from taichi_phys.scenes.keys import (
     COLOUR,
     DURING,
     FLAG,
@@ -34,11 +39,6 @@ from taichi_phys.io.scene_keys import (
     show,
     vector,
 )  # fmt: skip
-from taichi_phys.io.states import load_ply
-from taichi_phys.materials import MATERIALS, PRESETS, Material
-from taichi_phys.mpm import colliders, forces
-from taichi_phys.mpm.grid import CONTACTS, Grid
-from taichi_phys.mpm.particles import Particles
 
 
 METRES, PLACE = number("m", above=0), vector("m")

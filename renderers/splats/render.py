@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 
 from renderers.camera import Camera
-from renderers.gaussians import check_tensor, refuse, sh_count
-from renderers.projection import covariances_of, project
-from renderers.rasterize import rasterize
-from renderers.sh import shade
-from renderers.tiles import tile_lists
+from renderers.splats.gaussians import check_tensor, refuse, sh_count
+from renderers.splats.projection import covariances_of, project
+from renderers.splats.rasterize import rasterize
+from renderers.splats.sh import shade
+from renderers.splats.tiles import tile_lists
 from taichi_phys import runtime
 
 

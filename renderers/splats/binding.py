@@ -33,7 +33,7 @@ class Binding:
 
     @torch.no_grad()
     def rotations(self, F: torch.Tensor) -> torch.Tensor:
-        """(m, 3, 3) rotations of the Gaussians, as `renderers.splat.render` takes for sh_axes.
+        """(m, 3, 3) rotations of the Gaussians, as `render` takes for sh_axes.
 
         F: (n, 3, 3) of the particles. The rotation nearest to the blended F: its polar part where
         det F > 0; a rotation, not a reflection, of inverted and singular F too, though one of

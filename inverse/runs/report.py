@@ -20,7 +20,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from inverse.plots import INK
+from inverse.runs.plots import INK
 from taichi_phys.io.files import atomic_path
 
 

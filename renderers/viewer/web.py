@@ -17,8 +17,8 @@ from html import escape
 
 import numpy as np
 
-from renderers.drawing import strength_colors
-from renderers.gaussians import Gaussians
+from renderers.overlay import strength_colors
+from renderers.splats.gaussians import Gaussians
 
 
 COMMAND = "pip install viser"

@@ -9,8 +9,8 @@ import functools
 import taichi as ti
 import torch
 
-from renderers.gaussians import SH_COUNTS, SH_DEGREE_0
-from renderers.kernels import TAICHI_TYPE, by_autodiff
+from renderers.splats.gaussians import SH_COUNTS, SH_DEGREE_0
+from renderers.splats.kernels import TAICHI_TYPE, by_autodiff
 
 
 DEGREE_1 = 0.4886025119029199

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from renderers import particle_kernels as kernels
 from renderers.camera import Camera
-from renderers.drawing import INK, draw_arrows, draw_text, text_width
 from renderers.lines import across, box_lines
 from renderers.orbit import look_at
-from renderers.particle_kernels import EMPTY, FAR, FINE
+from renderers.overlay import INK, draw_arrows, draw_text, text_width
+from renderers.particles import kernels
+from renderers.particles.kernels import EMPTY, FAR, FINE
 from renderers.video import write_video
 from taichi_phys import runtime
 

@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from taichi_phys.checks import finite_number, whole_number
-from taichi_phys.io.scene_keys import (
+from taichi_phys.materials import MATERIALS, Material
+from taichi_phys.mpm.forces import ForceField, total
+from taichi_phys.mpm.grid import WALL_CELLS, WALLS, Grid
+from taichi_phys.mpm.solver import MPM, OUTSIDE
+from taichi_phys.runtime import PRECISIONS
+from taichi_phys.scenes.keys import (
     COLOUR,
     FLAG,
     TEXT,
@@ -27,8 +32,8 @@ from taichi_phys.io.scene_keys import (
     show,
     vector,
 )  # fmt: skip
-from taichi_phys.io.scene_lines import read_toml
-from taichi_phys.io.scene_parts import (
+from taichi_phys.scenes.lines import read_toml
+from taichi_phys.scenes.parts import (
     METRES,
     PLACE,
     SEED,
@@ -39,11 +44,6 @@ from taichi_phys.io.scene_parts import (
     read_collider,
     read_force,
 )  # fmt: skip
-from taichi_phys.materials import MATERIALS, Material
-from taichi_phys.mpm.forces import ForceField, total
-from taichi_phys.mpm.grid import WALL_CELLS, WALLS, Grid
-from taichi_phys.mpm.solver import MPM, OUTSIDE
-from taichi_phys.runtime import PRECISIONS
 
 
 Vector = tuple[float, float, float]

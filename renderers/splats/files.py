@@ -11,7 +11,7 @@ import plyfile
 import torch
 from numpy.lib.recfunctions import structured_to_unstructured
 
-from renderers.gaussians import SH_COUNTS, SH_DEGREE_0, Gaussians
+from renderers.splats.gaussians import SH_COUNTS, SH_DEGREE_0, Gaussians
 from taichi_phys.io.files import atomic_path
 
 
