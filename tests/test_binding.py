@@ -9,8 +9,9 @@ import torch
 import taichi_phys as tp
 from renderers.camera import Camera
 from renderers.splats.binding import bind
-from renderers.splats.gaussians import Gaussians, rotation_matrices
+from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
+from taichi_phys.rotations import rotation_matrix
 
 
 def test_binding_reproduces_an_affine_motion():
@@ -96,7 +97,7 @@ def carried(camera, rotation, translation):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rotations_are_the_polar_part(dtype):
     g = torch.Generator().manual_seed(2)
-    R = rotation_matrices(torch.randn(200, 4, generator=g).to(dtype))
+    R = rotation_matrix(torch.randn(200, 4, generator=g).to(dtype))
     half = torch.randn(200, 3, 3, generator=g).to(dtype)
     S = half @ half.mT + 0.1 * torch.eye(3, dtype=dtype)
     x = torch.rand(200, 3, generator=g).to(dtype)
@@ -119,7 +120,7 @@ def test_a_turned_body_looks_as_from_a_camera_turned_along():
     x = 0.2 * torch.rand(300, 3, generator=g) - 0.1
     binding = bind(gaussians.means, gaussians.covariances(), x)
     still = render(camera, **gaussians.tensors(), background=(1, 1, 1)).rgb
-    Q = rotation_matrices(torch.tensor([[0.8, 0.3, -0.5, 0.4]]))[0]
+    Q = rotation_matrix(torch.tensor([[0.8, 0.3, -0.5, 0.4]]))[0]
     shift = torch.tensor([0.3, -0.1, 0.2])
     view = carried(camera, Q.double().numpy(), shift.numpy())
     moved = picture(gaussians, binding, x @ Q.T + shift, Q.expand(300, 3, 3), view)

@@ -12,9 +12,10 @@ from inverse.metrics import psnr
 from inverse.perception import load_depth, load_mask, object_model, refine_on_image
 from inverse.perception.refine import SLIDE, STRETCH
 from renderers.camera import camera_from_fov, load_camera
-from renderers.splats.gaussians import Gaussians, rotation_matrices
+from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
 from renderers.video import read_video
+from taichi_phys.rotations import rotation_matrix
 
 
 LEAF = Path(__file__).parent.parent / "assets" / "leaf"
@@ -102,7 +103,7 @@ def test_gaussians_stay_flat_on_the_surface(refined):
     stretch = fitted.scales / start.scales
     assert stretch.min() > STRETCH[0] - 1e-5 and stretch.max() < STRETCH[1] + 1e-5
     slide = fitted.means - start.means
-    normals = rotation_matrices(start.quats)[..., 2]
+    normals = rotation_matrix(start.quats)[..., 2]
     assert (slide * normals).sum(1).abs().max() < 1e-5
     pixels = camera.project(fitted.means.numpy())[0] - camera.project(start.means.numpy())[0]
     distance = np.linalg.norm(pixels, axis=1)

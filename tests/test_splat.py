@@ -9,13 +9,14 @@ import torch
 from splat_twin import harmonics, project_twin, render_twin, rotation_of
 
 from renderers.camera import Camera
-from renderers.splats.gaussians import SH_COUNTS, Gaussians, rotation_matrices
+from renderers.splats.gaussians import SH_COUNTS, Gaussians
 from renderers.splats.projection import covariances_of, project
 from renderers.splats.rasterize import rasterize
 from renderers.splats.render import TILE, render
 from renderers.splats.sh import shade
 from renderers.splats.tiles import tile_lists
 from taichi_phys import runtime
+from taichi_phys.rotations import rotation_matrix
 
 
 BACKGROUND = (0.2, 0.4, 0.9)
@@ -25,7 +26,7 @@ def make_camera(width=52, height=41, scale=1.0):
     """Odd sizes, unequal focal lengths, off-centre, tilted: nothing cancels by symmetry."""
     pose = np.eye(4)
     quat = torch.tensor([[1.0, 0.1, -0.2, 0.3]], dtype=torch.float64)
-    pose[:3, :3] = rotation_matrices(quat)[0].numpy()
+    pose[:3, :3] = rotation_matrix(quat)[0].numpy()
     pose[:3, 3] = [0.1, -0.05, 3.0]
     return Camera(
         fx=60.0 * scale, fy=66.0 * scale, cx=24.0 * scale, cy=22.5 * scale,
@@ -110,7 +111,7 @@ def gradient_inputs(scene, dtype=torch.float64):
     values = {
         **scene.tensors(),
         "sh": 0.3 * torch.randn(n, 9, 3, generator=g),
-        "sh_axes": rotation_matrices(torch.randn(n, 4, generator=g)),
+        "sh_axes": rotation_matrix(torch.randn(n, 4, generator=g)),
         "features": torch.randn(n, 2, generator=g),
         "background": torch.rand(3, generator=g),
         "pose": torch.tensor(SMALL.world_to_camera),
@@ -281,7 +282,7 @@ def test_gradients_of_spherical_harmonics(degree):
         torch.randn(4, SH_COUNTS[degree], 3, dtype=torch.float64),
         torch.randn(4, 3, dtype=torch.float64),
         torch.randn(3, dtype=torch.float64),
-        rotation_matrices(torch.randn(4, 4)).double(),
+        rotation_matrix(torch.randn(4, 4)).double(),
     ]
     assert torch.autograd.gradcheck(shade, [t.requires_grad_() for t in inputs])
 
@@ -291,7 +292,7 @@ def test_turning_a_gaussian_and_the_camera_together_changes_nothing():
     g = torch.Generator().manual_seed(3)
     scene = dataclasses.replace(random_gaussians(50), sh=0.4 * torch.randn(50, 16, 3, generator=g))
     camera = make_camera()
-    R = rotation_matrices(torch.tensor([[0.3, -0.5, 0.7, 0.2]]))[0]
+    R = rotation_matrix(torch.tensor([[0.3, -0.5, 0.7, 0.2]]))[0]
     turned = np.eye(4)
     turned[:3, :3] = R.numpy()
     other = dataclasses.replace(camera, world_to_camera=camera.world_to_camera @ turned.T)

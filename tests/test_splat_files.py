@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from renderers.splats.files import load_gaussians, save_gaussians
-from renderers.splats.gaussians import SH_DEGREE_0, Gaussians, rotation_matrices
+from renderers.splats.gaussians import SH_DEGREE_0, Gaussians
+from taichi_phys.rotations import rotation_matrix
 
 
 def some(n=40, degree=1, seed=0, **values):
@@ -310,7 +311,7 @@ def test_compressed_file(tmp_path, degree, colors):
             half = 0.5 * (true.amax(0) - true.amin(0)) / steps
             assert ((found - true).abs() <= 1.01 * half + 1e-5).all()
     half = 0.5 * math.sqrt(2) / 1023  # of one of three components; turns are twice as large
-    turns = rotation_matrices(loaded.quats) - rotation_matrices(gaussians.quats)
+    turns = rotation_matrix(loaded.quats) - rotation_matrix(gaussians.quats)
     assert turns.abs().max() < 2 * math.sqrt(6) * half
     torch.testing.assert_close(loaded.quats.norm(dim=1), torch.ones(600))
     for of in (lambda g: g.opacities, Gaussians.colors):

@@ -21,7 +21,8 @@ from inverse.trace.model import quaternion_product
 from inverse.trace.report import motion_rows
 from inverse.trace.run import RunConfig, first_model
 from renderers.datasets import views as dataset_views
-from renderers.splats.gaussians import Gaussians, rotation_matrices
+from renderers.splats.gaussians import Gaussians
+from taichi_phys.rotations import rotation_matrix
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,14 +132,14 @@ def test_orientation_is_carried_along(folder):
     _, dq, _ = model.deformed(0.2)
     angle = 0.3 * rate.norm()
     turn = torch.cat([torch.cos(angle / 2)[None], torch.sin(angle / 2) * rate / rate.norm()])
-    R = rotation_matrices
+    R = rotation_matrix
     expected = R(turn[None]) @ R(dq) @ R(model.gaussians.quats)
     torch.testing.assert_close(R(quats), expected.detach(), atol=1e-5, rtol=0)
 
 
 def test_quaternion_product_composes_rotations():
     p, q = torch.randn(5, 4), torch.randn(5, 4)
-    R = rotation_matrices
+    R = rotation_matrix
     torch.testing.assert_close(R(quaternion_product(p, q)), R(p) @ R(q), atol=1e-5, rtol=0)
 
 

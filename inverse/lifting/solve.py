@@ -17,6 +17,7 @@ from inverse.lifting.motion import measure_motion
 from inverse.lifting.smoothness import Smoothness, differences
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
+from taichi_phys.rotations import nearest_rotation
 
 
 CAUCHY = 2.385  # in sigmas, where an observation loses half its weight (Holland and Welsch 1977)
@@ -320,9 +321,7 @@ class _Problem:
 def best_rotations(rest, now, weight):
     """Rotations (N, 3, 3) that best turn rest (N, k, 3) into now (N, k, 3) (Kabsch 1976)."""
     covariance = np.einsum("nka,nkb,nk->nab", now, rest, weight)
-    U, _, Vt = np.linalg.svd(covariance)
-    U[..., 2] *= np.sign(np.linalg.det(U @ Vt))[:, None]
-    return U @ Vt
+    return nearest_rotation(covariance)
 
 
 def farthest_points(points, count):

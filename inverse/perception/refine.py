@@ -11,9 +11,10 @@ from scipy import ndimage
 from inverse.fitting.fitter import photometric_loss
 from inverse.fitting.model import GaussianModel
 from renderers.camera import Camera
-from renderers.splats.gaussians import Gaussians, rotation_matrices
+from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
 from taichi_phys import runtime
+from taichi_phys.rotations import rotation_matrix
 
 
 RATES = {"sh_first": 2e-2, "opacity_logits": 5e-2, "log_scales": 2e-2}  # Adam's, at the start
@@ -134,4 +135,4 @@ def _beside(image: np.ndarray, hidden: np.ndarray) -> np.ndarray:
 def _thinnest_axes(gaussians: Gaussians) -> torch.Tensor:
     """(n, 3) directions in which the Gaussians are flat: their surface's normals."""
     index = gaussians.scales.argmin(dim=1)
-    return rotation_matrices(gaussians.quats)[torch.arange(len(index)), :, index]
+    return rotation_matrix(gaussians.quats)[torch.arange(len(index)), :, index]

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from taichi_phys.rotations import nearest_rotation
+
 
 ROUNDS = 5  # of reweighting
 SURE = 3.0  # standard errors from which an angular acceleration is believed
@@ -88,9 +90,7 @@ def rigid_path(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, Rotation
         arms = x - centres[:, None]
         turns = [np.eye(3)]
         for later in arms[1:]:
-            u, _, vt = np.linalg.svd((arms[0] * share[:, None]).T @ later)
-            sign = np.sign(np.linalg.det(u @ vt))
-            turns.append((u @ np.diag([1, 1, sign]) @ vt).T)
+            turns.append(nearest_rotation((arms[0] * share[:, None]).T @ later).T)
         turns = np.array(turns)
         # The body itself: the mean over all times, turned back.
         body = np.einsum("tji,tnj->ni", turns, arms) / len(x)

@@ -7,6 +7,7 @@ import numpy as np
 
 from inverse.tracking.lucas_kanade import forward_backward
 from renderers.camera import Camera
+from taichi_phys.rotations import nearest_rotation
 
 
 MIN_CORNERS = 20
@@ -85,5 +86,4 @@ def _rays(camera, xy):
 
 def _rotation_between(a, b):
     """Rotation R with b = R a in the least-squares sense, for unit vectors (n, 3)."""
-    U, _, Vt = np.linalg.svd(b.T @ a)
-    return U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
+    return nearest_rotation(b.T @ a)

@@ -29,6 +29,7 @@ from inverse.wind.checkpoint import load_checkpoint, save_checkpoint
 from inverse.wind.config import WindConfig
 from taichi_phys import MPM, SimulationError, State
 from taichi_phys.bridge.causal_triplane import CausalTriplane
+from taichi_phys.rotations import nearest_rotation
 
 
 MIN_SUBSTEPS = 8  # per video interval
@@ -262,13 +263,13 @@ class WindSolver:
         to go on. F = R S becomes R. Returns whether there were any.
         """
         state = self.states[-1]
-        U, stretch, Vt = torch.linalg.svd(state.F.double())
+        F = state.F.double()
+        stretch = torch.linalg.svdvals(F)
         torn = (stretch.amax(dim=1) > TORN) | (stretch.amin(dim=1) < 1 / TORN)
         count = int(torn.sum())
         if count == 0:
             return False
-        U = torch.cat([U[:, :, :2], U[:, :, 2:] * torch.linalg.det(U @ Vt)[:, None, None]], dim=2)
-        F = torch.where(torn[:, None, None], (U @ Vt).to(state.F), state.F)
+        F = torch.where(torn[:, None, None], nearest_rotation(F).to(state.F), state.F)
         self.states[-1] = state.replace(F=F, C=torch.where(torn[:, None, None], 0, state.C))
         self.healed[step] = count
         warnings.warn(

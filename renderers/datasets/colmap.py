@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from renderers.datasets.views import View, build_view, existing
+from taichi_phys.rotations import rotation_matrix
 
 
 # Focal lengths and distortion coefficients of each model, in the order of COLMAP's numbers; between
@@ -107,13 +108,8 @@ def _lens(
 def _world_to_camera(where: str, quat: tuple, position: tuple) -> np.ndarray:
     if not np.isfinite([*quat, *position]).all() or not any(quat):
         raise ValueError(f"{where}: its pose {quat} {position} is no rotation and translation")
-    w, x, y, z = np.asarray(quat) / np.linalg.norm(quat)
     matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
+    matrix[:3, :3] = rotation_matrix(np.asarray(quat, dtype=np.float64))
     matrix[:3, 3] = position
     return matrix
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from renderers.datasets.views import View, build_view, existing, image_size
+from taichi_phys.rotations import nearest_rotation
 
 
 PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
@@ -196,7 +197,7 @@ def _world_to_camera(where: str, frame: Mapping) -> np.ndarray:
     if "transform_matrix" not in frame:
         raise ValueError(f"{where}: missing key transform_matrix")
     pose = _matrix(where, frame["transform_matrix"], "transform_matrix")
-    u, stretch, vt = np.linalg.svd(pose[:3, :3])
+    stretch = np.linalg.svd(pose[:3, :3], compute_uv=False)
     if stretch[2] <= 1e-8 * max(stretch[0], 1e-300):
         raise ValueError(f"{where}: transform_matrix cannot be inverted")
     # Blender's objects carry their scale in the pose. It does not move the image of a point.
@@ -205,9 +206,9 @@ def _world_to_camera(where: str, frame: Mapping) -> np.ndarray:
             f"{where}: the 3x3 part of transform_matrix stretches by {stretch.round(4).tolist()}, "
             "expected a rotation and at most one scale"
         )
-    rotation = u @ vt  # the nearest, free of the scale and of the file's rounding
-    if np.linalg.det(rotation) < 0:
+    if np.linalg.det(pose[:3, :3]) < 0:
         raise ValueError(f"{where}: transform_matrix mirrors (its determinant is negative)")
+    rotation = nearest_rotation(pose[:3, :3])  # free of the scale and of the file's rounding
     matrix = np.eye(4)
     matrix[:3, :3] = OPENGL_TO_OPENCV[:, None] * rotation.T
     matrix[:3, 3] = -matrix[:3, :3] @ pose[:3, 3]

@@ -5,6 +5,8 @@ import dataclasses
 import torch
 from scipy.spatial import cKDTree
 
+from taichi_phys.rotations import nearest_rotation
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Binding:
@@ -41,10 +43,7 @@ class Binding:
         an inverted F meet. Without gradients. As in PhysGaussian (Xie et al. 2024).
         """
         blended = (self.weights[..., None, None] * F[self.neighbors]).sum(1)
-        U, _, Vh = torch.linalg.svd(blended)
-        # Of a reflection U V^T, the direction that is stretched least turns round.
-        U[..., 2] *= torch.linalg.det(U @ Vh).sign()[:, None]
-        return U @ Vh
+        return nearest_rotation(blended)
 
 
 def bind(

@@ -4,6 +4,8 @@ import dataclasses
 
 import torch
 
+from taichi_phys.rotations import rotation_matrix
+
 
 SH_DEGREE_0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 
@@ -66,7 +68,7 @@ class Gaussians:
 
     def covariances(self) -> torch.Tensor:
         """(n, 3, 3) m^2: R diag(scales)^2 R^T."""
-        half = rotation_matrices(self.quats) * self.scales[:, None, :]
+        half = rotation_matrix(self.quats) * self.scales[:, None, :]
         return half @ half.mT
 
 
@@ -76,17 +78,6 @@ def sh_count(sh: torch.Tensor) -> int:
         got = tuple(sh.shape) if isinstance(sh, torch.Tensor) else type(sh).__name__
         raise ValueError(f"sh: got {got}, expected (n, K, 3) with K one of {SH_COUNTS}")
     return sh.shape[1]
-
-
-def rotation_matrices(quats: torch.Tensor) -> torch.Tensor:
-    """(n, 3, 3) rotations of quaternions (n, 4) wxyz, which need not have length one."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, -1).reshape(*quats.shape[:-1], 3, 3)
 
 
 def check_tensor(name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:

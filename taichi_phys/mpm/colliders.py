@@ -11,6 +11,7 @@ import numpy as np
 from taichi_phys.checks import finite_number, finite_vector, one_of
 from taichi_phys.geometry.signed_distance import MAX_NODES, SignedDistance, signed_distance
 from taichi_phys.mpm.grid import CONTACTS
+from taichi_phys.rotations import rotation_matrix
 
 
 # Columns of the table; a row is one collider in one substep.
@@ -316,7 +317,10 @@ def _poses(pose, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not fits:
             raise ValueError(f"pose: at t = {t:g} s got {result!r}, {expected}")
         results.append(result)
-        rotations.append(rotation if rotation.ndim == 2 else _quaternion_matrix(rotation))
+        if rotation.shape == (4,):  # the check below finds quaternions of another length than one
+            with np.errstate(invalid="ignore", over="ignore"):
+                rotation = rotation_matrix(rotation) * (rotation @ rotation)
+        rotations.append(rotation)
         translations.append(translation)
     R, T = np.array(rotations), np.array(translations)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -328,15 +332,3 @@ def _poses(pose, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         bad = int(np.flatnonzero(~good)[0])
         raise ValueError(f"pose: at t = {times[bad]:g} s got {results[bad]!r}, {expected}")
     return Rotation.from_matrix(R).as_matrix(), T  # orthogonal to rounding
-
-
-def _quaternion_matrix(q: np.ndarray) -> np.ndarray:
-    """The matrix (3, 3) of a quaternion (4,) wxyz, a rotation times its squared length."""
-    w, x, y, z = q.tolist()
-    return np.array(
-        [
-            [w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z],
-        ]
-    )

@@ -1,0 +1,48 @@
+"""Rotations as matrices and quaternions, of numpy arrays and torch tensors alike.
+
+Quaternions are (w, x, y, z). Inside Taichi's kernels, taichi_phys.rigid.rotation does the same.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+
+def rotation_matrix(quats: Array) -> Array:
+    """Rotation matrices (..., 3, 3) of quaternions (..., 4) wxyz of any length but zero.
+
+    Differentiable where quats is a tensor. The identity where a quaternion is zero.
+    """
+    if isinstance(quats, torch.Tensor):
+        w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    else:
+        length = np.linalg.norm(quats, axis=-1, keepdims=True)
+        w, x, y, z = np.moveaxis(quats / np.maximum(length, 1e-300), -1, 0)
+    rows = [
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    ]
+    matrices = torch.stack(rows, -1) if isinstance(quats, torch.Tensor) else np.stack(rows, -1)
+    return matrices.reshape(*quats.shape[:-1], 3, 3)
+
+
+def nearest_rotation(matrices: Array) -> Array:
+    """The rotations (..., 3, 3), with determinant 1, nearest to matrices (..., 3, 3).
+
+    In the Frobenius norm, by singular values (Kabsch 1976): the polar part U V^T of A = U S V^T
+    where det A > 0. Of a reflection, the direction that is stretched least turns round. Where A
+    leaves a direction open (rank below 2), it is one of several nearest rotations. For a covariance
+    sum_i b_i a_i^T it is the R that turns the vectors a_i into b_i best.
+    """
+    if isinstance(matrices, torch.Tensor):
+        U, _, Vt = torch.linalg.svd(matrices)
+        turn = torch.linalg.det(U @ Vt).sign()
+        return torch.cat([U[..., :2], U[..., 2:] * turn[..., None, None]], dim=-1) @ Vt
+    U, _, Vt = np.linalg.svd(matrices)
+    U[..., 2] *= np.sign(np.linalg.det(U @ Vt))[..., None]
+    return U @ Vt
