@@ -18,7 +18,7 @@ VGG16 = "vgg16-397923af.pth"
 def vector_errors(found, truth, *, threshold: float = 1e-6) -> dict[str, float]:
     """Mean direction, magnitude and vector error of found against truth, both (..., 3).
 
-    Only vectors whose true size exceeds threshold x the largest count (papers/wind.md, sec. 7).
+    Only vectors whose true size exceeds threshold x the largest count (docs/papers.md says why).
     Returns direction_error_deg, magnitude_error_percent, vector_error_percent. Raises ValueError.
     """
     found, truth = np.asarray(found, dtype=np.float64), np.asarray(truth, dtype=np.float64)

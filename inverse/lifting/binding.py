@@ -1,4 +1,4 @@
-"""Carry particles along with the keypoints around them (papers/wind.md eq. 13)."""
+"""Carry particles along with the keypoints around them ("Seeing the wind", eq. 13)."""
 
 import dataclasses
 import itertools

@@ -3,7 +3,7 @@
 All frames are solved for at once: robust reprojection in every view, a sheet that hardly stretches
 and bends softly, and motion as smooth as the tracks show it to be. Depth, which a single view
 barely sees, then follows from lengths and from smoothness, instead of frame by frame
-(papers/wind.md eq. 11) where its noise would drown the accelerations.
+("Seeing the wind", eq. 11) where its noise would drown the accelerations.
 """
 
 import dataclasses
