@@ -20,7 +20,8 @@ EXTRAS = {
     ],
 }
 # the tests build the documentation and open the web page
-EXTRAS["dev"] = ["pytest>=8", "ruff>=0.6", "hypothesis>=6.100", *EXTRAS["docs"], *EXTRAS["web"]]
+EXTRAS["dev"] = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=2", "hypothesis>=6.100"]
+EXTRAS["dev"] += [*EXTRAS["docs"], *EXTRAS["web"]]
 
 setup(
     name="taichi-phys",
