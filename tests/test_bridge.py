@@ -133,11 +133,11 @@ def stir(field):
 
 def test_starts_at_zero_and_learns():
     field, x = triplane(), points()
-    assert (field(x) == 0).all() and field(x).shape == (7, 3)
-    field(x).sum().backward()
+    assert (field(x, 3) == 0).all() and field(x, 3).shape == (7, 3)
+    field(x, 3).sum().backward()
     assert field.decoder[-1].weight.grad.abs().max() > 0
     stir(field)
-    assert field(x).abs().max() > 0
+    assert field(x, 3).abs().max() > 0
 
 
 def test_features_at_the_nodes_of_the_planes():
@@ -159,19 +159,20 @@ def test_the_field_is_constant_beyond_its_faces():
     stir(field)
     far = x.clone()
     far[:, 0], x[:, 0] = 50.0, UPPER[0]
-    torch.testing.assert_close(field(far), field(x))
+    torch.testing.assert_close(field(far, 2), field(x, 2))
 
 
 def test_gradients():
     field, x = triplane(scale=3.0), points(3).requires_grad_()
     stir(field)
-    assert torch.autograd.gradcheck(field, x)
+    assert torch.autograd.gradcheck(lambda x: field(x, 4), x)
     names = [name for name, _ in field.named_parameters()]
     values = [p.detach().clone().requires_grad_() for p in field.parameters()]
     assert len(names) == 1 + 4 + 6
 
     def call(*values):
-        return torch.func.functional_call(field, dict(zip(names, values, strict=True)), x.detach())
+        inputs = x.detach(), 4
+        return torch.func.functional_call(field, dict(zip(names, values, strict=True)), inputs)
 
     assert torch.autograd.gradcheck(call, values)
 
@@ -181,13 +182,13 @@ def test_begin_step_starts_from_the_last_weights():
     stir(field)
     field.begin_step(0)
     assert field.time_variation() == 0
-    first = field(x)
+    first = field(x, 0)
     before = [p.detach().clone() for p in field.time_encoder.parameters()]
     field.begin_step(1)
     now = list(field.time_encoder.parameters())
     assert all(torch.equal(a, b) for a, b in zip(now, before, strict=True))
     assert field.time_variation() == 0  # exactly, and then as much as the weights move
-    assert not torch.allclose(field(x), first)  # a new time, though
+    assert not torch.allclose(field(x, 1), first)  # a new time, though
     with torch.no_grad():
         now[0] += 0.5
     moved = 0.5 * now[0].numel() / sum(p.numel() for p in now)
@@ -211,9 +212,9 @@ def test_space_variation():
 def test_shift_adds_a_constant():
     field, x = triplane(scale=0.5), points()
     stir(field)
-    before, offset = field(x), torch.tensor([1.0, -2.0, 0.25], dtype=f64)
+    before, offset = field(x, 5), torch.tensor([1.0, -2.0, 0.25], dtype=f64)
     field.shift(offset)
-    torch.testing.assert_close(field(x), before + offset)
+    torch.testing.assert_close(field(x, 5), before + offset)
 
 
 @pytest.mark.parametrize(

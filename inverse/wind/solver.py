@@ -184,9 +184,9 @@ class WindSolver:
             healed=self.healed,
         )
 
-    def particle_force(self, state: State) -> torch.Tensor:
+    def particle_force(self, state: State, step: int) -> torch.Tensor:
         """(n, 3) N: the field is a force per mass, since motion tells no more than that."""
-        return self.sim.mass[:, None] * self.field(state.x)
+        return self.sim.mass[:, None] * self.field(state.x, step)
 
     def _advance(self, state: State, force: torch.Tensor) -> State:
         """One video interval: the force is held, or acts in a pulse of the same impulse."""
@@ -221,7 +221,8 @@ class WindSolver:
         for _ in range(config.iterations):
             optimiser.zero_grad()
             try:
-                motion = self._motion_loss(step, self._advance(start, self.particle_force(start)))
+                end = self._advance(start, self.particle_force(start, step))
+                motion = self._motion_loss(step, end)
             except (SimulationError, ValueError):  # ValueError: a force that is not finite
                 if best is None:
                     raise
@@ -249,7 +250,7 @@ class WindSolver:
     def _shift(self, step: int, start: State):
         """Newton step on the net force: internal forces do not move the centre of mass."""
         with torch.no_grad():
-            end = self._advance(start, self.particle_force(start))
+            end = self._advance(start, self.particle_force(start, step))
             weight = (self.weights[step + 1] * self.sim.mass)[:, None]
             position, velocity = self._residuals(step, end)
             ratio = self.config.velocity_weight**2
@@ -282,7 +283,7 @@ class WindSolver:
     def _commit(self, step: int, loss: float):
         with torch.no_grad():
             start = self.states[-1]
-            force = self.particle_force(start)
+            force = self.particle_force(start, step)
             self.states.append(self._advance(start, force).detach())
         self.forces.append(force)
         self.losses.append(loss)

@@ -48,7 +48,7 @@ class CausalTriplane(nn.Module):
             raise ValueError(f"scale: got {scale}, expected > 0")
         self.register_buffer("lower", lower)
         self.register_buffer("upper", upper)
-        self.steps, self.scale, self.step = steps, scale, 0
+        self.steps, self.scale = steps, scale
         self.planes = nn.Parameter(0.1 * torch.randn(3, channels, resolution, resolution))
         self.time_encoder = nn.Sequential(
             nn.Linear(1 + 2 * TIME_FREQUENCIES, hidden), nn.SiLU(), nn.Linear(hidden, channels)
@@ -64,11 +64,11 @@ class CausalTriplane(nn.Module):
         nn.init.zeros_(self.decoder[-1].weight)
         nn.init.zeros_(self.decoder[-1].bias)
 
-    def begin_step(self, step: int):
-        """Go on to a video step: its time encoder starts from the weights of the last one."""
+    def begin_step(self, step: int) -> None:
+        """Before a video step is fitted: its time encoder starts from the weights of the last one,
+        from which `time_variation` measures. Nothing changes before step 0."""
         if step > 0:
             self._previous = [p.detach().clone() for p in self.time_encoder.parameters()]
-        self.step = step
 
     def space_features(self, x: torch.Tensor) -> torch.Tensor:
         """gamma(x): (n, channels) of positions x (n, 3) m."""
@@ -79,13 +79,13 @@ class CausalTriplane(nn.Module):
         )
         return sampled.sum(dim=0)[:, 0].T
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Field (n, 3) at positions x (n, 3) m, at the current step."""
-        t = torch.full((1, 1), self.step / self.steps, dtype=x.dtype, device=x.device)
+    def forward(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """Field (n, 3) at positions x (n, 3) m and a video step, from 0 to steps - 1."""
+        t = torch.full((1, 1), step / self.steps, dtype=x.dtype, device=x.device)
         phi = self.time_encoder(fourier_features(t, TIME_FREQUENCIES))
         return self.scale * self.decoder(self.space_features(x) + phi)
 
-    def shift(self, offset: torch.Tensor):
+    def shift(self, offset: torch.Tensor) -> None:
         """Add a constant (3,) to the field."""
         with torch.no_grad():
             self.decoder[-1].bias += offset / self.scale

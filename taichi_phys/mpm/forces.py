@@ -209,14 +209,15 @@ class Acceleration(ForceField):
 class Triplane(ForceField):
     """A recovered wind: mass x field(x), the field a specific force in m/s^2.
 
-    field: a CausalTriplane, read at its current step; or, with states, at the step of the time:
-    states: its state_dict of each interval (`WindResult.fields`), fps: of those intervals; the
-    last one holds on. Raises ValueError.
+    field: a CausalTriplane; states: its state_dict of each video interval (`WindResult.fields`),
+    read at the interval of the time; fps: of those intervals, 1/s, the last of which holds on.
+    Without states: the field as it is, at the video step `step`. Raises ValueError.
     """
 
     field: torch.nn.Module
     states: Sequence[dict] | None = None
     fps: float = 24.0
+    step: int = 0
 
     def __post_init__(self):
         if not isinstance(self.field, torch.nn.Module):
@@ -227,21 +228,18 @@ class Triplane(ForceField):
         ):  # fmt: skip
             raise ValueError("states: expected a sequence of at least one state_dict, or None")
         _number("fps", self.fps, "1/s")
+        whole_number("step", self.step, "the number of a video step", low=0)
 
     def __call__(self, x, t, v, mass):
         """(n, 3) N."""
         own = next(self.field.parameters(), x)
         near = x.to(own)
         if self.states is None:
-            value = self.field(near)
+            value = self.field(near, self.step)
         else:  # rounding must not read the interval before a frame boundary
             step = min(max(0, math.floor(t * self.fps + 1e-6)), len(self.states) - 1)
             state = {k: w.to(own) for k, w in self.states[step].items()}
-            before, self.field.step = self.field.step, step
-            try:
-                value = torch.func.functional_call(self.field, state, (near,))
-            finally:
-                self.field.step = before
+            value = torch.func.functional_call(self.field, state, (near, step))
         return mass[:, None] * _check("field", value, x, "in m/s^2")
 
 
