@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 import taichi_phys as tp
+from inverse.commands.runner import stoppable
 from inverse.metrics import vector_errors
-from inverse.runs.settings import stoppable
 from inverse.wind.config import WindConfig
 from inverse.wind.solver import WindSolver
 

@@ -293,8 +293,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+    from inverse.commands.runner import stoppable
+
+    sys.exit(stoppable(main))

@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import taichi_phys as tp
-from inverse.runs.settings import stoppable, write_json
+from inverse.commands.runner import stoppable
+from inverse.runs.settings import write_json
 from renderers.camera import Camera, camera_from_fov
 from renderers.splats.projection import covariances_of, project
 from renderers.splats.render import TILE, render

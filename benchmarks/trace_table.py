@@ -11,10 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "examples"))
-import trace_future_frames  # noqa: E402
+from inverse.commands import trace
 
 
 ROWS = {
@@ -38,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.rows:
         out = Path(args.out) / name.replace(", ", "-").replace(" ", "-")
         if not (out / "metrics.json").exists():
-            status = trace_future_frames.main([*flags, *ROWS[name], "--out", str(out), "--resume"])
+            status = trace.main([*flags, *ROWS[name], "--out", str(out), "--resume"])
             if status:
                 return status
         metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))

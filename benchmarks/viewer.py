@@ -24,7 +24,8 @@ from splats import machine  # noqa: E402
 from view_live import Live  # noqa: E402
 
 import taichi_phys as tp  # noqa: E402
-from inverse.runs.settings import stoppable, write_json  # noqa: E402
+from inverse.commands.runner import stoppable  # noqa: E402
+from inverse.runs.settings import write_json  # noqa: E402
 from renderers.splats.gaussians import Gaussians  # noqa: E402
 from renderers.viewer import window as ggui  # noqa: E402
 from renderers.viewer.session import Session  # noqa: E402

@@ -5,15 +5,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import taichi_phys as tp
+from inverse.commands.runner import FAILED, stoppable
 from inverse.runs.report import Report
-from inverse.runs.settings import plain_warnings, write_json
+from inverse.runs.settings import write_json
 from renderers.particles.draw import film
 from taichi_phys.runtime import one_torch_thread
 
 
 ELASTIC, RED = (0.22, 0.50, 0.82), (0.84, 0.36, 0.27)
-EXIT_BAD, EXIT_WRONG, EXIT_STOPPED = 2, 1, 130
 
 
 def make_parser(doc: str, *, out: str, frames: int, spacing: float) -> argparse.ArgumentParser:
@@ -124,17 +123,10 @@ def publish(
     print(f"report: {out / 'report.html'}")
     for sentence in checks.failures():
         print(f"error: {sentence}", file=sys.stderr)
-    return EXIT_WRONG if checks.failures() else 0
+    return FAILED if checks.failures() else 0
 
 
 def guarded(run: Callable[[], int]) -> int:
     """run's exit code; one sentence and 2 for bad input, 130 when stopped."""
-    try:
-        with one_torch_thread(), plain_warnings():
-            return run()
-    except (ValueError, tp.SimulationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return EXIT_STOPPED
+    with one_torch_thread():
+        return stoppable(run)

@@ -3,119 +3,12 @@
     python examples/show_splats.py scene.ply                       # a .ply or .splat file
     python examples/show_splats.py scene.compressed.ply --front 90 --save scene.ply
 
-Writes video.mp4 and picture.png, its first frame, to --out.
+The same as `taichi-phys show`.
 """
 
-import argparse
-import itertools
-import math
 import sys
-from pathlib import Path
 
-from tqdm import tqdm
-
-import taichi_phys as tp
-from renderers.images import to_bytes, write_png
-from renderers.orbit import framing, orbit
-from renderers.splats.files import load_gaussians, save_gaussians
-from renderers.splats.render import render
-from renderers.video import DEFAULT_FPS, write_video
-
-
-UPS = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
-UPS |= {f"-{name}": tuple(-value for value in axis) for name, axis in UPS.items()}
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("file", help=".ply (3DGS, or SuperSplat's compressed) or .splat")
-    add("--out", default="out/show", metavar="DIR", help="default: %(default)s")
-    add("--save", metavar="FILE.ply", help="write the Gaussians again, as a standard .ply")
-    add(
-        "--up", default="-y", choices=list(UPS),
-        help="axis that points up; default: %(default)s, because y points down in most splat files "
-        "(3DGS from COLMAP, PlayCanvas); z for NeRF-synthetic scenes",
-    )  # fmt: skip
-    degrees = {"type": float, "metavar": "DEG"}
-    add(
-        "--front", default=0.0, **degrees,
-        help="side of the first view, counter-clockwise from above; at 0 the axis x points right "
-        "(y, where x is up)",
-    )  # fmt: skip
-    add("--elevation", default=20.0, **degrees, help="default: %(default)g")
-    add("--fov", default=40.0, **degrees, help="vertical field of view; default: %(default)g")
-    add("--width", type=int, default=512, metavar="PX", help="default: %(default)s")
-    add("--height", type=int, default=512, metavar="PX", help="default: %(default)s")
-    add("--frames", type=int, default=96, help="of one turn, 24 a second; default: %(default)s")
-    add(
-        "--background", type=float, nargs=3, default=(1.0, 1.0, 1.0), metavar=("R", "G", "B"),
-        help="0 to 1; default: white",
-    )  # fmt: skip
-    add("--antialiased", action="store_true", help="keep thin Gaussians as faint as they are")
-    return parser
-
-
-def words_of(argv: list[str] | None) -> list[str]:
-    """The words of a command line; argparse would take the -y of "--up -y" for a flag."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if "--up" in words[:-1]:
-        at = words.index("--up")
-        words[at : at + 2] = [f"--up={words[at + 1]}"]
-    return words
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    args = make_parser().parse_args(words_of(argv))
-    for name in ("width", "height", "frames"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"{name}: got {getattr(args, name)}, expected at least 1")
-    if not 0 < args.fov < 180:
-        raise ValueError(f"fov: got {args.fov}, expected degrees between 0 and 180")
-    if not all(0 <= value <= 1 for value in args.background):
-        raise ValueError(f"background: got {args.background}, expected values from 0 to 1")
-    return args
-
-
-def show(args: argparse.Namespace) -> None:
-    gaussians = load_gaussians(args.file)
-    if args.save:
-        save_gaussians(args.save, gaussians)
-    # The body must fit both ways, and the narrower field of view decides that.
-    slope = math.tan(math.radians(args.fov) / 2) * min(1, args.width / args.height)
-    centre, radius = framing(gaussians, math.degrees(2 * math.atan(slope)))
-    cameras = orbit(
-        centre, radius, up=UPS[args.up], elevation=args.elevation, azimuth=args.front,
-        frames=args.frames, fov=args.fov, width=args.width, height=args.height,
-    )  # fmt: skip
-    device = tp.init().device
-    tensors = {name: value.to(device) for name, value in gaussians.tensors().items()}
-    options = {"background": args.background, "antialiased": args.antialiased}
-    options["near"] = 0.01 * radius  # the file's unit of length may be anything
-    views = (
-        to_bytes(render(camera, **tensors, **options).rgb)
-        for camera in tqdm(cameras, desc="frames", disable=None)
-    )
-    first = next(views)
-    write_png(Path(args.out) / "picture.png", first)
-    write_video(Path(args.out) / "video.mp4", itertools.chain([first], views), DEFAULT_FPS)
-    print(f"{len(gaussians)} Gaussians: {Path(args.out) / 'video.mp4'}")
-
-
-def main(argv: list[str] | None = None) -> int:
-    try:
-        show(parse(argv))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+from inverse.commands.show import main, make_parser  # noqa: F401
 
 
 if __name__ == "__main__":

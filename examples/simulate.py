@@ -19,14 +19,13 @@ from pathlib import Path
 import numpy as np
 
 import taichi_phys as tp
+from inverse.commands.runner import run_command
 from inverse.runs.plots import plot_lines
 from inverse.runs.report import Report, environment
 from inverse.runs.settings import (
     add_flags,
     from_flags,
     option,
-    plain_warnings,
-    terminated_as_interrupted,
     write_json,
 )  # fmt: skip
 from renderers.lines import box_lines
@@ -79,8 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: list[str] | None) -> tuple[Scene, Options]:
-    args = make_parser().parse_args(argv)
+def parse(args: argparse.Namespace) -> tuple[Scene, Options]:
     options = from_flags(Options, args)
     scene = shrink(load_scene(args.scene), frames=options.frames, coarsen=options.coarsen)
     if options.video is not None:
@@ -431,22 +429,16 @@ def simulate(scene: Scene, options: Options) -> dict:
     return metrics
 
 
-@plain_warnings()
-def main(argv: list[str] | None = None) -> int:
-    try:
-        scene, options = parse(argv)
-        with terminated_as_interrupted():
-            metrics = simulate(scene, options)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command with --resume goes on from here", file=sys.stderr)
-        return 130
+def work(args: argparse.Namespace) -> None:
+    scene, options = parse(args)
+    metrics = simulate(scene, options)
     if metrics:
         out = Path(options.out or Path("out") / scene.path.stem)
         print(f"{metrics['frames']} frames in {metrics['seconds']:.1f} s: {out}")
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(make_parser, work, argv, resumable=True)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 
 import torch
-from show_splats import UPS, words_of
 
 import taichi_phys as tp
-from inverse.runs.settings import plain_warnings
+from inverse.commands.runner import joined, plain_warnings
+from inverse.commands.show import UPS
 from renderers.orbit import look_at
 from renderers.splats.files import load_gaussians
 from renderers.viewer import window as ggui
@@ -68,7 +68,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    args = make_parser().parse_args(words_of(argv))
+    parser = make_parser()
+    args = parser.parse_args(joined(parser, sys.argv[1:] if argv is None else argv))
     for name, least in (("width", 320), ("height", 240), ("frames", 1), ("particles", 8)):
         if getattr(args, name) < least:
             raise ValueError(f"{name}: got {getattr(args, name)}, expected at least {least}")

@@ -10,7 +10,7 @@ from view_live import LABELS, Live
 from view_results import ARROW_LENGTH, ARROWS, FRAME, Trace, Wind
 
 import taichi_phys as tp
-from inverse.runs.settings import terminated_as_interrupted
+from inverse.commands.runner import terminated_as_interrupted
 from inverse.trace.results import PALETTE
 from renderers.lines import box_lines
 from renderers.overlay import strength_colors

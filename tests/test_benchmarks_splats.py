@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from inverse.runs.settings import stoppable
+from inverse.commands.runner import stoppable
 from renderers.camera import camera_from_fov
 
 

@@ -11,8 +11,8 @@ import torch
 from scipy.signal import convolve2d
 
 from inverse import metrics
+from inverse.commands.runner import plain_warnings
 from inverse.metrics import lpips, psnr, ssim
-from inverse.runs.settings import plain_warnings
 
 
 f64 = torch.float64

@@ -15,6 +15,7 @@ import pytest
 import torch
 from tiny_scene import cameras, figure, write_frames
 
+from inverse.commands import trace
 from inverse.trace import PRESETS, TraceConfig, TraceTrainer, ranks
 from inverse.trace.frames import check_training, load_frames
 from inverse.trace.model import quaternion_product
@@ -300,11 +301,15 @@ def test_labels_of_an_earlier_run_do_not_stay(folder, tmp_path, monkeypatch):
     assert not (tmp_path / "parts.npz").exists()
 
 
+def settings(words):
+    return trace.settings(trace.make_parser().parse_args(words))
+
+
 def test_presets_are_settings():
     for preset in PRESETS.values():
         TraceConfig(**preset)
-    assert trace_future_frames.parse(["--preset", "paper"])[1].dynamics_size == "full"
-    run, config = trace_future_frames.parse([])
+    assert settings(["--preset", "paper"])[1].dynamics_size == "full"
+    run, config = settings([])
     assert Path(run.data).name == "rotor_puck" and config.dynamics_size == "small"
 
 

@@ -178,7 +178,7 @@ def environment() -> dict[str, str]:
 
 def command_line(arguments: Sequence[str]) -> str:
     """A command as one would type it, without the absolute paths of this machine."""
-    words = ["python"]
+    words = ["python"] if str(next(iter(arguments), "")).endswith(".py") else []
     for argument in arguments:
         flag, equals, value = str(argument).rpartition("=")
         word = flag + equals + shorten(value)

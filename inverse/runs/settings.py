@@ -1,15 +1,10 @@
 """Command-line flags and JSON files made from the dataclass that holds the settings."""
 
 import argparse
-import contextlib
 import dataclasses
 import json
-import signal
-import sys
 import types
 import typing
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from taichi_phys.io.files import atomic_path
@@ -81,45 +76,3 @@ def _plain(value):
     if isinstance(value, float) and value != value:
         return None
     return value
-
-
-@contextlib.contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Warnings are a sentence for whoever runs a command, not a line of source."""
-    before = warnings.formatwarning
-
-    def sentence(message, category, *place, **more):
-        if issubclass(category, UserWarning):
-            return f"warning: {message}\n"
-        return before(message, category, *place, **more)
-
-    warnings.formatwarning = sentence
-    try:
-        yield
-    finally:
-        warnings.formatwarning = before
-
-
-@contextlib.contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the program as Ctrl-C does, if this is the main thread."""
-    try:
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:  # another thread: only the main one is told
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def stoppable(main: Callable[[], object]) -> int:
-    """The exit code of a command without one: 0, or 130 and a word where Ctrl-C stopped it."""
-    try:
-        with plain_warnings():
-            main()
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0

@@ -1,0 +1,45 @@
+"""Fit Gaussians to photographs of a scene, and look at it from anywhere.
+
+    %(prog)s --data DIR --out out/splats
+
+DIR holds NeRF-synthetic, nerfstudio, instant-ngp or COLMAP data. Writes gaussians.ply (which
+taichi-phys show and other viewers open), renders/test, video.mp4, metrics.json and report.html to
+--out.
+"""
+
+import argparse
+from pathlib import Path
+
+from inverse.commands.runner import command_line, command_parser, run_command
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    from inverse.fitting.config import FitConfig
+    from inverse.fitting.run import RunConfig
+    from inverse.runs.settings import add_flags
+
+    parser = command_parser("fit", __doc__)
+    add_flags(parser.add_argument_group("inputs and outputs"), RunConfig)
+    add_flags(parser.add_argument_group("fit"), FitConfig)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    command = command_line("fit", argv)
+    return run_command(make_parser, lambda args: _fit(args, command), argv, resumable=True)
+
+
+def _fit(args: argparse.Namespace, command: list[str]) -> None:
+    from inverse.fitting.config import FitConfig
+    from inverse.fitting.run import RunConfig, fit_splats
+    from inverse.runs.settings import from_flags
+
+    run, config = from_flags(RunConfig, args), from_flags(FitConfig, args)
+    metrics = fit_splats(run, config, command=command)
+    print(
+        f"test views: PSNR {metrics['psnr']:.2f} dB, SSIM {metrics['ssim']:.4f}, "
+        f"{metrics['gaussians']} Gaussians, {metrics['seconds']:.0f} s"
+    )
+    print(f"report: {Path(run.out) / 'report.html'}")

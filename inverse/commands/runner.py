@@ -1,0 +1,193 @@
+"""What every command does around its work: parsing, errors in a sentence, exit codes, signals.
+
+This module imports nothing that is slow. A command's make_parser and work import torch, Taichi and
+the rest when they are called, so that Ctrl-C is answered in a word from the first second on.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+
+DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130  # exit codes
+RESUME = "stopped; the same command with --resume goes on from here"
+
+
+class CommandError(Exception):
+    """Ends a command with one sentence, and an exit code of its own."""
+
+    def __init__(self, sentence: str, *, code: int = BAD_INPUT):
+        super().__init__(sentence)
+        self.code = code
+
+
+class _Stop:
+    """Whether a signal asked the process to stop, and what to say then."""
+
+    def __init__(self) -> None:
+        self.asked, self.word = False, "stopped"
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.asked = True
+        raise KeyboardInterrupt
+
+
+def run_command(
+    make_parser: Callable[[], argparse.ArgumentParser],
+    work: Callable[[argparse.Namespace], int | None],
+    argv: Sequence[str] | None = None,
+    *,
+    resumable: bool = False,
+) -> int:
+    """Parse the command line, do the work, and return the exit code.
+
+    The code is work's own, or else 0; 2 and one sentence for bad input, 130 and a word for Ctrl-C
+    or SIGTERM. argv: the words after the command's name, by default those of this process.
+    resumable: whether the command has a --resume that goes on from where it was stopped; what is
+    said about it holds from the moment when the command line is understood.
+    """
+
+    def parsed(stop: _Stop) -> int | None:
+        parser = make_parser()
+        words = list(sys.argv[1:] if argv is None else argv)
+        arguments = parser.parse_args(joined(parser, words))
+        if resumable:
+            stop.word = RESUME
+        return work(arguments)
+
+    return _guarded(parsed)
+
+
+def stoppable(work: Callable[[], object]) -> int:
+    """The exit code of a script that parses its own flags; an int that work returns is the code."""
+    return _guarded(lambda stop: work())
+
+
+def _guarded(work: Callable[[_Stop], object]) -> int:
+    stop = _Stop()
+    try:
+        with _signals(stop), plain_warnings():
+            result = work(stop)
+            sys.stdout.flush()  # a closed pipe shows here, not at the exit
+    except KeyboardInterrupt:
+        return _stopped(stop)
+    except BrokenPipeError:  # of `| head`, say; nobody is left to hear of it
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None and stop.asked:  # a module whose import was cut off says so in its way
+            return _stopped(stop)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return error.code if isinstance(error, CommandError) else BAD_INPUT
+    return result if isinstance(result, int) else DONE
+
+
+def _stopped(stop: _Stop) -> int:
+    print(stop.word, file=sys.stderr)
+    return STOPPED
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to say about an error that a user can do something about; None for all others."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return place + error.strerror[0].lower() + error.strerror[1:]
+    known: tuple[type[Exception], ...] = (CommandError, ValueError, OSError)
+    library = sys.modules.get("taichi_phys")  # if it is not loaded, the error is none of its own
+    if hasattr(library, "SimulationError"):
+        known += (library.SimulationError,)
+    return str(error) if isinstance(error, known) else None
+
+
+@contextlib.contextmanager
+def _signals(stop: _Stop) -> Iterator[None]:
+    """SIGTERM ends the work as Ctrl-C does; only the main thread is told of either."""
+    before = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # where Ctrl-C is ignored, as in the background of a shell, it stays so
+            if number == signal.SIGTERM or signal.getsignal(number) is signal.default_int_handler:
+                before[number] = signal.signal(number, stop)
+    except ValueError:  # another thread
+        pass
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, if this is the main thread."""
+    with _signals(_Stop()):
+        yield
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings are a sentence for whoever runs a command, not a line of source."""
+    before = warnings.formatwarning
+
+    def sentence(message, category, *place, **more) -> str:
+        if issubclass(category, UserWarning):
+            return f"warning: {message}\n"
+        return before(message, category, *place, **more)
+
+    warnings.formatwarning = sentence
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def joined(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
+    """The words, with "--up -y" as "--up=-y": argparse would take the -y for a flag of its own.
+
+    Only where the value is one of the flag's choices.
+    """
+    choices = {
+        flag: set(map(str, action.choices))
+        for action in parser._actions
+        for flag in action.option_strings
+        if action.choices is not None
+    }
+    result: list[str] = []
+    for word in words:
+        if word.startswith("-") and result and word in choices.get(result[-1], ()):
+            result[-1] += f"={word}"
+        else:
+            result.append(word)
+    return result
+
+
+def command_parser(name: str, doc: str) -> argparse.ArgumentParser:
+    """A parser that shows the doc, in which %(prog)s is what was typed: taichi-phys NAME, or the
+    script that stands for it."""
+    return argparse.ArgumentParser(
+        prog=" ".join(_program(name)),
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def command_line(name: str, argv: Sequence[str] | None) -> list[str]:
+    """The words that would run a command again; argv: as its main got it."""
+    return [*_program(name), *sys.argv[1:]] if argv is None else ["taichi-phys", name, *argv]
+
+
+def _program(name: str) -> list[str]:
+    script = Path(sys.argv[0])
+    if script.suffix == ".py" and script.stem != "__main__":
+        return ["python", sys.argv[0]]
+    return ["taichi-phys", name]

@@ -1,0 +1,106 @@
+"""Learn how the things in a multi-view video move, and show what happens next.
+
+    %(prog)s                                  # the clip of two moving toys that comes along
+    %(prog)s --data DIR --preset laptop --out out/trace
+
+DIR holds D-NeRF style data: transforms_train.json, _val and _test with times. Writes predicted
+images to renders/val and renders/test, masks, motion.json, parts.npz, metrics.json, video.mp4 and
+report.html to --out. Several processes train together when torchrun starts them.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inverse.commands.assets import asset
+from inverse.commands.runner import (
+    FAILED,
+    CommandError,
+    command_line,
+    command_parser,
+    run_command,
+)
+
+
+if TYPE_CHECKING:
+    from inverse.trace.config import TraceConfig
+    from inverse.trace.run import RunConfig
+
+CLIP = "rotor_puck"
+SMALL_CLIP = {"iterations": 4_000, "gaussians": 3_000}  # enough for its 100 px
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    from inverse.runs.settings import add_flags
+    from inverse.trace.config import PRESETS, TraceConfig
+    from inverse.trace.run import RunConfig
+
+    parser = command_parser("trace", __doc__)
+    parser.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="laptop, or the sizes of the paper for a GPU; default: laptop on a CPU, paper on a "
+        "GPU",
+    )
+    add_flags(parser.add_argument_group("inputs and outputs"), RunConfig)
+    add_flags(parser.add_argument_group("training"), TraceConfig)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    command = command_line("trace", argv)
+    return run_command(make_parser, lambda args: _learn(args, command), argv, resumable=True)
+
+
+def _learn(args: argparse.Namespace, command: list[str]) -> None:
+    from inverse.trace.ranks import own_gpu
+    from inverse.trace.run import learn_motion
+
+    own_gpu()
+    run, config = settings(args)
+    try:
+        metrics = learn_motion(run, config, command=command)
+    except RuntimeError as error:
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            raise
+        raise CommandError(
+            f"another process of this training has ended ({str(error).splitlines()[0]}); the last "
+            "checkpoint is kept, the same command with --resume goes on from there",
+            code=FAILED,
+        ) from None
+    if metrics is None:  # not the first process
+        return
+    for name in ("interpolation", "extrapolation"):
+        if metrics[name]:
+            print(f"{name}: PSNR {metrics[name]['psnr']:.2f} dB, SSIM {metrics[name]['ssim']:.4f}")
+    if metrics["segmentation"]:
+        print(f"parts: {metrics['parts']}, mIoU {metrics['segmentation']['miou']:.3f}")
+    print(f"report: {Path(run.out) / 'report.html'}")
+
+
+def settings(args: argparse.Namespace) -> tuple["RunConfig", "TraceConfig"]:
+    """What flags say, and the preset where they do not; without --data, the clip of the toys."""
+    from inverse.runs.settings import from_flags
+    from inverse.trace.config import PRESETS, TraceConfig
+    from inverse.trace.run import RunConfig
+
+    defaults: dict[str, object] = {}
+    preset = args.preset
+    if "data" not in args:
+        defaults = {"data": str(asset(CLIP))} | SMALL_CLIP
+        preset = preset or "laptop"
+    if preset is None:
+        preset = "paper" if _on_gpu(getattr(args, "device", "auto")) else "laptop"
+    for name, value in {**PRESETS[preset], **defaults}.items():
+        if name not in args:
+            setattr(args, name, value)
+    return from_flags(RunConfig, args), from_flags(TraceConfig, args)
+
+
+def _on_gpu(device: str) -> bool:
+    import torch
+
+    return device == "cuda" or (device == "auto" and torch.cuda.is_available())

@@ -1,0 +1,195 @@
+"""What all commands do around their work: parsing, errors, exit codes, signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+
+from inverse.commands.runner import (
+    RESUME,
+    CommandError,
+    command_line,
+    command_parser,
+    joined,
+    run_command,
+    stoppable,
+)
+from taichi_phys import SimulationError
+
+
+ROOT = Path(__file__).resolve().parent.parent
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+def make_parser():
+    parser = command_parser("try", "%(prog)s --up -y")
+    parser.add_argument("--up", choices=["y", "-y"], default="y")
+    parser.add_argument("--shift")
+    return parser
+
+
+def run(work, *words, **options):
+    return run_command(make_parser, work, list(words), **options)
+
+
+def test_exit_code_is_that_of_the_work():
+    assert run(lambda args: None) == 0
+    assert run(lambda args: 3) == 3
+    assert stoppable(lambda: {"a": "result"}) == 0
+
+
+def raising(error):
+    def work(*_):
+        raise error
+
+    return work
+
+
+FAILURES = {
+    "bad value": (ValueError("frames: got 0"), "frames: got 0", 2),
+    "file in the way": (NotADirectoryError(20, "Not a directory", "out/a"), "out/a: not a dir", 2),
+    "port in use": (OSError(98, "Address already in use"), "address already in use", 2),
+    "simulation": (SimulationError("too fast", particle=3, smaller_dt_helps=True), "too fast", 2),
+    "own code": (CommandError("the others have ended", code=1), "the others have ended", 1),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_failures_of_the_user_are_one_sentence(case, capfd):
+    error, sentence, code = FAILURES[case]
+    assert run(raising(error)) == code
+    shown = capfd.readouterr()
+    assert shown.err.startswith(f"error: {sentence}") and shown.err.count("\n") == 1
+
+
+def test_failures_of_the_program_keep_their_traceback():
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(raising(RuntimeError("a bug")))
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("resumable", [False, True])
+def test_signals_are_answered_in_a_word(number, resumable, capfd):
+    before = [signal.getsignal(n) for n in SIGNALS]
+    assert run(lambda args: signal.raise_signal(number), resumable=resumable) == 130
+    assert capfd.readouterr().err.strip() == (RESUME if resumable else "stopped")
+    assert [signal.getsignal(n) for n in SIGNALS] == before
+
+
+def test_nothing_can_be_resumed_before_the_command_line_is_read(capfd):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert run_command(interrupted, raising(AssertionError()), [], resumable=True) == 130
+    assert capfd.readouterr().err == "stopped\n"
+
+
+def test_import_that_a_signal_cuts_off_may_fail_as_it_likes(capfd):
+    def imports():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("numpy.core failed to import") from None
+
+    assert stoppable(imports) == 130
+    assert capfd.readouterr().err == "stopped\n"
+
+
+def test_ignored_ctrl_c_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run(lambda args: signal.raise_signal(signal.SIGINT)) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_commands_run_in_other_threads():
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(run(lambda args: 5)))
+    thread.start()
+    thread.join()
+    assert codes == [5]
+
+
+def test_warnings_are_a_sentence_while_a_command_runs():
+    before, shown = warnings.formatwarning, []
+    said = ("the clip is short", UserWarning, "file.py", 3)
+    assert run(lambda args: shown.append(warnings.formatwarning(*said))) == 0
+    assert shown == ["warning: the clip is short\n"]
+    assert warnings.formatwarning is before
+
+
+@pytest.mark.parametrize(
+    ("words", "up", "shift"),
+    [
+        (["--up", "-y"], "-y", None),
+        (["--up=-y"], "-y", None),
+        (["--up", "y", "--shift", "-3"], "y", "-3"),
+    ],
+)
+def test_values_may_start_with_a_dash(words, up, shift):
+    parser = make_parser()
+    args = parser.parse_args(joined(parser, words))
+    assert (args.up, args.shift) == (up, shift)
+
+
+def test_unknown_value_with_a_dash_is_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(raising(AssertionError()), "--up", "-w")
+    assert stopped.value.code == 2 and "--up" in capsys.readouterr().err
+
+
+def test_help_and_report_name_what_was_typed(monkeypatch, capsys):
+    for typed, program in {
+        "/usr/bin/taichi-phys": "taichi-phys try",
+        "examples/try.py": "python examples/try.py",
+        "/site/inverse/commands/__main__.py": "taichi-phys try",
+    }.items():
+        monkeypatch.setattr(sys, "argv", [typed, "--shift", "1"])
+        assert make_parser().format_help().count(f"{program} ") == 2
+        assert command_line("try", None) == [*program.split(), "--shift", "1"]
+        assert command_line("try", ["--up", "y"]) == ["taichi-phys", "try", "--up", "y"]
+
+
+# Commands as processes
+
+
+def start(words, **options):
+    environment = dict(os.environ, PYTHONPATH=str(ROOT)) | options.pop("env", {})
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        stdout=subprocess.PIPE,
+        env=environment,
+        cwd=options.pop("cwd", ROOT),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("name", ["wind", "trace", "fit", "show"])
+def test_ctrl_c_while_modules_are_imported_is_one_word(name, tmp_path):
+    """In the place of torch and Taichi, modules whose import says so and then takes long."""
+    for module in ("torch", "taichi", "numpy"):
+        (tmp_path / f"{module}.py").write_text(
+            "import time\nprint('importing', flush=True)\ntime.sleep(600)\n"
+        )
+    words = ["-c", f"import sys; from inverse.commands.{name} import main; sys.exit(main(['x']))"]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    process = start(words, stderr=subprocess.PIPE, env={"PYTHONPATH": path})
+    assert process.stdout.readline() == b"importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == b"stopped\n"
+    assert process.returncode == 130
+
+
+def test_closed_pipe_is_no_error():
+    words = ["-c", "from inverse.commands.runner import *; import sys; input(); "
+             "sys.exit(stoppable(lambda: print('x' * 10)))"]  # fmt: skip
+    process = start(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.communicate(b"go\n", timeout=60)[1] == b""
+    assert process.returncode == 1
