@@ -13,11 +13,11 @@ from view_parts import body_simulation, splat_picture
 import taichi_phys as tp
 from inverse.fitting.model import GaussianModel
 from inverse.runs.settings import from_record
+from inverse.spread import farthest_points
 from inverse.trace.config import TraceConfig
 from inverse.trace.model import TraceModel
 from inverse.trace.results import PALETTE, PARTS, find_parts
 from inverse.wind.config import WindConfig
-from inverse.wind.results import spread
 from inverse.wind.solver import make_field
 from renderers.camera import load_camera
 from renderers.datasets import load_views
@@ -125,7 +125,7 @@ class Wind(Timed):
         self.arrows, self.color = True, "force"
         self.size = float(np.ptp(self.x[0], axis=0).max())
         self.radius = 0.9 * self.size / math.sqrt(len(self.mass))
-        self.some = spread(self.x[0], ARROWS)
+        self.some = farthest_points(self.x[0], ARROWS)
         strength = np.linalg.norm(self.specific, axis=-1)
         self.strongest = max(float(np.percentile(strength, 98)), 1e-9)
         self.fastest = max(float(np.percentile(np.linalg.norm(self.v, axis=-1), 98)), 1e-9)
@@ -285,7 +285,7 @@ class Trace(Timed):
         solid = self.model.gaussians.opacities.numpy() > SOLID
         solid &= ((x >= lower) & (x <= upper)).all(axis=1) & self.model.moving.numpy()
         self._solid = np.flatnonzero(solid) if solid.any() else np.arange(len(x))
-        self._some = self._solid[spread(x[self._solid], 4 * ARROWS)]
+        self._some = self._solid[farthest_points(x[self._solid], 4 * ARROWS)]
         self._fastest = 1e-9
 
     def _photographs(self) -> list:

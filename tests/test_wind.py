@@ -10,7 +10,7 @@ import taichi_phys as tp
 from benchmarks import force_recovery
 from inverse.metrics import vector_errors
 from inverse.wind.config import RunConfig, WindConfig
-from inverse.wind.results import force_errors, spread, static_background
+from inverse.wind.results import force_errors, static_background
 from inverse.wind.solver import WindResult, WindSolver, initial_velocities, target_velocities
 
 
@@ -239,13 +239,6 @@ def test_static_background_sees_behind_the_object():
         covered[frame, 2:6, 2 * frame : 2 * frame + 3] = True
         video[frame][covered[frame]] = 255
     np.testing.assert_array_equal(static_background(video, covered), scene)
-
-
-def test_spread_points_are_apart():
-    points = np.random.default_rng(0).uniform(size=(500, 3))
-    chosen = points[spread(points, 20)]
-    gaps = np.linalg.norm(chosen[:, None] - chosen, axis=2) + 9 * np.eye(20)
-    assert len(np.unique(chosen, axis=0)) == 20 and gaps.min() > 0.2
 
 
 @pytest.mark.parametrize("name", ["elastic", "elastoplastic", "viscoplastic"])

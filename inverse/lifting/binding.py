@@ -6,7 +6,8 @@ import itertools
 import numpy as np
 from scipy.spatial import cKDTree
 
-from inverse.lifting.solve import Lifted, farthest_points
+from inverse.lifting.solve import Lifted
+from inverse.spread import farthest_points
 
 
 BLOCK = 4096  # particles bound at once, to bound memory

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from inverse.lifting.keypoints import Keypoints
-from inverse.lifting.solve import Lifted, camera_path, farthest_points, thin_plate_weights
+from inverse.lifting.solve import Lifted, camera_path, thin_plate_weights
+from inverse.spread import farthest_points
 from inverse.tracking.lucas_kanade import normalized_information
 from inverse.tracking.registration import Image, Patches
 from inverse.tracking.tracks import Tracks

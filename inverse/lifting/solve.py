@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 from inverse.lifting.motion import measure_motion
 from inverse.lifting.smoothness import Smoothness, differences
+from inverse.spread import farthest_points
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
 from taichi_phys.rotations import nearest_rotation
@@ -322,17 +323,6 @@ def best_rotations(rest, now, weight):
     """Rotations (N, 3, 3) that best turn rest (N, k, 3) into now (N, k, 3) (Kabsch 1976)."""
     covariance = np.einsum("nka,nkb,nk->nab", now, rest, weight)
     return nearest_rotation(covariance)
-
-
-def farthest_points(points, count):
-    """Indices of up to count distinct points spread over all (farthest point sampling)."""
-    chosen = [int(np.argmax(((points - points.mean(0)) ** 2).sum(1)))]
-    gap = ((points - points[chosen[0]]) ** 2).sum(1)
-    least = 1e-6 * gap.max()
-    while len(chosen) < count and gap.max() > least:
-        chosen.append(int(gap.argmax()))
-        gap = np.minimum(gap, ((points - points[chosen[-1]]) ** 2).sum(1))
-    return np.array(chosen)
 
 
 def thin_plate_weights(nodes, points):

@@ -10,6 +10,7 @@ import torch
 
 from inverse.metrics import image_metrics, vector_errors
 from inverse.runs.settings import write_json
+from inverse.spread import farthest_points
 from inverse.wind.report import write_report
 from renderers.images import to_bytes
 from renderers.overlay import draw_arrows, side_by_side
@@ -169,22 +170,12 @@ def object_coverage(wind) -> np.ndarray:
     return np.stack([cv2.dilate(image, kernel) for image in covered]) > 0
 
 
-def spread(points: np.ndarray, count: int) -> np.ndarray:
-    """Indices of count points far from each other (farthest point sampling)."""
-    chosen = [int(np.linalg.norm(points - points.mean(axis=0), axis=1).argmin())]
-    distance = np.full(len(points), np.inf)
-    for _ in range(min(count, len(points)) - 1):
-        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
-        chosen.append(int(distance.argmax()))
-    return np.array(chosen)
-
-
 def result_frames(wind, motion: list[np.ndarray], frame_forces: np.ndarray, mass: np.ndarray):
     """Pictures: input | re-simulation | force arrows coloured by strength."""
     video, cameras = wind.inputs.videos[0], wind.inputs.cameras[0]
     x = wind.result.x.double().cpu().numpy()
     specific = frame_forces / mass[:, None]
-    shown = spread(x[0], ARROWS)
+    shown = farthest_points(x[0], ARROWS)
     strength = np.linalg.norm(specific[:, shown], axis=-1)
     counted = strength[wind.confidence[:, shown] >= SEEN]
     strongest = max(float(np.percentile(counted, 98)), 1e-9) if counted.size else 1.0
