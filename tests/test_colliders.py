@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import taichi as ti
 import torch
+from helpers import COLLIDERS, ball_samples
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
@@ -124,24 +125,14 @@ def capsule_distance(p):
     return np.linalg.norm(p - a - share[..., None] * (b - a), axis=-1) - 0.25
 
 
-def ball_samples(center, radius, spacing=0.05, n=41):
-    lower = np.array(center) - spacing * (n - 1) / 2
-    i = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), axis=-1)
-    values = np.linalg.norm(lower + spacing * i - center, axis=-1) - radius
-    return SignedDistance(lower=tuple(lower), spacing=spacing, values=values)
-
-
-BALL = ball_samples((0.6, 0.5, 0.7), 0.4)
-SHAPES = {
-    "plane": (Plane, {"point": (0.7, 0.4, 0.6), "normal": (2, -1, 2)}, plane_distance),
-    "box": (Box, {"center": (0.6, 0.5, 0.7), "half_size": (0.2, 0.3, 0.4)}, box_distance),
-    "sphere": (Sphere, {"center": (0.6, 0.5, 0.7), "radius": 0.4}, sphere_distance),
-    "capsule": (
-        Capsule, {"start": (0.3, 0.5, 0.4), "end": (0.9, 0.6, 0.7), "radius": 0.25},
-        capsule_distance,
-    ),
-    "mesh": (Mesh, {"mesh": BALL}, sphere_distance),
-}  # fmt: skip
+CLOSED_FORMS = {  # of the colliders in the list of all
+    "plane": plane_distance,
+    "box": box_distance,
+    "sphere": sphere_distance,
+    "capsule": capsule_distance,
+    "mesh": sphere_distance,
+}
+BALL = COLLIDERS["mesh"][1]["mesh"]
 POSES = {
     "still": None,
     "matrix": lambda t: (rotation(), np.array([0.3, -0.2, 0.1])),
@@ -152,9 +143,9 @@ POSES = {
 
 
 @pytest.mark.parametrize("pose", POSES)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", COLLIDERS)
 def test_distances_and_normals(shape, pose):
-    make, fields, closed_form = SHAPES[shape]
+    (make, fields), closed_form = COLLIDERS[shape], CLOSED_FORMS[shape]
     R, T = (np.eye(3), np.zeros(3)) if pose == "still" else POSES["matrix"](0)
     local = np.array([0.6, 0.5, 0.7]) + 0.5 * random(400, 3).numpy().clip(-1.8, 1.8)
     d, n = distances_at(make(**fields, pose=POSES[pose]), local @ R.T + T)
@@ -231,7 +222,7 @@ def test_several_meshes_share_the_distances():
 
 def test_single_precision():
     x = np.array([[0.55, 0.45, 0.5], [0.9, 0.9, 0.9]])
-    for make, fields, _ in SHAPES.values():
+    for make, fields in COLLIDERS.values():
         d, n = distances_at(make(**fields, pose=POSES["matrix"]), x)
         single, normal = distances_at(make(**fields, pose=POSES["matrix"]), x, dtype=torch.float32)
         np.testing.assert_allclose(single, d, rtol=0, atol=1e-6)
@@ -426,9 +417,9 @@ MOTION = moving(velocity=(0.3, -0.4, 0.5), angular_velocity=(1.0, 2.0, -1.5),
 @pytest.mark.parametrize("pose", [None, MOTION], ids=["still", "moving"])
 @pytest.mark.parametrize("friction", [0.0, 0.4])
 @pytest.mark.parametrize("kind", CONTACTS)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", COLLIDERS)
 def test_collider_adjoint(shape, kind, friction, pose):
-    make, fields, _ = SHAPES[shape]
+    make, fields = COLLIDERS[shape]
     collider = make(**fields, contact=kind, friction=friction, pose=pose)
     node = all_nodes()
     node = node[(walls(node) == 0).all(1)].contiguous()
@@ -445,7 +436,7 @@ def test_overlapping_contacts_adjoint(kind, friction):
     kinds = ["separate", "slip", "separate", "slip", "separate"]
     shapes = [
         make(**fields, contact=k, friction=f, pose=MOTION if k == "slip" else None)
-        for k, f, (make, fields, _) in zip(kinds, (0.2, 0, 0, 0.1, 0.3), SHAPES.values(),
+        for k, f, (make, fields) in zip(kinds, (0.2, 0, 0, 0.1, 0.3), COLLIDERS.values(),
                                            strict=True)
     ]  # fmt: skip
     shapes.append(Sphere(center=(0.9, 0.9, 0.9), radius=0.2, contact="sticky"))
@@ -561,16 +552,16 @@ BAD = [
     *(("capsule", n, v) for n in ("start", "end") for v in VECTORS),
     *(("capsule", "radius", v) for v in LENGTHS),
     *(("mesh", "mesh", v) for v in (None, 3, "missing.stl", np.zeros(3))),
-    *((shape, "contact", v) for shape in SHAPES for v in (None, "glue", 1, ["slip"])),
-    *((s, "friction", v) for s in SHAPES for v in (None, "a", -0.1, NAN, INF, True, HUGE, (0,))),
-    *((s, "pose", v) for s in SHAPES for v in (1, "spin", (np.eye(3), (0, 0, 0)))),
-    *((s, "during", v) for s in SHAPES for v in (1, "ab", (2, 1), (1, 1), (NAN, 1), (0, 1, 2))),
+    *((shape, "contact", v) for shape in COLLIDERS for v in (None, "glue", 1, ["slip"])),
+    *((s, "friction", v) for s in COLLIDERS for v in (None, "a", -0.1, NAN, INF, True, HUGE, (0,))),
+    *((s, "pose", v) for s in COLLIDERS for v in (1, "spin", (np.eye(3), (0, 0, 0)))),
+    *((s, "during", v) for s in COLLIDERS for v in (1, "ab", (2, 1), (1, 1), (NAN, 1), (0, 1, 2))),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("shape", "name", "value"), BAD)
 def test_bad_colliders(shape, name, value):
-    make, fields, _ = SHAPES[shape]
+    make, fields = COLLIDERS[shape]
     with pytest.raises(ValueError, match=rf"^{name}: "):
         make(**{**fields, name: value})
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers import AIR, FORCES, NOISE
 
 from taichi_phys.bridge.causal_triplane import CausalTriplane
 from taichi_phys.mpm.forces import (
@@ -22,16 +23,6 @@ from taichi_phys.mpm.forces import (
 
 f64 = torch.float64
 NAN, INF = math.nan, math.inf
-VORTEX = Vortex(center=(0.1, -0.2, 0.3), axis=(1, 2, -2), strength=0.7, radius=0.25)
-NOISE = Noise(scale=0.5, speed=2.0, time_scale=3.0, seed=4)
-FIELDS = {
-    "uniform": Uniform(acceleration=(1, 2, 3)),
-    "shared": Uniform(force=(1, 2, 3)),
-    "drag": Drag(air=(3, 0, 1), rate=0.5),
-    "quadratic": Drag(air=VORTEX, rate=0.2, quadratic=0.3),
-    "acceleration": Acceleration(field=VORTEX, scale=-2.0),
-    "noise": Drag(air=NOISE + (1, 0, 0), rate=0.5),
-}
 
 
 def particles(n=7, dtype=f64):
@@ -127,7 +118,7 @@ def test_a_vortex_is_at_rest_on_its_axis_with_a_gradient():
     torch.testing.assert_close(slope, torch.tensor([[4.0, 0, 0]], dtype=f64))
 
 
-@pytest.mark.parametrize("air", [VORTEX, NOISE, VORTEX + NOISE + (1, 2, 3)])
+@pytest.mark.parametrize("air", AIR.values(), ids=AIR)
 def test_air_has_no_divergence(air):
     x = torch.cat([torch.randn(50, 3, dtype=f64), torch.tensor([[0.1, -0.2, 0.3]])])
     assert divergence(air, x).abs().max() < 1e-12
@@ -178,7 +169,7 @@ def test_noise_has_its_speed_and_its_scales():
 
 def test_sums_and_evaluate():
     x, v, mass = particles()
-    drag, uniform = FIELDS["drag"], FIELDS["uniform"]
+    drag, uniform = FORCES["drag"], FORCES["uniform"]
     held = torch.ones(7, 3, dtype=f64)
 
     def spring(x, t):
@@ -231,11 +222,11 @@ def test_a_triplane_as_a_force():
 # Gradients
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", FORCES)
 def test_gradients(name):
     x, v, mass = particles(4)
     inputs = [a.requires_grad_() for a in (x, v, mass)]
-    assert torch.autograd.gradcheck(lambda x, v, m: FIELDS[name](x, 0.3, v, m), inputs)
+    assert torch.autograd.gradcheck(lambda x, v, m: FORCES[name](x, 0.3, v, m), inputs)
 
 
 def test_gradients_of_parameters():
@@ -258,11 +249,11 @@ def test_gradient_of_quadratic_drag_at_the_speed_of_the_air():
     assert (v.grad == 0).all()
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", FORCES)
 @pytest.mark.parametrize("dtype", [torch.float32, f64])
 def test_dtypes(name, dtype):
     x, v, mass = particles(dtype=dtype)
-    force = FIELDS[name](x, 0.5, v, mass)
+    force = FORCES[name](x, 0.5, v, mass)
     assert force.dtype == dtype and force.shape == (7, 3)
 
 
@@ -282,7 +273,7 @@ def test_dtypes(name, dtype):
         (Drag, {"air": (1, 0, 0), "rate": torch.tensor(-1.0)}, "rate"),
         (Drag, {"air": (1, 0, 0), "rate": True}, "rate"),
         (Drag, {"air": (1, 0, 0), "quadratic": INF}, "quadratic"),
-        (Drag, {"air": FIELDS["drag"], "rate": 1.0}, "air"),
+        (Drag, {"air": FORCES["drag"], "rate": 1.0}, "air"),
         (Vortex, {"radius": 0}, "radius"), (Vortex, {"radius": NAN}, "radius"),
         (Vortex, {"axis": (0, 0, 0)}, "axis"), (Vortex, {"center": (0, 0)}, "center"),
         (Vortex, {"strength": "a"}, "strength"), (Vortex, {"strength": INF}, "strength"),
@@ -323,11 +314,11 @@ def test_bad_forces(force, named):
 
 def test_bad_sums():
     with pytest.raises(ValueError, match="^force: "):
-        FIELDS["drag"] + 3.0
+        FORCES["drag"] + 3.0
     with pytest.raises(ValueError, match="^forces: "):
-        total(FIELDS["drag"])
+        total(FORCES["drag"])
     with pytest.raises(ValueError, match="^air: "):
-        NOISE + FIELDS["drag"]
+        NOISE + FORCES["drag"]
     with pytest.raises(ValueError, match="^air: "):
         NOISE + "west"
     assert isinstance((1, 0, 0) + NOISE, AirVelocity)

@@ -307,7 +307,12 @@ def test_what_constant_rates_about_the_origin_can_express(accelerates, exact):
 
 @pytest.mark.parametrize("names", [RATES, CENTRES], ids=["advance", "rigid"])
 def test_orientation_stays_orthonormal(names):
-    """10,000 steps in f32, in one call and in ten; distances to the centre stay what they are."""
+    """10,000 steps in f32, in one call and in ten; distances to the centre stay what they are.
+
+    Quaternions are made to length one at the end of a call: what is left is the rounding of a few
+    dozen operations, whatever the number of steps. Without that it grows to hundreds of times eps.
+    """
+    close = 64 * torch.finfo(torch.float32).eps
     p = bodies(names, dtype=torch.float32)
     if names is CENTRES:
         p["v_c"], p["a_c"] = torch.zeros(N, 3), torch.zeros(N, 3)
@@ -320,9 +325,9 @@ def test_orientation_stays_orthonormal(names):
             end = motion(**q, duration=100.0 / calls, max_step=0.01)
             q["x"], q["quats"], q["w"] = end[0], end[1], end[-1]
         R = rotation_matrix(q["quats"])
-        assert (R @ R.mT - torch.eye(3)).abs().max() < 1e-6
+        assert (R @ R.mT - torch.eye(3)).abs().max() < close
         if names is CENTRES:
-            torch.testing.assert_close((q["x"] - q["c"]).norm(dim=-1), radius, rtol=1e-5, atol=0)
+            torch.testing.assert_close((q["x"] - q["c"]).norm(dim=-1), radius, rtol=close, atol=0)
 
 
 def rotation_matrix(q):

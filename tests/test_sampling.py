@@ -1,7 +1,6 @@
 """Bodies made of particles: volumes, places, spacing, repaired meshes, and bad input."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -177,13 +176,6 @@ def test_a_seed_is_repeated(pattern):
 
     assert np.array_equal(draw(0), draw(0))
     assert (pattern == "lattice") == np.array_equal(draw(0), draw(1))
-
-
-def test_blue_noise_is_fast():
-    begin = time.perf_counter()
-    x, _ = sample_box((0, 0, 0), (1, 1, 1), count=30_000, pattern="blue")
-    assert len(x) == 30_000
-    assert time.perf_counter() - begin < 10
 
 
 # Meshes

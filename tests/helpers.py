@@ -1,0 +1,86 @@
+"""What several tests share: one list of each family of the simulator, and patience.
+
+A new material, force field, flow of air or collider is tested by being put into its list here;
+test_helpers.py fails until it is.
+"""
+
+import time
+
+import numpy as np
+import torch
+
+import taichi_phys as tp
+from taichi_phys.bridge.causal_triplane import CausalTriplane
+from taichi_phys.geometry.signed_distance import SignedDistance
+from taichi_phys.scenes.parts import During
+
+
+PATIENCE = 900.0  # s that a process may take on the slowest and busiest machine; ends a hang only
+
+
+def wait_for(condition, process=None, pause=0.05):
+    """Return what condition() gives as soon as that is true; a process must be alive till then."""
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert process is None or process.poll() is None, "the process has ended"
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(pause)
+    return found
+
+
+E, NU, YIELD, VISCOSITY = 1e4, 0.3, 150.0, 5.0
+SOLID = {"E": E, "nu": NU}
+PLASTIC = {**SOLID, "yield_stress": YIELD}
+MATERIALS = {  # by the name under which a scene file knows them
+    "elastic": tp.Elastic(**SOLID),
+    "fixed_corotated": tp.FixedCorotated(**SOLID),
+    "hencky": tp.Hencky(**SOLID),
+    "elastoplastic": tp.Elastoplastic(**PLASTIC),
+    "viscoplastic": tp.Viscoplastic(**PLASTIC, viscosity=VISCOSITY),
+    "herschel_bulkley": tp.HerschelBulkley(**PLASTIC, viscosity=VISCOSITY, exponent=0.5),
+    "sand": tp.Sand(**SOLID, friction_angle=30.0, cohesion=50.0),
+    "fluid": tp.Fluid(bulk_modulus=E, viscosity=VISCOSITY),
+}
+
+VORTEX = tp.Vortex(center=(0.1, -0.2, 0.3), axis=(1, 2, -2), strength=0.7, radius=0.25)
+NOISE = tp.Noise(scale=0.5, speed=2.0, time_scale=3.0, seed=4)
+AIR = {"vortex": VORTEX, "noise": NOISE, "sum": VORTEX + NOISE + (1, 2, 3)}
+
+
+def ball_samples(center, radius, spacing=0.05, n=41):
+    """The signed distance of a ball, sampled on a lattice around it."""
+    lower = np.array(center) - spacing * (n - 1) / 2
+    i = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), axis=-1)
+    values = np.linalg.norm(lower + spacing * i - center, axis=-1) - radius
+    return SignedDistance(lower=tuple(lower), spacing=spacing, values=values)
+
+
+def triplane():
+    """A field of random planes, in f64."""
+    field = CausalTriplane(lower=(-4, -4, -4), upper=(4, 4, 4), steps=1, resolution=4).double()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for parameter in field.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+    return field
+
+
+FORCES = {
+    "uniform": tp.Uniform(acceleration=(1, 2, 3)),
+    "shared": tp.Uniform(force=(1, 2, 3)),
+    "drag": tp.Drag(air=(3, 0, 1), rate=0.5),
+    "quadratic": tp.Drag(air=VORTEX, rate=0.2, quadratic=0.3),
+    "acceleration": tp.Acceleration(field=VORTEX, scale=-2.0),
+    "noise": tp.Drag(air=NOISE + (1, 0, 0), rate=0.5),
+    "triplane": tp.Triplane(field=triplane()),
+    "during": During(tp.Drag(air=(3, 0, 1), rate=0.5), (0.2, 0.6)),
+    "total": tp.Uniform(acceleration=(1, 2, 3)) + tp.Drag(air=VORTEX, rate=0.2),
+}
+
+COLLIDERS = {  # kind and what makes it
+    "plane": (tp.Plane, {"point": (0.7, 0.4, 0.6), "normal": (2, -1, 2)}),
+    "box": (tp.Box, {"center": (0.6, 0.5, 0.7), "half_size": (0.2, 0.3, 0.4)}),
+    "sphere": (tp.Sphere, {"center": (0.6, 0.5, 0.7), "radius": 0.4}),
+    "capsule": (tp.Capsule, {"start": (0.3, 0.5, 0.4), "end": (0.9, 0.6, 0.7), "radius": 0.25}),
+    "mesh": (tp.Mesh, {"mesh": ball_samples((0.6, 0.5, 0.7), 0.4)}),
+}

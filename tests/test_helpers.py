@@ -1,0 +1,36 @@
+"""The lists that tests are parametrized over hold every kind that the simulator has."""
+
+import importlib
+import pkgutil
+
+import helpers
+
+import taichi_phys as tp
+from taichi_phys.mpm.colliders import Collider
+
+
+for module in pkgutil.walk_packages(tp.__path__, "taichi_phys."):
+    importlib.import_module(module.name)
+
+
+def kinds_of(base):
+    """All kinds of the simulator that derive from base; tests derive some of their own."""
+    for kind in base.__subclasses__():
+        if kind.__module__.startswith("taichi_phys."):
+            yield kind
+        yield from kinds_of(kind)
+
+
+def test_every_material_is_listed():
+    kinds = set(kinds_of(tp.Material))
+    registered = {name: kind for name, kind in tp.MATERIALS.items() if kind in kinds}
+    assert {name: type(material) for name, material in helpers.MATERIALS.items()} == registered
+
+
+def test_every_force_and_flow_of_air_is_listed():
+    assert {type(force) for force in helpers.FORCES.values()} == set(kinds_of(tp.ForceField))
+    assert {type(air) for air in helpers.AIR.values()} == set(kinds_of(tp.AirVelocity))
+
+
+def test_every_collider_is_listed():
+    assert {kind for kind, _ in helpers.COLLIDERS.values()} == set(kinds_of(Collider))
