@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import taichi_phys as tp
-from taichi_phys.mpm.rollout import SimulationError
+from taichi_phys.mpm.engine import SimulationError
 
 
 TALL = settings(

@@ -12,8 +12,10 @@ from helpers import COLLIDERS, MATERIALS, PATIENCE
 import taichi_phys as tp
 from taichi_phys.mpm import rollout
 from taichi_phys.mpm.drivers import kernels
+from taichi_phys.mpm.engine import Engine
+from taichi_phys.mpm.grid import CONTACTS
+from taichi_phys.mpm.layout import STATE_FIELDS
 from taichi_phys.mpm.nodes import CHUNKS
-from taichi_phys.mpm.particles import TENSORS
 
 
 f64 = torch.float64
@@ -65,10 +67,10 @@ class Problem:
         self.settings = {"frame_dt": STEPS * DT, "substeps": STEPS}
 
     def loss(self, force=None, **changes):
-        start = tp.State(**{name: self.inputs[name] for name in TENSORS})
+        start = tp.State(**{name: self.inputs[name] for name in STATE_FIELDS})
         force = self.inputs["force"] if force is None else force
         end = self.sim.advance(start, force=force, **{**self.settings, **changes})
-        outputs = (getattr(end, name) for name in TENSORS)
+        outputs = (getattr(end, name) for name in STATE_FIELDS)
         return sum((w * t).sum() for w, t in zip(self.weights, outputs, strict=True))
 
     def gradients(self, **changes):
@@ -151,13 +153,13 @@ def test_stored_or_recomputed_substeps(mixed):
 def test_frame_in_pieces(mixed, monkeypatch, recompute):
     """When the substeps of a frame do not fit into memory it is split: 7 + 7 + 6."""
     problem, loss, gradients = mixed
-    calls, forward = [], rollout.Scene.forward
+    calls, forward = [], Engine.forward
 
     def spy(self, states, given, count, *rest):
         calls.append(count)
         forward(self, states, given, count, *rest)
 
-    monkeypatch.setattr(rollout.Scene, "forward", spy)
+    monkeypatch.setattr(Engine, "forward", spy)
     monkeypatch.setattr(rollout, "HISTORY_BYTES", 7.5 * 25 * 8 * 3 * N)
     split_loss, split = problem.gradients(recompute=recompute)
     assert calls[:3] == [7, 7, 6]
@@ -169,11 +171,11 @@ def test_frame_in_pieces(mixed, monkeypatch, recompute):
 def test_frames_in_a_row(mixed):
     """Two frames of ten substeps are one of twenty, and so are their gradients."""
     problem, loss, gradients = mixed
-    start = tp.State(**{name: problem.inputs[name] for name in TENSORS})
+    start = tp.State(**{name: problem.inputs[name] for name in STATE_FIELDS})
     half = {"frame_dt": DT * STEPS / 2, "substeps": STEPS // 2, "force": problem.inputs["force"]}
     end = problem.sim.advance(problem.sim.advance(start, **half), **half)
     assert end.time == pytest.approx(DT * STEPS)
-    outputs = (getattr(end, name) for name in TENSORS)
+    outputs = (getattr(end, name) for name in STATE_FIELDS)
     total = sum((w * t).sum() for w, t in zip(problem.weights, outputs, strict=True))
     assert total.item() == pytest.approx(loss, rel=1e-10)
     grads = torch.autograd.grad(total, list(problem.inputs.values()))
@@ -225,8 +227,8 @@ def test_walls(contact, corner):
     problem = Problem("elastic", grid=grid, corner=corner)
     loss, gradients = problem.gradients()
     assert_agrees(problem.loss, problem.inputs, gradients)
-    other = dataclasses.replace(problem.sim._scene, contact=(problem.sim._scene.contact + 1) % 3)
-    problem.sim._scene = other
+    other = CONTACTS[CONTACTS.index(contact) - 1]
+    problem.sim = problem.sim.replace(grid=dataclasses.replace(grid, contact=other))
     assert abs(problem.loss().item() - loss) > 1e-3 * abs(loss)  # the walls do act
 
 
@@ -261,14 +263,14 @@ def test_twin(material, yield_stress):
     """Five substeps in plain torch: the same state and the same gradients."""
     problem, steps = Problem(material, yield_stress=yield_stress), 5
     sim, inputs = problem.sim, problem.inputs
-    start = tp.State(**{name: inputs[name] for name in TENSORS})
+    start = tp.State(**{name: inputs[name] for name in STATE_FIELDS})
     end = sim.advance(start, frame_dt=steps * DT, substeps=steps, force=inputs["force"])
     outputs = twin.rollout(
-        tuple(inputs[name] for name in TENSORS), inputs["force"], sim.mass, sim.volume,
+        tuple(inputs[name] for name in STATE_FIELDS), inputs["force"], sim.mass, sim.volume,
         sim.parameters(), twin.neo_hookean if material == "elastic" else twin.von_mises,
         steps=steps, dt=DT, dx=GRID.dx, lower=GRID.lower, shape=GRID.shape, gravity=(0, 0, -9.81),
     )  # fmt: skip
-    ours = tuple(getattr(end, name) for name in TENSORS)
+    ours = tuple(getattr(end, name) for name in STATE_FIELDS)
     for got, expected in zip(ours, outputs, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
@@ -291,10 +293,15 @@ def test_other_drivers(contact, driver):
     grid = dataclasses.replace(GRID, contact=contact)
     problem = Problem("viscoplastic", count=3000, grid=grid, corner=(0.22, 0.44, 0.44))
     loss, gradients = problem.gradients()
-    scene = problem.sim._scene
     others = kernels("f64", (tp.Viscoplastic.law,), driver, False, False)
-    other = dataclasses.replace(scene, kernels=others, chunks=1 if driver == "gpu" else 3)
-    problem.sim._scene = other
+    other = Engine(
+        kernels=others,
+        body=problem.sim._engine.body,
+        grid=grid,
+        gravity=problem.sim._engine.gravity,
+        chunks=1 if driver == "gpu" else 3,
+    )
+    problem.sim._engine = other
     other_loss, other_gradients = problem.gradients()
     assert other_loss == pytest.approx(loss, rel=1e-10)
     assert_same(other_gradients, gradients)
@@ -320,7 +327,7 @@ def test_colliders(kind):
     problem = Problem("elastic", colliders=[collider])
     loss, gradients = problem.gradients()
     assert_agrees(problem.loss, problem.inputs, gradients)
-    problem.sim = tp.MPM(particles=problem.bodies, grid=GRID, precision="f64")
+    problem.sim = problem.sim.replace(colliders=[])
     assert abs(problem.loss().item() - loss) > 1e-3 * abs(loss)  # the collider does act
 
 
@@ -331,7 +338,7 @@ def test_removed_particles():
     problem = Problem("elastic", corner=(0.44, 0.44, 0.77), outside="remove", colliders=[box],
                       grid=dataclasses.replace(GRID, contact="open"))  # fmt: skip
     end = problem.sim.advance(
-        tp.State(**{name: problem.inputs[name] for name in TENSORS}), **problem.settings
+        tp.State(**{name: problem.inputs[name] for name in STATE_FIELDS}), **problem.settings
     )
     assert 0 < end.removed.sum() < N
     assert not end.v[end.removed].any()

@@ -328,6 +328,27 @@ def test_substeps_follow_the_cfl_condition():
     assert sim.substeps(1e-9) == 1
 
 
+def test_a_simulation_is_made_again_with_changes():
+    """What is not named stays as it is, also gravity that was set since."""
+    ball = tp.Sphere(center=(0.5, 0.5, 0.2), radius=0.1)
+    sim = simulation(cloud(), colliders=[ball], outside="remove", cfl=0.2, precision="f32")
+    sim.gravity = (0.0, 1.0, 2.0)
+    same, bare = sim.replace(), sim.replace(colliders=[], gravity=GRAVITY)
+    assert bare.colliders == () and bare.gravity.tolist() == pytest.approx(GRAVITY)
+    for other in (same, bare):
+        assert (other.outside, other.cfl, other.precision) == ("remove", 0.2, "f32")
+        assert other.grid == sim.grid and other.bodies == sim.bodies
+    assert same.colliders == (ball,) and torch.equal(same.gravity, sim.gravity)
+    state = sim.advance(sim.initial_state(), frame_dt=0.01)
+    assert torch.equal(same.advance(state, frame_dt=0.01).x, sim.advance(state, frame_dt=0.01).x)
+    stiff = dataclasses.replace(sim.bodies[0], material=tp.Elastic(E=4e3, nu=0.3))
+    assert sim.replace(particles=stiff).substeps(1.0) > sim.substeps(1.0)
+    with pytest.raises(ValueError, match="cfl"):
+        sim.replace(cfl=2.0)
+    with pytest.raises(TypeError, match="wind"):
+        sim.replace(wind=1.0)
+
+
 def test_a_state_of_another_precision_is_converted():
     sim = simulation(cloud(), precision="f32")
     start = sim.initial_state()

@@ -110,12 +110,12 @@ def test_restart_files_go_on_bit_for_bit(tmp_path):
 def test_nothing_is_left_on_the_grid_and_far_blocks_stay_untouched():
     sim = two_bodies()
     list(sim.run(frames=1, fps=48))
-    scene = sim._scene
-    layers = scene.nodes.view(-1, *scene.shape, 4)
+    engine = sim._engine
+    layers = engine.nodes.view(-1, *sim.grid.shape, 4)
     assert not layers[CHUNKS:].any()
     touched = layers[VELOCITY, ..., 3] > 0
     assert 0 < touched.sum() < 0.2 * touched.numel()
-    assert scene.lists[:, MARKS, LISTED].sum() * BLOCK**3 < 0.5 * touched.numel()
+    assert engine.lists[:, MARKS, LISTED].sum() * BLOCK**3 < 0.5 * touched.numel()
 
 
 def test_a_moving_sticky_box_carries_what_it_holds():

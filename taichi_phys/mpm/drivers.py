@@ -10,8 +10,9 @@ scenes, since a launch costs 0.1 ms. "pooled": a launch per substep whose two lo
 among the CPU's threads. "gpu": particles in parallel, one grid, with atomics.
 """
 
+import dataclasses
 import functools
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import taichi as ti
 
@@ -36,18 +37,30 @@ JOBS = 16  # that the grid phase is cut into, for the CPU's threads
 STRIDE = 512
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Kernels:
+    """What `kernels` makes: the two kernels, their driver, and how many parameters laws have.
+
+    Arguments of forward: states (slots, n): packed states of substeps first, first + 1, ..., or one
+    that is overwritten; given (n,), numbers: see layout.py; nodes, lists: see nodes.py; table, sdf:
+    see contact.py. Those of backward, beside these: work (1, n): see layout.py; g (1, n): gradient
+    of the packed state; ggiven: gradient of given, added to.
+    """
+
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+    driver: str
+    columns: int
+
+
 @functools.cache
 def kernels(
     precision: str, laws: tuple[Law, ...], driver: str, remove: bool, solids: bool
-) -> SimpleNamespace:
+) -> Kernels:
     """The forward and backward kernels for a precision, the laws in use and a driver.
 
-    remove: particles that leave the grid are removed; solids: there are colliders.
-
-    Their arguments: states (slots, n): packed states of substeps first, first + 1, ..., or one
-    that is overwritten; given (n,): force, mass, volume, law and its parameters; nodes, lists: see
-    nodes.py; numbers: settings; table, sdf: see contact.py. For the adjoint: work: scratch; g (1,
-    n): gradient of the packed state; ggiven: gradient of given, added to.
+    precision: f32 or f64; driver: "serial", "pooled" or "gpu"; remove: particles that leave the
+    grid are removed; solids: there are colliders.
     """
     nd = ti.types.ndarray
     atomic, serial = driver == "gpu", driver == "serial"
@@ -194,4 +207,4 @@ def kernels(
                     states, given, nodes, work, g, ggiven, p, first, phase.read(numbers)
                 )
 
-    return SimpleNamespace(forward=forward, backward=backward, driver=driver, columns=phase.columns)
+    return Kernels(forward=forward, backward=backward, driver=driver, columns=phase.columns)

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import torch
 
+from taichi_phys.checks import set_fields
 from taichi_phys.materials import Material
+from taichi_phys.mpm.layout import STATE_FIELDS, STATE_SIZES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,11 +29,11 @@ class State:
 
     def __post_init__(self):
         if self.plastic is None:
-            object.__setattr__(self, "plastic", torch.zeros_like(self.x.detach()[:, 0]))
+            set_fields(self, plastic=torch.zeros_like(self.x.detach()[:, 0]))
 
     def detach(self) -> "State":
         """The same state, cut off from the graph that computed it."""
-        return self.replace(**{name: getattr(self, name).detach() for name in TENSORS})
+        return self.replace(**{name: getattr(self, name).detach() for name in STATE_FIELDS})
 
     def replace(self, **changes) -> "State":
         """A copy with some fields changed."""
@@ -43,18 +45,16 @@ class State:
         return (self.F == 0).all(dim=2).all(dim=1)
 
     def pack(self) -> torch.Tensor:
-        """(n, 25): x, v, C, F, plastic in a row, as the kernels take them."""
-        return torch.cat([getattr(self, name).reshape(len(self.x), -1) for name in TENSORS], dim=1)
+        """(n, 25): the fields of each particle in a row, as kernels take them."""
+        n = len(self.x)
+        return torch.cat([getattr(self, name).reshape(n, -1) for name in STATE_FIELDS], dim=1)
 
     @classmethod
     def unpack(cls, packed: torch.Tensor, time: float) -> "State":
         """The State of a packed one (n, 25)."""
-        x, v, C, F, plastic = packed.split([3, 3, 9, 9, 1], dim=1)
-        C, F = C.reshape(-1, 3, 3), F.reshape(-1, 3, 3)
-        return cls(x=x, v=v, C=C, F=F, plastic=plastic[:, 0], time=time)
-
-
-TENSORS = ("x", "v", "C", "F", "plastic")  # fields of State, in the order in which they are packed
+        columns = zip(STATE_FIELDS.items(), packed.split(STATE_SIZES, dim=1), strict=True)
+        fields = {name: column.reshape(-1, *shape) for (name, shape), column in columns}
+        return cls(**fields, time=time)
 
 
 def _tensor(name: str, value, shape: tuple, like: int | None = None) -> torch.Tensor:
@@ -101,9 +101,8 @@ class Particles(_ParticleFields):
         n = len(x)
         if n == 0:
             raise ValueError("x: got no particles, expected at least one")
-        object.__setattr__(self, "x", x)
         v = torch.zeros_like(x.detach()) if self.v is None else self.v
-        object.__setattr__(self, "v", _tensor("v", v, (n, 3)))
+        set_fields(self, x=x, v=_tensor("v", v, (n, 3)))
         if not isinstance(self.material, Material):
             raise ValueError(
                 f"material: got {type(self.material).__name__}, expected a material, "
@@ -116,7 +115,7 @@ class Particles(_ParticleFields):
             value = _tensor(name, value, (n,) if np.ndim(value) else ()).double().expand(n)
             if not (value > 0).all():
                 raise ValueError(f"{name}: got {value.min().item():g}, expected > 0")
-            object.__setattr__(self, name, value)
+            set_fields(self, **{name: value})
 
     def __len__(self) -> int:
         return len(self.x)

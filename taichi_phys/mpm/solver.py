@@ -4,6 +4,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -14,10 +15,12 @@ from taichi_phys.materials import pull
 from taichi_phys.mpm import nodes
 from taichi_phys.mpm.colliders import Collider, check_colliders
 from taichi_phys.mpm.drivers import kernels
+from taichi_phys.mpm.engine import Engine, SimulationError
 from taichi_phys.mpm.forces import evaluate
-from taichi_phys.mpm.grid import WALLS, Grid
-from taichi_phys.mpm.particles import TENSORS, Particles, State, cell_volumes
-from taichi_phys.mpm.rollout import Scene, SimulationError, advance_frame
+from taichi_phys.mpm.grid import Grid
+from taichi_phys.mpm.layout import STATE_FIELDS, pack_body
+from taichi_phys.mpm.particles import Particles, State, cell_volumes
+from taichi_phys.mpm.rollout import advance_frame
 
 
 Force = torch.Tensor | Callable[..., torch.Tensor] | None
@@ -64,6 +67,7 @@ class MPM:
         one_of("precision", precision, tuple(runtime.PRECISIONS))
 
         self.grid, self.cfl, self.bodies = grid, cfl, bodies
+        self.outside, self.precision = outside, precision
         self.dtype, self.device = runtime.PRECISIONS[precision], running.device
         x = torch.cat([b.x.detach().double().cpu() for b in bodies])
         lower = torch.tensor(grid.lower, dtype=torch.float64)
@@ -86,22 +90,36 @@ class MPM:
             chunks = min(chunks, nodes.MAX_NODES // math.prod(grid.shape) - nodes.CHUNKS)
         else:
             driver, chunks = "gpu", 1
-        self._scene = Scene(
+        self._engine = Engine(
             kernels=kernels(precision, laws, driver, outside == "remove", bool(colliders)),
-            body=torch.stack([self.mass, self.volume, self._tensor(law)], dim=1),
-            shape=grid.shape,
-            chunks=chunks,
-            lower=grid.lower,
-            dx=grid.dx,
+            body=pack_body(self.mass, self.volume, self._tensor(law)),
+            grid=grid,
             gravity=gravity,
-            contact=WALLS.index(grid.contact),
-            friction=grid.friction,
             colliders=colliders,
+            chunks=chunks,
             pulls={
                 i: pull(law, precision) for i, law in enumerate(laws) if law.respond_adjoint is None
             },
         )
         self._warned = False
+
+    def replace(self, **changes: Any) -> "MPM":
+        """A new simulation made like this one, but for some arguments of the constructor.
+
+        changes: arguments of MPM; the others are as they now are, also `gravity` and `bodies` that
+        were set since. States of this simulation go on in the new one as long as it has as many
+        particles. Raises ValueError.
+        """
+        made = {
+            "particles": self.bodies,
+            "grid": self.grid,
+            "gravity": self._engine.gravity,
+            "colliders": self.colliders,
+            "outside": self.outside,
+            "cfl": self.cfl,
+            "precision": self.precision,
+        }
+        return MPM(**(made | changes))
 
     def _tensor(self, value) -> torch.Tensor:
         # dtype at once: torch would first make f32 of Python numbers
@@ -122,21 +140,21 @@ class MPM:
     @property
     def gravity(self) -> torch.Tensor:
         """(3,) m/s^2; may be set between frames."""
-        return self._tensor(self._scene.gravity)
+        return self._tensor(self._engine.gravity)
 
     @gravity.setter
     def gravity(self, value: Sequence[float]):
-        object.__setattr__(self._scene, "gravity", finite_vector("gravity", value))
+        self._engine.gravity = finite_vector("gravity", value)
 
     @property
     def colliders(self) -> tuple[Collider, ...]:
-        """Those it was made with."""
-        return self._scene.colliders
+        """The colliders given to the constructor."""
+        return self._engine.colliders
 
     def parameters(self) -> torch.Tensor:
         """(n, k) parameters of the particles' laws, short rows padded with zeros; gradients reach
         the materials."""
-        columns = self._scene.kernels.columns
+        columns = self._engine.kernels.columns
         rows = [b.material.params(len(b), self.dtype, self.device) for b in self.bodies]
         return torch.cat([torch.nn.functional.pad(r, (0, columns - r.shape[1])) for r in rows])
 
@@ -222,7 +240,7 @@ class MPM:
     ) -> State:
         field = functools.partial(self._force, force) if callable(force) else None
         return advance_frame(
-            self._scene, state, now, self.parameters(), dt=frame_dt / substeps, substeps=substeps,
+            self._engine, state, now, self.parameters(), dt=frame_dt / substeps, substeps=substeps,
             field=field, recompute=recompute,
         )  # fmt: skip
 
@@ -232,9 +250,8 @@ class MPM:
         if not isinstance(state, State):
             raise ValueError(f"state: got {type(state).__name__}, expected a State")
         fields = {}
-        shapes = dict(zip(TENSORS, [(n, 3), (n, 3), (n, 3, 3), (n, 3, 3), (n,)], strict=True))
-        for name, shape in shapes.items():
-            value = getattr(state, name)
+        for name, of_one in STATE_FIELDS.items():
+            value, shape = getattr(state, name), (n, *of_one)
             if not isinstance(value, torch.Tensor) or value.is_complex():
                 raise ValueError(f"state.{name}: got {type(value).__name__}, expected a tensor")
             if value.shape != shape:

@@ -16,10 +16,33 @@ drivers.py.
 
 from types import SimpleNamespace
 
-import numpy as np
 import taichi as ti
 
 from taichi_phys.materials import Law
+from taichi_phys.mpm.layout import (
+    AFFINE,
+    DT,
+    DX,
+    ELASTIC,
+    FORCE,
+    GRAVITY,
+    LAW,
+    LOWER,
+    MASS,
+    PARAMS,
+    PLASTIC,
+    SHAPE,
+    STATE_SIZE,
+    STRESS_GRADIENT,
+    VOLUME,
+    WALL_CONTACT,
+    WALL_FRICTION,
+    WORK_SIZE,
+    C,
+    F,
+    V,
+    X,
+)
 from taichi_phys.mpm.nodes import (
     BROKEN,
     CHUNKS,
@@ -34,25 +57,15 @@ from taichi_phys.mpm.nodes import (
 from taichi_phys.mpm.transfer import gather, scatter, transfer_gradients
 
 
-# Where a particle's quantities lie: in the packed state, and in what is given for a frame.
-X, V, C, F, PLASTIC, STATE_SIZE = 0, 3, 6, 15, 24, 25
-FORCE, MASS, VOLUME, LAW, PARAMS = 0, 3, 4, 5, 6
-
-
-def settings(dt: float, dx: float, lower, gravity, shape, contact: int, friction: float):
-    """What kernels take as `numbers`, (13,): one array, since Taichi takes 70 us for a struct."""
-    return np.array([dt, dx, *lower, *gravity, *shape, contact, friction])
-
-
 @ti.func
 def vector_at(q, offset: ti.template()):
-    """Three numbers of a packed state."""
+    """Three numbers of a row."""
     return ti.Vector([q[offset], q[offset + 1], q[offset + 2]])
 
 
 @ti.func
 def matrix_at(q, offset: ti.template()):
-    """Nine numbers of a packed state, row by row."""
+    """Nine numbers of a row, as a matrix row by row."""
     return ti.Matrix([[q[offset + 3 * i + j] for j in range(3)] for i in range(3)])
 
 
@@ -88,7 +101,9 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
     vec3, vec4 = ti.types.vector(3, real), ti.types.vector(4, real)
     columns = max(len(law.columns) for law in laws)
     differentiable = [i for i, law in enumerate(laws) if law.respond_adjoint is not None]
-    packed, scratch, row = (ti.types.vector(k, real) for k in (STATE_SIZE, 18, PARAMS + columns))
+    packed, scratch, row = (
+        ti.types.vector(k, real) for k in (STATE_SIZE, WORK_SIZE, PARAMS + columns)
+    )
     Settings = ti.types.struct(
         dt=real, dx=real, inv_dx=real, lower=vec3, gravity=vec3,
         shape=ti.types.vector(3, ti.i32), contact=ti.i32, friction=real,
@@ -96,13 +111,19 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
 
     @ti.func
     def read(numbers: ti.template()):
-        lower = ti.Vector([numbers[2], numbers[3], numbers[4]])
-        gravity = ti.Vector([numbers[5], numbers[6], numbers[7]])
-        shape = ti.Vector([ti.cast(numbers[8 + d], ti.i32) for d in range(3)])
+        lower = ti.Vector([numbers[LOWER + d] for d in range(3)])
+        gravity = ti.Vector([numbers[GRAVITY + d] for d in range(3)])
+        shape = ti.Vector([ti.cast(numbers[SHAPE + d], ti.i32) for d in range(3)])
         return Settings(
-            dt=numbers[0], dx=numbers[1], inv_dx=1 / numbers[1], lower=lower, gravity=gravity,
-            shape=shape, contact=ti.cast(numbers[11], ti.i32), friction=numbers[12],
-        )  # fmt: skip
+            dt=numbers[DT],
+            dx=numbers[DX],
+            inv_dx=1 / numbers[DX],
+            lower=lower,
+            gravity=gravity,
+            shape=shape,
+            contact=ti.cast(numbers[WALL_CONTACT], ti.i32),
+            friction=numbers[WALL_FRICTION],
+        )
 
     @ti.func
     def params_of(q):
@@ -214,8 +235,8 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
                 given, nodes, lists, c, p, vector_at(q, X), vector_at(q, V), matrix_at(q, C),
                 F_trial, q[PLASTIC], setting,
             )  # fmt: skip
-            put_matrix(work, 0, p, 0, A)
-            put_matrix(work, 0, p, 9, Fe)
+            put_matrix(work, 0, p, AFFINE, A)
+            put_matrix(work, 0, p, ELASTIC, Fe)
 
     @ti.func
     def g2p_adjoint(
@@ -233,7 +254,7 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
                 gv, gC, gF = ti.zero(gv), ti.zero(gC), ti.zero(gF)
             else:
                 gv += dt * gx
-                gC += dt * (gF @ matrix_at(work[0, p], 9).transpose())
+                gC += dt * (gF @ matrix_at(work[0, p], ELASTIC).transpose())
                 gF += dt * (matrix_at(states[s + 1, p], C).transpose() @ gF)
                 cell = (vector_at(states[s, p], X) - setting.lower) * setting.inv_dx
                 scatter(
@@ -261,10 +282,10 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
             cell = (vector_at(states[s, p], X) - setting.lower) * setting.inv_dx
             gx, P, Q = transfer_gradients(
                 nodes, cell, setting.shape, setting.dx, vector_at(g[0, p], V),
-                apic * matrix_at(g[0, p], C), momentum, matrix_at(work[0, p], 0), mass,
+                apic * matrix_at(g[0, p], C), momentum, matrix_at(work[0, p], AFFINE), mass,
             )  # fmt: skip
             gtau = (-dt * q[VOLUME] * apic) * Q
-            put_matrix(work, 0, p, 0, gtau)
+            put_matrix(work, 0, p, STRESS_GRADIENT, gtau)
             gF, gC, gplastic, gparams = respond_adjoint(
                 ti.cast(q[LAW], ti.i32), F_trial, matrix_at(states[s, p], C),
                 states[s, p][PLASTIC], params_of(q), dt, matrix_at(g[0, p], F), gtau,

@@ -1,0 +1,194 @@
+"""The engine of a simulation: compiled kernels, what they read, and the memory they write to."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from taichi_phys.mpm import nodes
+from taichi_phys.mpm.colliders import TOLERANCE, Collider, distances, table
+from taichi_phys.mpm.drivers import Kernels
+from taichi_phys.mpm.grid import Grid
+from taichi_phys.mpm.layout import (
+    LAW,
+    PARAMS,
+    STRESS_GRADIENT,
+    WORK_SIZE,
+    V,
+    X,
+    pack_numbers,
+)  # fmt: skip
+from taichi_phys.mpm.particles import State
+from taichi_phys.runtime import quick_compile
+
+
+class SimulationError(RuntimeError):
+    """A frame was rejected: a particle left the grid, moved too fast or was crushed.
+
+    particle: its number; smaller_dt_helps: whether more substeps may cure it.
+    """
+
+    def __init__(self, message: str, *, particle: int, smaller_dt_helps: bool):
+        super().__init__(message)
+        self.particle, self.smaller_dt_helps = particle, smaller_dt_helps
+
+
+class Engine:
+    """Runs substeps forward and backward on packed states; it owns the grid's memory.
+
+    kernels: of `drivers.kernels`; body: (n, 3) of `layout.pack_body`; grid: with its walls;
+    gravity: (3,) m/s^2, may be set between frames; colliders: as kernels were made for, some or
+    none; chunks: into which particles are cut; pulls: adjoints of laws that have none of their own,
+    by index of the law. Raises ValueError where the grid does not fit into memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        kernels: Kernels,
+        body: torch.Tensor,
+        grid: Grid,
+        gravity: Sequence[float],
+        colliders: Sequence[Collider] = (),
+        chunks: int = 1,
+        pulls: Mapping[int, Callable[..., None]] | None = None,
+    ):
+        self.kernels, self.body, self.grid, self.gravity = kernels, body, grid, gravity
+        self.colliders, self.chunks, self.pulls = tuple(colliders), chunks, dict(pulls or {})
+        layers, size = nodes.CHUNKS + chunks, math.prod(grid.shape)
+        blocks = math.prod(-(-length // nodes.BLOCK) for length in grid.shape)
+        lists = (chunks, nodes.ROWS, max(blocks, nodes.MARKED))
+        try:
+            # Pages that no particle comes near are never touched, and so cost no memory on a CPU.
+            self.nodes = body.new_zeros(layers * size, 4)
+            self.lists = torch.zeros(lists, dtype=torch.int32, device=body.device)
+            self.work = body.new_zeros(1, len(body), WORK_SIZE)
+            self.distances = torch.as_tensor(distances(self.colliders)).to(body)
+        except RuntimeError:  # what torch raises without memory
+            gigabytes = layers * size * 4 * body.element_size() / 1e9
+            raise ValueError(
+                f"grid: no memory for {grid.shape} nodes in {layers} layers, {gigabytes:.1f} GB: "
+                "use a larger dx or a smaller box"
+            ) from None
+
+    def _grid_arguments(self, time: float, dt: float, count: int) -> list[torch.Tensor]:
+        """Arguments nodes to sdf of the kernels, for count substeps."""
+        rows = table(self.colliders, time + dt * np.arange(count), dt)
+        # nodes on a surface count as inside, whatever rounding says
+        rows[:, :, TOLERANCE] = 1e-4 * self.grid.dx
+        numbers = pack_numbers(dt, self.grid, self.gravity)
+        settings, poses = (torch.as_tensor(a).to(self.body).contiguous() for a in (numbers, rows))
+        return [self.nodes, self.lists, settings, poses, self.distances]
+
+    def order(self, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """(n,) order of particles in which chunks are compact: by first node, along the longest
+        axis first; and the order that undoes it. None if there is one chunk."""
+        if self.chunks == 1:
+            return None, None
+        cells = ((x.detach() - x.new_tensor(self.grid.lower)) / self.grid.dx - 0.5).long()
+        extent = cells.amax(dim=0) - cells.amin(dim=0) + 1
+        key = torch.zeros_like(cells[:, 0])
+        for axis in extent.argsort(descending=True, stable=True).tolist():
+            key = key * extent[axis] + cells[:, axis] - cells[:, axis].min()
+        order = key.argsort(stable=True)
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order), device=order.device)
+        return order, back
+
+    def forward(
+        self, states: torch.Tensor, given: torch.Tensor, count: int, time: float, dt: float
+    ) -> None:
+        """Run count substeps in place on packed states (slots, n, 25); given: (n, k)."""
+        self.lists[:, nodes.MARKS, nodes.FAULT] = nodes.OK
+        arrays = _as_arguments(states, given, *self._grid_arguments(time, dt, count))
+        serial = self.kernels.driver == "serial"
+        with quick_compile():
+            for now in [0] if serial else range(count + 1):
+                self.kernels.forward(*arrays, now, 0, count)
+
+    def backward(
+        self,
+        states: torch.Tensor,
+        given: torch.Tensor,
+        g: torch.Tensor,
+        ggiven: torch.Tensor,
+        time: float,
+        dt: float,
+    ) -> None:
+        """Pull g (1, n, 25), the gradient of the last of the states, back to the first of them;
+        add that of given to ggiven."""
+        count = len(states) - 1
+        grid = self._grid_arguments(time, dt, count)
+        arrays = _as_arguments(states, given, *grid, self.work, g, ggiven)
+        at_once = count if self.kernels.driver == "serial" and not self.pulls else 1
+        for last in range(count, 0, -at_once):
+            with quick_compile():
+                self.kernels.backward(*arrays, last - at_once, last)
+            for index, pull in self.pulls.items():
+                self._pull(index, pull, states[last - 1], given, g, ggiven, dt)
+
+    def _pull(
+        self,
+        index: int,
+        pull: Callable[..., None],
+        packed: torch.Tensor,
+        given: torch.Tensor,
+        g: torch.Tensor,
+        ggiven: torch.Tensor,
+        dt: float,
+    ) -> None:
+        """Finish the backward substep of particles whose law has no adjoint of its own."""
+        state, gstate = State.unpack(packed, 0.0), State.unpack(g[0], 0.0)
+        gtau = self.work[0, :, STRESS_GRADIENT : STRESS_GRADIENT + 9].reshape(-1, 3, 3)
+        inputs = (state.F, state.C, state.plastic, given[:, PARAMS:], given[:, LAW])
+        gF, gC = gstate.F.contiguous(), gstate.C.contiguous()
+        gplastic, gparams = gstate.plastic.contiguous(), ggiven[:, PARAMS:]
+        pull(
+            *(t.contiguous() for t in inputs), index, dt,
+            gF, gC, gtau.contiguous(), gplastic, gparams,
+        )  # fmt: skip
+        g[0] = gstate.replace(C=gC, F=gF, plastic=gplastic).pack()
+
+    def check(self, packed: torch.Tensor, order: torch.Tensor | None, dt: float) -> None:
+        """Raise SimulationError, in a sentence with its cure, if the last frame went wrong.
+
+        packed: (n, 25), the state after it, in this order (n,) of particles; dt: s, of a substep.
+        """
+        faults = [
+            marks[nodes.FAULT : nodes.PARTICLE + 1]
+            for marks in self.lists[:, nodes.MARKS, : nodes.MARKED].tolist()
+            if marks[nodes.FAULT]
+        ]
+        if not faults:
+            return
+        (fault, p), grid = faults[0], self.grid
+        x, v = packed[p, X : X + 3].tolist(), packed[p, V : V + 3]
+        p = p if order is None else int(order[p].item())
+        where = f"particle {p} at ({x[0]:.3g}, {x[1]:.3g}, {x[2]:.3g}) m"
+        upper = [o + grid.dx * (s - 1) for o, s in zip(grid.lower, grid.shape, strict=True)]
+        if fault == nodes.OUTSIDE:
+            message = (
+                f"{where} left the grid from {_point(grid.lower)} to {_point(upper)} m: enlarge "
+                'the grid, weaken what drives it there, or remove such particles (outside="remove")'
+            )
+        elif fault == nodes.TOO_FAST:
+            message = (
+                f"{where} moves {v.abs().max().item():.3g} m/s, more than a cell a substep "
+                f"(limit {grid.dx / dt:.3g} m/s): use more substeps, or weaken what drives it"
+            )
+        else:
+            message = (
+                f"{where} was crushed or is not a number (det F <= 0 or NaN): use more substeps, "
+                "a softer material, or a weaker force"
+            )
+        raise SimulationError(message, particle=p, smaller_dt_helps=fault != nodes.OUTSIDE)
+
+
+def _as_arguments(*tensors: torch.Tensor) -> list:
+    """The tensors as Taichi takes them fastest: on a CPU as numpy views (9 us each, not 15)."""
+    return [t.numpy() if t.device.type == "cpu" else t for t in tensors]
+
+
+def _point(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{v:.3g}" for v in values) + ")"
