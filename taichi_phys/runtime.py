@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import io
 import os
+import warnings
+from collections.abc import Iterator
 
 import taichi as ti
 import torch
@@ -45,17 +47,21 @@ def init(
 ) -> Runtime:
     """Start Taichi once; the same request again changes nothing.
 
-    arch: auto (CUDA if torch sees a GPU, else the CPU), cpu or cuda; precision: f32 or f64;
-    threads: CPU threads, None for one that keeps to each CPU; seed: of Taichi's and torch's random
-    numbers. Raises ValueError for an unknown value, RuntimeError for a second, different request
-    (a restart of Taichi would destroy every field in use).
+    arch: auto (what already runs; else CUDA if torch and Taichi can use a GPU, else the CPU), cpu
+    or cuda; precision: f32 or f64; threads: CPU threads, None for one that keeps to each CPU; seed:
+    of Taichi's and torch's random numbers. Raises ValueError for an unknown value and where there
+    is no such device, RuntimeError for a second, different request (a restart of Taichi would
+    destroy every field in use).
     """
     global _current
     one_of("arch", arch, ARCHS)
     one_of("precision", precision, tuple(PRECISIONS))
     if threads is not None:
         threads = whole_number("threads", threads, "a positive integer or None", low=1)
-    if arch == "auto":
+    automatic = arch == "auto"
+    if automatic and _current is not None:
+        arch = _current.arch
+    elif automatic:
         arch = "cuda" if torch.cuda.is_available() else "cpu"
     if arch == "cuda" and not torch.cuda.is_available():
         raise ValueError("arch: got 'cuda', but torch sees no CUDA device; use 'cpu' or 'auto'")
@@ -78,6 +84,13 @@ def init(
             log_level=ti.WARN,
             **options,
         )
+    if ti.lang.impl.current_cfg().arch != getattr(ti, arch):  # Taichi went on without the GPU
+        reason = "torch sees a CUDA device, but Taichi cannot use it (its driver may be too old)"
+        if not automatic:
+            ti.reset()
+            raise ValueError(f"arch: got {arch!r}, but {reason}; use 'cpu' or 'auto'")
+        warnings.warn(f"{reason}: running on the CPU", stacklevel=2)
+        arch, wanted = "cpu", dataclasses.replace(wanted, arch="cpu")
     if arch == "cpu" and threads is None:
         _spread(_threads() - before)
     atexit.register(ti.reset)  # writes the compiled kernels to the offline cache
@@ -91,7 +104,7 @@ def _threads() -> set[int]:
     return {int(name) for name in os.listdir("/proc/self/task")} if _CAN_SPREAD else set()
 
 
-def _spread(threads: set[int]):
+def _spread(threads: set[int]) -> None:
     """Give each of Taichi's threads, of which there is one per CPU, a CPU of its own.
 
     Woken a thousand times a second, two of them often share a CPU while another is idle: Linux
@@ -109,7 +122,7 @@ def ensure_initialized() -> Runtime:
 
 
 @contextlib.contextmanager
-def quick_compile():
+def quick_compile() -> Iterator[None]:
     """Kernels that are compiled inside go without Taichi's own data-flow passes.
 
     They run as fast, since LLVM does the same again, and compile up to five times faster: 6 s
@@ -126,7 +139,7 @@ def quick_compile():
 
 
 @contextlib.contextmanager
-def one_torch_thread():
+def one_torch_thread() -> Iterator[None]:
     """Torch on one CPU thread inside the block.
 
     Small operations gain nothing from threads, and on a busy machine each of their barriers costs

@@ -569,7 +569,7 @@ def test_bad_colliders(shape, name, value):
 def test_messages_help():
     with pytest.raises(ValueError, match="did you mean 'separate'"):
         Sphere(center=(0, 0, 0), radius=1, contact="seperate")
-    with pytest.raises(ValueError, match=r"got -2, expected a positive number of metres"):
+    with pytest.raises(ValueError, match=r"got -2, expected a positive number of meters"):
         Sphere(center=(0, 0, 0), radius=-2)
 
 

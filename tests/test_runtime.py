@@ -57,6 +57,29 @@ def test_cuda_without_a_gpu():
         tp.init(arch="cuda")
 
 
+FALLBACK = """
+import warnings, torch, taichi_phys as tp
+torch.cuda.is_available = lambda: True  # as where torch finds a driver that Taichi cannot use
+try:
+    tp.init(arch="cuda")
+except ValueError as error:
+    print(error)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    runtime = tp.init()
+print([str(w.message) for w in said if "Taichi" in str(w.message)])
+print(runtime.arch, runtime.device, tp.init() is tp.init(arch="cpu") is runtime)
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_where_taichi_falls_back_to_the_cpu_the_runtime_says_so():
+    refused, warned, told = python("-c", FALLBACK).splitlines()[-3:]
+    assert refused.startswith("arch: got 'cuda', but ") and "Taichi cannot use it" in refused
+    assert "running on the CPU" in warned
+    assert told == "cpu cpu True"
+
+
 @pytest.mark.skipif(not taichi_runtime._CAN_SPREAD, reason="threads cannot be listed or bound")
 @pytest.mark.parametrize("threads", [None, 1])
 def test_a_cpu_for_each_thread_of_taichi_only_if_it_has_one_for_each_cpu(threads):

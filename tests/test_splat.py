@@ -9,6 +9,7 @@ import torch
 from splat_twin import harmonics, project_twin, render_twin, rotation_of
 
 from renderers.camera import Camera
+from renderers.splats import tiles
 from renderers.splats.gaussians import SH_COUNTS, Gaussians
 from renderers.splats.projection import covariances_of, project
 from renderers.splats.rasterize import rasterize
@@ -458,6 +459,16 @@ def test_covariance_follows_quaternion_wxyz():
     expected = torch.diag(torch.tensor([1.0, 9.0, 1.0]))
     torch.testing.assert_close(gaussians.covariances()[0], expected)
     torch.testing.assert_close(covariances_of(gaussians.quats, gaussians.scales)[0], expected)
+
+
+def test_too_many_pairs_are_refused_before_they_are_listed(monkeypatch):
+    """Above (2^31 - 1) / 6 their gradients would have indices beyond int32."""
+    assert 6 * tiles.MAX_PAIRS < 2**31
+    scene = layers(0.5).tensors()
+    render(make_camera(), **scene)
+    monkeypatch.setattr(tiles, "MAX_PAIRS", 20)
+    with pytest.raises(ValueError, match=r"^scales: 30 Gaussians cover \d+ tiles .* at most 20: "):
+        render(make_camera(), **scene)
 
 
 @pytest.mark.parametrize("name", ["many", "larger than the screen"])

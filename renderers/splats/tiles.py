@@ -9,6 +9,9 @@ import torch
 from renderers.splats.kernels import TAICHI_TYPE
 
 
+MAX_PAIRS = (2**31 - 1) // 6  # backward keeps six numbers a pair, and Taichi counts in int32
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TileLists:
     """Pairs of a Gaussian and a tile that it touches.
@@ -132,7 +135,7 @@ def tile_lists(
     """Depth-ordered lists of Gaussians for square tiles of `tile` px.
 
     uv (n, 2) px, depth (n,) m, conic (n, 3) 1/px^2, reach (n, 3), as `projection.project` gives
-    them. Raises ValueError when there are more pairs than 2^31.
+    them. Raises ValueError for more than MAX_PAIRS pairs.
     """
     columns, rows = -(-width // tile), -(-height // tile)
     seen = (reach[:, 2] > 0).nonzero()[:, 0]
@@ -144,10 +147,10 @@ def tile_lists(
         count(uv, conic, reach, order, tile, columns, rows, counts)
     ends = counts.cumsum(0)
     pairs = int(ends[-1]) if len(ends) else 0
-    if pairs >= 2**31:
+    if pairs > MAX_PAIRS:
         raise ValueError(
-            f"scales: {len(order)} Gaussians cover {pairs} tiles of the image, expected below "
-            "2^31; they are far too large for this camera"
+            f"scales: {len(order)} Gaussians cover {pairs} tiles of the image, expected at most "
+            f"{MAX_PAIRS}: they are too many or too large for this camera"
         )
     tile_of = torch.empty(pairs, dtype=torch.int32, device=uv.device)
     gaussian_of, slots = torch.empty_like(tile_of), torch.empty(0, dtype=torch.int64)

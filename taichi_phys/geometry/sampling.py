@@ -22,7 +22,6 @@ JITTER = 0.25  # of the spacing, to each side
 MAX_COUNT = 50_000_000
 MAX_BLUE = 300_000  # beyond, pairs of neighbours take gigabytes
 REACH = 2 / (4 * math.sqrt(2)) ** (1 / 3)  # spacings: between points in the densest packing
-REACH = 2 / (4 * math.sqrt(2)) ** (1 / 3)  # spacings: between points in the densest packing
 CANDIDATES = 5  # for each particle of blue noise; as in Yuksel 2015
 CLOSING = 1  # voxels: holes in a shell up to twice as wide are closed before it is filled
 MAX_VOXELS = 2**27
@@ -144,7 +143,7 @@ def sample_cloud(
 
 
 def _length(name: str, value) -> float:
-    expected = f"a positive number of metres, at most {LARGEST:g}"
+    expected = f"a positive number of meters, at most {LARGEST:g}"
     return finite_number(name, value, expected, low=0, high=LARGEST, open_end=True)
 
 

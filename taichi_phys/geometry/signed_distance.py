@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from taichi_phys.checks import finite_number, finite_vector, whole_number
+from taichi_phys.checks import finite_number, finite_vector, set_fields, whole_number
 from taichi_phys.geometry.inside import winding
 from taichi_phys.geometry.repair import agree, joined, open_edges
 
@@ -30,10 +30,9 @@ class SignedDistance:
     values: np.ndarray
 
     def __post_init__(self):
-        object.__setattr__(self, "lower", finite_vector("lower", self.lower))
-        expected = "a positive number of metres"
+        lower = finite_vector("lower", self.lower)
+        expected = "a positive number of meters"
         spacing = finite_number("spacing", self.spacing, expected, low=0, open_end=True)
-        object.__setattr__(self, "spacing", spacing)
         try:
             values = np.asarray(self.values, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
@@ -45,8 +44,8 @@ class SignedDistance:
                 f"axis and at most {MAX_NODES} in all"
             )
         if not np.isfinite(values).all():
-            raise ValueError("values: some are NaN or infinite, expected metres")
-        object.__setattr__(self, "values", values)
+            raise ValueError("values: some are NaN or infinite, expected meters")
+        set_fields(self, lower=lower, spacing=spacing, values=values)
 
 
 def signed_distance(mesh, *, cells: int = 48, padding: int = 2) -> SignedDistance:

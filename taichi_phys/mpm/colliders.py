@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from taichi_phys.checks import finite_number, finite_vector, one_of
+from taichi_phys.checks import finite_number, finite_vector, one_of, set_fields
 from taichi_phys.geometry.signed_distance import MAX_NODES, SignedDistance, signed_distance
 from taichi_phys.mpm.grid import CONTACTS
 from taichi_phys.rotations import rotation_matrix
@@ -57,7 +57,8 @@ class Collider:
 
     def __post_init__(self):
         one_of("contact", self.contact, CONTACTS)
-        self._set("friction", finite_number("friction", self.friction, "a number >= 0", low=0))
+        friction = finite_number("friction", self.friction, "a number >= 0", low=0)
+        set_fields(self, friction=friction)
         if self.pose is not None and not callable(self.pose):
             raise ValueError(
                 f"pose: got {self.pose!r}, expected None or a callable t -> (rotation, translation)"
@@ -69,14 +70,15 @@ class Collider:
                 start = end = math.nan
             if not start < end:
                 raise ValueError(f"during: got {self.during!r}, expected (t0, t1) s with t0 < t1")
-            self._set("during", (start, end))
-
-    def _set(self, name: str, value):
-        object.__setattr__(self, name, value)  # dataclasses are frozen, __post_init__ is not
+            set_fields(self, during=(start, end))
 
     def _row(self, offset: int) -> tuple[int, list[float]]:
         """KIND and the numbers of the shape; offset: where the distances of a mesh begin."""
         raise NotImplementedError
+
+
+def _radius(value: Any) -> float:
+    return finite_number("radius", value, "a positive number of meters", low=0, open_end=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,12 +94,12 @@ class Plane(Collider):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set("point", finite_vector("point", self.point))
+        point = finite_vector("point", self.point)
         normal = np.array(finite_vector("normal", self.normal))
         if not normal.any():
             raise ValueError(f"normal: got {self.normal!r}, expected a direction, not zero")
         normal /= np.abs(normal).max()  # its square may overflow or vanish
-        self._set("normal", tuple((normal / np.linalg.norm(normal)).tolist()))
+        set_fields(self, point=point, normal=tuple((normal / np.linalg.norm(normal)).tolist()))
 
     def _row(self, offset):
         return PLANE, [*self.point, *self.normal]
@@ -116,11 +118,11 @@ class Box(Collider):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set("center", finite_vector("center", self.center))
+        center = finite_vector("center", self.center)
         size = finite_vector("half_size", self.half_size)
         if min(size) <= 0:
             raise ValueError(f"half_size: got {self.half_size!r}, expected 3 positive lengths")
-        self._set("half_size", size)
+        set_fields(self, center=center, half_size=size)
 
     def _row(self, offset):
         return BOX, [*self.center, *self.half_size]
@@ -138,9 +140,7 @@ class Sphere(Collider):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set("center", finite_vector("center", self.center))
-        positive = "a positive number of metres"
-        self._set("radius", finite_number("radius", self.radius, positive, low=0, open_end=True))
+        set_fields(self, center=finite_vector("center", self.center), radius=_radius(self.radius))
 
     def _row(self, offset):
         return CAPSULE, [*self.center, 0, 0, 0, self.radius, 0, 0, 1]
@@ -160,10 +160,8 @@ class Capsule(Collider):
 
     def __post_init__(self):
         super().__post_init__()
-        self._set("start", finite_vector("start", self.start))
-        self._set("end", finite_vector("end", self.end))
-        positive = "a positive number of metres"
-        self._set("radius", finite_number("radius", self.radius, positive, low=0, open_end=True))
+        start, end = finite_vector("start", self.start), finite_vector("end", self.end)
+        set_fields(self, start=start, end=end, radius=_radius(self.radius))
 
     def _row(self, offset):
         along = np.subtract(self.end, self.start)
@@ -190,7 +188,8 @@ class Mesh(Collider):
     def __post_init__(self):
         super().__post_init__()
         ready = isinstance(self.mesh, SignedDistance)
-        self._set("distance", self.mesh if ready else signed_distance(self.mesh, cells=self.cells))
+        distance = self.mesh if ready else signed_distance(self.mesh, cells=self.cells)
+        set_fields(self, distance=distance)
 
     def _row(self, offset):
         d = self.distance

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from taichi_phys.checks import finite_vector, whole_number
+from taichi_phys.checks import finite_vector, set_fields, whole_number
 
 
 MAX_MODES = 10_000  # waves in a Noise
@@ -141,7 +141,7 @@ class Uniform(ForceField):
         if (self.acceleration is None) == (self.force is None):
             raise ValueError("acceleration, force: expected exactly one of them")
         name = "force" if self.acceleration is None else "acceleration"
-        object.__setattr__(self, name, _vector(name, getattr(self, name)))
+        set_fields(self, **{name: _vector(name, getattr(self, name))})
 
     def __call__(self, x, t, v, mass):
         """(n, 3) N."""
@@ -165,7 +165,7 @@ class Drag(ForceField):
 
     def __post_init__(self):
         if not callable(self.air):
-            object.__setattr__(self, "air", _vector("air", self.air))
+            set_fields(self, air=_vector("air", self.air))
         elif isinstance(self.air, ForceField):
             raise ValueError(f"air: got {type(self.air).__name__}, a force, expected a velocity")
         _number("rate", self.rate, "1/s", zero=True)
@@ -294,8 +294,7 @@ class Vortex(AirVelocity):
     radius: float | torch.Tensor
 
     def __post_init__(self):
-        for name in ("center", "axis"):
-            object.__setattr__(self, name, _vector(name, getattr(self, name)))
+        set_fields(self, center=_vector("center", self.center), axis=_vector("axis", self.axis))
         if not any(float(c) for c in self.axis):
             raise ValueError("axis: got (0, 0, 0), expected a direction")
         _number("strength", self.strength, "m^2/s", sign=True)
@@ -357,7 +356,7 @@ class Noise(AirVelocity):
         period = math.inf if self.time_scale is None else float(self.time_scale)
         omega = 2 * np.pi * (2 * beat - 1) / period
         waves = (k, sway, 2 * np.pi * phase, omega)
-        object.__setattr__(self, "_waves", tuple(torch.from_numpy(w) for w in waves))
+        set_fields(self, _waves=tuple(torch.from_numpy(w) for w in waves))
 
     def __call__(self, x, t):
         """(n, 3) m/s."""

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from taichi_phys.checks import finite_number, finite_vector, one_of
+from taichi_phys.checks import finite_number, finite_vector, one_of, set_fields
 
 
 WALL_CELLS = 3  # cells at each face of the domain in which the walls act
@@ -31,14 +31,12 @@ class Grid:
     friction: float = 0.0
 
     def __post_init__(self):
-        for name in ("lower", "upper"):
-            object.__setattr__(self, name, finite_vector(name, getattr(self, name)))
-        expected = "a positive number of metres"
+        lower, upper = finite_vector("lower", self.lower), finite_vector("upper", self.upper)
+        expected = "a positive number of meters"
         dx = finite_number("dx", self.dx, expected, low=0, open_end=True)
-        object.__setattr__(self, "dx", dx)
         one_of("contact", self.contact, WALLS)
         friction = finite_number("friction", self.friction, "a number >= 0", low=0)
-        object.__setattr__(self, "friction", friction)
+        set_fields(self, lower=lower, upper=upper, dx=dx, friction=friction)
         corners = zip(self.lower, self.upper, strict=True)
         widest = max(abs(high / 2 - low / 2) for low, high in corners)
         if not 2 * (widest / dx) < 2**28:  # halves, since differences may be too large for a float
