@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -16,7 +15,8 @@ from inverse.runs.settings import from_record
 from inverse.spread import farthest_points
 from inverse.trace.config import TraceConfig
 from inverse.trace.model import TraceModel
-from inverse.trace.results import PALETTE, PARTS, find_parts
+from inverse.trace.results import PALETTE, find_parts
+from inverse.trace.run import PARTS
 from inverse.wind.config import WindConfig
 from inverse.wind.solver import make_field
 from renderers.camera import load_camera
@@ -320,11 +320,7 @@ class Trace(Timed):
         if self._labels is None:
             self._labels = self._saved_labels()
         if self._labels is None:
-            done = SimpleNamespace(
-                model=self.model, trainer=SimpleNamespace(times=self.times),
-                run=SimpleNamespace(parts=self.run["parts"], seed=self.run["seed"]),
-            )  # fmt: skip
-            labels, _ = find_parts(done)
+            labels, _ = find_parts(self.model, self.times, self.run["parts"], self.run["seed"])
             self._labels = np.zeros(len(self.model.gaussians), int) if labels is None else labels
         return self._labels
 
@@ -439,8 +435,8 @@ def model_of(state: dict, config: TraceConfig, times: list[float]) -> TraceModel
         encode = {k: state[f"{network}.encode.{k}"] for k in ("centre", "scale")}
         duration = float(state[f"{network}.encode.duration"])
         model = TraceModel(
-            GaussianModel(blank), config, centre=encode["centre"].tolist(),
-            half=float(encode["scale"]), duration=duration,
+            GaussianModel(blank), config, center=encode["centre"].tolist(),
+            half_side=float(encode["scale"]), duration=duration,
             frame_dt=float(np.median(np.diff(times))) if len(times) > 1 else duration / 16,
         )  # fmt: skip
         model.load_state_dict(state)

@@ -34,8 +34,8 @@ def scene():
 
 
 def make_fitter(scene, config=CONFIG, **options):
-    views, images, centre, half = scene
-    points = carve(images, views, config.gaussians, centre=centre, half=half)
+    views, images, center, half = scene
+    points = carve(images, views, config.gaussians, center=center, half=half)
     model = GaussianModel(gaussians_at(*points, config.sh_degree))
     return Fitter(model, views, images, config, half=half, **options)
 
@@ -105,7 +105,7 @@ def test_time_limit_ends_the_fit_on_its_schedule(scene):
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_gaussians_in_one_place_look_like_one(count):
-    """Eq. 9 keeps the opacity at the centre exactly, and the picture nearly."""
+    """Eq. 9 keeps the opacity at the center exactly, and the picture nearly."""
     opacity, scales = torch.tensor([0.7]), torch.tensor([[0.3, 0.3, 0.3]])
     single, size = shared(opacity, scales, torch.tensor([count]))
     assert 1 - (1 - single.item()) ** count == pytest.approx(0.7, abs=1e-6)
@@ -159,28 +159,28 @@ def test_scene_box_is_where_the_cameras_look():
         look_at(shift + eye, shift, width=30, height=30, fov=40)
         for eye in ([3, 0, 0.5], [0, 3, 0], [-3, 0, -1])
     ]
-    centre, half = scene_box(views)
-    np.testing.assert_allclose(centre, shift, atol=1e-9)
+    center, half = scene_box(views)
+    np.testing.assert_allclose(center, shift, atol=1e-9)
     assert half == pytest.approx(3.04 * np.tan(np.radians(20)), rel=0.05)
     with pytest.raises(ValueError, match="all look the same way"):
         scene_box(views[:1])
 
 
 def test_carving_keeps_what_all_views_show(scene):
-    views, images, centre, half = scene
-    points, colors = carve(images, views, 500, centre=centre, half=half)
+    views, images, center, half = scene
+    points, colors = carve(images, views, 500, center=center, half=half)
     assert points.shape == colors.shape == (500, 3)
     for (_, alpha), camera in zip(images, views, strict=True):
         u, v = np.floor(camera.project(points)[0]).astype(int).T
         inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
         assert inside.mean() > 0.9 and (alpha[v[inside], u[inside]] > 0.5).all()
-    spread = np.abs(points - centre).max(axis=0)
+    spread = np.abs(points - center).max(axis=0)
     assert (spread > 0.2).all() and (spread < 0.9).all(), "the object, not the cube"
     near_red = np.linalg.norm(points - [-0.1, -0.1, 0], axis=1) < 0.15
     assert colors[near_red, 0].mean() > colors[near_red, 2].mean()
     nothing = [(rgb, np.zeros_like(alpha)) for rgb, alpha in images]
     with pytest.raises(ValueError, match="no room for the object"):
-        carve(nothing, views, 500, centre=centre, half=half)
+        carve(nothing, views, 500, center=center, half=half)
 
 
 @pytest.fixture(scope="module")

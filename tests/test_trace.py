@@ -16,11 +16,11 @@ import torch
 from tiny_scene import cameras, figure, write_frames
 
 from inverse.commands import trace
-from inverse.trace import PRESETS, TraceConfig, TraceTrainer, ranks
-from inverse.trace.frames import check_training, load_frames
+from inverse.trace import PRESETS, TraceConfig, TraceJob, TraceTrainer, ranks
 from inverse.trace.model import quaternion_product
+from inverse.trace.photographs import check_training, load_photographs
 from inverse.trace.report import motion_rows
-from inverse.trace.run import RunConfig, first_model
+from inverse.trace.run import first_model
 from renderers.datasets import views as dataset_views
 from renderers.splats.gaussians import Gaussians
 from taichi_phys.rotations import rotation_matrix
@@ -60,10 +60,10 @@ def folder(tmp_path_factory):
 
 
 def make_trainer(folder, config=CONFIG, **options):
-    frames = load_frames(str(folder), "train")
+    frames = load_photographs(str(folder), "train")
     times, frame_dt = check_training(str(folder), frames)
-    run = RunConfig(data=str(folder))
-    model, _ = first_model(run, config, frames, times[-1], frame_dt)
+    job = TraceJob(data=str(folder))
+    model = first_model(job, config, frames, times[-1], frame_dt)
     return TraceTrainer(model, frames, config, **options)
 
 
@@ -189,7 +189,7 @@ def test_the_curriculum_begins_with_the_first_times(folder):
     trainer = make_trainer(folder, dataclasses.replace(CONFIG, iterations=400))
 
     def latest(progress):
-        return max(trainer.frames.times[trainer._photograph(k, progress)] for k in range(64))
+        return max(trainer.train.times[trainer._photograph(k, progress)] for k in range(64))
 
     assert latest(0.01) == 0.0
     assert 0.0 < latest(0.15) < 0.6

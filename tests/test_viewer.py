@@ -17,12 +17,11 @@ from tiny_scene import cameras, figure, write_frames
 
 import taichi_phys as tp
 from inverse.runs.settings import write_json
-from inverse.trace.config import TraceConfig
-from inverse.trace.frames import check_training, load_frames
-from inverse.trace.run import RunConfig as TraceRunConfig
+from inverse.trace.config import TraceConfig, TraceJob
+from inverse.trace.photographs import check_training, load_photographs
 from inverse.trace.run import first_model
 from inverse.trace.trainer import TraceTrainer
-from inverse.wind.config import RunConfig, WindConfig
+from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.solver import WindSolver
 from renderers.lines import box_lines
 from renderers.orbit import look_at
@@ -410,7 +409,7 @@ def wind_run(tmp_path_factory):
     record = {k: getattr(camera, k) for k in keys}
     record["world_to_camera"] = camera.world_to_camera.tolist()
     write_json(folder / "camera.json", record)
-    run = RunConfig(
+    run = WindJob(
         video=(str(folder / "clip.mp4"),), camera=(str(folder / "camera.json"),),
         box=(0, 0, 9, 9), distance=1.5, out=str(folder),
     )  # fmt: skip
@@ -443,11 +442,11 @@ def trace_run(tmp_path_factory):
         for i, t in enumerate((0.0, 0.2, 0.4))
     ]
     write_frames(data, "train", frames)
-    run = TraceRunConfig(data=str(data), out=str(folder), parts=2)
+    run = TraceJob(data=str(data), out=str(folder), parts=2)
     config = TraceConfig(gaussians=80, iterations=1, sh_degree=1)
-    train = load_frames(run.data, "train")
+    train = load_photographs(run.data, "train")
     times, frame_dt = check_training(run.data, train)
-    model, _ = first_model(run, config, train, times[-1], frame_dt)
+    model = first_model(run, config, train, times[-1], frame_dt)
     torch.manual_seed(0)
     for network in (model.deformation.head, model.dynamics.network[-1]):
         for parameter in network.parameters():

@@ -9,7 +9,7 @@ import torch
 import taichi_phys as tp
 from benchmarks import force_recovery
 from inverse.metrics import vector_errors
-from inverse.wind.config import RunConfig, WindConfig
+from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.results import force_errors, static_background
 from inverse.wind.solver import WindResult, WindSolver, initial_velocities, target_velocities
 
@@ -43,12 +43,7 @@ def test_constant_force_is_recovered(pulse):
     assert result.x.shape == targets.shape and result.force.shape == (5, *targets.shape[1:])
     specific = result.frame_forces().sum(1) / solver.sim.mass.sum()
     errors = vector_errors(specific[1:-1], np.tile([1.0, -2.0, 0.5], (4, 1)))
-    if pulse == 1:
-        assert errors["vector_error_percent"] < 2
-    else:
-        # A pulse at the start of an interval moves farther than the same impulse held: it cannot
-        # meet position and velocity both, but finds the direction.
-        assert errors["direction_error_deg"] < 2 and errors["magnitude_error_percent"] < 25
+    assert errors["vector_error_percent"] < 2
 
 
 def test_zero_force_at_rest():
@@ -140,6 +135,21 @@ def test_torn_particles_are_healed(tmp_path):
     assert again.healed == {0: 3}
 
 
+def test_a_gradient_that_is_no_number_is_forgotten_with_its_step():
+    """In Adam's moments it would spoil every later step of the interval."""
+    losses = []
+    for spoiled in (False, True):
+        solver, calls = make_solver(block_targets(frames=4), WindConfig(iterations=12)), []
+
+        def spoil(gradient, calls=calls, spoiled=spoiled):
+            calls.append(1)
+            return gradient * float("nan") if spoiled and len(calls) == 3 else gradient
+
+        solver.field.planes.register_hook(spoil)
+        losses.append(solver.solve().loss)
+    assert losses[1][0] < 1.5 * losses[0][0] + 0.05
+
+
 def test_what_cannot_be_healed_is_an_error():
     solver = make_solver(block_targets(frames=4))
     solver.states[0].v[0] = 1e20
@@ -205,7 +215,7 @@ def test_unknown_setting_is_an_error():
     with pytest.raises(TypeError, match="iteration"):
         WindConfig(iteration=3)
     with pytest.raises(ValueError, match="material"):
-        RunConfig(video=("v.mp4",), fov=40, distance=1, box=(0, 0, 9, 9), material="jam")
+        WindJob(video=("v.mp4",), fov=40, distance=1, box=(0, 0, 9, 9), material="jam")
 
 
 def test_bad_targets():
@@ -244,7 +254,7 @@ def test_static_background_sees_behind_the_object():
 @pytest.mark.parametrize("name", ["elastic", "elastoplastic", "viscoplastic"])
 def test_settings_make_each_material_of_a_run(name):
     clip = {"video": ("clip.mp4",), "camera": ("c.json",), "mask": "m.png", "depth": "d.png"}
-    config = RunConfig(**clip, material=name)
+    config = WindJob(**clip, material=name)
     assert type(config.make_material()) is tp.MATERIALS[name]
     with pytest.raises(ValueError, match="material"):
-        RunConfig(**clip, material="sand")
+        WindJob(**clip, material="sand")

@@ -12,7 +12,9 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from inverse.wind.results import picture_metrics
+from inverse.runs.settings import write_json
+from inverse.wind import WindConfig, WindJob
+from inverse.wind.results import load_truth, picture_metrics
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +42,7 @@ def run_in_process(arguments):
 def test_run_directory_is_complete(leaf_run):
     names = {path.name for path in leaf_run.iterdir()}
     wanted = {"config.json", "metrics.json", "forces.npz", "video.mp4", "report.html"}
+    wanted |= {"cameras.json"}
     assert names == wanted | {"checkpoints"}
     forces = np.load(leaf_run / "forces.npz")
     n = len(forces["mass"])
@@ -86,7 +89,7 @@ def test_pictures_are_compared_where_the_object_is():
     assert np.isnan(found["ssim"][1]) and found["ssim"][0] < 0.97 < found["ssim"][2] < 1
 
 
-def test_truth_is_not_needed(tmp_path):
+def test_truth_is_not_needed(leaf_run, tmp_path):
     """The same forces without ground_truth.npz beside the video."""
     clip = tmp_path / "clip"
     clip.mkdir()
@@ -99,6 +102,44 @@ def test_truth_is_not_needed(tmp_path):
     ]  # fmt: skip
     assert run_in_process([str(a) for a in arguments]) == 0
     assert "errors" not in json.loads((tmp_path / "out" / "metrics.json").read_text())
+    with np.load(leaf_run / "forces.npz") as with_truth:
+        with np.load(tmp_path / "out" / "forces.npz") as without:
+            scale = np.abs(with_truth["f"]).max()
+            np.testing.assert_allclose(without["f"], with_truth["f"], atol=1e-5 * scale)
+
+
+TRUTH = np.tile([0.0, 1.0, 2.0], (6, 1))
+
+
+@pytest.mark.parametrize(
+    "record, message",
+    [
+        ({"velocity": TRUTH}, "acceleration"),
+        ({"acceleration": TRUTH[:5]}, r"has shape \(5, 3\), expected \(6, 3\)"),
+        ({"acceleration": TRUTH[:, :2]}, r"has shape \(6, 2\)"),
+        ({"acceleration": TRUTH * np.nan}, "not finite"),
+        ({"acceleration": TRUTH * 0}, "no true force in the 2 frames that count"),
+        ({"acceleration": np.array("x")}, "cannot be|could not|shape"),
+    ],
+)
+def test_a_truth_that_is_of_no_use_is_a_warning(record, message, tmp_path):
+    """And no reason to lose a run at its end."""
+    path = tmp_path / "ground_truth.npz"
+    np.savez(path, **record)
+    with pytest.warns(UserWarning, match=f"ground_truth.*{message}.*not compared"):
+        assert load_truth(path, 6) is None
+    path.write_bytes(b"PK cut")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert load_truth(path, 6) is None
+
+
+def test_a_truth_is_used_as_far_as_the_clip_goes(tmp_path):
+    path = tmp_path / "ground_truth.npz"
+    assert load_truth(path, 6) is None
+    np.savez(path, acceleration=TRUTH)
+    np.testing.assert_array_equal(load_truth(path, 5), TRUTH[:5])
+    with pytest.warns(UserWarning, match="no true force in the 0 frames"):
+        assert load_truth(path, 4) is None
 
 
 def test_killed_and_resumed_ends_the_same(leaf_run, tmp_path):
@@ -183,7 +224,16 @@ def truncated_checkpoint(tmp):
     path = tmp / "out" / "checkpoints" / "force.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"PK\x03\x04 cut")
+    clip = {"video": (str(LEAF / "video.mp4"),), "camera": (str(LEAF / "camera.json"),)}
+    clip |= {"mask": str(LEAF / "mask_000.png"), "depth": str(LEAF / "depth_000.png")}
+    job = WindJob(**clip, frames=6, cells=10, keypoints=60, splat_iterations=10)
+    write_json(tmp / "out" / "config.json", {"run": job, "solver": WindConfig(iterations=3)})
     return ["--resume", *SMALL], "damaged"
+
+
+def other_settings(tmp):
+    truncated_checkpoint(tmp)
+    return ["--resume", *SMALL, "--cells", "12"], "cannot resume, since cells changed"
 
 
 def flags(*arguments, message):
@@ -203,6 +253,7 @@ BAD_INPUTS = {
     "few tracks": few_tracks,
     "unwritable out": unwritable_out,
     "truncated checkpoint": truncated_checkpoint,
+    "other settings than those of the run": other_settings,
     "E": flags("--E", "0", message="E: got 0"),
     "nu": flags("--nu", "0.5", message="nu: got 0.5"),
     "density": flags("--density", "-1", message="density"),

@@ -8,19 +8,17 @@ taichi-phys show and other viewers open), renders/test, video.mp4, metrics.json 
 """
 
 import argparse
-from pathlib import Path
 
 from inverse.commands.runner import command_line, command_parser, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
-    from inverse.fitting.config import FitConfig
-    from inverse.fitting.run import RunConfig
+    from inverse.fitting.config import FitConfig, FitJob
     from inverse.runs.settings import add_flags
 
     parser = command_parser("fit", __doc__)
-    add_flags(parser.add_argument_group("inputs and outputs"), RunConfig)
+    add_flags(parser.add_argument_group("inputs and outputs"), FitJob)
     add_flags(parser.add_argument_group("fit"), FitConfig)
     return parser
 
@@ -32,14 +30,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _fit(args: argparse.Namespace, command: list[str]) -> None:
-    from inverse.fitting.config import FitConfig
-    from inverse.fitting.run import RunConfig, fit_splats
+    from inverse.fitting.config import FitConfig, FitJob
+    from inverse.fitting.run import fit_splats
     from inverse.runs.settings import from_flags
 
-    run, config = from_flags(RunConfig, args), from_flags(FitConfig, args)
-    metrics = fit_splats(run, config, command=command)
+    job, config = from_flags(FitJob, args), from_flags(FitConfig, args)
+    run = fit_splats(job, config, command=command)
+    metrics = run.metrics
     print(
         f"test views: PSNR {metrics['psnr']:.2f} dB, SSIM {metrics['ssim']:.4f}, "
         f"{metrics['gaussians']} Gaussians, {metrics['seconds']:.0f} s"
     )
-    print(f"report: {Path(run.out) / 'report.html'}")
+    print(f"report: {run.folder / 'report.html'}")

@@ -10,7 +10,6 @@ report.html to --out. Several processes train together when torchrun starts them
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inverse.commands.assets import asset
@@ -24,8 +23,7 @@ from inverse.commands.runner import (
 
 
 if TYPE_CHECKING:
-    from inverse.trace.config import TraceConfig
-    from inverse.trace.run import RunConfig
+    from inverse.trace.config import TraceConfig, TraceJob
 
 CLIP = "rotor_puck"
 SMALL_CLIP = {"iterations": 4_000, "gaussians": 3_000}  # enough for its 100 px
@@ -34,8 +32,7 @@ SMALL_CLIP = {"iterations": 4_000, "gaussians": 3_000}  # enough for its 100 px
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     from inverse.runs.settings import add_flags
-    from inverse.trace.config import PRESETS, TraceConfig
-    from inverse.trace.run import RunConfig
+    from inverse.trace.config import PRESETS, TraceConfig, TraceJob
 
     parser = command_parser("trace", __doc__)
     parser.add_argument(
@@ -44,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="laptop, or the sizes of the paper for a GPU; default: laptop on a CPU, paper on a "
         "GPU",
     )
-    add_flags(parser.add_argument_group("inputs and outputs"), RunConfig)
+    add_flags(parser.add_argument_group("inputs and outputs"), TraceJob)
     add_flags(parser.add_argument_group("training"), TraceConfig)
     return parser
 
@@ -60,9 +57,9 @@ def _learn(args: argparse.Namespace, command: list[str]) -> None:
     from inverse.trace.run import learn_motion
 
     own_gpu()
-    run, config = settings(args)
+    job, config = settings(args)
     try:
-        metrics = learn_motion(run, config, command=command)
+        run = learn_motion(job, config, command=command)
     except RuntimeError as error:
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             raise
@@ -71,21 +68,21 @@ def _learn(args: argparse.Namespace, command: list[str]) -> None:
             "checkpoint is kept, the same command with --resume goes on from there",
             code=FAILED,
         ) from None
-    if metrics is None:  # not the first process
+    if run is None:  # not the first process
         return
+    metrics = run.metrics
     for name in ("interpolation", "extrapolation"):
         if metrics[name]:
             print(f"{name}: PSNR {metrics[name]['psnr']:.2f} dB, SSIM {metrics[name]['ssim']:.4f}")
     if metrics["segmentation"]:
         print(f"parts: {metrics['parts']}, mIoU {metrics['segmentation']['miou']:.3f}")
-    print(f"report: {Path(run.out) / 'report.html'}")
+    print(f"report: {run.folder / 'report.html'}")
 
 
-def settings(args: argparse.Namespace) -> tuple["RunConfig", "TraceConfig"]:
+def settings(args: argparse.Namespace) -> tuple["TraceJob", "TraceConfig"]:
     """What flags say, and the preset where they do not; without --data, the clip of the toys."""
     from inverse.runs.settings import from_flags
-    from inverse.trace.config import PRESETS, TraceConfig
-    from inverse.trace.run import RunConfig
+    from inverse.trace.config import PRESETS, TraceConfig, TraceJob
 
     defaults: dict[str, object] = {}
     preset = args.preset
@@ -97,7 +94,7 @@ def settings(args: argparse.Namespace) -> tuple["RunConfig", "TraceConfig"]:
     for name, value in {**PRESETS[preset], **defaults}.items():
         if name not in args:
             setattr(args, name, value)
-    return from_flags(RunConfig, args), from_flags(TraceConfig, args)
+    return from_flags(TraceJob, args), from_flags(TraceConfig, args)
 
 
 def _on_gpu(device: str) -> bool:

@@ -7,7 +7,6 @@ Writes forces.npz, metrics.json, video.mp4 and report.html to --out.
 """
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inverse.commands.assets import asset
@@ -15,7 +14,7 @@ from inverse.commands.runner import command_line, command_parser, run_command
 
 
 if TYPE_CHECKING:
-    from inverse.wind.config import RunConfig, WindConfig
+    from inverse.wind.config import WindConfig, WindJob
 
 QUICK = {"iterations": 12, "cells": 16, "keypoints": 100, "splat_iterations": 40}
 
@@ -23,11 +22,11 @@ QUICK = {"iterations": 12, "cells": 16, "keypoints": 100, "splat_iterations": 40
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     from inverse.runs.settings import add_flags
-    from inverse.wind.config import RunConfig, WindConfig
+    from inverse.wind.config import WindConfig, WindJob
 
     parser = command_parser("wind", __doc__)
     parser.add_argument("--quick", action="store_true", help="lower quality, within a minute")
-    add_flags(parser.add_argument_group("inputs and assumptions"), RunConfig)
+    add_flags(parser.add_argument_group("inputs and assumptions"), WindJob)
     add_flags(parser.add_argument_group("solver"), WindConfig)
     return parser
 
@@ -41,8 +40,9 @@ def main(argv: list[str] | None = None) -> int:
 def _recover(args: argparse.Namespace, command: list[str]) -> None:
     from inverse.wind.run import recover_wind
 
-    run, config = settings(args)
-    metrics = recover_wind(run, config, command=command)
+    job, config = settings(args)
+    run = recover_wind(job, config, command=command)
+    metrics = run.metrics
     for key in ("errors", "errors_of_first_force_held"):
         if key in metrics:
             errors = metrics[key]
@@ -56,13 +56,13 @@ def _recover(args: argparse.Namespace, command: list[str]) -> None:
         f"{metrics['ssim']:.3f}; object held as in frame 0: PSNR "
         f"{metrics['psnr_of_first_frame_held']:.1f} dB"
     )
-    print(f"report: {Path(run.out) / 'report.html'}")
+    print(f"report: {run.folder / 'report.html'}")
 
 
-def settings(args: argparse.Namespace) -> tuple["RunConfig", "WindConfig"]:
+def settings(args: argparse.Namespace) -> tuple["WindJob", "WindConfig"]:
     """What flags say, and --quick where they do not; without --video, the clip of the leaf."""
     from inverse.runs.settings import from_flags
-    from inverse.wind.config import RunConfig, WindConfig
+    from inverse.wind.config import WindConfig, WindJob
 
     defaults: dict[str, object] = dict(QUICK) if args.quick else {}
     if "video" not in args:
@@ -72,4 +72,4 @@ def settings(args: argparse.Namespace) -> tuple["RunConfig", "WindConfig"]:
     for name, value in defaults.items():
         if name not in args:
             setattr(args, name, value)
-    return from_flags(RunConfig, args), from_flags(WindConfig, args)
+    return from_flags(WindJob, args), from_flags(WindConfig, args)

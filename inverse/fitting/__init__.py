@@ -1,8 +1,11 @@
 """Fitting Gaussians to photographs: what a static scene looks like from anywhere."""
 
-from inverse.fitting.config import FitConfig
-from inverse.fitting.fitter import Fitter
-from inverse.fitting.model import GaussianModel
+from inverse.fitting.config import FitConfig as FitConfig
+from inverse.fitting.config import FitJob as FitJob
+from inverse.fitting.fitter import Fitter as Fitter
+from inverse.fitting.model import GaussianModel as GaussianModel
+from inverse.fitting.run import FitRun as FitRun
+from inverse.fitting.run import fit_splats as fit_splats
 
 
-__all__ = ["FitConfig", "Fitter", "GaussianModel"]
+__all__ = ["FitConfig", "FitJob", "FitRun", "Fitter", "GaussianModel", "fit_splats"]

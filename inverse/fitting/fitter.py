@@ -1,17 +1,20 @@
 """The optimisation: one photograph at a time, L1 + SSIM, Gaussians that move where needed."""
 
 import dataclasses
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from inverse.fitting.config import FitConfig
+from inverse.fitting.config import FitConfig, PhotometricConfig
 from inverse.fitting.model import GaussianModel
 from inverse.fitting.relocation import relocate, wander
 from inverse.metrics import ssim
+from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.training import BACKGROUNDS, Training
+from renderers.camera import Camera
 from renderers.splats.render import Render, render
 
 
@@ -26,8 +29,8 @@ class Fitter(Training):
     def __init__(
         self,
         model: GaussianModel,
-        cameras,
-        images: list[tuple[np.ndarray, np.ndarray]],
+        cameras: Sequence[Camera],
+        images: Sequence[tuple[np.ndarray, np.ndarray]],
         config: FitConfig,
         *,
         half: float,
@@ -48,11 +51,12 @@ class Fitter(Training):
         self.optimizer = torch.optim.Adam(gaussian_groups(model, config, half), **ADAM)
 
     def step(self) -> float:
+        """One iteration; returns its loss."""
         config, progress = self.config, self.progress
         generator = self.generator()
         rate = config.means_rate * self.half * 0.01**progress
         self.optimizer.param_groups[0]["lr"] = rate
-        # A degree of colour more in each of the first steps of a tenth of the fit.
+        # Another degree of color with every tenth of the fit.
         degree = min(config.sh_degree, int(10 * progress))
         index = self.permutation(len(self.cameras), self.iteration)
         background = self._background(generator)
@@ -60,7 +64,7 @@ class Fitter(Training):
         target = over(*self.images[index], background)
         self.note = psnr_note(image, target)
         loss = photometric_loss(image, target, config.ssim_weight)
-        loss = loss + regularisation(self.model, config, self.half)
+        loss = loss + regularization(self.model, config, self.half)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -70,8 +74,11 @@ class Fitter(Training):
             wander(self.model, config.noise * rate, generator)
         return loss.item()
 
-    def render(self, index: int, background, degree: int | None = None) -> Render:
-        """What the model looks like from camera `index`."""
+    def render(self, index: int, background: torch.Tensor, degree: int | None = None) -> Render:
+        """What the model looks like from camera `index`.
+
+        background: (3,) color in 0..1; degree: of the colors, None for all there is.
+        """
         return render(
             self.cameras[index],
             **self.model.tensors(degree),
@@ -80,21 +87,21 @@ class Fitter(Training):
         )
 
     def fingerprint(self) -> str:
+        """Digest of the settings and the photographs."""
         settings = dataclasses.asdict(self.config) | {"seed": self.seed, "half": self.half}
-        digest = hashlib.sha256(repr(settings).encode())
-        for camera, (rgb, alpha) in zip(self.cameras, self.images, strict=True):
-            digest.update(repr(dataclasses.asdict(camera)).encode())
-            digest.update(rgb.cpu().numpy().tobytes() + alpha.cpu().numpy().tobytes())
-        return digest.hexdigest()
+        cameras = [dataclasses.asdict(camera) for camera in self.cameras]
+        return fingerprint_of((settings, cameras), [a for pair in self.images for a in pair])
 
-    def state(self) -> dict:
+    def own_state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the state of the loop."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
-    def load_state(self, state: dict) -> None:
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        """The reverse of own_state()."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def _background(self, generator) -> torch.Tensor:
+    def _background(self, generator: torch.Generator) -> torch.Tensor:
         if self.config.background == "random":
             return torch.rand(3, generator=generator).to(self.model.means)
         return torch.tensor(BACKGROUNDS[self.config.background]).to(self.model.means)
@@ -103,7 +110,9 @@ class Fitter(Training):
 ADAM = {"eps": 1e-15, "fused": True}  # as 3DGS: gradients of single Gaussians are tiny
 
 
-def gaussian_groups(model: GaussianModel, config, half: float) -> list[dict]:
+def gaussian_groups(
+    model: GaussianModel, config: PhotometricConfig, half: float
+) -> list[dict[str, Any]]:
     """Adam's groups, the means first; half: half the side of the scene, m."""
     rates = {
         "means": config.means_rate * half,
@@ -116,7 +125,7 @@ def gaussian_groups(model: GaussianModel, config, half: float) -> list[dict]:
     return [{"params": [getattr(model, name)], "lr": rate} for name, rate in rates.items()]
 
 
-def regularisation(model: GaussianModel, config, half: float) -> torch.Tensor:
+def regularization(model: GaussianModel, config: PhotometricConfig, half: float) -> torch.Tensor:
     """Keeps Gaussians that are not needed faint and small, so that relocation can use them."""
     return (
         config.opacity_weight * model.opacities.mean()
@@ -125,11 +134,12 @@ def regularisation(model: GaussianModel, config, half: float) -> torch.Tensor:
 
 
 def over(rgb: torch.Tensor, alpha: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """A photograph (H, W, 3) with alpha (H, W) in front of a colour."""
+    """A photograph (H, W, 3) with alpha (H, W) in front of a color."""
     return rgb * alpha[..., None] + (1 - alpha[..., None]) * background
 
 
 def psnr_note(image: torch.Tensor, target: torch.Tensor) -> str:
+    """What the progress bar says of an image and its photograph, both (H, W, 3)."""
     error = (image.detach() - target).square().mean().clamp_min(1e-10)
     return f"PSNR {-10 * error.log10().item():.1f} dB"
 

@@ -1,9 +1,12 @@
 """Gaussians as an optimiser sees them, and the one place where they become Gaussians."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from renderers.camera import Camera
 from renderers.splats.gaussians import SH_COUNTS, SH_DEGREE_0, Gaussians
 
 
@@ -37,7 +40,7 @@ class GaussianModel(torch.nn.Module):
 
     def tensors(self, degree: int | None = None) -> dict[str, torch.Tensor]:
         """Means, quats, scales, opacities and sh, in the graph, as `splat.render` takes them;
-        degree: of the colours, None for all there is."""
+        degree: of the colors, None for all there is."""
         rest = self.sh_rest
         if degree is not None:
             rest = rest[:, : SH_COUNTS[degree] - 1]
@@ -73,10 +76,10 @@ def gaussians_at(points: np.ndarray, colors: np.ndarray, degree: int) -> Gaussia
     )
 
 
-def scene_box(cameras) -> tuple[np.ndarray, float]:
-    """Where the cameras look: the centre (3,) m of a cube that all see, and half its side, m.
+def scene_box(cameras: Sequence[Camera]) -> tuple[np.ndarray, float]:
+    """Where the cameras look: the center (3,) m of a cube that all see, and half its side, m.
 
-    The centre is the point nearest to all optical axes. Raises ValueError when the axes are
+    The center is the point nearest to all optical axes. Raises ValueError when the axes are
     parallel, as those of a single camera are.
     """
     axes = np.array([camera.rotation[2] for camera in cameras])
@@ -84,36 +87,36 @@ def scene_box(cameras) -> tuple[np.ndarray, float]:
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
     if np.linalg.cond(across.sum(axis=0)) > 1e6:
         raise ValueError("views: all look the same way, expected views from several sides")
-    centre = np.linalg.solve(across.sum(axis=0), np.einsum("nij,nj->i", across, eyes))
+    center = np.linalg.solve(across.sum(axis=0), np.einsum("nij,nj->i", across, eyes))
     reach = [
-        np.linalg.norm(camera.position - centre)
+        np.linalg.norm(camera.position - center)
         * min(camera.width / camera.fx, camera.height / camera.fy)
         / 2
         for camera in cameras
     ]
-    return centre, float(np.median(reach))
+    return center, float(np.median(reach))
 
 
 def carve(
-    images: list[tuple[np.ndarray, np.ndarray]],
-    cameras,
+    images: Sequence[tuple[np.ndarray, np.ndarray]],
+    cameras: Sequence[Camera],
     count: int,
     *,
-    centre: np.ndarray,
+    center: np.ndarray,
     half: float,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Random points (count, 3) m in the cube that no view shows as empty, and that at least half of
-    the views see; and their colours (count, 3).
+    the views see; and their colors (count, 3).
 
     images: rgb (H, W, 3) and alpha (H, W) in 0..1 of each camera. Where alpha is one everywhere
-    that is the whole cube. A point's colour is the mean over the views that see it. Raises
+    that is the whole cube. A point's color is the mean over the views that see it. Raises
     ValueError if next to nothing is left.
     """
     rng = np.random.default_rng(seed)
     kept, found, tried = [], 0, 0
     while found < count:
-        points = centre + half * rng.uniform(-1, 1, (max(4 * count, 20_000), 3))
+        points = center + half * rng.uniform(-1, 1, (max(4 * count, 20_000), 3))
         tried += len(points)
         seen = np.zeros(len(points))
         for (_, alpha), camera in zip(images, cameras, strict=True):
@@ -139,7 +142,7 @@ def carve(
     return points, np.where(seen[:, None] > 0, total / np.maximum(seen, 1)[:, None], 0.5)
 
 
-def _pixels(points: np.ndarray, camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pixels(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row and column of the pixels that show points (n, 3), and which of them the image shows."""
     local = camera.to_camera(points)
     front = local[:, 2] > 1e-9

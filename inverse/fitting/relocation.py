@@ -49,7 +49,7 @@ def shared(
 def relocate(
     model: GaussianModel, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Move faded Gaussians onto others, and their optimiser starts afresh.
+    """Move faded Gaussians onto others, and what the optimizer remembers of them is forgotten.
 
     Returns which (k,) were moved onto which (k,).
     """
@@ -78,7 +78,7 @@ def relocate(
 
 @torch.no_grad()
 def wander(model: GaussianModel, size: float, generator: torch.Generator) -> None:
-    """Move each mean by noise of its own shape, times size (m^-1 m): only faint ones notice."""
+    """Move each mean by noise of its own shape, times size (1/m): only faint ones notice."""
     tensors = model.tensors(0)
     gate = torch.sigmoid(-100 * (tensors["opacities"] - DEAD))
     noise = torch.randn(len(model), 3, generator=generator).to(model.means)

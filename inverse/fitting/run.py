@@ -1,116 +1,152 @@
 """A fit from a folder of photographs to a folder of results."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 import taichi_phys as tp
-from inverse.fitting.config import FitConfig
+from inverse.fitting.config import FitConfig, FitJob
 from inverse.fitting.fitter import Fitter
 from inverse.fitting.model import GaussianModel, carve, gaussians_at, scene_box
 from inverse.metrics import image_metrics, mean_metrics
+from inverse.runs.folder import METRICS, REPORT, VIDEO, RunFolder
 from inverse.runs.plots import plot_lines
 from inverse.runs.report import Report
-from inverse.runs.settings import option, write_json
 from inverse.runs.training import BACKGROUNDS
+from renderers.camera import Camera
 from renderers.datasets import View, hold_out, load_points, load_views
 from renderers.images import to_bytes, write_png
 from renderers.orbit import orbit
-from renderers.splats.files import save_gaussians
+from renderers.splats.files import load_gaussians, save_gaussians
 from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
 from renderers.video import write_video
 
 
-HOLD_OUT = 8  # every so manieth photograph is a test view where the data set names none
+HOLD_OUT = 8  # every 8th photograph is a test view where the data set names none
+GAUSSIANS = "gaussians.ply"
+RESULTS = (GAUSSIANS, METRICS, VIDEO, REPORT)
+FIT = "fit.pt"  # the checkpoint
+# Settings that may differ when a fit is resumed: the photographs are compared, not their folder.
+FREE = ("run.data", "run.out", "run.turntable", "run.resume", "run.device")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Inputs and outputs of a fit."""
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class FitRun:
+    """A finished fit.
 
-    data: str | None = option(None, "folder of the photographs: NeRF-synthetic, nerfstudio, COLMAP")
-    out: str = option("out/splats", "folder of the results")
-    downscale: int = option(1, "use the photographs at a fraction of their size")
-    turntable: int = option(120, "frames of the video, 0 for none")
-    resume: bool = option(False, "go on from the checkpoint in --out")
-    seed: int = option(0, "of the first Gaussians and of all that is random")
-    device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-
-    def __post_init__(self):
-        if self.data is None:
-            raise ValueError("data: none given, expected a folder of photographs with their poses")
-        for name, least in (("downscale", 1), ("turntable", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least {least}")
-
-
-def fit_splats(run: RunConfig, config: FitConfig, *, command: list[str] | None = None) -> dict:
-    """Fit Gaussians to a data set and write the run directory; returns the record of metrics.json.
-
-    Raises ValueError for unusable input, before anything is written. Interrupted, it keeps its
-    checkpoint; with run.resume it goes on from there.
+    folder: where it is; job, config: its settings; gaussians: what was fitted; metrics: the record
+    of metrics.json; cameras: of the photographs that it learned from.
     """
-    train, test = split_views(run)
+
+    KEYS: ClassVar[tuple[str, ...]] = ("run", "fit")  # of config.json
+
+    folder: Path
+    job: FitJob
+    config: FitConfig
+    gaussians: Gaussians
+    metrics: dict[str, Any]
+    cameras: list[Camera]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "FitRun":
+        """The run in a folder. Raises ValueError, in one sentence, for what cannot be read."""
+        files = RunFolder(folder)
+        return cls(
+            folder=files.path,
+            job=files.settings(FitJob, "run"),
+            config=files.settings(FitConfig, "fit"),
+            gaussians=load_gaussians(files.need(GAUSSIANS)),
+            metrics=files.read_json(METRICS) if (files / METRICS).exists() else {},
+            cameras=files.read_cameras()[0],
+        )
+
+
+def fit_splats(job: FitJob, config: FitConfig, *, command: list[str] | None = None) -> FitRun:
+    """Fit Gaussians to a data set, and write the folder of the run.
+
+    command: as it is shown in the report, default: that of this process. Raises ValueError for
+    unusable input, before anything is written. Interrupted, the run keeps its checkpoint; with
+    job.resume it goes on from there.
+    """
+    train, test = split_views(job)
     images = [view.load() for view in train]
     cameras = [view.camera for view in train]
     _check_sizes(train)
-    tp.init(arch=run.device, seed=run.seed)
-    centre, half = scene_box(cameras)
-    points = first_points(run, images, cameras, config.gaussians, centre, half)
+    tp.init(arch=job.device, seed=job.seed)
+    center, half = scene_box(cameras)
+    points = first_points(job, images, cameras, count=config.gaussians, center=center, half=half)
     model = GaussianModel(gaussians_at(*points, config.sh_degree))
-    out = Path(run.out)
-    # Written first: an unwritable folder should fail now, not after the work.
-    write_json(out / "config.json", {"run": run, "fit": config})
-    checkpoint = out / "checkpoints" / "fit.pt"
-    fitter = Fitter(
-        model, cameras, images, config, half=half, seed=run.seed, checkpoint=checkpoint
+    folder = RunFolder(job.out)
+    folder.begin(
+        {"run": job, "fit": config}, results=RESULTS, checkpoints=(FIT,), resume=job.resume,
+        free=FREE,
     )  # fmt: skip
-    if run.resume:
+    folder.write_cameras(cameras)
+    fitter = Fitter(
+        model, cameras, images, config,
+        half=half, seed=job.seed, checkpoint=folder.checkpoint(FIT),
+    )  # fmt: skip
+    if job.resume:
         fitter.resume()
-    else:
-        checkpoint.unlink(missing_ok=True)
     fitter.run()
 
     gaussians = model.gaussians()
-    save_gaussians(out / "gaussians.ply", gaussians)
+    save_gaussians(folder / GAUSSIANS, gaussians)
     metrics = {
-        **render_tests(gaussians, test, config, out / "renders" / "test"),
+        **render_tests(gaussians, test, config, folder / "renders" / "test"),
         "test_views": len(test),
         "train_views": len(train),
         "gaussians": len(gaussians),
         "iterations": fitter.iteration,
         "seconds": fitter.seconds,
     }
-    if run.turntable:
-        write_turntable(out / "video.mp4", gaussians, cameras, centre, run.turntable, config)
-    write_json(out / "metrics.json", metrics)
-    _report(run, config, fitter, metrics, command)
-    return metrics
+    if job.turntable:
+        write_turntable(folder / VIDEO, gaussians, cameras, center, job.turntable, config)
+    metrics = folder.write_json(METRICS, metrics)
+    run = FitRun(
+        folder=folder.path, job=job, config=config, gaussians=gaussians, metrics=metrics,
+        cameras=cameras,
+    )  # fmt: skip
+    _report(run, fitter.losses, command)
+    return run
 
 
-def split_views(run: RunConfig) -> tuple[list[View], list[View]]:
-    """Photographs to learn from and to be tested on."""
-    train = load_views(run.data, downscale=run.downscale)
-    if (Path(run.data) / "transforms_test.json").exists():
-        return train, load_views(run.data, "test", downscale=run.downscale)
+def split_views(job: FitJob) -> tuple[list[View], list[View]]:
+    """The photographs to learn from, and those to be tested on."""
+    train = load_views(job.data, downscale=job.downscale)
+    if (Path(job.data) / "transforms_test.json").exists():
+        return train, load_views(job.data, "test", downscale=job.downscale)
     train, test = hold_out(train, HOLD_OUT)
     if not train:
-        raise ValueError(f"{run.data}: one photograph only, expected several")
+        raise ValueError(f"{job.data}: one photograph only, expected several")
     return train, test
 
 
-def first_points(run, images, cameras, count, centre, half) -> tuple[np.ndarray, np.ndarray]:
-    """Points and colours to start from: the data set's own, filled up or thinned out to count, or
-    else random ones where all views show something."""
-    own = load_points(run.data)
+def first_points(
+    job: FitJob,
+    images: Sequence[tuple[np.ndarray, np.ndarray]],
+    cameras: Sequence[Camera],
+    *,
+    count: int,
+    center: np.ndarray,
+    half: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (count, 3) m and colors (count, 3) to start from: the data set's own, filled up or
+    thinned out to count, or else random ones where all views show something.
+
+    images: rgb (H, W, 3) and alpha (H, W) of each camera; center (3,) m and half m: `scene_box`.
+    """
+    own = load_points(job.data)
     if own is None:
-        return carve(images, cameras, count, centre=centre, half=half, seed=run.seed)
+        return carve(images, cameras, count, center=center, half=half, seed=job.seed)
     points, colors = own
-    rng = np.random.default_rng(run.seed)
+    rng = np.random.default_rng(job.seed)
     chosen = rng.permutation(len(points))[:count]
     more = rng.integers(len(points), size=count - len(chosen))
     jitter = 0.01 * half * rng.standard_normal((len(more), 3))
@@ -131,9 +167,16 @@ def render_tests(gaussians: Gaussians, views: list[View], config: FitConfig, fol
     return mean_metrics(records)
 
 
-def write_turntable(path, gaussians, cameras, centre, frames, config) -> None:
+def write_turntable(
+    path: Path,
+    gaussians: Gaussians,
+    cameras: Sequence[Camera],
+    center: np.ndarray,
+    frames: int,
+    config: FitConfig,
+) -> None:
     """A video around the scene, at the mean height and distance of the cameras."""
-    eyes = np.array([camera.position for camera in cameras]) - centre
+    eyes = np.array([camera.position for camera in cameras]) - center
     up = -np.mean([camera.rotation[1] for camera in cameras], axis=0)
     up /= np.linalg.norm(up)
     radius = float(np.linalg.norm(eyes, axis=1).mean())
@@ -142,7 +185,7 @@ def write_turntable(path, gaussians, cameras, centre, frames, config) -> None:
     fov = float(np.degrees(2 * np.arctan(first.height / (2 * first.fy))))
     behind = BACKGROUNDS.get(config.background, BACKGROUNDS["white"])
     path_of_cameras = orbit(
-        centre, radius, up=up, elevation=elevation, frames=frames, fov=fov,
+        center, radius, up=up, elevation=elevation, frames=frames, fov=fov,
         width=first.width, height=first.height,
     )  # fmt: skip
     pictures = (
@@ -156,14 +199,14 @@ def write_turntable(path, gaussians, cameras, centre, frames, config) -> None:
     write_video(path, pictures, 30.0)
 
 
-def _check_sizes(views: list[View]) -> None:
+def _check_sizes(views: Sequence[View]) -> None:
     sizes = {(view.camera.width, view.camera.height) for view in views}
     if min(min(size) for size in sizes) < 11:
         raise ValueError(f"images: got {min(sizes)} px, expected at least 11 x 11")
 
 
-def _report(run, config, fitter, metrics, command) -> None:
-    out = Path(run.out)
+def _report(run: FitRun, losses: Sequence[tuple[int, float]], command: list[str] | None) -> None:
+    metrics = run.metrics
     report = Report("What does it look like from anywhere?")
     report.summary(
         f"{metrics['gaussians']} Gaussians, fitted to {metrics['train_views']} photographs in "
@@ -179,15 +222,15 @@ def _report(run, config, fitter, metrics, command) -> None:
     if metrics["lpips"] is not None:
         figures["LPIPS"] = f"{metrics['lpips']:.3f}"
     report.figures(figures)
-    if run.turntable:
-        report.video(out / "video.mp4", "A turn around the fitted scene.")
-    if fitter.losses:
-        iterations, losses = zip(*fitter.losses, strict=True)
+    if run.job.turntable:
+        report.video(run.folder / VIDEO, "A turn around the fitted scene.")
+    if losses:
+        iterations, values = zip(*losses, strict=True)
         report.heading("How well it fits")
         report.plot(
-            plot_lines(iterations, {"loss": losses}, "iteration", "L1 and SSIM", log=True),
+            plot_lines(iterations, {"loss": values}, "iteration", "L1 and SSIM", log=True),
             "Loss on single photographs.",
         )
-    report.settings({"run": run, "fit": config})
-    report.environment(seed=run.seed, command=command)
-    report.write(out / "report.html")
+    report.settings({"run": run.job, "fit": run.config})
+    report.environment(seed=run.job.seed, command=command)
+    report.write(run.folder / REPORT)

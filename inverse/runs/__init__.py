@@ -1,0 +1,7 @@
+"""Runs: folders of results that read what they write, settings, checkpoints, reports."""
+
+from inverse.runs.folder import RunFolder as RunFolder
+from inverse.runs.folder import open_run as open_run
+
+
+__all__ = ["RunFolder", "open_run"]

@@ -1,23 +1,100 @@
-"""Command-line flags and JSON files made from the dataclass that holds the settings."""
+"""Dataclasses of settings: their limits, their command-line flags, their JSON files."""
 
 import argparse
 import dataclasses
 import json
+import math
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
+from taichi_phys.checks import finite_number, whole_number
 from taichi_phys.io.files import atomic_path
 
 
-def option(default, help: str, **metadata):
-    """A dataclass field with its help text; choices and metavar may be given too."""
-    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+T = TypeVar("T")
 
 
-def _item_type(field) -> tuple[type, int | None]:
+def option(default: Any, help: str, **limits: Any) -> Any:
+    """A dataclass field with a flag on the command line; help: its help text, limits: see
+    `setting`, and metavar."""
+    return dataclasses.field(default=default, metadata={"help": help, **limits})
+
+
+def setting(default: Any, **limits: Any) -> Any:
+    """A dataclass field without a flag.
+
+    limits: low and high, the least and the largest value; above, a number that the value exceeds;
+    choices, the values that there are. `check_settings` holds fields to them.
+    """
+    return dataclasses.field(default=default, metadata=limits)
+
+
+def check_settings(settings: Any) -> None:
+    """Hold every field of a dataclass to its type and its limits; for its __post_init__.
+
+    An int is a whole number, a float a finite number; None passes where the type allows it.
+    Raises ValueError with name, value and what was expected.
+    """
+    for field in dataclasses.fields(settings):
+        value, (kind, count) = getattr(settings, field.name), _item_type(field)
+        if value is None and _optional(field):
+            continue
+        if count is None:
+            _check_one(field.name, value, kind, field.metadata)
+        elif not isinstance(value, tuple | list) or count not in (-1, len(value)):
+            expected = "several values" if count == -1 else f"{count} values"
+            raise ValueError(f"{field.name}: got {value!r}, expected {expected}")
+        else:
+            for item in value:
+                _check_one(field.name, item, kind, field.metadata)
+
+
+def _check_one(name: str, value: Any, kind: type, limits: Mapping[str, Any]) -> None:
+    if "choices" in limits:
+        if value not in limits["choices"]:
+            expected = ", ".join(map(str, limits["choices"]))
+            raise ValueError(f"{name}: got {value!r}, expected one of {expected}")
+    elif kind is int:
+        whole_number(name, value, "a whole number", low=-(2**53))
+        finite_number(name, value, _expected(limits), **_ends(limits))
+    elif kind is float:
+        finite_number(name, value, "a finite number")
+        finite_number(name, value, _expected(limits), **_ends(limits))
+    elif not isinstance(value, kind):
+        raise ValueError(f"{name}: got {value!r}, expected {_WORDS.get(kind, kind.__name__)}")
+
+
+_WORDS = {bool: "true or false", str: "a text"}
+
+
+def _ends(limits: Mapping[str, Any]) -> dict[str, Any]:
+    above, low = limits.get("above"), limits.get("low", -math.inf)
+    ends = {"low": low} if above is None else {"low": above, "open_end": True}
+    return ends | {"high": limits.get("high", math.inf)}
+
+
+def _expected(limits: Mapping[str, Any]) -> str:
+    """What a number has to be, in words."""
+    low, high, above = (limits.get(key) for key in ("low", "high", "above"))
+    if above is not None:
+        if high is not None:
+            return f"a number in ({above}, {high}]"
+        return "a positive number" if above == 0 else f"a number above {above}"
+    if low is not None:
+        return f"at least {low}" if high is None else f"{low} to {high}"
+    return f"at most {high}"
+
+
+def _optional(field: dataclasses.Field) -> bool:
+    return type(None) in typing.get_args(field.type)
+
+
+def _item_type(field: dataclasses.Field) -> tuple[type, int | None]:
     """The type of one value on the command line, and how many make the field (None: one)."""
-    kind = field.type
+    kind: Any = field.type
     if isinstance(kind, types.UnionType):
         kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
     if typing.get_origin(kind) is tuple:
@@ -26,7 +103,14 @@ def _item_type(field) -> tuple[type, int | None]:
     return kind, None
 
 
-def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
+class Adder(Protocol):
+    """What takes flags: an argparse parser, or a group of one."""
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        """As argparse has it."""
+
+
+def add_flags(parser: Adder, settings: type) -> None:
     """Add a --flag for every field of the dataclass that has a help text."""
     for field in dataclasses.fields(settings):
         if "help" not in field.metadata:
@@ -45,34 +129,40 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
             parser.add_argument(flag, type=kind, nargs=count, **common, **extra)
 
 
-def from_flags(settings: type, arguments: argparse.Namespace):
+def from_flags(settings: type[T], arguments: argparse.Namespace) -> T:
     """The dataclass with what was given on the command line; defaults elsewhere."""
     names = {field.name for field in dataclasses.fields(settings)}
     given = {name: value for name, value in vars(arguments).items() if name in names}
     return from_record(settings, given)
 
 
-def from_record(settings: type, record: dict):
+def from_record(settings: type[T], record: Mapping[str, Any]) -> T:
     """The dataclass from a record, in which tuples may have become lists."""
     return settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
 
 
-def write_json(path: str | Path, record: dict) -> None:
-    """Write a record as JSON, at once or not at all; NaN becomes null."""
-    text = json.dumps(_plain(record), indent=2)
+def write_json(path: str | Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a record as JSON, at once or not at all; NaN becomes null.
+
+    Returns the record as it will be read: texts as keys, lists, dictionaries.
+    """
+    plain = as_plain(record)
     with atomic_path(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    return plain
 
 
-def _plain(value):
-    if dataclasses.is_dataclass(value):
+def as_plain(value: Any) -> Any:
+    """value as JSON gives it back: dataclasses and mappings as dictionaries, tuples as lists,
+    paths as texts, NaN as None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Mapping):
+        return {str(k): as_plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [as_plain(v) for v in value]
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, float) and value != value:
-        return None
+    if isinstance(value, float):
+        return None if value != value else float(value)
     return value

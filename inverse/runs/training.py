@@ -3,13 +3,14 @@
 import abc
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from inverse.runs.checkpoint import read_checkpoint, write_checkpoint
+from inverse.runs.checkpoint import Resumable
 from taichi_phys import runtime
 
 
@@ -17,14 +18,16 @@ CHECKPOINT_EVERY = 500  # iterations
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
-class Training(abc.ABC):
+class Training(Resumable):
     """The loop around step(); config has iterations and minutes (or None), which end it.
 
     All that is random must come from generator() or from permutation(), which depend on the seed
     and the iteration only: then a resumed training goes on as if nothing had happened.
     """
 
-    def __init__(self, config, *, seed: int = 0, checkpoint: str | Path | None = None):
+    quiet: bool | None = None  # None: the progress bar shows where there is a terminal
+
+    def __init__(self, config: Any, *, seed: int = 0, checkpoint: str | Path | None = None):
         self.config, self.seed = config, seed
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.iteration, self.seconds = 0, 0.0
@@ -36,19 +39,27 @@ class Training(abc.ABC):
         """One iteration; returns its loss."""
 
     @abc.abstractmethod
-    def fingerprint(self) -> str:
-        """Digest of the settings and the input."""
-
-    @abc.abstractmethod
-    def state(self) -> dict:
+    def own_state(self) -> dict[str, Any]:
         """What a checkpoint holds beside iteration, seconds and losses."""
 
     @abc.abstractmethod
-    def load_state(self, state: dict) -> None:
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        """The reverse of own_state()."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        loop = {"iteration": self.iteration, "seconds": self.seconds, "losses": self.losses}
+        return loop | self.own_state()
+
+    def load_state(self, state: dict[str, Any]) -> None:
         """The reverse of state()."""
+        self.load_own_state(state)
+        self.iteration, self.seconds = state["iteration"], state["seconds"]
+        self.losses = [(iteration, loss) for iteration, loss in state["losses"]]
 
     @property
     def device(self) -> torch.device:
+        """Where the training computes."""
         return runtime.ensure_initialized().device
 
     @property
@@ -78,25 +89,9 @@ class Training(abc.ABC):
             finally:
                 self.save()
 
-    quiet: bool | None = None  # None: where there is no terminal
-
     def elapsed(self, seconds: float) -> float:
         """Seconds of training so far, which several processes have to agree about."""
         return seconds
-
-    def save(self) -> None:
-        """Write the checkpoint, if one was asked for."""
-        if self.checkpoint is not None:
-            loop = {"iteration": self.iteration, "seconds": self.seconds, "losses": self.losses}
-            write_checkpoint(self.checkpoint, self.fingerprint(), loop | self.state())
-
-    def resume(self) -> None:
-        """Go on from the checkpoint, if there is one. Raises ValueError if it cannot be used."""
-        if self.checkpoint is not None and self.checkpoint.exists():
-            state = read_checkpoint(self.checkpoint, self.fingerprint(), self.device)
-            self.load_state(state)
-            self.iteration, self.seconds = state["iteration"], state["seconds"]
-            self.losses = [tuple(pair) for pair in state["losses"]]
 
     def generator(self, stream: int = 0) -> torch.Generator:
         """Random numbers of this iteration; streams are independent of each other."""

@@ -1,8 +1,20 @@
 """TRACE: how every Gaussian of a scene moves, from multi-view video, and what happens next."""
 
-from inverse.trace.config import PRESETS, TraceConfig
-from inverse.trace.model import TraceModel
-from inverse.trace.trainer import TraceTrainer
+from inverse.trace.config import PRESETS as PRESETS
+from inverse.trace.config import TraceConfig as TraceConfig
+from inverse.trace.config import TraceJob as TraceJob
+from inverse.trace.model import TraceModel as TraceModel
+from inverse.trace.run import TraceRun as TraceRun
+from inverse.trace.run import learn_motion as learn_motion
+from inverse.trace.trainer import TraceTrainer as TraceTrainer
 
 
-__all__ = ["PRESETS", "TraceConfig", "TraceModel", "TraceTrainer"]
+__all__ = [
+    "PRESETS",
+    "TraceConfig",
+    "TraceJob",
+    "TraceModel",
+    "TraceRun",
+    "TraceTrainer",
+    "learn_motion",
+]

@@ -6,19 +6,22 @@ its path (TRACE, sec. 3). Both are trained by what they show only.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from inverse.fitting.model import GaussianModel
 from inverse.trace.config import TraceConfig
+from renderers.splats.gaussians import SH_COUNTS, Gaussians
 from taichi_phys.bridge.deformation_mlp import DeformationMLP
 from taichi_phys.bridge.dynamics_mlp import DynamicsMLP
 from taichi_phys.rigid import about_origin, advance, advance_rigid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Motion:
+class Rates:
     """Rates of m particles at one time, as `rigid.advance` names them, each (m, 3) in SI units;
     or, with c, v_c and a_c instead of v_bar and a_bar, as `rigid.advance_rigid` does."""
 
@@ -30,15 +33,16 @@ class Motion:
     v_c: torch.Tensor | None = None
     a_c: torch.Tensor | None = None
 
-    def carry(self, x, quats, duration: float, step: float, order: int):
-        """x (m, 3) and quats (m, 4) after duration s, in steps of at most step s."""
+    def carry(
+        self, x: torch.Tensor, quats: torch.Tensor, duration: float, step: float, order: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x (m, 3) m and quats (m, 4) after duration s, in steps of at most step s; order: of the
+        stepping, 1 or 2."""
         if self.c is not None:
-            return advance_rigid(
-                x, quats, self.c, self.v_c, self.a_c, self.w, self.eps, duration, step
-            )[:2]
-        return advance(x, quats, self.v_bar, self.a_bar, self.w, self.eps, duration, step, order)[
-            :2
-        ]
+            rates = (self.c, self.v_c, self.a_c, self.w, self.eps)
+            return advance_rigid(x, quats, *rates, duration, step)[:2]
+        rates = (self.v_bar, self.a_bar, self.w, self.eps)
+        return advance(x, quats, *rates, duration, step, order)[:2]
 
     def origin_rates(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """v_bar, a_bar, w, eps, whatever the parametrisation."""
@@ -51,17 +55,25 @@ class Motion:
 class TraceModel(nn.Module):
     """Canonical Gaussians, their deformation, and their dynamics.
 
-    centre (3,) m, half m: the scene, as `fitting.model.scene_box` finds it; duration s: the
-    observed time, frame_dt s: between frames.
+    center: (3,) m, half_side: m: the scene, as `fitting.model.scene_box` finds it; duration: s,
+    the observed time; frame_dt: s, between frames.
     """
 
     def __init__(
-        self, gaussians: GaussianModel, config: TraceConfig, *, centre, half, duration, frame_dt
+        self,
+        gaussians: GaussianModel,
+        config: TraceConfig,
+        *,
+        center: Sequence[float],
+        half_side: float,
+        duration: float,
+        frame_dt: float,
     ):
         super().__init__()
         self.gaussians, self.config = gaussians, config
-        self.half, self.duration, self.frame_dt = float(half), float(duration), float(frame_dt)
-        scene = {"centre": centre, "scale": half, "duration": duration}
+        self.center, self.half_side = tuple(map(float, center)), float(half_side)
+        self.duration, self.frame_dt = float(duration), float(frame_dt)
+        scene = {"centre": center, "scale": half_side, "duration": duration}
         self.deformation = None
         if config.deformation:
             self.deformation = DeformationMLP(
@@ -77,12 +89,50 @@ class TraceModel(nn.Module):
             )  # fmt: skip
         self.register_buffer("moving", torch.ones(len(gaussians), dtype=torch.bool))
 
+    def scene(self) -> dict[str, Any]:
+        """What makes the model beside its Gaussians and settings, for a checkpoint."""
+        return {
+            "center": list(self.center),
+            "half_side": self.half_side,
+            "duration": self.duration,
+            "frame_dt": self.frame_dt,
+        }
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, torch.Tensor], scene: Mapping[str, Any], config: TraceConfig
+    ) -> "TraceModel":
+        """The model of a state_dict, what `scene` gave, and the settings.
+
+        Raises ValueError where they do not fit each other.
+        """
+        try:
+            count = len(state["gaussians.means"])
+            colors = 1 + state["gaussians.sh_rest"].shape[1]
+            if colors not in SH_COUNTS:
+                raise ValueError(f"{colors} color coefficients")
+            blank = Gaussians(
+                means=torch.zeros(count, 3),
+                quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(count, 1),
+                scales=torch.ones(count, 3),
+                opacities=torch.full((count,), 0.5),
+                sh=torch.zeros(count, colors, 3),
+            )
+            model = cls(GaussianModel(blank), config, **scene)
+            model.load_state_dict(state)
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"model: made by another version ({reason})") from None
+        return model
+
     @property
     def frozen(self) -> bool:
         """Whether what stands still has been found."""
         return not bool(self.moving.all())
 
-    def deformed(self, t: float, index: torch.Tensor | None = None):
+    def deformed(
+        self, t: float, index: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """dx (m, 3) m, dq (m, 4) and ds (m, 3) of the Gaussians index (m,), all by default."""
         x = self.gaussians.means.detach()
         x = x if index is None else x[index]
@@ -91,17 +141,19 @@ class TraceModel(nn.Module):
             return torch.zeros_like(x), identity, torch.zeros_like(x)
         return self.deformation(x, t)
 
-    def motion(self, x: torch.Tensor, t: float) -> Motion:
+    def motion(self, x: torch.Tensor, t: float) -> Rates:
         """What the dynamics say of particles at x (m, 3) m at the time t s."""
         if self.config.dynamics == "rigid":
             c, v_c, a_c, w, eps = self.dynamics(x, t)
-            return Motion(c=c, v_c=v_c, a_c=a_c, w=w, eps=eps)
+            return Rates(c=c, v_c=v_c, a_c=a_c, w=w, eps=eps)
         v_bar, a_bar, w, eps = self.dynamics(x, t)
         if self.config.dynamics == "velocity":  # no rates of the rates
             a_bar, eps = torch.zeros_like(a_bar), torch.zeros_like(eps)
-        return Motion(v_bar=v_bar, a_bar=a_bar, w=w, eps=eps)
+        return Rates(v_bar=v_bar, a_bar=a_bar, w=w, eps=eps)
 
-    def tensors_at(self, t: float, source: float | None = None, *, follow: bool = True) -> dict:
+    def tensors_at(
+        self, t: float, source: float | None = None, *, follow: bool = True
+    ) -> dict[str, torch.Tensor]:
         """The Gaussians at time t s as `splat.render` takes them, in the graph.
 
         source: the observed time t' whose deformed state is carried to t by the dynamics; None
@@ -146,7 +198,7 @@ class TraceModel(nn.Module):
         for k in range(1, samples + 1):
             dx, _, _ = self.deformed(self.duration * k / samples)
             farthest = torch.maximum(farthest, (dx - first).norm(dim=1))
-        moving = farthest > threshold * self.half
+        moving = farthest > threshold * self.half_side
         frozen = self.moving & ~moving
         dx, dq, ds = self.deformed(0.0)
         g = self.gaussians

@@ -1,18 +1,27 @@
 """The report of a TRACE run."""
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_lines
 from inverse.runs.report import Report
 
 
-def write_report(done, metrics: dict, parts: list[dict] | None, command: list[str] | None) -> None:
-    """Write report.html of a finished TraceRun."""
-    report = Report("What happens next?")
-    seen = f"{len(done.train)} photographs of the first {done.model.duration:g} s"
-    summary = f"Learnt from {seen} in {metrics['seconds']:.0f} s."
+if TYPE_CHECKING:
+    from inverse.trace.run import TraceRun
+
+
+def write_report(
+    run: "TraceRun", losses: Sequence[tuple[int, float]], command: list[str] | None
+) -> None:
+    """Write report.html of a finished run; losses: (iteration, loss) of the training."""
+    report, metrics, duration = Report("What happens next?"), run.metrics, run.model.duration
+    seen = f"{len(run.cameras)} photographs of the first {duration:g} s"
+    summary = f"Learned from {seen} in {metrics['seconds']:.0f} s."
     if metrics["extrapolation"]:
         summary += (
             f" Pictures of times after those are predicted with a PSNR of "
@@ -30,32 +39,33 @@ def write_report(done, metrics: dict, parts: list[dict] | None, command: list[st
     figures["training"] = (f"{metrics['seconds']:.0f}", "s")
     report.figures(figures)
     report.video(
-        done.out / "video.mp4",
-        f"The scene, and its parts by colour (grey stands still): up to t = "
-        f"{done.model.duration:g} s as observed, then as predicted.",
+        run.folder / VIDEO,
+        f"The scene, and its parts by color (gray stands still): up to t = {duration:g} s as "
+        "observed, then as predicted.",
     )
+    parts = run.motion["parts"] if run.motion else []
     if parts:
         report.heading("How the parts move")
         report.table(
-            f"At t = {done.model.duration:g} s, the last observed time, from the paths of its "
+            f"At t = {duration:g} s, the last observed time, from the paths of its "
             "Gaussians; standard errors in brackets.",
             motion_rows(parts),
             header=["part", "centre (m)", "velocity (m/s)", "acceleration (m/s²)", "spin (rad/s)",
                     "axis"],
         )  # fmt: skip
-    if done.trainer.losses:
-        iterations, losses = zip(*done.trainer.losses, strict=True)
+    if losses:
+        iterations, values = zip(*losses, strict=True)
         report.heading("How well it fits")
         report.plot(
-            plot_lines(iterations, {"loss": losses}, "iteration", "L1 and SSIM", log=True),
+            plot_lines(iterations, {"loss": values}, "iteration", "L1 and SSIM", log=True),
             "Loss on single photographs; it rises when the curriculum adds later times.",
         )
-    report.settings({"run": done.run, "trace": done.config})
-    report.environment(seed=done.run.seed, command=command)
-    report.write(done.out / "report.html")
+    report.settings({"run": run.job, "trace": run.config})
+    report.environment(seed=run.job.seed, command=command)
+    report.write(run.folder / REPORT)
 
 
-def motion_rows(parts: list[dict]) -> list[list]:
+def motion_rows(parts: Sequence[dict[str, Any]]) -> list[list[Any]]:
     """A row of cells for each part of motion.json; the numbers of a column have equal decimals."""
     rows = []
     for name in ("centre", "velocity", "acceleration"):
@@ -71,12 +81,12 @@ def motion_rows(parts: list[dict]) -> list[list]:
     return [list(row) for row in zip(labels, *rows, spins, axes, strict=True)]
 
 
-def _numbers(vectors: list, digits: int) -> list[str]:
+def _numbers(vectors: Sequence[Sequence[float]], digits: int) -> list[str]:
     """Vectors as text, with decimals that show so many digits of the largest number of all."""
     largest = max(abs(float(v)) for vector in vectors for v in vector)
     power = math.floor(math.log10(largest)) if 1e-9 < largest < math.inf else 0
     return [_fixed(vector, max(digits - 1 - power, 0)) for vector in vectors]
 
 
-def _fixed(vector, decimals: int) -> str:
+def _fixed(vector: Sequence[float], decimals: int) -> str:
     return " ".join(f"{round(float(v), decimals) + 0.0:.{decimals}f}" for v in vector)  # no -0.00

@@ -1,6 +1,8 @@
-"""What a TRACE run leaves behind: predicted images, parts, motion.json, metrics, video, report."""
+"""What a TRACE run leaves behind: predicted images, parts, metrics, video, report."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -9,22 +11,25 @@ from tqdm import tqdm
 
 from inverse.fitting.fitter import over
 from inverse.metrics import image_metrics, mean_metrics
-from inverse.runs.settings import write_json
-from inverse.trace.frames import Frames, load_frames
+from inverse.runs.folder import VIDEO
 from inverse.trace.mask_metrics import segmentation_metrics
+from inverse.trace.model import TraceModel
 from inverse.trace.paths import motion_along_paths
+from inverse.trace.photographs import Photographs, load_photographs
 from inverse.trace.readout import motion_of_parts
-from inverse.trace.report import write_report
 from inverse.trace.segmentation import segment
 from renderers.camera import Camera
 from renderers.images import to_bytes, write_png
 from renderers.overlay import side_by_side
 from renderers.splats.render import render
 from renderers.video import write_video
-from taichi_phys.io.files import atomic_path
 
 
-PARTS = "parts.npz"  # labels (n,) int of the checkpoint's Gaussians, as those of motion.json
+if TYPE_CHECKING:
+    from inverse.trace.run import TraceRun
+
+Color = tuple[float, float, float]
+
 SPLITS = {"val": "interpolation", "test": "extrapolation"}
 VIDEO_FPS = 24.0
 VIDEO_SECONDS = 4.0  # of the observed span, slowed down or sped up to that
@@ -36,63 +41,72 @@ PALETTE = np.array(
 
 
 @torch.no_grad()
-def write_results(done, command: list[str] | None) -> dict:
-    """Write the run directory of a finished TraceRun; returns the record of metrics.json."""
-    labels, motion = find_parts(done)
-    parts = None if motion is None else motion["parts"]
+def write_results(
+    run: "TraceRun", background: Color, *, iterations: int, seconds: float
+) -> dict[str, Any]:
+    """Write the pictures, masks and video of a run; returns the record of its metrics.
+
+    run: without metrics yet; background: color behind what is transparent; iterations and seconds
+    of the training.
+    """
+    model, labels = run.model, run.labels
     metrics = {
         **{name: None for name in SPLITS.values()},
         "segmentation": None,
-        "seconds": done.trainer.seconds,
-        "iterations": done.trainer.iteration,
-        "gaussians": len(done.model.gaussians),
-        "moving": int(done.model.moving.sum()),
-        "parts": None if parts is None else len(parts),
+        "seconds": seconds,
+        "iterations": iterations,
+        "gaussians": len(model.gaussians),
+        "moving": int(model.moving.sum()),
+        "parts": None if run.motion is None else len(run.motion["parts"]),
     }
+    data = Path(run.job.data)
     for split, name in SPLITS.items():
-        if not (Path(done.run.data) / f"transforms_{split}.json").exists():
+        if not (data / f"transforms_{split}.json").exists():
             continue
-        frames = load_frames(done.run.data, split, downscale=done.run.downscale)
-        metrics[name] = predict(done, frames, done.out / "renders" / split)
+        photographs = load_photographs(run.job.data, split, downscale=run.job.downscale)
+        metrics[name] = predict(model, photographs, background, run.folder / "renders" / split)
         if labels is not None:
-            ids, given = part_masks(done, frames, split, labels)
+            masks = part_masks(model, photographs, labels, run.folder / "masks" / split)
+            found, given = with_truth(masks, photographs, data / "masks" / split)
             if given:  # of the future, where both splits have masks
-                metrics["segmentation"] = segmentation_metrics(ids, given)
-    if parts is not None:
-        write_json(done.out / "motion.json", motion)
-        with atomic_path(done.out / PARTS) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, labels=labels)
-    write_film(done, labels)
-    write_json(done.out / "metrics.json", metrics)
-    write_report(done, metrics, parts, command)
+                metrics["segmentation"] = segmentation_metrics(found, given)
+    write_film(
+        run.folder / VIDEO, model, run.cameras[0], background, labels=labels, future=run.job.future
+    )
     return metrics
 
 
-def predict(done, frames: Frames, folder: Path) -> dict:
-    """Render every frame of a split, under the names of its files; the mean metrics."""
-    background = torch.tensor(done.trainer.background)
+def predict(
+    model: TraceModel, photographs: Photographs, background: Color, folder: Path
+) -> dict[str, Any]:
+    """Render every view of a split, under the names of its files; the mean metrics."""
     records = []
-    for k in tqdm(range(len(frames)), desc=folder.name, disable=None):
-        image = picture(done, frames.cameras[k], frames.times[k])
-        write_png(folder / f"{Path(frames.views[k].name).stem}.png", to_bytes(image))
-        truth = over(frames.rgb[k], frames.alpha[k], background)
+    for k in tqdm(range(len(photographs)), desc=folder.name, disable=None):
+        image = picture(model, photographs.cameras[k], photographs.times[k], background)
+        write_png(folder / f"{Path(photographs.views[k].name).stem}.png", to_bytes(image))
+        truth = over(photographs.rgb[k], photographs.alpha[k], torch.tensor(background))
         records.append(image_metrics(image.cpu(), truth))
     return mean_metrics(records)
 
 
-def picture(done, camera: Camera, t: float) -> torch.Tensor:
+def picture(model: TraceModel, camera: Camera, t: float, background: Color) -> torch.Tensor:
     """(H, W, 3) in 0..1: the scene at time t s."""
-    tensors = done.model.tensors_at(t)
-    return render(camera, **tensors, background=done.trainer.background).rgb.clamp(0, 1)
+    return render(camera, **model.tensors_at(t), background=background).rgb.clamp(0, 1)
 
 
-def find_parts(done) -> tuple[np.ndarray | None, dict | None]:
+@torch.no_grad()
+def find_parts(
+    model: TraceModel, times: Sequence[float], parts: int | None = None, seed: int = 0
+) -> tuple[np.ndarray | None, dict[str, Any] | None]:
     """Labels (n,) of the Gaussians by their motion at the last observed time, 0 for what stands
-    still, and motion.json's record of how each part moves then; None without dynamics."""
-    model = done.model
+    still, and motion.json's record of how each part moves then; None without dynamics.
+
+    times: s, the observed ones, ascending; parts: how many there are, None to find out; seed: of
+    the sample that is compared.
+    """
     if model.dynamics is None:
         return None, None
-    record = {"time": model.duration, "parts": [], "by_dynamics": []}
+    record: dict[str, Any] = {"time": model.duration, "parts": [], "by_dynamics": []}
     static = ~model.moving.cpu().numpy()
     if static.all():
         return np.zeros(len(static), dtype=np.int64), record
@@ -103,69 +117,91 @@ def find_parts(done) -> tuple[np.ndarray | None, dict | None]:
     )
     labels = segment(
         x, v_bar, w, weights=weights, static=static if static.any() else None,
-        parts=done.run.parts, seed=done.run.seed,
+        parts=parts, seed=seed,
     )  # fmt: skip
     moving = labels > 0
     if moving.any():
-        times = np.array(done.trainer.times)
-        paths = [model.tensors_at(t)["means"].double().cpu().numpy()[moving] for t in times]
+        at = np.array(times)
+        paths = [model.tensors_at(t)["means"].double().cpu().numpy()[moving] for t in at]
         part, weight = labels[moving], weights[moving]
         said = [a[moving] for a in (x, v_bar, a_bar, w, eps)]
-        record["parts"] = motion_along_paths(times, np.stack(paths), part, weight)
+        record["parts"] = motion_along_paths(at, np.stack(paths), part, weight)
         record["by_dynamics"] = motion_of_parts(*said, part, weight)
     return labels, record
 
 
-def render_ids(done, camera: Camera, t: float, labels: np.ndarray) -> np.ndarray:
+def render_ids(model: TraceModel, camera: Camera, t: float, labels: np.ndarray) -> np.ndarray:
     """(H, W) int: 0 where nothing is, else 1 + the label that shows most there."""
     one_hot = torch.nn.functional.one_hot(torch.as_tensor(labels)).float()
-    image = render(camera, **done.model.tensors_at(t), features=one_hot.to(done.trainer.device))
+    tensors = model.tensors_at(t)
+    image = render(camera, **tensors, features=one_hot.to(tensors["means"].device))
     ids = 1 + image.features.argmax(dim=-1)
     return torch.where(image.alpha > SOLID, ids, 0).cpu().numpy()
 
 
-def part_masks(done, frames: Frames, split: str, labels: np.ndarray) -> tuple[list, list]:
-    """Masks of the parts in every frame, written to masks/{split}, and those given with the data,
-    masks/{split}/*.png, where they are."""
-    ids, given = [], []
-    for k in range(len(frames)):
-        name = f"{Path(frames.views[k].name).stem}.png"
-        mask = render_ids(done, frames.cameras[k], frames.times[k], labels)
-        write_png(done.out / "masks" / split / name, mask.astype(np.uint8))
-        path = Path(done.run.data) / "masks" / split / name
-        if path.exists():
-            truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            size = (frames.cameras[k].width, frames.cameras[k].height)
-            if truth is None or truth.ndim != 2:
-                raise ValueError(f"{path}: not a mask of part ids, expected one channel")
-            truth = cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST)
-            ids.append(mask)
-            given.append(truth.astype(np.int64))
-    return ids, given
+def part_masks(
+    model: TraceModel, photographs: Photographs, labels: np.ndarray, folder: Path
+) -> list[np.ndarray]:
+    """Masks (H, W) of the parts in every view of a split, written under the names of its files."""
+    masks = []
+    for view, camera, t in zip(
+        photographs.views, photographs.cameras, photographs.times, strict=True
+    ):
+        masks.append(render_ids(model, camera, t, labels))
+        write_png(folder / f"{Path(view.name).stem}.png", masks[-1].astype(np.uint8))
+    return masks
 
 
-def write_film(done, labels: np.ndarray | None) -> None:
-    """video.mp4: the scene through the observed time and on into the future, and its parts."""
-    model = done.model
-    camera = done.train.cameras[0]
+def with_truth(
+    masks: Sequence[np.ndarray], photographs: Photographs, folder: Path
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Of the masks of a split those that the data has too, and these, at their size."""
+    found, given = [], []
+    for mask, view in zip(masks, photographs.views, strict=True):
+        path = folder / f"{Path(view.name).stem}.png"
+        if not path.exists():
+            continue
+        truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if truth is None or truth.ndim != 2:
+            raise ValueError(f"{path}: not a mask of part ids, expected one channel")
+        size = (view.camera.width, view.camera.height)
+        truth = cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST)
+        found.append(mask)
+        given.append(truth.astype(np.int64))
+    return found, given
+
+
+def write_film(
+    path: Path,
+    model: TraceModel,
+    camera: Camera,
+    background: Color,
+    *,
+    labels: np.ndarray | None,
+    future: float,
+) -> None:
+    """A video of the scene through the observed time and on into the future, and of its parts.
+
+    labels: (n,) of the Gaussians, None to show no parts; future: share of the observed time.
+    """
     frames = int(VIDEO_SECONDS * VIDEO_FPS)
-    count = frames + int(frames * done.run.future)
+    count = frames + int(frames * future)
     times = [model.duration * k / frames for k in range(count + 1)]
 
-    def film():
+    def film() -> Iterator[np.ndarray]:
         for t in tqdm(times, desc="video", disable=None):
             seen = "observed" if t <= model.duration + 1e-9 else "predicted"
-            pictures = [to_bytes(picture(done, camera, t))]
+            pictures = [to_bytes(picture(model, camera, t, background))]
             titles = [f"{seen}, t = {t:.2f}"]
             if labels is not None:
                 colors = torch.tensor(PALETTE[labels % len(PALETTE)], dtype=torch.float32)
                 tensors = {k: v for k, v in model.tensors_at(t).items() if k != "sh"}
                 image = render(
-                    camera, **tensors, colors=colors.to(done.trainer.device),
-                    background=done.trainer.background,
+                    camera, **tensors, colors=colors.to(tensors["means"].device),
+                    background=background,
                 )  # fmt: skip
                 pictures.append(to_bytes(image.rgb))
                 titles.append("parts")
             yield side_by_side(pictures, titles)
 
-    write_video(done.out / "video.mp4", film(), VIDEO_FPS)
+    write_video(path, film(), VIDEO_FPS)

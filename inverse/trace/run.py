@@ -1,112 +1,173 @@
-"""From multi-view video to a run directory: learn how things move, and show what happens next."""
+"""From multi-view video to a run: learn how things move, and show what happens next."""
 
 import dataclasses
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 import taichi_phys as tp
 from inverse.fitting.model import GaussianModel, carve, gaussians_at, scene_box
-from inverse.runs.settings import option, write_json
-from inverse.trace.config import TraceConfig
-from inverse.trace.frames import Frames, check_training, load_frames
+from inverse.runs.folder import CAMERAS, METRICS, REPORT, VIDEO, RunFolder
+from inverse.runs.settings import as_plain
+from inverse.trace.config import TraceConfig, TraceJob
 from inverse.trace.model import TraceModel
+from inverse.trace.photographs import Photographs, check_training, load_photographs
 from inverse.trace.ranks import Ranks
-from inverse.trace.results import PARTS, write_results
+from inverse.trace.report import write_report
+from inverse.trace.results import find_parts, write_results
 from inverse.trace.trainer import TraceTrainer
+from renderers.camera import Camera
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Inputs and outputs of a TRACE run."""
-
-    data: str | None = option(None, "folder with transforms_train.json, _val, _test and times")
-    out: str = option("out/trace", "folder of the results")
-    downscale: int = option(1, "use the images at a fraction of their size; 2: half resolution")
-    parts: int | None = option(None, "how many moving parts there are, default: found out")
-    future: float = option(0.333, "how far the video goes on after the last frame, share of it")
-    resume: bool = option(False, "go on from the checkpoint in --out")
-    seed: int = option(0, "of the networks and of all that is random")
-    device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-
-    def __post_init__(self):
-        if self.data is None:
-            raise ValueError("data: none given, expected a folder of photographs with times")
-        if self.downscale < 1:
-            raise ValueError(f"downscale: got {self.downscale}, expected at least 1")
-        if self.parts is not None and self.parts < 1:
-            raise ValueError(f"parts: got {self.parts}, expected at least 1")
-        if not 0 <= self.future < 100:
-            raise ValueError(f"future: got {self.future}, expected a number from 0 on")
+MOTION, PARTS = "motion.json", "parts.npz"
+RESULTS = (MOTION, PARTS, METRICS, VIDEO, REPORT)
+TRACE = "trace.pt"  # the checkpoint
+# Settings that may differ when a run is resumed: the photographs are compared, not their folder.
+FREE = ("run.data", "run.out", "run.parts", "run.future", "run.resume", "run.device")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TraceRun:
-    """All that a finished run knows; what results.py writes and shows."""
+    """A TRACE run, as far as it has got.
 
-    run: RunConfig
+    folder: where it is; job, config: its settings; model: what was learned; times: s, the observed
+    ones, ascending; cameras: of the photographs that it learned from. Of a finished run also
+    metrics: the record of metrics.json; and, unless it has no dynamics, labels: (n,) int, the part
+    of each Gaussian, 0 for what stands still, and motion: the record of motion.json.
+    """
+
+    KEYS: ClassVar[tuple[str, ...]] = ("run", "trace")  # of config.json
+
+    folder: Path
+    job: TraceJob
     config: TraceConfig
-    trainer: TraceTrainer
-    train: Frames
-    centre: np.ndarray
+    model: TraceModel
+    times: list[float]
+    cameras: list[Camera]
+    labels: np.ndarray | None = None
+    motion: dict[str, Any] | None = None
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    @property
-    def out(self) -> Path:
-        return Path(self.run.out)
+    @classmethod
+    def load(cls, folder: str | Path) -> "TraceRun":
+        """The run in a folder, its model on the CPU and without gradients.
 
-    @property
-    def model(self) -> TraceModel:
-        return self.trainer.model
+        Raises ValueError, in one sentence, for what cannot be read.
+        """
+        files = RunFolder(folder)
+        job, config = files.settings(TraceJob, "run"), files.settings(TraceConfig, "trace")
+        state = files.read_checkpoint(TRACE)
+        try:
+            model = TraceModel.from_state(state["model"], state["scene"], config)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{files.checkpoint(TRACE)}: {error}") from None
+        cameras, more = files.read_cameras()
+        times = sorted({float(t) for t in more.get("times", ())})
+        if not times:
+            raise ValueError(f"{files / CAMERAS}: damaged, it has no times")
+        return cls(
+            folder=files.path,
+            job=job,
+            config=config,
+            model=model.requires_grad_(False),
+            times=times,
+            cameras=cameras,
+            labels=cls._labels(files, len(model.gaussians)),
+            motion=files.read_json(MOTION) if (files / MOTION).exists() else None,
+            metrics=files.read_json(METRICS) if (files / METRICS).exists() else {},
+        )
+
+    @staticmethod
+    def _labels(files: RunFolder, count: int) -> np.ndarray | None:
+        if not (files / PARTS).exists():
+            return None
+        (labels,) = files.read_npz(PARTS, "labels")
+        if labels.shape != (count,) or labels.dtype.kind != "i" or labels.min(initial=0) < 0:
+            raise ValueError(
+                f"{files / PARTS}: got labels as {labels.dtype} {labels.shape}, expected {count} "
+                "whole numbers from 0 on"
+            )
+        return labels
+
+    def save(self) -> None:
+        """Write the files of the run but for config.json, the checkpoint and what is only to be
+        looked at."""
+        files = RunFolder(self.folder)
+        if self.labels is not None:
+            files.write_npz(PARTS, labels=self.labels)
+        if self.motion is not None:
+            files.write_json(MOTION, self.motion)
+        if self.metrics:
+            files.write_json(METRICS, self.metrics)
 
 
 def learn_motion(
-    run: RunConfig, config: TraceConfig, *, command: list[str] | None = None
-) -> dict | None:
-    """Learn how the things in a video move, and write the run directory.
+    job: TraceJob, config: TraceConfig, *, command: list[str] | None = None
+) -> TraceRun | None:
+    """Learn how the things in a video move, and write the folder of the run.
 
-    Returns the record of metrics.json; None in all processes but the first. The splits val and
-    test are read only after the training. Raises ValueError for unusable input, before anything
-    is written. Interrupted, it keeps its checkpoint; with run.resume it goes on from there.
+    command: as it is shown in the report, default: that of this process. Returns None in all
+    processes but the first. The splits val and test are read only after the training. Raises
+    ValueError for unusable input, before anything is written. Interrupted, the run keeps its
+    checkpoint; with job.resume it goes on from there.
     """
-    train = load_frames(run.data, "train", downscale=run.downscale)
-    times, frame_dt = check_training(run.data, train)
-    device = tp.init(arch=run.device, seed=run.seed).device
+    train = load_photographs(job.data, "train", downscale=job.downscale)
+    times, frame_dt = check_training(job.data, train)
+    device = tp.init(arch=job.device, seed=job.seed).device
     ranks = Ranks.from_environment(device)
-    model, centre = first_model(run, config, train, times[-1], frame_dt)
-    out = Path(run.out)
-    checkpoint = out / "checkpoints" / "trace.pt"
+    model = first_model(job, config, train, times[-1], frame_dt)
+    folder = RunFolder(job.out)
     trainer = TraceTrainer(
-        model, train, config, seed=run.seed, checkpoint=checkpoint, ranks=ranks
-    )  # fmt: skip
+        model, train, config, seed=job.seed, checkpoint=folder.checkpoint(TRACE), ranks=ranks
+    )
     if ranks.rank == 0:
-        # Written first: an unwritable folder should fail now, not after the work.
-        write_json(out / "config.json", {"run": run, "trace": config})
-        (out / PARTS).unlink(missing_ok=True)  # of Gaussians that are about to change
-        if not run.resume:
-            checkpoint.unlink(missing_ok=True)
+        folder.begin(
+            {"run": job, "trace": config}, results=RESULTS, checkpoints=(TRACE,),
+            resume=job.resume, free=FREE,
+        )  # fmt: skip
+        folder.write_cameras(train.cameras, times=train.times)
     ranks.agree(0.0)  # nobody reads a checkpoint that the first process is about to remove
-    if run.resume:
+    if job.resume:
         trainer.resume()
     trainer.run()
     if ranks.rank:
         return None
-    finished = TraceRun(run=run, config=config, trainer=trainer, train=train, centre=centre)
-    return write_results(finished, command)
+    labels, motion = find_parts(model, times, job.parts, job.seed)
+    run = TraceRun(
+        folder=folder.path,
+        job=job,
+        config=config,
+        model=model,
+        times=times,
+        cameras=train.cameras,
+        labels=labels,
+        motion=as_plain(motion),
+    )
+    run.save()  # the motion, whatever becomes of the pictures
+    metrics = write_results(
+        run, trainer.background, iterations=trainer.iteration, seconds=trainer.seconds
+    )
+    run = dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
+    write_report(run, trainer.losses, command)
+    return run
 
 
 def first_model(
-    run: RunConfig, config: TraceConfig, train: Frames, duration: float, frame_dt: float
-) -> tuple[TraceModel, np.ndarray]:
-    """The model before training, from the photographs of t = 0; and the scene's centre (3,) m."""
+    job: TraceJob, config: TraceConfig, train: Photographs, duration: float, frame_dt: float
+) -> TraceModel:
+    """The model before training, from the photographs of t = 0.
+
+    duration: s, the last observed time; frame_dt: s, between observed times.
+    """
     first = [k for k, time in enumerate(train.times) if abs(time) < 1e-6]
     cameras = [train.cameras[k] for k in first]
-    centre, half = scene_box(cameras)
+    center, half = scene_box(cameras)
     images = [(train.rgb[k].numpy(), train.alpha[k].numpy()) for k in first]
-    points = carve(images, cameras, config.gaussians, centre=centre, half=half, seed=run.seed)
-    torch.manual_seed(run.seed)  # the networks' first weights
-    model = TraceModel(
+    points = carve(images, cameras, config.gaussians, center=center, half=half, seed=job.seed)
+    torch.manual_seed(job.seed)  # the networks' first weights
+    return TraceModel(
         GaussianModel(gaussians_at(*points, config.sh_degree)), config,
-        centre=centre, half=half, duration=duration, frame_dt=frame_dt,
+        center=center.tolist(), half_side=half, duration=duration, frame_dt=frame_dt,
     )  # fmt: skip
-    return model, centre

@@ -1,8 +1,8 @@
 """Training TRACE: the canonical Gaussians, then the deformation and the dynamics together."""
 
 import dataclasses
-import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,13 +12,14 @@ from inverse.fitting.fitter import (
     over,
     photometric_loss,
     psnr_note,
-    regularisation,
+    regularization,
 )
 from inverse.fitting.relocation import relocate, wander
+from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.training import BACKGROUNDS, Training
 from inverse.trace.config import TraceConfig
-from inverse.trace.frames import Frames
 from inverse.trace.model import TraceModel
+from inverse.trace.photographs import Photographs
 from inverse.trace.ranks import Ranks
 from renderers.splats.render import render
 
@@ -36,7 +37,7 @@ class TraceTrainer(Training):
     def __init__(
         self,
         model: TraceModel,
-        frames: Frames,
+        train: Photographs,
         config: TraceConfig,
         *,
         seed: int = 0,
@@ -44,18 +45,19 @@ class TraceTrainer(Training):
         ranks: Ranks | None = None,
     ):
         super().__init__(config, seed=seed, checkpoint=checkpoint)
-        self.model, self.frames = model.to(self.device), frames
-        self.rgb = [image.to(self.device) for image in frames.rgb]
-        self.alpha = [image.to(self.device) for image in frames.alpha]
-        self.times = sorted(set(frames.times))
+        self.model, self.train = model.to(self.device), train
+        self.rgb = [image.to(self.device) for image in train.rgb]
+        self.alpha = [image.to(self.device) for image in train.alpha]
+        self.times = sorted(set(train.times))
         self.ranks = Ranks() if ranks is None else ranks
         self.batch = config.batch or self.ranks.size
         if self.batch < self.ranks.size:
             raise ValueError(
                 f"batch: got {self.batch} for {self.ranks.size} processes, expected one each"
             )
+        self.searched = False  # whether it is known what stands still
         self.quiet = True if self.ranks.rank else None
-        groups = gaussian_groups(model.gaussians, config, model.half)
+        groups = gaussian_groups(model.gaussians, config, model.half_side)
         self.rates = {"deformation": config.deformation_rate, "dynamics": config.dynamics_rate}
         for name, rate in self.rates.items():
             if getattr(model, name) is not None:
@@ -64,15 +66,18 @@ class TraceTrainer(Training):
         self.optimizer = torch.optim.Adam(groups, **ADAM)
 
     def step(self) -> float:
+        """One iteration; returns its loss."""
         config, progress = self.config, self.progress
         decay = 0.01**progress
-        rate = config.means_rate * self.model.half * decay
+        rate = config.means_rate * self.model.half_side * decay
         self.optimizer.param_groups[0]["lr"] = rate
         for group in self.optimizer.param_groups:
             if "network" in group:
                 group["lr"] = self.rates[group["network"]] * decay
-        if progress >= config.freeze and not self.model.frozen and self.model.deformation:
-            self.model.find_static()
+        if progress >= config.freeze and not self.searched:
+            self.searched = True
+            if self.model.deformation is not None:
+                self.model.find_static()
         self.optimizer.zero_grad()
         total = 0.0
         # Each process takes its share of the batch; gradients are summed, as one process would.
@@ -80,7 +85,7 @@ class TraceTrainer(Training):
             loss = self._image_loss(item, progress) / self.batch
             loss.backward()
             total += loss.item()
-        regular = regularisation(self.model.gaussians, config, self.model.half)
+        regular = regularization(self.model.gaussians, config, self.model.half_side)
         (regular / self.ranks.size).backward()
         self.ranks.sum_gradients(self.optimizer)
         self.optimizer.step()
@@ -97,7 +102,7 @@ class TraceTrainer(Training):
         draw = self.iteration * self.batch + item
         generator = self.generator(item)
         index = self._photograph(draw, progress)
-        t = self.frames.times[index]
+        t = self.train.times[index]
         degree = min(config.sh_degree, int(10 * progress))
         if progress < config.warm_up:
             tensors = model.gaussians.tensors()
@@ -106,13 +111,14 @@ class TraceTrainer(Training):
             tensors = model.tensors_at(t, source, follow=follow)
         tensors["sh"] = tensors["sh"][:, : (degree + 1) ** 2]
         background = torch.tensor(self.background).to(self.device)
-        image = render(self.frames.cameras[index], **tensors, background=background).rgb
+        image = render(self.train.cameras[index], **tensors, background=background).rgb
         target = over(self.rgb[index], self.alpha[index], background)
         self.note = psnr_note(image, target)
         return photometric_loss(image, target, config.ssim_weight)
 
     @property
     def background(self) -> tuple[float, float, float]:
+        """The color behind what is transparent, in 0..1."""
         return BACKGROUNDS["white" if self.config.white_background else "black"]
 
     def _seen(self, progress: float) -> float:
@@ -130,7 +136,7 @@ class TraceTrainer(Training):
         """A photograph among those seen yet: first those of t = 0, at last all."""
         last = 0.0 if progress < self.config.warm_up else self._seen(progress)
         last = next((time for time in self.times if time >= last - 1e-9), self.times[-1])
-        allowed = [k for k, time in enumerate(self.frames.times) if time <= last + 1e-9]
+        allowed = [k for k, time in enumerate(self.train.times) if time <= last + 1e-9]
         return allowed[self.permutation(len(allowed), draw)]
 
     def _source(self, t: float, generator, progress: float) -> tuple[float | None, bool]:
@@ -157,24 +163,31 @@ class TraceTrainer(Training):
         return min(max(source, 0.0), self.model.duration), True
 
     def fingerprint(self) -> str:
-        settings = dataclasses.asdict(self.config) | {"batch": self.batch}
-        settings |= {"seed": self.seed, "half": self.model.half}
-        digest = hashlib.sha256(repr(settings).encode())
-        for view, rgb, alpha in zip(self.frames.views, self.rgb, self.alpha, strict=True):
-            digest.update(repr((view.time, dataclasses.asdict(view.camera))).encode())
-            digest.update(rgb.cpu().numpy().tobytes() + alpha.cpu().numpy().tobytes())
-        return digest.hexdigest()
+        """Digest of the settings and the photographs."""
+        settings = dataclasses.asdict(self.config) | {"batch": self.batch, "seed": self.seed}
+        views = [(view.time, dataclasses.asdict(view.camera)) for view in self.train.views]
+        return fingerprint_of((settings, self.model.scene(), views), [*self.rgb, *self.alpha])
 
-    def state(self) -> dict:
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+    def own_state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the state of the loop."""
+        return {
+            "model": self.model.state_dict(),
+            "scene": self.model.scene(),
+            "optimizer": self.optimizer.state_dict(),
+            "searched": self.searched,
+        }
 
-    def load_state(self, state: dict) -> None:
+    def load_own_state(self, state: dict[str, Any]) -> None:
+        """The reverse of own_state()."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.searched = state["searched"]
 
     def elapsed(self, seconds: float) -> float:
+        """Seconds of training so far, of the first process."""
         return self.ranks.agree(seconds)
 
     def save(self) -> None:
+        """Write the checkpoint, in the first process."""
         if self.ranks.rank == 0:
             super().save()

@@ -6,7 +6,7 @@ import numpy as np
 
 from inverse.perception import constant_depth, grabcut_mask, load_depth, load_mask
 from inverse.tracking import Tracks, camera_rotation, load_tracks
-from inverse.wind.config import RunConfig
+from inverse.wind.config import WindJob
 from renderers.camera import Camera, camera_from_fov, load_camera
 from renderers.video import read_video
 
@@ -29,54 +29,54 @@ class Inputs:
     assumptions: list[str]
 
 
-def load_inputs(run: RunConfig) -> Inputs:
-    """Read all inputs of a run. Raises ValueError, in one sentence, for what cannot be used."""
+def load_inputs(job: WindJob) -> Inputs:
+    """Read all inputs of a job. Raises ValueError, in one sentence, for what cannot be used."""
     assumptions = [
-        f"The object is a sheet of {run.material} material: {_material_text(run)}.",
+        f"The object is a sheet of {job.material} material: {_material_text(job)}.",
         "A video shows accelerations, not forces: the forces are those of the assumed mass.",
     ]
-    loaded = [read_video(path, max_frames=run.frames) for path in run.video]
+    loaded = [read_video(path, max_frames=job.frames) for path in job.video]
     shapes = {video.frames.shape[0] for video in loaded}
     if len(shapes) > 1:
         raise ValueError(f"video: the views have {sorted(shapes)} frames, expected as many in each")
     if min(shapes) < 4:
-        raise ValueError(f"video {run.video[0]}: has {min(shapes)} frames, expected at least 4")
+        raise ValueError(f"video {job.video[0]}: has {min(shapes)} frames, expected at least 4")
     videos, fps = [video.frames for video in loaded], loaded[0].fps
     height, width = videos[0].shape[1:3]
     extra: dict = {}
-    if run.camera:
-        records = [load_camera(path) for path in run.camera]
+    if job.camera:
+        records = [load_camera(path) for path in job.camera]
         cameras, extra = [camera for camera, _ in records], records[0][1]
-        fps = _positive(run.camera[0], "fps", extra.get("fps", fps))
-        for path, video, camera in zip(run.video, videos, cameras, strict=True):
+        fps = _positive(job.camera[0], "fps", extra.get("fps", fps))
+        for path, video, camera in zip(job.video, videos, cameras, strict=True):
             if video.shape[1:3] != (camera.height, camera.width):
                 raise ValueError(
                     f"video {path}: its size is {video.shape[2]}x{video.shape[1]}, expected "
                     f"{camera.width}x{camera.height} as its camera says"
                 )
     else:
-        cameras = [camera_from_fov(width, height, run.fov)]
+        cameras = [camera_from_fov(width, height, job.fov)]
         assumptions.append(
-            f"The camera has a vertical field of view of {run.fov:g} degrees and no distortion; in "
+            f"The camera has a vertical field of view of {job.fov:g} degrees and no distortion; in "
             "frame 0 it looks along +y with z up."
         )
-    if run.mask is not None:
-        mask = load_mask(run.mask, (width, height))
+    if job.mask is not None:
+        mask = load_mask(job.mask, (width, height))
     else:
-        mask = grabcut_mask(videos[0][0], run.box)
-        box = " ".join(f"{v:g}" for v in run.box)
+        mask = grabcut_mask(videos[0][0], job.box)
+        box = " ".join(f"{v:g}" for v in job.box)
         assumptions.append(f"The object's pixels in frame 0 are what GrabCut finds in box {box}.")
-    if run.depth is not None:
-        scale = _positive(run.depth, "depth_scale", extra.get("depth_scale", DEPTH_SCALE))
-        depth = load_depth(run.depth, scale, mask)
+    if job.depth is not None:
+        scale = _positive(job.depth, "depth_scale", extra.get("depth_scale", DEPTH_SCALE))
+        depth = load_depth(job.depth, scale, mask)
     else:
-        depth = constant_depth(mask, run.distance)
+        depth = constant_depth(mask, job.distance)
         assumptions.append(
-            f"In frame 0 the object is flat, faces the camera and is {run.distance:g} m away; all "
+            f"In frame 0 the object is flat, faces the camera and is {job.distance:g} m away; all "
             "lengths and forces scale with that distance."
         )
-    tracks = [load_tracks(path) for path in run.tracks] or None
-    if run.moving_camera:
+    tracks = [load_tracks(path) for path in job.tracks] or None
+    if job.moving_camera:
         paths = [camera_rotation(videos[0], cameras[0], mask)]
         assumptions.append(
             "The camera turns on the spot; its rotation was found from the background, as if that "
@@ -91,12 +91,12 @@ def load_inputs(run: RunConfig) -> Inputs:
     )  # fmt: skip
 
 
-def _material_text(run: RunConfig) -> str:
-    text = f"E = {run.E:g} Pa, nu = {run.nu:g}, density = {run.density:g} kg/m³"
-    if run.material != "elastic":
-        text += f", yield stress = {run.yield_stress:g} Pa"
-    if run.material == "viscoplastic":
-        text += f", viscosity = {run.viscosity:g} Pa s"
+def _material_text(job: WindJob) -> str:
+    text = f"E = {job.E:g} Pa, nu = {job.nu:g}, density = {job.density:g} kg/m³"
+    if job.material != "elastic":
+        text += f", yield stress = {job.yield_stress:g} Pa"
+    if job.material == "viscoplastic":
+        text += f", viscosity = {job.viscosity:g} Pa s"
     return text
 
 

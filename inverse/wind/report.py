@@ -1,17 +1,35 @@
 """The report of a wind run."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_components, plot_lines
 from inverse.runs.report import Report
 
 
-def write_report(wind, metrics: dict, t, specific, truth, psnr: dict, command: list[str] | None):
-    """Write report.html of a finished WindRun.
+if TYPE_CHECKING:
+    from inverse.wind.run import WindRun
 
-    t: (T,) s; specific: (T, 3) m/s^2 net force per mass; truth: the same from the clip, or None;
-    psnr: name -> (T,) dB of pictures against the clip.
+
+def write_report(
+    run: "WindRun",
+    metrics: Mapping[str, Any],
+    assumptions: Sequence[str],
+    *,
+    specific: np.ndarray,
+    truth: np.ndarray | None,
+    psnr: Mapping[str, np.ndarray],
+    command: list[str] | None,
+) -> None:
+    """Write report.html of a finished run.
+
+    specific: (T, 3) m/s^2, net force per mass; truth: the same from the clip, or None; psnr: name
+    -> (T,) dB of pictures against the clip.
     """
+    t = run.t
     strength = np.linalg.norm(specific, axis=1)
     peak = int(strength.argmax())
     report = Report("What moved this?").summary(
@@ -33,7 +51,7 @@ def write_report(wind, metrics: dict, t, specific, truth, psnr: dict, command: l
         figures["magnitude error"] = (f"{errors['magnitude_error_percent']:.1f}", "%")
     report.figures(figures)
     report.video(
-        wind.out / "video.mp4",
+        run.folder / VIDEO,
         "Input, re-simulation, and force per mass as arrows, drawn "
         "where the clip shows the object.",
     )
@@ -42,7 +60,7 @@ def write_report(wind, metrics: dict, t, specific, truth, psnr: dict, command: l
         plot_components(t, specific, "time (s)", "net force per mass (m/s²)", reference=truth),
         "Net external force per mass, by component of the world frame, gravity included.",
     )
-    wind_only = specific - np.asarray(wind.run.gravity)
+    wind_only = specific - run.gravity
     report.plot(
         plot_lines(
             t,
@@ -50,7 +68,7 @@ def write_report(wind, metrics: dict, t, specific, truth, psnr: dict, command: l
             "time (s)", "force per mass (m/s²)",
         ),
         "Strength of the force, also less the gravity "
-        f"({', '.join(f'{g:g}' for g in wind.run.gravity)}) m/s² that was assumed.",
+        f"({', '.join(f'{g:g}' for g in run.gravity)}) m/s² that was assumed.",
     )  # fmt: skip
     if truth is not None:
         report.heading("Against the truth")
@@ -75,7 +93,7 @@ def write_report(wind, metrics: dict, t, specific, truth, psnr: dict, command: l
         )  # fmt: skip
     report.heading("How well it fits")
     report.plot(
-        plot_lines(t[1:], {"L_motion": np.asarray(wind.result.loss)}, "time (s)", "m/s²"),
+        plot_lines(t[1:], {"L_motion": np.asarray(metrics["loss"])}, "time (s)", "m/s²"),
         "What is left of the motion loss at the end of each interval.",
     )
     report.plot(
@@ -84,9 +102,9 @@ def write_report(wind, metrics: dict, t, specific, truth, psnr: dict, command: l
         f"its particles or their targets. Mean {metrics['psnr']:.1f} dB, SSIM "
         f"{metrics['ssim']:.3f}; held as in frame 0, {metrics['psnr_of_first_frame_held']:.1f} dB.",
     )
-    healed = [f"{count} particles in frame {k}" for k, count in wind.result.healed.items()]
+    healed = [f"{count} particles in frame {k}" for k, count in metrics["healed"].items()]
     torn = [f"The object was torn; these went on undeformed: {', '.join(healed)}."]
-    report.assumptions(wind.inputs.assumptions + (torn if healed else []))
-    report.settings({"run": wind.run, "solver": wind.config})
-    report.environment(seed=wind.run.seed, command=command)
-    report.write(wind.out / "report.html")
+    report.assumptions([*assumptions, *(torn if healed else [])])
+    report.settings({"run": run.job, "solver": run.config})
+    report.environment(seed=run.job.seed, command=command)
+    report.write(run.folder / REPORT)

@@ -1,72 +1,102 @@
-"""What a wind run leaves behind: forces.npz, metrics.json, video.mp4 and report.html."""
+"""What a wind run shows: its pictures, the metrics of both, and the report."""
 
 import resource
 import sys
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import torch
 
 from inverse.metrics import image_metrics, vector_errors
-from inverse.runs.settings import write_json
+from inverse.runs.clock import Clock
+from inverse.runs.folder import VIDEO, read_npz
 from inverse.spread import farthest_points
+from inverse.wind.inputs import Inputs
 from inverse.wind.report import write_report
+from inverse.wind.solver import WindResult
+from renderers.camera import Camera
 from renderers.images import to_bytes
 from renderers.overlay import draw_arrows, side_by_side
 from renderers.splats.binding import bind
+from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
 from renderers.video import write_video
 from taichi_phys import runtime
-from taichi_phys.io.files import atomic_path
 
 
+if TYPE_CHECKING:
+    from inverse.wind.run import WindRun
+
+TRUTH = "ground_truth.npz"  # beside the first video, where there is one
 ARROWS = 48  # drawn on the object
 SEEN = 0.2  # confidence below which a particle's force is a guess and not drawn
 ARROW_LENGTH = 0.16  # of the picture's height, for the strongest force
+INNER = slice(1, -3)  # frames whose net force counts: the ends of a clip do not determine it
 
 
-def write_results(wind, clock, command: list[str] | None) -> dict:
-    """Write the run directory of a finished WindRun; returns the record of metrics.json."""
-    frame_forces = wind.result.frame_forces().double().cpu().numpy()
-    mass = wind.sim.mass.double().cpu().numpy()
-    x = wind.result.x.double().cpu().numpy()
-    t = np.arange(len(x)) / wind.inputs.fps
-    with atomic_path(wind.out / "forces.npz") as partial, open(partial, "wb") as file:
-        np.savez_compressed(
-            file, t=t, x=x, f=frame_forces, mass=mass, gravity=np.asarray(wind.run.gravity)
-        )
+def write_results(
+    run: "WindRun",
+    inputs: Inputs,
+    result: WindResult,
+    gaussians: Gaussians,
+    *,
+    targets: np.ndarray,
+    confidence: np.ndarray,
+    clock: Clock,
+    command: list[str] | None,
+) -> dict[str, Any]:
+    """Write the video and the report of a run; returns the record of its metrics.
+
+    run: without metrics yet; result: of the solver; gaussians: of the object in frame 0; targets:
+    (T, n, 3) m; confidence: (T, n) in 0..1; clock: has timed the stages before; command: as in the
+    report.
+    """
+    video, cameras = inputs.videos[0], run.cameras
     with clock("video"), runtime.one_torch_thread():
-        video, covered = wind.inputs.videos[0], object_coverage(wind)
-        behind = backgrounds(wind, covered)
-        motion = render_motion(wind, behind)
-        frames = result_frames(wind, motion, frame_forces, mass)
-        write_video(wind.out / "video.mp4", frames, wind.inputs.fps)
+        covered = object_coverage(
+            video.shape[:3], cameras, (targets, run.x),
+            spacing=np.sqrt(inputs.mask.sum() / (run.x.shape[1] / 2)),
+        )  # fmt: skip
+        behind = backgrounds(video, covered, moving_camera=run.job.moving_camera)
+        motion = render_motion(gaussians, result.x, result.F, cameras, behind)
+        frames = result_frames(run, video, motion, confidence)
+        write_video(run.folder / VIDEO, frames, inputs.fps)
         pictures = picture_metrics(motion, video, covered)
-        held = picture_metrics(render_motion(wind, behind, held=True), video, covered)
-    specific = frame_forces.sum(axis=1) / mass.sum()  # (T, 3) m/s^2
-    # Read only now, when the solution is final.
-    truth = load_truth(Path(wind.run.video[0]).parent / "ground_truth.npz", len(t))
+        still = render_motion(gaussians, result.x, result.F, cameras, behind, held=True)
+        held = picture_metrics(still, video, covered)
     metrics = {
-        "frames": len(t),
-        "particles": len(mass),
-        "loss": wind.result.loss,
-        "healed": wind.result.healed,
-        "target_distance_m": float(np.linalg.norm(x - wind.targets, axis=-1).mean()),
+        "frames": len(run.t),
+        "particles": len(run.mass),
+        "loss": result.loss,
+        "healed": result.healed,
+        "target_distance_m": float(np.linalg.norm(run.x - targets, axis=-1).mean()),
         "psnr": float(np.nanmean(pictures["psnr"])),
         "ssim": float(np.nanmean(pictures["ssim"])),
         "psnr_of_first_frame_held": float(np.nanmean(held["psnr"])),
         "seconds": {**clock.seconds, "total": sum(clock.seconds.values())},
         "peak_memory_mb": peak_memory_mb(),
     }
+    specific = net_force(run.force, run.mass)
+    # Read only now, when the solution is final.
+    truth = load_truth(Path(run.job.video[0]).parent / TRUTH, len(run.t))
     if truth is not None:
         metrics["errors"] = force_errors(specific, truth)
         first = np.broadcast_to(truth[0], truth.shape)
         metrics["errors_of_first_force_held"] = force_errors(first, truth)
-    write_json(wind.out / "metrics.json", metrics)
-    series = {"re-simulation": pictures["psnr"], "held as in frame 0": held["psnr"]}
-    write_report(wind, metrics, t, specific, truth, series, command)
+    write_report(
+        run, metrics, inputs.assumptions, truth=truth, specific=specific, command=command,
+        psnr={"re-simulation": pictures["psnr"], "held as in frame 0": held["psnr"]},
+    )  # fmt: skip
     return metrics
+
+
+def net_force(force: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """(T, 3) m/s^2: the sum of the forces (T, n, 3) N on particles of mass (n,) kg, per mass."""
+    return force.sum(axis=1) / mass.sum()
 
 
 def force_errors(specific: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -74,20 +104,30 @@ def force_errors(specific: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
     A net force is a second difference of positions: the ends of a clip do not determine it.
     """
-    return vector_errors(specific[1:-3], truth[1:-3])
+    return vector_errors(specific[INNER], truth[INNER])
 
 
 def load_truth(path: Path, frames: int) -> np.ndarray | None:
-    """(T, 3) m/s^2 true acceleration of the object, where the clip comes with it."""
+    """(T, 3) m/s^2 true acceleration of the object in so many frames.
+
+    None where the clip does not come with it, and, with a warning, where it cannot be used: that
+    is no reason to lose the results of a run.
+    """
     if not path.exists():
         return None
     try:
-        with np.load(path) as record:
-            truth = np.asarray(record["acceleration"], dtype=np.float64)
-    except Exception as error:
-        raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from None
-    if truth.ndim != 2 or truth.shape[1] != 3 or len(truth) < frames:
-        raise ValueError(f"{path}: acceleration has shape {truth.shape}, expected ({frames}, 3)")
+        truth = read_npz(path, "acceleration")[0].astype(np.float64)
+        if truth.ndim != 2 or truth.shape[1] != 3 or len(truth) < frames:
+            shape = truth.shape
+            raise ValueError(f"{path}: acceleration has shape {shape}, expected ({frames}, 3)")
+        if not np.isfinite(truth[:frames]).all():
+            raise ValueError(f"{path}: acceleration has values that are not finite")
+        if not truth[:frames][INNER].any():
+            raise ValueError(f"{path}: no true force in the {len(range(frames)[INNER])} frames "
+                             "that count, so errors have no meaning")  # fmt: skip
+    except (ValueError, TypeError) as error:
+        warnings.warn(f"{error}; the forces are not compared with it", stacklevel=2)
+        return None
     return truth[:frames]
 
 
@@ -97,11 +137,21 @@ def peak_memory_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def render_motion(wind, backgrounds: list[np.ndarray], *, held: bool = False) -> list[np.ndarray]:
-    """The re-simulated object over backgrounds (H, W, 3) uint8, as the first view sees it; held:
-    as it is in frame 0, in all frames."""
-    gaussians, result = wind.gaussians, wind.result
-    x, F = result.x.float().cpu(), result.F.float().cpu()
+def render_motion(
+    gaussians: Gaussians,
+    x: torch.Tensor,
+    F: torch.Tensor,
+    cameras: Sequence[Camera],
+    backgrounds: Sequence[np.ndarray],
+    *,
+    held: bool = False,
+) -> list[np.ndarray]:
+    """A moving object over backgrounds, one picture (H, W, 3) uint8 for each frame.
+
+    gaussians: the object in frame 0; x: (T, n, 3) m and F: (T, n, 3, 3), its particles; cameras
+    and backgrounds (H, W, 3) uint8: of each frame; held: as it is in frame 0, in all frames.
+    """
+    x, F = x.float().cpu(), F.float().cpu()
     binding = bind(gaussians.means, gaussians.covariances(), x[0])
     pictures = []
     for frame in range(len(x)):
@@ -109,10 +159,13 @@ def render_motion(wind, backgrounds: list[np.ndarray], *, held: bool = False) ->
         means, covariances = binding.deform(x[shown], F[shown])
         behind = torch.as_tensor(backgrounds[frame], dtype=torch.float32) / 255
         image = render(
-            wind.inputs.cameras[0][frame],
-            means=means, covariances=covariances, opacities=gaussians.opacities,
-            colors=gaussians.colors(), background=behind,
-        )  # fmt: skip
+            cameras[frame],
+            means=means,
+            covariances=covariances,
+            opacities=gaussians.opacities,
+            colors=gaussians.colors(),
+            background=behind,
+        )
         pictures.append(to_bytes(image.rgb))
     return pictures
 
@@ -143,50 +196,63 @@ def static_background(video: np.ndarray, covered: np.ndarray) -> np.ndarray:
     return cv2.inpaint(background, always, 5, cv2.INPAINT_TELEA) if always.any() else background
 
 
-def backgrounds(wind, covered: np.ndarray) -> list[np.ndarray]:
+def backgrounds(video: np.ndarray, covered: np.ndarray, *, moving_camera: bool) -> list[np.ndarray]:
     """The scene without the object, per frame; one picture for all where the camera stands.
 
-    covered: (T, H, W) bool, true where the object is or may be.
+    video: (T, H, W, 3) uint8; covered: (T, H, W) bool, true where the object is or may be.
     """
-    video = wind.inputs.videos[0]
-    if wind.run.moving_camera:
+    if moving_camera:
         pairs = zip(video, covered.astype(np.uint8), strict=True)
         return [cv2.inpaint(image, hidden, 5, cv2.INPAINT_TELEA) for image, hidden in pairs]
     return [static_background(video, covered)] * len(video)
 
 
-def object_coverage(wind) -> np.ndarray:
-    """(T, H, W) bool: pixels near the object's particles or their targets."""
-    frames, height, width = wind.inputs.videos[0].shape[:3]
+def object_coverage(
+    shape: tuple[int, int, int],
+    cameras: Sequence[Camera],
+    points: Sequence[np.ndarray],
+    *,
+    spacing: float,
+) -> np.ndarray:
+    """(T, H, W) bool: pixels near any of the points.
+
+    shape: (T, H, W); cameras: of each frame; points: arrays (T, n, 3) m; spacing: between
+    neighboring points in the picture, px.
+    """
+    frames, height, width = shape
     covered = np.zeros((frames, height, width), dtype=np.uint8)
-    for points in (wind.targets, wind.result.x.double().cpu().numpy()):
-        for frame, camera in enumerate(wind.inputs.cameras[0]):
-            u, v = np.floor(camera.project(points[frame])[0]).astype(int).T
+    for moving in points:
+        for frame, camera in enumerate(cameras):
+            u, v = np.floor(camera.project(moving[frame])[0]).astype(int).T
             inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
             covered[frame, v[inside], u[inside]] = 1
-    distance = np.sqrt(wind.inputs.mask.sum() / (len(wind.model.x) / 2))  # px between particles
-    size = 2 * int(2 * distance + 4) + 1
+    size = 2 * int(2 * spacing + 4) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     return np.stack([cv2.dilate(image, kernel) for image in covered]) > 0
 
 
-def result_frames(wind, motion: list[np.ndarray], frame_forces: np.ndarray, mass: np.ndarray):
-    """Pictures: input | re-simulation | force arrows coloured by strength."""
-    video, cameras = wind.inputs.videos[0], wind.inputs.cameras[0]
-    x = wind.result.x.double().cpu().numpy()
-    specific = frame_forces / mass[:, None]
+def result_frames(
+    run: "WindRun", video: np.ndarray, motion: list[np.ndarray], confidence: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Pictures: input | re-simulation | force arrows colored by strength.
+
+    video: (T, H, W, 3) uint8; motion: the re-simulation, a picture (H, W, 3) uint8 for each frame;
+    confidence: (T, n) in 0..1.
+    """
+    cameras, x = run.cameras, run.x
+    specific = run.force / run.mass[:, None]
     shown = farthest_points(x[0], ARROWS)
     strength = np.linalg.norm(specific[:, shown], axis=-1)
-    counted = strength[wind.confidence[:, shown] >= SEEN]
+    counted = strength[confidence[:, shown] >= SEEN]
     strongest = max(float(np.percentile(counted, 98)), 1e-9) if counted.size else 1.0
     distance = float(np.median(cameras[0].project(x[0])[1]))
     pixel = distance / cameras[0].fy  # m
-    metres = ARROW_LENGTH * cameras[0].height * pixel / strongest
+    length = ARROW_LENGTH * cameras[0].height * pixel / strongest  # m per m/s^2
     for frame in range(len(video)):
-        seen = wind.confidence[frame, shown] >= SEEN
+        seen = confidence[frame, shown] >= SEEN
         camera, start = cameras[frame], x[frame, shown[seen]]
         starts = camera.project(start)[0]
-        ends = camera.project(start + metres * specific[frame, shown[seen]])[0]
+        ends = camera.project(start + length * specific[frame, shown[seen]])[0]
         faded = (0.55 * video[frame].astype(np.float32) + 0.45 * 255).astype(np.uint8)
         arrows = draw_arrows(
             faded, starts, ends, strength[frame, seen], limits=(0, strongest), legend="m/s²"

@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,86 +15,209 @@ from tqdm import tqdm
 import taichi_phys as tp
 from inverse.lifting import targets_from_video
 from inverse.perception import ObjectModel, object_model, refine_on_image
-from inverse.runs.settings import write_json
+from inverse.runs.checkpoint import fingerprint_of
+from inverse.runs.clock import Clock
+from inverse.runs.folder import (
+    CAMERAS,
+    METRICS,
+    REPORT,
+    VIDEO,
+    RunFolder,
+    read_npz,
+    write_npz,
+)
 from inverse.tracking import track_cotracker, track_lucas_kanade
-from inverse.wind.config import RunConfig, WindConfig
+from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.inputs import Inputs, load_inputs
 from inverse.wind.results import write_results
-from inverse.wind.solver import WindResult, WindSolver
-from renderers.splats.gaussians import Gaussians
+from inverse.wind.solver import WindSolver
+from renderers.camera import Camera
+from renderers.video import read_video
 from taichi_phys import runtime
-from taichi_phys.io.files import atomic_path
+from taichi_phys.bridge.causal_triplane import CausalTriplane
+
+
+FORCES = "forces.npz"
+RESULTS = (FORCES, CAMERAS, METRICS, VIDEO, REPORT)
+FORCE, TARGETS = "force.pt", "targets.npz"  # checkpoints
+# Settings that may differ when a run is resumed: what files hold is compared, not their names.
+FREE = tuple(
+    f"run.{name}"
+    for name in ("video", "camera", "mask", "depth", "tracks", "cotracker", "splat_iterations",
+                 "gravity", "out", "resume", "device")
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class WindRun:
-    """All that a finished run knows; what results.py writes and shows."""
+    """A finished wind run.
 
-    run: RunConfig
+    folder: where it is; job, config: its settings; t: (T,) s; x: (T, n, 3) m, the re-simulated
+    particles; force: (T, n, 3) N on each of them, gravity included, averaged over a frame
+    interval; mass: (n,) kg; gravity: (3,) m/s^2, as assumed; metrics: the record of metrics.json;
+    cameras: of the first view, one for each frame.
+    """
+
+    KEYS: ClassVar[tuple[str, ...]] = ("run", "solver")  # of config.json
+
+    folder: Path
+    job: WindJob
     config: WindConfig
-    inputs: Inputs
-    model: ObjectModel
-    gaussians: Gaussians
-    sim: tp.MPM
-    targets: np.ndarray
-    confidence: np.ndarray
-    result: WindResult
+    t: np.ndarray
+    x: np.ndarray
+    force: np.ndarray
+    mass: np.ndarray
+    gravity: np.ndarray
+    metrics: dict[str, Any]
+    cameras: list[Camera]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "WindRun":
+        """The run in a folder. Raises ValueError, in one sentence, for what cannot be read."""
+        files = RunFolder(folder)
+        job, config = files.settings(WindJob, "run"), files.settings(WindConfig, "solver")
+        arrays = dict(zip(ARRAYS, files.read_npz(FORCES, *ARRAYS.values()), strict=True))
+        frames, particles = len(arrays["t"]), len(arrays["mass"])
+        shapes = {
+            "t": (frames,), "x": (frames, particles, 3), "force": (frames, particles, 3),
+            "mass": (particles,), "gravity": (3,),
+        }  # fmt: skip
+        wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+        if wrong or frames < 2:
+            raise ValueError(f"{files / FORCES}: damaged, its arrays do not fit each other")
+        cameras, _ = files.read_cameras()
+        if len(cameras) not in (1, frames):
+            raise ValueError(
+                f"{files / CAMERAS}: got {len(cameras)} cameras, expected one or {frames}"
+            )
+        return cls(
+            folder=files.path,
+            job=job,
+            config=config,
+            metrics=files.read_json(METRICS) if (files / METRICS).exists() else {},
+            cameras=cameras if len(cameras) == frames else cameras * frames,
+            **arrays,
+        )
+
+    def save(self) -> None:
+        """Write the files of the run but for config.json, the checkpoints and what is only to be
+        looked at."""
+        files = RunFolder(self.folder)
+        files.write_npz(FORCES, **{key: getattr(self, name) for name, key in ARRAYS.items()})
+        still = all(camera is self.cameras[0] for camera in self.cameras)
+        files.write_cameras(self.cameras[:1] if still else self.cameras)
+        if self.metrics:
+            files.write_json(METRICS, self.metrics)
 
     @property
-    def out(self) -> Path:
-        return Path(self.run.out)
+    def fps(self) -> float:
+        """Frames per second, 1/s."""
+        return 1 / float(self.t[1] - self.t[0])
+
+    def clip(self) -> np.ndarray | None:
+        """The frames (T, H, W, 3) uint8 of the first view; where the video is gone, as video.mp4
+        shows them; None where that is gone too."""
+        frames, camera = len(self.t), self.cameras[0]
+        with contextlib.suppress(ValueError):
+            clip = read_video(self.job.video[0], max_frames=frames).frames
+            if clip.shape == (frames, camera.height, camera.width, 3):
+                return clip
+        with contextlib.suppress(ValueError):
+            film = read_video(self.folder / VIDEO, max_frames=frames).frames
+            return film[:, :, : film.shape[2] // 3]
+        return None
+
+    def field(self) -> tp.Triplane:
+        """The recovered force field, a force per mass of which gravity is part.
+
+        Raises ValueError where the checkpoint cannot be read.
+        """
+        files = RunFolder(self.folder)
+        state = files.read_checkpoint(FORCE)
+        try:
+            states = state["fields"]
+            field = CausalTriplane(
+                lower=states[-1]["lower"].tolist(),
+                upper=states[-1]["upper"].tolist(),
+                resolution=self.config.resolution,
+                channels=self.config.channels,
+                hidden=self.config.hidden,
+                **state["field"],
+            )
+            field.load_state_dict(states[-1])
+        except (KeyError, IndexError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"{files.checkpoint(FORCE)}: its field is of another version ({error!r})"
+            ) from None
+        return tp.Triplane(field=field, states=states, fps=self.fps)
 
 
-def recover_wind(run: RunConfig, config: WindConfig, *, command: list[str] | None = None) -> dict:
-    """Recover the force that moves the object in a clip, and write the run directory.
+ARRAYS = {"t": "t", "x": "x", "force": "f", "mass": "mass", "gravity": "gravity"}  # of FORCES
 
-    Returns the record of metrics.json. Raises ValueError for unusable input, before anything is
-    written. Interrupted, it keeps its checkpoint; with run.resume it goes on from there.
+
+def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None = None) -> WindRun:
+    """Recover the force that moves the object in a clip, and write the folder of the run.
+
+    command: as it is shown in the report, default: that of this process. Raises ValueError for
+    unusable input, before anything is written. Interrupted, the run keeps its checkpoint; with
+    job.resume it goes on from there.
     """
-    inputs = load_inputs(run)
+    inputs = load_inputs(job)
     for assumption in inputs.assumptions:
         print(f"assumed: {assumption}")
-    out = Path(run.out)
-    tp.init(arch=run.device, seed=run.seed)
-    model, dx = _object(run, inputs)
-    seconds = _Clock()
-    # Written first: an unwritable folder should fail now, not after the work.
-    write_json(out / "config.json", {"run": run, "solver": config})
-    with seconds("splats"), _one_thread():
+    folder = RunFolder(job.out)
+    tp.init(arch=job.device, seed=job.seed)
+    model, dx = _object(job, inputs)
+    folder.begin(
+        {"run": job, "solver": config}, results=RESULTS, checkpoints=(FORCE, TARGETS),
+        resume=job.resume, free=FREE,
+    )  # fmt: skip
+    clock = Clock()
+    with clock("splats"), _one_thread():
         gaussians = refine_on_image(
             model.splats.gaussians(), inputs.videos[0][0], inputs.mask, inputs.cameras[0][0],
-            iterations=run.splat_iterations, seed=run.seed,
+            iterations=job.splat_iterations, seed=job.seed,
         )  # fmt: skip
-    with seconds("targets"), _one_thread():
-        targets, confidence = _targets(run, inputs, model)
-    sim = _simulator(run, model, targets, dx)
-    with seconds("force"), _one_thread():
-        torch.manual_seed(run.seed)
-        checkpoint = out / "checkpoints" / "force.pt"
+    with clock("targets"), _one_thread():
+        targets, confidence = _targets(job, inputs, model, folder.checkpoint(TARGETS))
+    sim = _simulator(job, model, targets, dx)
+    with clock("force"), _one_thread():
+        torch.manual_seed(job.seed)
         solver = WindSolver(
             sim, targets, fps=inputs.fps, config=config, confidence=confidence,
-            checkpoint=checkpoint,
+            checkpoint=folder.checkpoint(FORCE),
         )  # fmt: skip
-        if run.resume:
+        if job.resume:
             solver.resume()
-        else:
-            checkpoint.unlink(missing_ok=True)
         result = solver.solve()
-    finished = WindRun(
-        run=run, config=config, inputs=inputs, model=model, gaussians=gaussians, sim=sim,
-        targets=targets, confidence=confidence, result=result,
+    run = WindRun(
+        folder=folder.path,
+        job=job,
+        config=config,
+        t=np.arange(len(targets)) / inputs.fps,
+        x=result.x.double().cpu().numpy(),
+        force=result.frame_forces().double().cpu().numpy(),
+        mass=sim.mass.double().cpu().numpy(),
+        gravity=np.asarray(job.gravity),
+        metrics={},
+        cameras=inputs.cameras[0],
+    )
+    run.save()  # the forces, whatever becomes of the pictures
+    metrics = write_results(
+        run, inputs, result, gaussians,
+        targets=targets, confidence=confidence, clock=clock, command=command,
     )  # fmt: skip
-    return write_results(finished, seconds, command)
+    return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
 
 
-def _object(run: RunConfig, inputs: Inputs) -> tuple[ObjectModel, float]:
-    """The object in frame 0, and the grid spacing (m) that gives its longest side run.cells."""
+def _object(job: WindJob, inputs: Inputs) -> tuple[ObjectModel, float]:
+    """The object in frame 0, and the grid spacing (m) that gives its longest side job.cells."""
     camera = inputs.cameras[0][0]
     rows, columns = np.nonzero(inputs.mask)
     pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
     points = camera.unproject(pixels, inputs.depth[rows, columns])
-    dx = float(np.ptp(points, axis=0).max()) / run.cells
-    thickness = dx if run.thickness is None else run.thickness
+    dx = float(np.ptp(points, axis=0).max()) / job.cells
+    thickness = dx if job.thickness is None else job.thickness
     model = object_model(
         inputs.videos[0][0], inputs.mask, inputs.depth, camera,
         thickness=thickness, spacing=0.5 * dx,
@@ -102,89 +225,73 @@ def _object(run: RunConfig, inputs: Inputs) -> tuple[ObjectModel, float]:
     return model, dx
 
 
-def _targets(run: RunConfig, inputs: Inputs, model: ObjectModel) -> tuple[np.ndarray, np.ndarray]:
-    """Particle targets (T, n, 3) m and confidence (T, n); kept in the run directory."""
-    path = Path(run.out) / "checkpoints" / "targets.npz"
-    stamp = _stamp(run, inputs, model)
-    if run.resume and path.exists():
-        with contextlib.suppress(Exception):  # damaged or of other inputs: made again
-            with np.load(path) as saved:
-                if str(saved["stamp"]) == stamp:
-                    return saved["targets"], saved["confidence"]
+def _targets(
+    job: WindJob, inputs: Inputs, model: ObjectModel, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Particle targets (T, n, 3) m and confidence (T, n), kept in a file for a run that resumes."""
+    stamp = _stamp(job, inputs, model)
+    if job.resume:
+        with contextlib.suppress(ValueError):  # missing, damaged or of other input: made again
+            saved, targets, confidence = read_npz(path, "stamp", "targets", "confidence")
+            if str(saved) == stamp:
+                return targets, confidence
     tracker = track_lucas_kanade
-    if run.tracker == "cotracker":
+    if job.tracker == "cotracker":
         device = str(runtime.ensure_initialized().device)
         tracker = functools.partial(
-            track_cotracker, repo_or_checkpoint=run.cotracker, device=device
+            track_cotracker, repo_or_checkpoint=job.cotracker, device=device
         )
 
     with _StageBar() as bar:
         found = targets_from_video(
             inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
-            tracks=inputs.tracks, tracker=tracker, max_count=run.keypoints, progress=bar,
+            tracks=inputs.tracks, tracker=tracker, max_count=job.keypoints, progress=bar,
         )  # fmt: skip
-    with atomic_path(path) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, targets=found.targets, confidence=found.confidence, stamp=stamp)
+    write_npz(path, targets=found.targets, confidence=found.confidence, stamp=stamp)
     return found.targets, found.confidence
 
 
-def _stamp(run: RunConfig, inputs: Inputs, model: ObjectModel) -> str:
-    """What targets depend on."""
-    digest = hashlib.sha256()
-    for array in (*inputs.videos, inputs.mask, inputs.depth, model.x):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    for camera in (camera for path in inputs.cameras for camera in path):
-        digest.update(repr(dataclasses.asdict(camera)).encode())
+def _stamp(job: WindJob, inputs: Inputs, model: ObjectModel) -> str:
+    """Digest of what targets depend on."""
+    cameras = [dataclasses.asdict(camera) for path in inputs.cameras for camera in path]
+    arrays = [*inputs.videos, inputs.mask, inputs.depth, model.x]
     for tracks in inputs.tracks or ():
-        digest.update(tracks.xy.tobytes() + tracks.visible.tobytes())
-    digest.update(repr((inputs.fps, run.tracker, run.cotracker, run.keypoints)).encode())
-    return digest.hexdigest()
+        arrays += [tracks.xy, tracks.visible]
+    settings = (inputs.fps, job.tracker, job.cotracker, job.keypoints, cameras)
+    return fingerprint_of(settings, arrays)
 
 
-def _simulator(run: RunConfig, model: ObjectModel, targets: np.ndarray, dx: float) -> tp.MPM:
+def _simulator(job: WindJob, model: ObjectModel, targets: np.ndarray, dx: float) -> tp.MPM:
     """The object's simulator, without gravity: that is part of the force to be found."""
     size = float(np.ptp(model.x, axis=0).max())
     particles = tp.Particles(
-        model.x, density=run.density, volume=model.volume, material=run.make_material()
+        model.x, density=job.density, volume=model.volume, material=job.make_material()
     )
     grid = tp.Grid.around(targets, dx=dx, margin=0.25 * size)
     return tp.MPM(particles=particles, grid=grid, gravity=(0.0, 0.0, 0.0))
 
 
-class _Clock:
-    """Seconds spent in named stages."""
-
-    def __init__(self):
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def __call__(self, name: str):
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-
-
 class _StageBar:
     """A progress bar for stages that report (stage, done, total); quiet without a terminal."""
 
-    def __enter__(self):
+    def __enter__(self) -> "_StageBar":
         self._bar, self._stage = None, None
         return self
 
-    def __call__(self, stage: str, done: int, total: int):
+    def __call__(self, stage: str, done: int, total: int) -> None:
         if stage != self._stage:
             self.__exit__()
             self._bar, self._stage = tqdm(desc=stage, total=total, disable=None), stage
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
 
 @contextlib.contextmanager
-def _one_thread():
+def _one_thread() -> Iterator[None]:
     """Torch and BLAS on one thread; it also makes sums repeatable."""
     with runtime.one_torch_thread(), threadpool_limits(1):
         yield

@@ -19,13 +19,14 @@ import copy
 import dataclasses
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 from tqdm import tqdm
 
-from inverse.wind.checkpoint import load_checkpoint, save_checkpoint
+from inverse.runs.checkpoint import Resumable, fingerprint_of
 from inverse.wind.config import WindConfig
 from taichi_phys import MPM, SimulationError, State
 from taichi_phys.bridge.causal_triplane import CausalTriplane
@@ -100,7 +101,7 @@ def make_field(targets: np.ndarray, fps: float, config: WindConfig, dx: float) -
     )
 
 
-class WindSolver:
+class WindSolver(Resumable):
     """Fits the force field to targets, one video interval after the other.
 
     sim: the simulator of the object, without gravity; targets: (T, n, 3) m; confidence: (T, n) in
@@ -134,7 +135,10 @@ class WindSolver:
         speed = np.linalg.norm(np.diff(targets, axis=0), axis=-1).max() * fps
         self.substeps = max(MIN_SUBSTEPS, sim.substeps(self.frame_dt, 2 * float(speed)))
         # Symplectic Euler is leapfrog: its velocities live half a substep before its positions.
-        lag = 0.5 * self.frame_dt / self.substeps
+        # A pulse moves farther than the same impulse held: for the same positions its velocities
+        # at frames are those of a moment earlier.
+        rest = (self.substeps - self._pulse_substeps()) / self.substeps
+        lag = 0.5 * self.frame_dt / self.substeps + 0.5 * self.frame_dt * rest
         if velocity is None:
             velocity = initial_velocities(targets, fps, lag)
         self.targets = torch.as_tensor(targets).to(sim.device, sim.dtype)
@@ -150,10 +154,35 @@ class WindSolver:
         self.fields: list[dict] = []
         self.healed: dict[int, int] = {}
 
-    def resume(self):
-        """Go on from the checkpoint, if there is one. Raises ValueError if it cannot be used."""
-        if self.checkpoint is not None and self.checkpoint.exists():
-            load_checkpoint(self.checkpoint, self)
+    @property
+    def device(self) -> torch.device:
+        """Where the simulation computes."""
+        return self.sim.device
+
+    def fingerprint(self) -> str:
+        """Digest of the settings and of the targets, weights and particles."""
+        arrays = (self.targets, self.weights, self.sim.mass, self.sim.parameters())
+        return fingerprint_of(dataclasses.asdict(self.config), arrays)
+
+    def state(self) -> dict[str, Any]:
+        """States, forces, losses and fields of the intervals so far; and what makes the field."""
+        names = [field.name for field in dataclasses.fields(State)]
+        return {
+            "states": [{name: getattr(s, name) for name in names} for s in self.states],
+            "forces": self.forces,
+            "losses": self.losses,
+            "fields": self.fields,
+            "healed": self.healed,
+            "field": {"steps": self.field.steps, "scale": self.field.scale},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The reverse of state()."""
+        self.states = [State(**one) for one in state["states"]]
+        self.forces, self.losses = state["forces"], state["losses"]
+        self.fields, self.healed = state["fields"], state.get("healed", {})
+        if self.fields:
+            self.field.load_state_dict(self.fields[-1])
 
     def solve(self, *, progress: bool | None = None) -> WindResult:
         """Run all intervals that are left; progress: show a bar, default: on a terminal only."""
@@ -171,8 +200,7 @@ class WindSolver:
                         raise
                     loss = self._fit(step)
                 self._commit(step, loss)
-                if self.checkpoint is not None:
-                    save_checkpoint(self.checkpoint, self)
+                self.save()
                 bar.update()
                 bar.set_postfix_str(f"loss {loss:.3g} m/s²")
         return WindResult(
@@ -188,10 +216,14 @@ class WindSolver:
         """(n, 3) N: the field is a force per mass, since motion tells no more than that."""
         return self.sim.mass[:, None] * self.field(state.x, step)
 
+    def _pulse_substeps(self) -> int:
+        """Substeps of an interval in which the force acts."""
+        return max(1, round(self.config.pulse * self.substeps))
+
     def _advance(self, state: State, force: torch.Tensor) -> State:
         """One video interval: the force is held, or acts in a pulse of the same impulse."""
         total, dt = self.substeps, self.frame_dt / self.substeps
-        on = max(1, round(self.config.pulse * total))
+        on = self._pulse_substeps()
         force = force * (total / on)
         state = self.sim.advance(state, frame_dt=on * dt, force=force, substeps=on)
         if on == total:
@@ -213,13 +245,13 @@ class WindSolver:
     def _fit(self, step: int) -> float:
         config, start = self.config, self.states[-1]
         self._shift(step, start)
-        optimiser = torch.optim.Adam(self.field.parameters(), lr=config.learning_rate)
+        optimizer = torch.optim.Adam(self.field.parameters(), lr=config.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimiser, config.iterations, eta_min=config.learning_rate * 0.02
+            optimizer, config.iterations, eta_min=config.learning_rate * 0.02
         )
         best, best_loss, best_motion = None, float("inf"), float("nan")
         for _ in range(config.iterations):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             try:
                 end = self._advance(start, self.particle_force(start, step))
                 motion = self._motion_loss(step, end)
@@ -228,7 +260,7 @@ class WindSolver:
                     raise
                 # The step went too far: back to the best field, with half the step.
                 self.field.load_state_dict(best)
-                for group in optimiser.param_groups:
+                for group in optimizer.param_groups:
                     group["lr"] *= 0.5
                 continue
             loss = (
@@ -240,8 +272,10 @@ class WindSolver:
                 best, best_loss = copy.deepcopy(self.field.state_dict()), loss.item()
                 best_motion = motion.item()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.field.parameters(), config.gradient_limit)
-            optimiser.step()
+            norm = torch.nn.utils.clip_grad_norm_(self.field.parameters(), config.gradient_limit)
+            if not torch.isfinite(norm):
+                continue  # or Adam would keep it in its moments, and every later step be lost
+            optimizer.step()
             schedule.step()
         self.field.load_state_dict(best)
         self._shift(step, start)

@@ -10,9 +10,11 @@ from renderers.datasets import View, load_views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Frames:
-    """Photographs of one split: views, and per photograph its camera, time s, rgb (H, W, 3) and
-    alpha (H, W) in 0..1."""
+class Photographs:
+    """The photographs of one split.
+
+    views: with camera and time of each; rgb: (H, W, 3) and alpha: (H, W) of each, in 0..1.
+    """
 
     views: list[View]
     rgb: list[torch.Tensor]
@@ -20,18 +22,23 @@ class Frames:
 
     @property
     def cameras(self) -> list[Camera]:
+        """Of each photograph."""
         return [view.camera for view in self.views]
 
     @property
     def times(self) -> list[float]:
-        return [view.time for view in self.views]
+        """s, of each photograph."""
+        return [view.time for view in self.views if view.time is not None]
 
     def __len__(self) -> int:
         return len(self.views)
 
 
-def load_frames(folder: str, split: str, *, downscale: int = 1) -> Frames:
-    """Read a split whole. Raises ValueError, in one sentence, for what cannot be used."""
+def load_photographs(folder: str, split: str, *, downscale: int = 1) -> Photographs:
+    """Read a split whole; downscale: the photographs are used at that fraction of their size.
+
+    Raises ValueError, in one sentence, for what cannot be used.
+    """
     views = load_views(folder, split, downscale=downscale)
     untimed = [view.name for view in views if view.time is None]
     if untimed:
@@ -45,28 +52,27 @@ def load_frames(folder: str, split: str, *, downscale: int = 1) -> Frames:
             f"{folder}: {split} has images of sizes {sorted(sizes)}, expected one size"
         )
     images = [view.load() for view in views]
-    return Frames(
+    return Photographs(
         views=views,
         rgb=[torch.as_tensor(rgb) for rgb, _ in images],
         alpha=[torch.as_tensor(alpha) for _, alpha in images],
     )
 
 
-def check_training(folder: str, frames: Frames) -> tuple[list[float], float]:
+def check_training(folder: str, train: Photographs) -> tuple[list[float], float]:
     """The observed times, ascending, and the interval between them, s.
 
     Raises ValueError unless there are several views, several times, and a frame at t = 0.
     """
-    times = sorted(set(frames.times))
+    times = sorted(set(train.times))
     if times[0] < 0 or abs(times[0]) > 1e-6:
         raise ValueError(
             f"{folder}: the first frame of train is at t = {times[0]:g}, expected one at t = 0"
         )
     if len(times) < 3:
         raise ValueError(f"{folder}: train has {len(times)} times, expected at least 3")
-    eyes = {
-        tuple(np.round(view.camera.position, 6)) for view in frames.views if abs(view.time) < 1e-6
-    }
+    first = [camera for camera, t in zip(train.cameras, train.times, strict=True) if abs(t) < 1e-6]
+    eyes = {tuple(np.round(camera.position, 6)) for camera in first}
     if len(eyes) < 2:
         raise ValueError(
             f"{folder}: train shows t = 0 from {len(eyes)} place only, expected several views"
