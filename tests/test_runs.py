@@ -14,6 +14,7 @@ from tiny_scene import cameras, figure, write_frames
 from inverse.fitting import FitConfig, FitJob, FitRun, fit_splats
 from inverse.runs import RunFolder, open_run
 from inverse.runs.settings import as_plain, check_settings, from_record, option, setting
+from inverse.simulation import SceneJob, SceneRun, run_scene
 from inverse.trace import TraceConfig, TraceJob, TraceRun, learn_motion
 from inverse.trace.results import find_parts
 from inverse.wind import WindConfig, WindJob, WindRun, recover_wind
@@ -54,8 +55,35 @@ def fit_of(folder: Path) -> FitRun:
     return fit_splats(job, FitConfig(gaussians=60, iterations=10, sh_degree=1))
 
 
-MAKERS = {"wind": wind_of, "trace": trace_of, "fit": fit_of}
-SOURCES = {"wind": "clip", "trace": "data", "fit": "data"}
+SCENE = """
+[grid]
+lower = [0, 0, 0]
+upper = [1.0, 1.0, 1.0]
+dx = 0.125
+[[body]]
+shape = "sphere"
+center = [0.5, 0.5, 0.5]
+radius = 0.15
+count = 60
+material = "sand"
+[[force]]
+type = "drag"
+rate = 1.0
+air = [[1.0, 0.0, 0.0], {type = "noise", scale = 0.2, speed = 1.0}]
+[output]
+video = false
+"""
+
+
+def scene_of(folder: Path) -> SceneRun:
+    (folder / "scene").mkdir()
+    path = folder / "scene" / "fall.toml"
+    path.write_text(SCENE)
+    return run_scene(SceneJob(scene=str(path), out=str(folder / "run"), frames=2))
+
+
+MAKERS = {"wind": wind_of, "trace": trace_of, "fit": fit_of, "scene": scene_of}
+SOURCES = {"wind": "clip", "trace": "data", "fit": "data", "scene": "scene"}
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +129,11 @@ def test_a_moved_run_without_its_sources_is_what_was_returned(kind, runs):
         if kind == "fit" and field.name == "gaussians":  # float32 logarithms in the file
             for a, b in zip(one.tensors().values(), two.tensors().values(), strict=True):
                 torch.testing.assert_close(a, b)
+        elif field.name == "frames":
+            np.testing.assert_allclose([f.time for f in two], np.arange(3) / 24)
+            np.testing.assert_allclose(two[2].x, loaded.state.x)
+        elif field.name == "scene":
+            assert one.settings() == two.settings()
         elif field.name != "folder":
             assert same(one, two), field.name
     assert type(open_run(folder)) is type(run)
@@ -156,10 +189,11 @@ FILES = {
     "trace": ("config.json", "checkpoints/trace.pt", "cameras.json", "parts.npz", "motion.json",
               "metrics.json"),
     "fit": ("config.json", "gaussians.ply", "cameras.json", "metrics.json"),
+    "scene": ("config.json", "checkpoints/state.npz", "frames/frames.json", "metrics.json"),
 }  # fmt: skip
 NEEDED = {
     "wind": ("forces.npz", "cameras.json"), "trace": ("checkpoints/trace.pt", "cameras.json"),
-    "fit": ("gaussians.ply", "cameras.json"),
+    "fit": ("gaussians.ply", "cameras.json"), "scene": ("checkpoints/state.npz",),
 }  # fmt: skip
 
 
@@ -204,9 +238,10 @@ def test_settings_of_another_version_are_named(kind, runs, tmp_path):
     folder = shutil.copytree(folder, tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
     key = next(key for key in type(run).KEYS if key != "run")
-    for change, message in (
-        ({"wings": 3}, "another version"), ({"iterations": -1}, "iterations: got -1"),
-    ):  # fmt: skip
+    wrong = ({"iterations": -1}, "iterations: got -1")
+    if kind == "scene":
+        wrong = ({"time": {"frames": 3, "wings": 1}}, "another version")
+    for change, message in (({"wings": 3}, "another version"), wrong):
         changed = config | {key: config[key] | change}
         (folder / "config.json").write_text(json.dumps(changed))
         assert message in refused(folder, type(run), "config.json")

@@ -18,12 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import taichi_phys as tp
+from inverse.simulation import film as simulation_film
 from renderers.video import read_video
 from taichi_phys.geometry import sampling
 from taichi_phys.io import states
 from taichi_phys.io.states import load_extras, read_frames
 from taichi_phys.scenes.lines import find_lines, read_toml, tomllib
 from taichi_phys.scenes.scene import load_scene, shrink
+from taichi_phys.scenes.settings import scene_from_settings
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -493,9 +495,11 @@ def test_what_left_the_grid_does_not_count_for_colours(tmp_path, monkeypatch):
     text = leaky()
     text += BOX.replace("LEFT", "0.7").replace("RIGHT", "0.9").replace("COLOR", "#0000ff") + REST
     limits = []
-    kept = simulate.color_map
+    kept = simulation_film.color_map
     monkeypatch.setattr(
-        simulate, "color_map", lambda v, ends, *name: limits.append(ends) or kept(v, ends, *name)
+        simulation_film,
+        "color_map",
+        lambda v, ends, *name: limits.append(ends) or kept(v, ends, *name),
     )
     slow = BOX.replace("LEFT", "0.2").replace("RIGHT", "0.4").replace("COLOR", "#ff0000")
     for more in ("", slow):
@@ -505,6 +509,30 @@ def test_what_left_the_grid_does_not_count_for_colours(tmp_path, monkeypatch):
     assert 0 < metrics["removed"] < metrics["particles"]
     assert read_frames(tmp_path / "out" / "frames")[4].removed.sum() == metrics["removed"]
     assert limits[0] == (0, 0) and limits[-1] == pytest.approx((0, 9.81 * 4 / 24), rel=0.02)
+
+
+@pytest.mark.parametrize("path", SCENES, ids=NAMES)
+def test_a_scene_is_made_again_from_its_settings(path):
+    scene = shrink(load_scene(path), frames=3, coarsen=COARSEN)
+    again = scene_from_settings(json.loads(json.dumps(scene.settings())), path)
+    assert again.settings() == scene.settings()
+    for one, two in zip(scene.bodies, again.bodies, strict=True):
+        assert dataclasses.replace(one, place=None).__dict__ == {**two.__dict__, "place": None}
+    (sim, force), (other, same_force) = scene.build(), again.build()
+    assert torch.equal(sim.initial_state().x, other.initial_state().x)
+    assert (force is None) == (same_force is None)
+    if force is not None:
+        x, v = sim.initial_state().x, sim.initial_state().v
+        assert torch.equal(force(x, 0.1, v, sim.mass), same_force(x, 0.1, v, sim.mass))
+
+
+def test_settings_that_are_no_scene_are_refused():
+    scene = load_scene(SCENES[0])
+    for change in ({"bodies": 3}, {"grid": {}}, {"time": {"wings": 2}}):
+        with pytest.raises(ValueError, match="scene: made by another version"):
+            scene_from_settings(scene.settings() | change, "x.toml")
+    with pytest.raises(ValueError, match="scene: made by another version"):
+        scene_from_settings({}, "x.toml")
 
 
 def test_resume_refuses_another_scene(tmp_path, capsys):

@@ -197,6 +197,7 @@ def open_run(folder: str | Path) -> Any:
     """
     # Here, because these modules write their runs with this one.
     from inverse.fitting.run import FitRun
+    from inverse.simulation.run import SceneRun
     from inverse.trace.run import TraceRun
     from inverse.wind.run import WindRun
 
@@ -204,7 +205,7 @@ def open_run(folder: str | Path) -> Any:
     if not (run_folder / CONFIG).is_file():
         raise ValueError(f"{folder}: not the folder of a run, it has no {CONFIG}")
     config = run_folder.config()
-    for run in (WindRun, TraceRun, FitRun):
+    for run in (WindRun, TraceRun, FitRun, SceneRun):
         if all(key in config for key in run.KEYS):
             return run.load(folder)
     raise ValueError(f"{run_folder / CONFIG}: not that of a run that can be opened")

@@ -1,0 +1,73 @@
+"""How the colliders and the floor of a scene look."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+import taichi_phys as tp
+from renderers.particles.draw import Floor, Surface, ball_mesh, box_mesh, capsule_mesh
+from taichi_phys.mpm.colliders import Collider
+from taichi_phys.scenes.scene import Scene
+
+
+Colliders = Sequence[Collider]
+
+
+def surfaces_of(scene: Scene, colliders: Colliders) -> list[tuple[Collider, Surface]]:
+    """Each visible collider but planes, and how it looks where it was given.
+
+    colliders: those that the scene's build has made, in its order.
+    """
+    result: list[tuple[Collider, Surface]] = []
+    for part, collider in zip(scene.colliders, colliders, strict=True):
+        if isinstance(collider, tp.Box):
+            mesh = box_mesh(collider.center, collider.half_size)
+        elif isinstance(collider, tp.Sphere):
+            mesh = ball_mesh(collider.center, collider.radius)
+        elif isinstance(collider, tp.Capsule):
+            mesh = capsule_mesh(collider.start, collider.end, collider.radius)
+        elif isinstance(collider, tp.Mesh):
+            mesh = {"vertices": collider.mesh.vertices, "faces": collider.mesh.faces}
+        else:
+            continue
+        if part.opacity > 0:
+            look = {} if part.color is None else {"color": part.color}
+            result.append((collider, Surface(**mesh, opacity=part.opacity, **look)))
+    return result
+
+
+def at_time(surfaces: Sequence[tuple[Collider, Surface]], t: float) -> list[Surface]:
+    """Surfaces of the colliders that act at time t s, where they then are."""
+    shown = []
+    for collider, surface in surfaces:
+        if collider.during is None or collider.during[0] <= t < collider.during[1]:
+            shown.append(surface if collider.pose is None else surface.moved(*collider.pose(t)))
+    return shown
+
+
+def floors_of(
+    scene: Scene, colliders: Colliders, center: np.ndarray, size: float, eye: np.ndarray
+) -> list[Floor]:
+    """Planes that face the camera; without any, the lower wall of the grid.
+
+    center: (3,) m and size: m, half the diagonal, of what is filmed; eye: (3,) m.
+    """
+    cell = 10 ** math.floor(math.log10(max(size, 1e-9)))
+    cell = cell if cell < 0.7 * size else cell / 5
+    planes = [
+        (c.point, c.normal, part)
+        for part, c in zip(scene.colliders, colliders, strict=True)
+        if isinstance(c, tp.Plane) and part.opacity > 0
+    ]
+    if not planes and not any(isinstance(c, tp.Plane) for c in colliders):
+        planes = [((0.0, 0.0, scene.grid.room[0][2]), (0.0, 0.0, 1.0), None)]
+    floors = []
+    for point, normal, part in planes:
+        point, normal = np.array(point), np.array(normal)
+        if (np.asarray(eye) - point) @ normal <= 0:
+            continue
+        middle = center - normal * ((center - point) @ normal)
+        look = {"color": part.color} if part is not None and part.color is not None else {}
+        floors.append(Floor(point=middle, normal=normal, size=2.2 * size, cell=cell / 2, **look))
+    return floors

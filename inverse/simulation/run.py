@@ -1,0 +1,138 @@
+"""From a scene file to a folder of results: frames, film, metrics and report."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, ClassVar
+
+import taichi_phys as tp
+from inverse.runs.folder import METRICS, REPORT, VIDEO, RunFolder
+from inverse.runs.report import environment
+from inverse.simulation.film import check_look, write_film
+from inverse.simulation.job import SceneJob
+from inverse.simulation.report import measure, write_report
+from inverse.simulation.simulation import FRAMES, STATE, Simulation
+from taichi_phys.io.states import Frames, remove_frames
+from taichi_phys.scenes.scene import Scene
+from taichi_phys.scenes.settings import scene_from_settings
+
+
+RESULTS = (METRICS, VIDEO, REPORT)
+# Settings that may differ when a run is resumed: how much is simulated, and how it looks.
+FREE = ("run", "environment", "scene.camera", "scene.title", "scene.time.frames")
+FREE += tuple(
+    f"scene.output.{key}" for key in ("video", "report", "color", "limits", "colormap", "radius")
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SceneRun:
+    """The run of a scene.
+
+    folder: where it is; job: its settings; scene: what was simulated; frames: that were written,
+    None where the scene keeps none; state: after the last frame; metrics: the record of
+    metrics.json.
+    """
+
+    KEYS: ClassVar[tuple[str, ...]] = ("run", "scene")  # of config.json
+
+    folder: Path
+    job: SceneJob
+    scene: Scene
+    frames: Frames | None
+    state: tp.State
+    metrics: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "SceneRun":
+        """The run in a folder, as far as it has got.
+
+        Raises ValueError, in one sentence, for what cannot be read.
+        """
+        files = RunFolder(folder)
+        job = files.settings(SceneJob, "run")
+        settings = files.config("scene")["scene"]
+        try:
+            scene = scene_from_settings(settings, job.scene)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{files.path / 'config.json'}: {error}") from None
+        kept = scene.output.frames != "none" or (files / FRAMES).exists()
+        return cls(
+            folder=files.path,
+            job=job,
+            scene=scene,
+            frames=tp.read_frames(files / FRAMES) if kept else None,
+            state=tp.load_state(files.need(f"checkpoints/{STATE}")),
+            metrics=files.read_json(METRICS) if (files / METRICS).exists() else {},
+        )
+
+
+def check_scene(job: SceneJob) -> str:
+    """What is in a scene, in a sentence, without a simulation. Raises ValueError."""
+    scene = job.load_scene()
+    sim, _ = _build(job, scene)
+    return describe(scene, sim)
+
+
+def run_scene(job: SceneJob, *, command: list[str] | None = None) -> SceneRun:
+    """Simulate a scene, and write the folder of the run.
+
+    command: as it is shown in the report, default: that of this process. Raises ValueError for an
+    unusable scene, before anything is written, and where the simulation fails. Interrupted, the
+    run keeps its checkpoint; with job.resume it goes on from there.
+    """
+    scene = job.load_scene()
+    sim, force = _build(job, scene)
+    print(describe(scene, sim))
+    folder = RunFolder(job.folder)
+    simulation = Simulation(scene, folder)
+    if job.resume:
+        simulation.resume()
+    folder.begin(
+        {"run": job, "scene": scene.settings(), "environment": environment()},
+        results=RESULTS,
+        checkpoints=(STATE,),
+        resume=job.resume,
+        free=FREE,
+    )
+    state = simulation.run(sim, force)
+    frames = tp.read_frames(folder / FRAMES)
+    metrics = {
+        "particles": len(sim.mass),
+        "particles_of_bodies": [len(body) for body in sim.bodies],
+        "mass": float(sim.mass.double().sum()),
+        "frames": simulation.done,
+        "simulated_seconds": float(state.time),
+        "seconds": simulation.seconds,
+        "frames_per_second": simulation.done / max(simulation.seconds, 1e-9),
+        "removed": int(state.removed.sum()),
+        "series": measure(sim.mass.double().cpu().numpy(), frames),
+    }
+    metrics = folder.write_json(METRICS, metrics)
+    if scene.output.video:
+        write_film(folder / VIDEO, scene, sim, frames)
+    run = SceneRun(
+        folder=folder.path, job=job, scene=scene, frames=frames, state=state, metrics=metrics
+    )
+    if scene.output.report:
+        write_report(run, command)
+    if scene.output.frames == "none":
+        remove_frames(folder / FRAMES)
+        run = dataclasses.replace(run, frames=None)
+    return run
+
+
+def _build(job: SceneJob, scene: Scene) -> tuple[tp.MPM, tp.ForceField | None]:
+    check_look(scene)
+    tp.init(arch=job.device, threads=job.threads)
+    return scene.build()
+
+
+def describe(scene: Scene, sim: tp.MPM) -> str:
+    """What is in a scene, in a sentence."""
+    counts = ", ".join(f"{b.name}: {len(p)}" for b, p in zip(scene.bodies, sim.bodies, strict=True))
+    x, y, z = scene.grid.shape
+    return (
+        f"{scene.path}: {scene.title}; particles: {counts}; grid: {x} x {y} x {z} nodes; "
+        f"{scene.time.frames} frames at {scene.time.fps:g} a second, "
+        f"{sim.substeps(1 / scene.time.fps)} or more substeps each"
+    )

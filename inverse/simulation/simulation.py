@@ -1,0 +1,96 @@
+"""The frames of a scene, one after the other, into a folder."""
+
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+
+import taichi_phys as tp
+from inverse.runs.folder import RunFolder
+from taichi_phys.io.states import INDEX, load_extras, remove_frames
+from taichi_phys.runtime import one_torch_thread
+from taichi_phys.scenes.scene import Scene
+
+
+FRAMES = "frames"  # the folder within that of the run
+STATE = "state.npz"  # the checkpoint
+
+
+class Simulation:
+    """A scene on its way through its frames.
+
+    done: frames that were simulated; seconds: spent on them; state: after the last of them, None
+    before the first.
+    """
+
+    def __init__(self, scene: Scene, folder: RunFolder):
+        self.scene, self.checkpoint, self.frames = scene, folder.checkpoint(STATE), folder / FRAMES
+        self.format = "ply" if scene.output.frames == "none" else scene.output.frames
+        self.done, self.seconds = 0, 0.0
+        self.state: tp.State | None = None
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if it exists. Raises ValueError where that is impossible."""
+        if not self.checkpoint.exists():
+            return
+        extras = load_extras(self.checkpoint)
+        self.done, self.seconds = int(extras["frame"]), float(extras["seconds"])
+        self.state = tp.load_state(self.checkpoint)
+        if not (self.frames / INDEX).exists():
+            raise ValueError(
+                f'{self.frames}: the frames of this run are gone, as frames = "none" has it; '
+                "run it anew without --resume"
+            )
+        if self.done > self.scene.time.frames:
+            raise ValueError(
+                f"{self.checkpoint}: the run is at frame {self.done} already, of "
+                f"{self.scene.time.frames}; give more frames, or another --out"
+            )
+
+    def run(self, sim: tp.MPM, force: tp.ForceField | None) -> tp.State:
+        """Simulate all frames that are left, and return the last state.
+
+        Whatever happens, the state after the last whole frame is saved.
+        """
+        if self.state is None:
+            self.state = sim.initial_state()
+        if self.done == 0:
+            remove_frames(self.frames)
+        every, fps = self.scene.output.every, self.scene.time.fps
+        try:
+            with one_torch_thread():
+                tp.write_frames(
+                    self._kept(sim, force), self.frames, format=self.format, fps=fps / every,
+                    scalars=self._scalars, start=math.ceil(self.done / every),
+                )  # fmt: skip
+        except tp.SimulationError as error:
+            when = f"at frame {self.done + 1}, t = {self.done / fps:.3f} s"
+            raise ValueError(f"{self.scene.path}: {when}: {error}") from None
+        finally:
+            self._save()
+        return self.state
+
+    def _kept(self, sim: tp.MPM, force: tp.ForceField | None) -> Iterator[tp.State]:
+        """The states that become frames; each is saved when its frame has been written."""
+        every, started = self.scene.output.every, time.perf_counter() - self.seconds
+        if self.done % every == 0:  # the first, or the one that was written when it stopped
+            yield self.state
+            self._save()
+        left = self.scene.time.frames - self.done
+        for state in sim.run(frames=left, fps=self.scene.time.fps, start=self.state, force=force):
+            self.state, self.done = state, self.done + 1
+            self.seconds = time.perf_counter() - started
+            if self.done % every == 0:
+                yield state
+                self._save()
+
+    def _scalars(self, state: tp.State) -> dict[str, torch.Tensor]:
+        """What frames hold beside the state; .npz has the plastic strain anyway."""
+        scalars = {"plastic": state.plastic} if self.format == "ply" else {}
+        if self.scene.simulation.outside == "remove":
+            scalars["removed"] = state.removed
+        return scalars
+
+    def _save(self) -> None:
+        tp.save_state(self.checkpoint, self.state, frame=self.done, seconds=self.seconds)

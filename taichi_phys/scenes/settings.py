@@ -1,0 +1,60 @@
+"""A scene from its settings: the reverse of `Scene.settings`."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from taichi_phys.materials import MATERIALS
+from taichi_phys.mpm.grid import Grid
+from taichi_phys.scenes.keys import Place
+from taichi_phys.scenes.parts import Body, Force, Obstacle
+from taichi_phys.scenes.scene import CLASSES, Scene
+
+
+def scene_from_settings(settings: Mapping[str, Any], path: str | Path) -> Scene:
+    """The scene of which `Scene.settings` gave these settings, also after a trip through JSON.
+
+    path: of the scene's file; files that the scene names are relative to its folder. They are not
+    looked at until the scene is built. Raises ValueError for settings of another version.
+    """
+    place = Place(file=str(path), lines={(): 1})
+
+    def part(cls: type, table: Mapping[str, Any], *key: str | int) -> Any:
+        return cls(**table, place=place.at(*key))
+
+    try:
+        values = _tuples(dict(settings))
+        unknown = set(values) - {field.name for field in dataclasses.fields(Scene)}
+        if unknown:
+            raise TypeError(f"unknown {', '.join(sorted(unknown))}")
+        bodies = [table | {"material": _material(table["material"])} for table in values["bodies"]]
+        return Scene(
+            path=Path(path),
+            title=values["title"],
+            gravity=values["gravity"],
+            grid=Grid(**values["grid"]),
+            bodies=tuple(part(Body, table, "body", i) for i, table in enumerate(bodies)),
+            colliders=tuple(
+                part(Obstacle, table, "collider", i) for i, table in enumerate(values["colliders"])
+            ),
+            forces=tuple(
+                part(Force, table, "force", i) for i, table in enumerate(values["forces"])
+            ),
+            place=place,
+            **{name: cls(**values[name]) for name, cls in CLASSES.items()},
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"scene: made by another version ({error!r})") from None
+
+
+def _material(table: Mapping[str, Any]) -> Any:
+    values = {key: value for key, value in table.items() if key != "type"}
+    return MATERIALS[table["type"]](**values)
+
+
+def _tuples(value: Any) -> Any:
+    """value with lists as tuples, as the settings of a scene have them."""
+    if isinstance(value, dict):
+        return {key: _tuples(one) for key, one in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
