@@ -1,7 +1,11 @@
+import re
+import runpy
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+
+ROOT = Path(__file__).parent
 
 EXTRAS = {
     # GGUI is part of taichi; it needs Vulkan from the system (Debian: mesa-vulkan-drivers
@@ -23,16 +27,50 @@ EXTRAS = {
 EXTRAS["dev"] = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=2", "hypothesis>=6.100"]
 EXTRAS["dev"] += [*EXTRAS["docs"], *EXTRAS["web"]]
 
+# The clips and scenes of assets are package data: inverse/commands/assets.py finds them.
+ASSETS = ["leaf/*", "rotor_puck/**/*", "scenes/*.toml", "scenes/meshes/*.stl"]
+
+
+def index_page(readme: str) -> str:
+    """README for the page of a package index, which has neither our pictures nor our other files.
+
+    What stands between two comments about that is left out, and relative links become plain text.
+    """
+    readme = re.sub(r"<!-- pictures -->.*?<!-- end of pictures -->\n+", "", readme, flags=re.S)
+    return re.sub(r"(?<!!)\[([^]]+)\]\((?!https?://)[^)]+\)", r"\1", readme)
+
+
 setup(
     name="taichi-phys",
-    version="0.1.0",
+    version=runpy.run_path(str(ROOT / "taichi_phys" / "version.py"))["__version__"],
     description="What moved this, and what happens next? Differentiable physics for video.",
-    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description=index_page((ROOT / "README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
-    packages=find_packages(include=["taichi_phys*", "renderers*", "inverse*"]),
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Physics",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+    keywords="differentiable physics, material point method, inverse problems, Gaussian splatting",
+    packages=[
+        *find_packages(include=["taichi_phys*", "renderers*", "inverse*"]),
+        "inverse.assets",
+    ],
+    package_dir={"inverse.assets": "assets"},
+    package_data={
+        "taichi_phys": ["py.typed"],
+        "renderers": ["py.typed"],
+        "inverse": ["py.typed"],
+        "inverse.assets": ASSETS,
+    },
+    exclude_package_data={"inverse.assets": ["leaf/result.png"]},  # a picture for README
+    entry_points={"console_scripts": ["taichi-phys = inverse.commands:main"]},
     install_requires=[
         "taichi>=1.7.2,<1.8",
         "torch>=2.4",

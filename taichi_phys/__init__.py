@@ -52,3 +52,4 @@ from taichi_phys.mpm.particles import State as State
 from taichi_phys.mpm.solver import MPM as MPM
 from taichi_phys.runtime import init as init
 from taichi_phys.scenes.scene import load_scene as load_scene
+from taichi_phys.version import __version__ as __version__

@@ -1,6 +1,7 @@
 """What all commands do around their work: parsing, errors, exit codes, signals."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,11 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
+import taichi_phys as tp
+from inverse.commands import COMMANDS
+from inverse.commands import main as taichi_phys
 from inverse.commands.runner import (
     RESUME,
     CommandError,
@@ -19,7 +24,6 @@ from inverse.commands.runner import (
     run_command,
     stoppable,
 )
-from taichi_phys import SimulationError
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,11 +54,16 @@ def raising(error):
     return work
 
 
+TOO_FAST = tp.SimulationError("particle 3 is too fast", particle=3, smaller_dt_helps=True)
 FAILURES = {
     "bad value": (ValueError("frames: got 0"), "frames: got 0", 2),
     "file in the way": (NotADirectoryError(20, "Not a directory", "out/a"), "out/a: not a dir", 2),
     "port in use": (OSError(98, "Address already in use"), "address already in use", 2),
-    "simulation": (SimulationError("too fast", particle=3, smaller_dt_helps=True), "too fast", 2),
+    "simulation": (
+        tp.SimulationError("too fast", particle=3, smaller_dt_helps=True),
+        "too fast",
+        2,
+    ),
     "own code": (CommandError("the others have ended", code=1), "the others have ended", 1),
 }
 
@@ -193,3 +202,88 @@ def test_closed_pipe_is_no_error():
     process.stdout.close()
     assert process.communicate(b"go\n", timeout=60)[1] == b""
     assert process.returncode == 1
+
+
+LEAF = "--frames 6 --iterations 3 --cells 10 --keypoints 60 --splat-iterations 10"
+ENDLESS = {  # command -> flags, its checkpoint, and what its progress bar shows once it works
+    "wind": (LEAF, "force.pt", rb"\b1/5 "),
+    "trace": ("--gaussians 60 --iterations 90000 --sh-degree 0", "trace.pt", rb"\b[1-9]\d*/90000 "),
+    "fit": (
+        f"--data {ROOT / 'assets' / 'rotor_puck'} --gaussians 60 --iterations 90000 --sh-degree 0",
+        "fit.pt",
+        rb"\b[1-9]\d*/90000 ",
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal, for progress bars")
+@pytest.mark.parametrize("name", ENDLESS)
+def test_terminated_work_is_kept(name, tmp_path):
+    """SIGTERM, once the work is under way, leaves a checkpoint and a sentence."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    flags, checkpoint, progress = ENDLESS[name]
+    terminal, its_end = pty.openpty()
+    fcntl.ioctl(its_end, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
+    words = ["-m", "inverse.commands", name, *flags.split(), "--out", tmp_path, "--device", "cpu"]
+    process = start(words, stderr=its_end)
+    os.close(its_end)
+    shown, told = b"", False
+    limit = threading.Timer(500, process.kill)  # rather than never end
+    limit.start()
+    try:
+        while more := os.read(terminal, 4096):
+            shown += more
+            if not told and re.search(progress, shown):
+                process.terminate()
+                told = True
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    finally:
+        limit.cancel()
+        process.kill()
+        process.wait()
+        os.close(terminal)
+        process.stdout.close()
+    assert told and process.returncode == 130, shown.decode()
+    assert shown.decode().splitlines()[-1] == RESUME
+    assert torch.load(tmp_path / "checkpoints" / checkpoint, weights_only=True)["state"]
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_help_and_version_are_quick():
+    """They import nothing heavy."""
+    for flag, shows in {"--help": "wind ", "--version": tp.__version__}.items():
+        script = (
+            "import sys; from inverse.commands import main\n"
+            "try: main(sys.argv[1:])\n"
+            "except SystemExit as end: assert not end.code\n"
+            "print({'torch', 'taichi', 'numpy', 'cv2', 'scipy'} & set(sys.modules))"
+        )
+        process = start(["-c", script, flag])
+        shown = process.communicate(timeout=60)[0].decode()
+        assert shows in shown and shown.endswith("set()\n")
+
+
+def test_every_command_takes_its_flags(capsys):
+    for name in COMMANDS:
+        if not (ROOT / "inverse" / "commands" / f"{name}.py").exists():
+            continue
+        with pytest.raises(SystemExit) as stopped:
+            taichi_phys([name, "--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert stopped.value.code == 0 and f"usage: taichi-phys {name} " in shown
+        with pytest.raises(SystemExit) as stopped:
+            taichi_phys([name, "--nonsense"])
+        assert stopped.value.code == 2
+        capsys.readouterr()
+
+
+@pytest.mark.parametrize("words", [[], ["wnid"], ["--nonsense"]])
+def test_unknown_commands_are_refused(words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        taichi_phys(words)
+    assert stopped.value.code == 2 and "error:" in capsys.readouterr().err
