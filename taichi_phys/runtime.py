@@ -151,12 +151,3 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def running_arch() -> str:
-    """What Taichi really runs on, in its own word, such as x64, arm64 or cuda.
-
-    Starts it if need be. Asked for CUDA where the driver does not suit it, Taichi takes the CPU.
-    """
-    ensure_initialized()
-    return ti.cfg.arch.name

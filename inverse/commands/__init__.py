@@ -7,6 +7,7 @@ needs them.
 import argparse
 import importlib
 import runpy
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,15 +36,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"taichi-phys {version()}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
-    parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = make_parser().parse_args(argv)
-    module = importlib.import_module(f"inverse.commands.{arguments.command}")
-    return module.main(arguments.words)
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = make_parser().parse_args(words[:1]).command  # all other words are the command's own
+    return importlib.import_module(f"inverse.commands.{name}").main(words[1:])
 
 
 def version() -> str:

@@ -131,7 +131,6 @@ def _taichi() -> Iterator[Finding]:
         from taichi_phys import runtime
 
         started = runtime.ensure_initialized()
-        arch = runtime.running_arch()
         version = metadata.version("taichi")
         import torch
     except Exception as error:  # a driver, a library, a missing package: all must be said
@@ -142,12 +141,14 @@ def _taichi() -> Iterator[Finding]:
             cure="pip install 'taichi>=1.7.2,<1.8'",
         )
         return
-    fell_back = started.arch == "cuda" and arch != "cuda"
+    fell_back = started.arch == "cpu" and torch.cuda.is_available()
     yield Finding(
         name="Taichi",
-        value=f"{version}, runs on {arch}" + (" although torch sees a GPU" if fell_back else ""),
+        value=f"{version}, runs on {started.arch}"
+        + (" although torch sees a GPU" if fell_back else ""),
         works=not fell_back,
-        cure="update the NVIDIA driver, or use --device cpu",
+        required=False,
+        cure="update the NVIDIA driver",
     )
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding(
