@@ -517,7 +517,7 @@ def test_a_scene_is_made_again_from_its_settings(path):
     again = scene_from_settings(json.loads(json.dumps(scene.settings())), path)
     assert again.settings() == scene.settings()
     for one, two in zip(scene.bodies, again.bodies, strict=True):
-        assert dataclasses.replace(one, place=None).__dict__ == {**two.__dict__, "place": None}
+        assert repr(one.material) == repr(two.material) and one.options == two.options
     (sim, force), (other, same_force) = scene.build(), again.build()
     assert torch.equal(sim.initial_state().x, other.initial_state().x)
     assert (force is None) == (same_force is None)
