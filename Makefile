@@ -11,7 +11,7 @@ demo: .venv
 	@echo "report: $(abspath $(OUT))/report.html"
 
 test: .venv
-	.venv/bin/python -m pytest -rs
+	.venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 .venv: .venv/.installed
 
