@@ -74,7 +74,7 @@ class Camera:
         v = self.fy * local[..., 1] / depth + self.cy
         return np.stack([u, v], axis=-1), depth
 
-    def unproject(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    def unproject(self, pixels: np.ndarray, depth: np.ndarray | float) -> np.ndarray:
         """Image coordinates (..., 2) px and depth along the axis (...,) m to world (..., 3) m."""
         pixels = np.asarray(pixels, dtype=np.float64)
         x = (pixels[..., 0] - self.cx) / self.fx * depth

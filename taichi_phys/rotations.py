@@ -31,6 +31,33 @@ def rotation_matrix(quats: Array) -> Array:
     return matrices.reshape(*quats.shape[:-1], 3, 3)
 
 
+def rotation_quaternion(matrices: np.ndarray) -> np.ndarray:
+    """Unit quaternions (n, 4), wxyz with w >= 0, of rotation matrices (n, 3, 3).
+
+    Accurate at every angle: each row takes the formula that divides by its largest component.
+    """
+    m = matrices
+    w = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    diagonal = np.einsum("naa->na", m)
+    size = np.sqrt(np.maximum(1 + diagonal @ w.T, 0)) / 2  # |w|, |x|, |y|, |z|
+    largest = size.argmax(axis=1)
+    a, b, c = m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1]
+    d, e, f = m[:, 0, 1] + m[:, 1, 0], m[:, 0, 2] + m[:, 2, 0], m[:, 1, 2] + m[:, 2, 1]
+    s = 4 * size**2
+    table = np.stack(
+        [
+            np.stack([s[:, 0], a, b, c], 1),
+            np.stack([a, s[:, 1], d, e], 1),
+            np.stack([b, d, s[:, 2], f], 1),
+            np.stack([c, e, f, s[:, 3]], 1),
+        ],
+        axis=1,
+    )
+    q = table[np.arange(len(m)), largest]
+    q /= np.linalg.norm(q, axis=1, keepdims=True)
+    return q * np.where(q[:, :1] < 0, -1.0, 1.0)
+
+
 def nearest_rotation(matrices: Array) -> Array:
     """The rotations (..., 3, 3), with determinant 1, nearest to matrices (..., 3, 3).
 

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from inverse.lifting import (
     LiftConfig,
-    bind,
+    bind_to_triangles,
     dense_targets,
     keypoints,
     lift,
@@ -220,7 +220,7 @@ def test_binding_carries_particles_rigidly_with_their_offset_from_the_sheet():
     rng = np.random.default_rng(0)
     points = np.concatenate([rng.uniform(-1, 1, (40, 2)), np.zeros((40, 1))], axis=1)
     x = np.concatenate([rng.uniform(-0.8, 0.8, (100, 2)), rng.uniform(-0.1, 0.1, (100, 1))], axis=1)
-    binding = bind(x, points)
+    binding = bind_to_triangles(x, points)
     assert np.allclose(binding.carry(points), x)
     assert np.allclose(binding.blend.sum(axis=1), 1)
     turn, shift = Rotation.from_rotvec([0.5, -1.2, 2.0]).as_matrix(), np.array([1, 2, 3.0])
@@ -233,16 +233,16 @@ def test_binding_carries_particles_rigidly_with_their_offset_from_the_sheet():
 def test_binding_avoids_degenerate_triangles():
     line = np.stack([np.linspace(0, 1, 12), np.zeros(12), np.zeros(12)], axis=1)
     with pytest.raises(ValueError, match="line"):
-        bind(np.array([[0.5, 0.1, 0]]), line)
+        bind_to_triangles(np.array([[0.5, 0.1, 0]]), line)
     points = np.concatenate([line, [[0.5, 0.5, 0], [0.2, 0.6, 0]]])
     noisy = points + np.random.default_rng(0).normal(0, 1e-3, points.shape)
     x = np.array([[0.5, 0.02, 0.0], [0.3, 0.1, 0.01]])
-    assert np.abs(bind(x, points).carry(noisy) - x).max() < 0.01
+    assert np.abs(bind_to_triangles(x, points).carry(noisy) - x).max() < 0.01
 
 
 def test_targets_are_less_certain_where_keypoints_are_hidden(sheet, from_one_view):
     tracks, lifted = from_one_view
-    targets, confidence = dense_targets(bind(sheet[0], sheet[0]), lifted)
+    targets, confidence = dense_targets(bind_to_triangles(sheet[0], sheet[0]), lifted)
     assert targets.shape == sheet.shape and confidence.shape == sheet.shape[:2]
     assert (confidence >= 0).all() and (confidence <= 1).all()
     lost = ~tracks.visible[-1]

@@ -15,6 +15,7 @@ from inverse.perception import (
     visible_surface,
 )
 from renderers.camera import camera_from_fov, load_camera
+from taichi_phys.rotations import rotation_matrix
 
 
 LEAF = Path(__file__).parent.parent / "assets" / "leaf"
@@ -58,20 +59,20 @@ def test_object_model_of_a_tilted_plane_has_its_area_volume_and_normals():
     assert len(more.x) == 4 * len(layers)
 
 
-def test_splats_lie_flat_in_the_surface_and_carry_clean_colours():
+def test_gaussians_lie_flat_in_the_surface_and_carry_clean_colors():
     camera, mask, depth = tilted_square()
     image = np.full((100, 120, 3), 255, np.uint8)
     image[cv2.erode(mask.astype(np.uint8), np.ones((5, 5))) > 0] = (10, 20, 30)
-    splats = object_model(image, mask, depth, camera, thickness=0.02, spacing=0.05).splats
-    assert len(splats.means) == mask.sum()
-    assert np.allclose(np.linalg.norm(splats.quats, axis=1), 1)
-    w, x, y, z = splats.quats.T
-    third = np.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], axis=1)
+    size = {"thickness": 0.02, "spacing": 0.05}
+    gaussians = object_model(image, mask, depth, camera, **size).gaussians
+    assert len(gaussians) == mask.sum()
+    assert np.allclose(np.linalg.norm(gaussians.quats.numpy(), axis=1), 1)
+    third = rotation_matrix(gaussians.quats.numpy())[..., 2]
     assert np.abs(third - np.array([0.8, -1, 0]) / np.hypot(0.8, 1)).max() < 1e-3
-    assert (splats.scales[:, 2] < 0.2 * splats.scales[:, 0]).all()
-    assert np.allclose(splats.colors, np.array([10, 20, 30]) / 255)
-    few = object_model(image, mask, depth, camera, thickness=0.02, spacing=0.05, stride=2).splats
-    assert len(few.means) == mask.sum() / 4
+    assert (gaussians.scales[:, 2] < 0.2 * gaussians.scales[:, 0]).all()
+    assert np.allclose(gaussians.colors().numpy(), np.array([10, 20, 30]) / 255)
+    few = object_model(image, mask, depth, camera, **size, stride=2).gaussians
+    assert len(few) == mask.sum() / 4
 
 
 def test_rim_pixels_that_mix_object_and_background_depth_are_mended():

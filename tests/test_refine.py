@@ -43,7 +43,7 @@ def scene(shift=0.0):
     mask = pixels(disc)[..., 0] > 0.5
     depth = 2 / (1 - 0.5 * (np.arange(72) + 0.5 - camera.cx) / camera.fx) * np.ones((60, 1))
     model = object_model(image, mask, depth, camera, thickness=0.02, spacing=0.05)
-    return camera, image, mask, to_bytes(behind), model.splats.gaussians()
+    return camera, image, mask, to_bytes(behind), model.gaussians
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_the_shipped_leaf_gains_many_decibels():
     depth = load_depth(LEAF / "depth_000.png", extra["depth_scale"], mask)
     image = read_video(LEAF / "video.mp4", max_frames=1).frames[0]
     model = object_model(image, mask, depth, camera, thickness=0.05, spacing=0.05)
-    start = model.splats.gaussians()
+    start = model.gaussians
     fitted = refine_on_image(start, image, mask, camera, iterations=30)
     inside = torch.as_tensor(~dilated(~mask, 3))
     before, after = (

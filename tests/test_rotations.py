@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from taichi_phys.rotations import nearest_rotation, rotation_matrix
+from taichi_phys.rotations import nearest_rotation, rotation_matrix, rotation_quaternion
 
 
 KINDS = {"numpy": np.asarray, "torch": torch.as_tensor}
@@ -67,3 +67,13 @@ def test_it_does_not_write_into_its_argument(rng):
     nearest_rotation(A)
     nearest_rotation(torch.as_tensor(A))
     np.testing.assert_array_equal(A, before)
+
+
+def test_quaternions_of_matrices_turn_back_into_them():
+    turns = Rotation.random(200, random_state=4).as_matrix()
+    half = Rotation.from_rotvec(np.pi * np.eye(3)).as_matrix()  # w = 0, where one formula divides
+    matrices = np.concatenate([turns, half, np.eye(3)[None]])
+    quats = rotation_quaternion(matrices)
+    np.testing.assert_allclose(np.linalg.norm(quats, axis=1), 1, atol=LIMIT)
+    assert (quats[:, 0] >= 0).all()
+    np.testing.assert_allclose(rotation_matrix(quats), matrices, atol=LIMIT)

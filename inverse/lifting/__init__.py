@@ -1,7 +1,7 @@
 """From 2D tracks to 3D trajectories of keypoints and particles."""
 
-from inverse.lifting.binding import Binding as Binding
-from inverse.lifting.binding import bind as bind
+from inverse.lifting.binding import TriangleBinding as TriangleBinding
+from inverse.lifting.binding import bind_to_triangles as bind_to_triangles
 from inverse.lifting.binding import dense_targets as dense_targets
 from inverse.lifting.keypoints import Keypoints as Keypoints
 from inverse.lifting.keypoints import keypoints as keypoints
@@ -15,13 +15,13 @@ from inverse.lifting.solve import lift as lift
 
 
 __all__ = [
-    "Binding",
     "Keypoints",
     "LiftConfig",
     "Lifted",
     "Smoothness",
     "Targets",
-    "bind",
+    "TriangleBinding",
+    "bind_to_triangles",
     "dense_targets",
     "keypoints",
     "lift",

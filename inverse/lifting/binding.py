@@ -10,13 +10,21 @@ from inverse.lifting.solve import Lifted
 from inverse.spread import farthest_points
 
 
-BLOCK = 4096  # particles bound at once, to bound memory
+BLOCK = 4096  # particles bound at once, so that memory stays bounded
+NEAREST = 6  # keypoints whose triangles a particle chooses from, beside three of the whole object
+ON_A_LINE = 1e-6  # shape (0 to 0.87) below which no triangle has an area
+# Shape at which a triangle's penalty doubles: thinner ones amplify the noise of their corners.
+THIN = 0.3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Binding:
-    """Triangles (n, K, 3) of keypoints, barycentric (n, K, 3) weights in them, offset (n, K) m
-    along their normal, and blend (n, K) of the triangles, which sums to 1."""
+class TriangleBinding:
+    """n particles, each bound to K triangles of keypoints.
+
+    triangles: (n, K, 3) indices of keypoints; barycentric: (n, K, 3) weights in each triangle,
+    summing to 1; offset: (n, K) m, distance from its plane along the normal; blend: (n, K) weights
+    of the triangles, summing to 1.
+    """
 
     triangles: np.ndarray
     barycentric: np.ndarray
@@ -31,12 +39,14 @@ class Binding:
         return np.einsum("nk,nkc->nc", self.blend, place)
 
 
-def bind(x0: np.ndarray, keypoints0: np.ndarray, *, triangles: int = 4) -> Binding:
+def bind_to_triangles(
+    x0: np.ndarray, keypoints0: np.ndarray, *, triangles: int = 4
+) -> TriangleBinding:
     """Bind particles x0 (n, 3) m to triangles of nearby keypoints0 (N, 3) m, both in frame 0.
 
-    Weights and offsets from the triangle's plane are fixed here for all frames. Of all triangles
-    among the nearest keypoints the best shaped and closest are taken, so that none is
-    degenerate; several of them are blended, so that the noise of one corner is not a particle's.
+    Weights, and offsets from the triangles' planes, are fixed here for all frames. Of all triangles
+    among the nearest keypoints the best shaped and closest are taken, so that none is degenerate;
+    several are blended, so that the noise of one corner is not a particle's. triangles: how many.
     Raises ValueError for wrong shapes, fewer than 3 keypoints, or all of them on a line.
     """
     x0, keypoints0 = np.asarray(x0, dtype=np.float64), np.asarray(keypoints0, dtype=np.float64)
@@ -46,7 +56,7 @@ def bind(x0: np.ndarray, keypoints0: np.ndarray, *, triangles: int = 4) -> Bindi
     if len(keypoints0) < 3:
         raise ValueError(f"keypoints0: got {len(keypoints0)}, expected at least 3")
     # Three corners of the whole object stand by for particles whose neighbours lie on a line.
-    near = cKDTree(keypoints0).query(x0, k=min(6, len(keypoints0)))[1]
+    near = cKDTree(keypoints0).query(x0, k=min(NEAREST, len(keypoints0)))[1]
     wide = np.broadcast_to(farthest_points(keypoints0, 3), (len(x0), 3))
     near = np.concatenate([near, wide], axis=1)
     parts = [
@@ -55,7 +65,7 @@ def bind(x0: np.ndarray, keypoints0: np.ndarray, *, triangles: int = 4) -> Bindi
     ]
     chosen, weights, offset, penalty = (np.concatenate(part) for part in zip(*parts, strict=True))
     blend = 1 / penalty**2
-    return Binding(
+    return TriangleBinding(
         triangles=chosen,
         barycentric=weights,
         offset=offset,
@@ -63,7 +73,10 @@ def bind(x0: np.ndarray, keypoints0: np.ndarray, *, triangles: int = 4) -> Bindi
     )
 
 
-def _best_triangles(x0, keypoints0, near, count):
+def _best_triangles(
+    x0: np.ndarray, keypoints0: np.ndarray, near: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Triangles, their weights, offsets and penalties, of particles with keypoints near (n, k)."""
     choice = np.array(list(itertools.combinations(range(near.shape[1]), 3)))
     index = near[:, choice]  # (n, C, 3)
     corners = keypoints0[index]
@@ -71,12 +84,13 @@ def _best_triangles(x0, keypoints0, near, count):
     area = np.linalg.norm(np.cross(b - a, c - a), axis=2)
     longest = np.maximum.reduce([((p - q) ** 2).sum(2) for p, q in ((a, b), (b, c), (c, a))])
     shape = area / np.maximum(longest, 1e-30)  # 0 on a line, 0.87 for an equilateral triangle
-    if shape.max() < 1e-6:
+    if shape.max() < ON_A_LINE:
         raise ValueError("keypoints0: all lie on a line, no triangle can carry particles")
     weights = _barycentric(x0[:, None], corners)
     reach = np.linalg.norm(corners - x0[:, None, None], axis=3).mean(2)
-    # Outside its triangle a particle amplifies the corners' noise; so does a thin triangle.
-    penalty = np.abs(weights).sum(2) * (reach + 1e-12) * (1 + (0.3 / np.maximum(shape, 1e-9)) ** 2)
+    # Outside of its triangle a particle amplifies the noise of the corners.
+    thinness = (THIN / np.maximum(shape, 1e-9)) ** 2
+    penalty = np.abs(weights).sum(2) * (reach + 1e-12) * (1 + thinness)
     best = np.argsort(penalty, axis=1, kind="stable")[:, :count]
     rows = np.arange(len(x0))[:, None]
     corners, weights = corners[rows, best], weights[rows, best]
@@ -85,8 +99,8 @@ def _best_triangles(x0, keypoints0, near, count):
     return index[rows, best], weights, offset, penalty[rows, best]
 
 
-def dense_targets(binding: Binding, lifted: Lifted) -> tuple[np.ndarray, np.ndarray]:
-    """Particle targets (T, n, 3) m and their confidence (T, n) in 0..1, from lifted keypoints."""
+def dense_targets(binding: TriangleBinding, lifted: Lifted) -> tuple[np.ndarray, np.ndarray]:
+    """Targets (T, n, 3) m of particles and their confidence (T, n), from lifted keypoints."""
     targets = np.stack([binding.carry(points) for points in lifted.points])
     share = np.abs(binding.barycentric)
     share = binding.blend[..., None] * share / share.sum(2, keepdims=True)
@@ -94,7 +108,7 @@ def dense_targets(binding: Binding, lifted: Lifted) -> tuple[np.ndarray, np.ndar
     return targets, confidence
 
 
-def _normals(corners):
+def _normals(corners: np.ndarray) -> np.ndarray:
     """Unit normals (..., 3) of triangles (..., 3, 3)."""
     normal = np.cross(
         corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
@@ -102,8 +116,8 @@ def _normals(corners):
     return normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-30)
 
 
-def _barycentric(x, corners):
-    """Weights (..., 3), summing to 1, of the projection of x (..., 3) to triangles' planes."""
+def _barycentric(x: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Weights (..., 3), summing to 1, of the projection of x (..., 3) onto triangles' planes."""
     e, f = corners[..., 1, :] - corners[..., 0, :], corners[..., 2, :] - corners[..., 0, :]
     d = x - corners[..., 0, :]
     ee, ef, ff = (e * e).sum(-1), (e * f).sum(-1), (f * f).sum(-1)

@@ -5,26 +5,30 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from inverse.lifting.binding import Binding, bind, dense_targets
+from inverse.lifting.binding import TriangleBinding, bind_to_triangles, dense_targets
 from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
 from inverse.lifting.refine import refine_tracks
-from inverse.lifting.solve import LiftConfig, Lifted, camera_path, lift
+from inverse.lifting.solve import MIN_TRACKS, LiftConfig, Lifted, camera_path, lift
 from inverse.perception.surface import visible_surface
 from inverse.tracking.lucas_kanade import track_lucas_kanade
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
 
 
-MIN_TRACKS = 8
+StageProgress = Callable[[str, int, int], None]  # called with (stage, done, total)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Targets:
-    """Particle targets (T, n, 3) m with confidence (T, n), and what they came from."""
+    """Targets of particles, and what they were made from.
+
+    targets: (T, n, 3) m; confidence: (T, n), 0 to 1; binding: of the particles to the keypoints;
+    lifted: the keypoints in space; tracks: of the keypoints, per view.
+    """
 
     targets: np.ndarray
     confidence: np.ndarray
-    binding: Binding
+    binding: TriangleBinding
     lifted: Lifted
     keypoints: Keypoints
     tracks: list[Tracks]
@@ -42,25 +46,28 @@ def targets_from_video(
     tracker: Callable[..., Tracks] = track_lucas_kanade,
     max_count: int = 200,
     config: LiftConfig | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: StageProgress | None = None,
 ) -> Targets:
     """Track, lift and carry the particles x0 (n, 3) m of frame 0 through all frames.
 
-    Videos are looked at twice: tracks, a draft of the motion, tracks again through the drafted
-    surface (`refine_tracks`), the motion. Ready tracks are taken as they are.
+    Videos are looked at twice: tracks, a draft of the motion, tracks again through the surface of
+    the draft (`refine_tracks`), the motion. Ready tracks are taken as they are.
 
-    videos: (T, H, W, 3) uint8 per view, synchronised; cameras: one each, or one per frame where
+    videos: (T, H, W, 3) uint8 per view, synchronized; cameras: one for each, or one per frame where
     it turns (`camera_rotation`); mask (H, W) bool and depth (H, W) m: frame 0 of the first view;
-    tracks: ready ones per view, of the same points, instead of the tracker; tracker: called with
-    (video, queries, mask=, progress=); progress: called with (stage, done, all). Raises ValueError
-    for inputs that disagree or fewer than 8 usable tracks.
+    fps: frames per second; tracks: ready ones of the same points per view, instead of the tracker;
+    tracker: called with (video, queries, mask=, progress=); max_count: keypoints; progress: called
+    with (stage, done, total). Raises ValueError for inputs that disagree, and for fewer than 8
+    usable tracks.
     """
     if len(videos) != len(cameras) or len(videos) == 0:
-        raise ValueError(f"videos: got {len(videos)} for {len(cameras)} cameras, expected as many")
+        raise ValueError(
+            f"videos: got {len(videos)} for {len(cameras)} cameras, expected one for each camera"
+        )
     frames = min(len(video) for video in videos)
     videos = [video[:frames] for video in videos]
-    cameras = [camera_path(camera, frames) for camera in cameras]
-    first = [path[0] for path in cameras]
+    paths = [camera_path(camera, frames) for camera in cameras]
+    first = [path[0] for path in paths]
     if tracks is None:
         images = [video[0] for video in videos]
         points = keypoints(images, mask, depth, first, max_count=max_count)
@@ -69,31 +76,39 @@ def targets_from_video(
             _track(tracker, videos[k], points, k, _stage(progress, f"track view {k}"))
             for k in range(len(videos))
         ]
-        _check_count(sum(one.visible[1:].any(axis=0) for one in tracks).astype(bool).sum())
-        draft = lift(
-            list(zip(tracks, cameras, strict=True)), points.points, fps,
-            config=config, progress=_stage(progress, "lift draft"),
-        )  # fmt: skip
-        tracks = refine_tracks(
-            videos, cameras, points, draft, progress=_stage(progress, "refine tracks")
-        )
+        seen = np.any([one.visible[1:].any(axis=0) for one in tracks], axis=0)
+        _check_count(int(seen.sum()))
+        report = _stage(progress, "lift draft")
+        views = list(zip(tracks, paths, strict=True))
+        draft = lift(views, points.points, fps, config=config, progress=report)
+        report = _stage(progress, "refine tracks")
+        tracks = refine_tracks(videos, paths, points, draft, progress=report)
         initial = draft.points
     else:
         points, tracks = _from_tracks(tracks, mask, depth, first, frames)
         initial = None
-    lifted = lift(
-        list(zip(tracks, cameras, strict=True)), points.points, fps,
-        config=config, initial=initial, progress=_stage(progress, "lift"),
-    )  # fmt: skip
-    binding = bind(x0, points.points)
+    report = _stage(progress, "lift")
+    views = list(zip(tracks, paths, strict=True))
+    lifted = lift(views, points.points, fps, config=config, initial=initial, progress=report)
+    binding = bind_to_triangles(x0, points.points)
     targets, confidence = dense_targets(binding, lifted)
     return Targets(
-        targets=targets, confidence=confidence, binding=binding,
-        lifted=lifted, keypoints=points, tracks=list(tracks),
-    )  # fmt: skip
+        targets=targets,
+        confidence=confidence,
+        binding=binding,
+        lifted=lifted,
+        keypoints=points,
+        tracks=list(tracks),
+    )
 
 
-def _track(tracker, video, points, view, progress):
+def _track(
+    tracker: Callable[..., Tracks],
+    video: np.ndarray,
+    points: Keypoints,
+    view: int,
+    progress: Callable[[int, int], None] | None,
+) -> Tracks:
     """Tracks of all keypoints in one view; those it does not see in frame 0 are never visible."""
     usable = points.usable[view]
     frames, n = len(video), len(usable)
@@ -109,11 +124,18 @@ def _track(tracker, video, points, view, progress):
     return Tracks(xy=xy, visible=visible, information=information)
 
 
-def _from_tracks(tracks, mask, depth, cameras, frames):
+def _from_tracks(
+    tracks: Sequence[Tracks],
+    mask: np.ndarray,
+    depth: np.ndarray,
+    cameras: list[Camera],
+    frames: int,
+) -> tuple[Keypoints, list[Tracks]]:
     """Keypoints of ready tracks: those that start on the object in the first view."""
-    tracks = list(tracks)
     if len(tracks) != len(cameras):
-        raise ValueError(f"tracks: got {len(tracks)} for {len(cameras)} views, expected as many")
+        raise ValueError(
+            f"tracks: got {len(tracks)} for {len(cameras)} views, expected one for each view"
+        )
     for k, one in enumerate(tracks):
         if one.count != tracks[0].count or one.frames < frames:
             raise ValueError(
@@ -126,7 +148,7 @@ def _from_tracks(tracks, mask, depth, cameras, frames):
     inside = (cell >= 0).all(1) & (cell < [width, height]).all(1) & tracks[0].visible[0]
     cell = np.clip(cell, 0, [width - 1, height - 1])
     keep = inside & mask[cell[:, 1], cell[:, 0]]
-    _check_count(keep.sum())
+    _check_count(int(keep.sum()))
     chosen = [
         Tracks(
             xy=one.xy[:frames, keep],
@@ -139,17 +161,17 @@ def _from_tracks(tracks, mask, depth, cameras, frames):
         points=unproject_on(surface, chosen[0].xy[0], cameras[0]),
         queries=[one.xy[0] for one in chosen],
         usable=[one.visible[0] for one in chosen],
-        masks=[np.asarray(mask, dtype=bool)] + [None] * (len(chosen) - 1),
+        masks=[np.asarray(mask, dtype=bool), *[None] * (len(chosen) - 1)],
     )
     return points, chosen
 
 
-def _check_count(count):
+def _check_count(count: int) -> None:
     if count < MIN_TRACKS:
         raise ValueError(f"tracks: got {count} on the object, at least {MIN_TRACKS} are needed")
 
 
-def _stage(progress, name):
+def _stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
     return lambda done, total: progress(name, done, total)

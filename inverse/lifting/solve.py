@@ -7,7 +7,7 @@ barely sees, then follows from lengths and from smoothness, instead of frame by 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy.linalg import solveh_banded
@@ -18,18 +18,35 @@ from inverse.lifting.smoothness import Smoothness, differences
 from inverse.spread import farthest_points
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
+from taichi_phys.checks import finite_number, whole_number
 from taichi_phys.rotations import nearest_rotation
 
 
+MIN_TRACKS = 8  # fewer leave the shape of a sheet open
 CAUCHY = 2.385  # in sigmas, where an observation loses half its weight (Holland and Welsch 1977)
+# Lengths and amplitudes, of the object's size, below which nothing is measured: ready tracks may
+# hold a point twice, and a motion may be as exact as arithmetic.
+SHORTEST, STEADIEST = 1e-3, 1e-6
+FEW_OBSERVATIONS = 3  # of all points in a frame: with fewer the object may only drift on
+FIRST_STEP = 0.05  # of the object's size, by which the first guess may move from frame to frame
+FIRST_ROUNDS = 6  # Gauss-Newton steps for each frame of the first guess
+NEAR_PLANE = 1e-6  # m in front of the camera, within which nothing is seen
+# Levenberg-Marquardt: damping of the diagonal at the start, its least, and where it gives up.
+DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-6, 1e-9, 1e3
+FLAT = 0.02  # extent over the largest one below which a set of nodes is flat in a direction
+
+
+TrackedView = tuple[Tracks, list[Camera]]  # tracks, and the camera of each frame
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Lifted:
-    """Keypoints in space: points (T, N, 3) m; confidence (T, N) in 0..1, how far each was seen;
-    sigma_px: noise of the tracks, px; centroid, local: smoothness in time that the tracks show,
-    of the centroid and of the shape around it, in m and frames of 1 / fps s; strain: rms relative
-    change of the lengths between neighbours.
+    """Keypoints in space.
+
+    points: (T, N, 3) m; confidence: (T, N) in 0..1, how well each was seen; fps: frames per second;
+    sigma_px: noise of the tracks, px; centroid, local: smoothness in time that the tracks show, of
+    the centroid and of the shape around it, in m and frames of 1 / fps s; strain: root mean square
+    relative change of the lengths between neighbors.
     """
 
     points: np.ndarray
@@ -45,19 +62,21 @@ class Lifted:
 class LiftConfig:
     """What is assumed of the object, not of the clip."""
 
-    neighbours: int = 8  # keypoints that each is tied to
+    neighbors: int = 8  # keypoints that each is tied to
     nodes: int = 48  # control points that carry the deformation
-    strain: float = 0.01  # relative stretch expected between neighbours
-    bending: float = 0.2  # relative change of shape of a neighbourhood that is still usual
+    strain: float = 0.01  # relative stretch expected between neighbors
+    bending: float = 0.2  # relative change of shape of a neighborhood that is still usual
     depth_error: float = 1e-3  # of the frame-0 depth, relative
     iterations: int = 15
-    tolerance: float = 3e-4  # largest last step, relative to the object's size
+    tolerance: float = 3e-4  # of the object's size: a shorter step is the last
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not value > 0:
-                raise ValueError(f"lift {field.name}: got {value}, expected > 0")
+            name, value = f"lift {field.name}", getattr(self, field.name)
+            if field.type is int:
+                whole_number(name, value, "a whole number from 1 on", low=1)
+            else:
+                finite_number(name, value, "a positive number", low=0, open_end=True)
 
 
 def lift(
@@ -67,37 +86,37 @@ def lift(
     *,
     config: LiftConfig | None = None,
     initial: np.ndarray | None = None,
-    progress=None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Lifted:
-    """Whole 3D trajectories of N keypoints from their tracks in one or more synchronised views.
+    """Whole 3D trajectories of N keypoints from their tracks in one or more synchronized views.
 
     views: tracks of the same keypoints with their camera (or one per frame, where it moves);
     points0: (N, 3) m, the keypoints in frame 0; fps: frames per second; initial: (T, N, 3) m, a
     first guess; progress: called with (iteration, iterations). Raises ValueError for fewer than 8
-    keypoints, or shapes that disagree.
+    keypoints, and for shapes that disagree.
     """
     config = config or LiftConfig()
     points0 = np.asarray(points0, dtype=np.float64)
-    views = [(tracks, camera_path(camera, tracks.frames)) for tracks, camera in views]
-    _check(views, points0, fps)
-    problem = _Problem(views, points0, config)
+    paths = [(tracks, camera_path(camera, tracks.frames)) for tracks, camera in views]
+    _check(paths, points0, fps)
+    problem = _Problem(paths, points0, config)
     C = problem.start() if initial is None else problem.fit_nodes(np.asarray(initial))
-    damping, cost = 1e-6, problem.cost(C)
+    damping, cost = DAMPING, problem.cost(C)
     for k in range(config.iterations):
-        blocks, gradient = problem.linearise(C)
+        blocks, gradient = problem.linearize(C)
         while True:
             try:
                 trial = C + problem.solve(blocks, gradient, damping)
                 new = problem.cost(trial)
             except np.linalg.LinAlgError:  # too little seen to fix every node: damp more
                 new = np.inf
-            if new <= cost or damping > 1e3:
+            if new <= cost or damping > MOST_DAMPING:
                 break
             damping *= 10
         if not new <= cost:
             break
         change = np.abs(trial - C).max()
-        C, cost, damping = trial, new, max(damping / 10, 1e-9)
+        C, cost, damping = trial, new, max(damping / 10, LEAST_DAMPING)
         if progress is not None:
             progress(k + 1, config.iterations)
         if change < config.tolerance * problem.extent:
@@ -106,21 +125,25 @@ def lift(
 
 
 def camera_path(camera: Camera | Sequence[Camera], frames: int) -> list[Camera]:
-    """One camera per frame; raises ValueError for a sequence that is too short."""
+    """One camera per frame, of one that stands still or a sequence.
+
+    Raises ValueError for a sequence that is too short.
+    """
     if isinstance(camera, Camera):
         return [camera] * frames
     if len(camera) < frames:
-        raise ValueError(f"cameras: got {len(camera)} of one view, expected {frames}")
+        raise ValueError(f"cameras: got {len(camera)} for a view of {frames} frames")
     return list(camera[:frames])
 
 
-def _check(views, points0, fps):
+def _check(views: Sequence[TrackedView], points0: np.ndarray, fps: float) -> None:
     if points0.ndim != 2 or points0.shape[1] != 3 or not np.isfinite(points0).all():
         raise ValueError(f"points0: got shape {points0.shape}, expected finite (N, 3) m")
-    if len(points0) < 8:
-        raise ValueError(f"points0: got {len(points0)} keypoints, at least 8 tracks are needed")
-    if not fps > 0:
-        raise ValueError(f"fps: got {fps}, expected > 0")
+    if len(points0) < MIN_TRACKS:
+        raise ValueError(
+            f"points0: got {len(points0)} keypoints, at least {MIN_TRACKS} tracks are needed"
+        )
+    finite_number("fps", fps, "a positive number of frames per second", low=0, open_end=True)
     if len(views) == 0:
         raise ValueError("views: got none, expected at least one (Tracks, Camera)")
     for k, (tracks, _) in enumerate(views):
@@ -134,31 +157,31 @@ def _check(views, points0, fps):
 class _Problem:
     """The energy, in the positions C (T, M, 3) of M nodes that carry the keypoints X = W C."""
 
-    def __init__(self, views, points0, config):
+    def __init__(self, views: Sequence[TrackedView], points0: np.ndarray, config: LiftConfig):
         self.views, self.config, self.points0 = views, config, points0
         self.frames = views[0][0].frames
         self.extent = np.linalg.norm(points0.std(axis=0))
         self.nodes = farthest_points(points0, config.nodes)
         self.W = thin_plate_weights(points0[self.nodes], points0)
-        k = min(config.neighbours, len(points0) - 1)
+        k = min(config.neighbors, len(points0) - 1)
         self.near = cKDTree(points0).query(points0, k + 1)[1][:, 1:]
         self.motion = measure_motion(views, points0)
         self._prepare_shape()
         self._prepare_time()
 
-    def _prepare_shape(self):
+    def _prepare_shape(self) -> None:
         """Edges, and the constant part of the as-rigid-as-possible energy."""
         n, k = self.near.shape
         i, j = np.repeat(np.arange(n), k), self.near.ravel()
         self.edges = np.unique(np.sort(np.stack([i, j], 1), axis=1), axis=0)
         a, b = self.edges.T
-        shortest = 1e-3 * self.extent  # ready tracks may hold a point twice
+        shortest = SHORTEST * self.extent
         self.length = np.linalg.norm(self.points0[a] - self.points0[b], axis=1)
         self.edge_W = self.W[a] - self.W[b]
         self.star = self.points0[self.near] - self.points0[:, None]  # (N, k, 3)
         self.star_W = self.W[self.near] - self.W[:, None]  # (N, k, M)
         reach = np.maximum(np.linalg.norm(self.star, axis=2), shortest)
-        # Each neighbourhood counts once however many neighbours it has.
+        # Each neighborhood counts once, however many neighbors it has.
         self.star_weight = 1 / (self.config.bending * reach) ** 2 / k
         flat = self.star_W.reshape(-1, self.star_W.shape[2])
         self.shape_H = flat.T @ (self.star_weight.reshape(-1, 1) * flat)
@@ -167,7 +190,7 @@ class _Problem:
         depth = self.views[0][1][0].to_camera(self.points0[self.nodes])[:, 2]
         self.anchor = 1 / (self.config.depth_error * depth) ** 2
 
-    def _prepare_time(self):
+    def _prepare_time(self) -> None:
         """Smoothness in time as quadratic forms: of the centroid, and of the shape around it."""
         m = len(self.nodes)
         mean = self.W.mean(axis=0)
@@ -180,39 +203,42 @@ class _Problem:
             (self.motion.local, apart.T @ apart, share),
         ):
             D = differences(self.frames, smooth.order)
-            amplitude = max(smooth.amplitude, 1e-6 * self.extent)
+            amplitude = max(smooth.amplitude, STEADIEST * self.extent)
             self.time.append((D.T @ D * (weight / amplitude**2), H))
-        # High orders run away where nothing is seen: there the object may only drift on.
+        # Motions of a high order run away where nothing is seen.
         seen = sum(tracks.visible.sum(axis=1) for tracks, _ in self.views)
-        D = differences(self.frames, 2) * (seen < 3)[2:, None][: max(self.frames - 2, 0)]
-        amplitude = max(self.motion.acceleration, 1e-6 * self.extent)
+        D = (
+            differences(self.frames, 2)
+            * (seen < FEW_OBSERVATIONS)[2:, None][: max(self.frames - 2, 0)]
+        )
+        amplitude = max(self.motion.acceleration, STEADIEST * self.extent)
         self.time += [(D.T @ D / amplitude**2, H) for _, H in self.time]
 
-    def fit_nodes(self, X):
-        """Nodes (T, M, 3) that carry given keypoints (T, N, 3)."""
+    def fit_nodes(self, X: np.ndarray) -> np.ndarray:
+        """Nodes (T, M, 3) m that carry given keypoints (T, N, 3) m."""
         return np.einsum("mn,tnd->tmd", np.linalg.pinv(self.W), X)
 
-    def start(self):
-        """A first guess: frame after frame, each starting where the last one ended (eq. 11)."""
+    def start(self) -> np.ndarray:
+        """A first guess, frame after frame, each from where the last one ended (eq. 11)."""
         m = len(self.nodes)
         C = np.empty((self.frames, m, 3))
         C[0] = self.points0[self.nodes]
-        stay = 1 / (0.05 * self.extent) ** 2
+        stay = 1 / (FIRST_STEP * self.extent) ** 2
         for t in range(1, self.frames):
             C[t] = guess = 2 * C[t - 1] - C[t - 2] if t > 1 else C[0]
-            for _ in range(6):
+            for _ in range(FIRST_ROUNDS):
                 H, g = self._frame(t, C[t])
                 H = H + stay * np.eye(3 * m)
                 g = g + stay * (C[t] - guess).ravel()
                 C[t] -= np.linalg.solve(H, g).reshape(m, 3)
         return C
 
-    def _residuals(self, t, X):
+    def _residuals(self, t: int, X: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
         """Reprojection (whitened by sigma), its Jacobian and robust weight, view by view."""
         for tracks, cameras in self.views:
             seen, camera = tracks.visible[t], cameras[t]
             local = camera.to_camera(X)
-            seen = seen & (local[:, 2] > 1e-6)
+            seen = seen & (local[:, 2] > NEAR_PLANE)
             local = local[seen]
             z = local[:, 2]
             at = camera.project(X[seen])[0]
@@ -225,8 +251,8 @@ class _Problem:
             J = np.einsum("nba,nbc->nac", root, J @ camera.rotation)
             yield seen, r, J, robust
 
-    def _shape(self, X):
-        """Strain of the edges, and bending: each star against its turned rest shape."""
+    def _shape(self, X: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Edges, their lengths and strain, and bending: each star against its turned rest shape."""
         a, b = self.edges.T
         edge = X[a] - X[b]
         now = np.linalg.norm(edge, axis=1)
@@ -235,7 +261,7 @@ class _Problem:
         bend = star - self.star @ np.swapaxes(rotations, 1, 2)
         return edge, now, self.stiffness * (now - self.length), bend
 
-    def _frame(self, t, C):
+    def _frame(self, t: int, C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gauss-Newton matrix (3M, 3M) and gradient (3M,) of one frame without time."""
         m = len(C)
         X = self.W @ C
@@ -257,13 +283,13 @@ class _Problem:
             g = g + (self.anchor[:, None] * (C - self.points0[self.nodes])).ravel()
         return H, g
 
-    def linearise(self, C):
-        """Blocks (T, 3M, 3M) and gradient (T, M, 3) at C."""
+    def linearize(self, C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gauss-Newton blocks (T, 3M, 3M) of the frames and gradient (T, M, 3) at C."""
         parts = [self._frame(t, C[t]) for t in range(self.frames)]
         gradient = np.stack([g for _, g in parts]).reshape(C.shape)
         return np.stack([H for H, _ in parts]), gradient + self._time_gradient(C)
 
-    def cost(self, C):
+    def cost(self, C: np.ndarray) -> float:
         """The energy at C, twice the negative logarithm of the posterior."""
         total = (C * self._time_gradient(C)).sum()
         total += (self.anchor[:, None] * (C[0] - self.points0[self.nodes]) ** 2).sum()
@@ -275,11 +301,11 @@ class _Problem:
             total += strain @ strain + (self.star_weight * (bend**2).sum(-1)).sum()
         return total
 
-    def _time_gradient(self, C):
+    def _time_gradient(self, C: np.ndarray) -> np.ndarray:
         return sum(np.einsum("ts,smc->tmc", K, H @ C) for K, H in self.time)
 
-    def solve(self, blocks, gradient, damping):
-        """The damped step: a matrix of bands, since differences tie a few frames together."""
+    def solve(self, blocks: np.ndarray, gradient: np.ndarray, damping: float) -> np.ndarray:
+        """The damped step (T, M, 3), by a banded matrix: differences tie few frames together."""
         size = blocks.shape[1]
         reach = 1 + max(self.motion.centroid.order, self.motion.local.order)
         band = np.zeros((reach * size, size * self.frames))
@@ -299,7 +325,8 @@ class _Problem:
         step = solveh_banded(band, -gradient.ravel(), lower=True, overwrite_ab=True)
         return step.reshape(gradient.shape)
 
-    def result(self, C, fps):
+    def result(self, C: np.ndarray, fps: float) -> Lifted:
+        """The keypoints that nodes C carry, with what the tracks say of them."""
         X = np.einsum("nm,tmd->tnd", self.W, C)
         confidence = np.zeros(X.shape[:2])
         for t in range(self.frames):
@@ -307,7 +334,7 @@ class _Problem:
                 confidence[t, seen] = np.maximum(confidence[t, seen], robust)
         a, b = self.edges.T
         strain = np.linalg.norm(X[:, a] - X[:, b], axis=2) - self.length
-        strain /= np.maximum(self.length, 1e-3 * self.extent)
+        strain /= np.maximum(self.length, SHORTEST * self.extent)
         return Lifted(
             points=X,
             confidence=confidence,
@@ -319,29 +346,29 @@ class _Problem:
         )
 
 
-def best_rotations(rest, now, weight):
+def best_rotations(rest: np.ndarray, now: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Rotations (N, 3, 3) that best turn rest (N, k, 3) into now (N, k, 3) (Kabsch 1976)."""
     covariance = np.einsum("nka,nkb,nk->nab", now, rest, weight)
     return nearest_rotation(covariance)
 
 
-def thin_plate_weights(nodes, points):
+def thin_plate_weights(nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """W (N, M) with f(points) = W f(nodes): the smoothest interpolation, exact for affine maps.
 
-    Polyharmonic splines |x|^2 log|x| with a linear part over the axes in which the nodes really
-    extend, so that flat sheets are no special case.
+    nodes: (M, d); points: (N, d). Polyharmonic splines |x|^2 log|x| (Duchon 1977) with a linear
+    part over the axes along which the nodes extend, so that flat sheets are no special case.
     """
-    centre = nodes.mean(axis=0)
-    _, extent, axes = np.linalg.svd(nodes - centre, full_matrices=False)
-    axes = axes[extent > 0.02 * extent[0]]
+    center = nodes.mean(axis=0)
+    _, extent, axes = np.linalg.svd(nodes - center, full_matrices=False)
+    axes = axes[extent > FLAT * extent[0]]
     scale = extent[0] / np.sqrt(len(nodes))
 
-    def kernel(p):
+    def kernel(p: np.ndarray) -> np.ndarray:
         r2 = ((p[:, None] - nodes[None]) ** 2).sum(-1) / scale**2
         return 0.5 * r2 * np.log(np.maximum(r2, 1e-30))
 
-    def linear(p):
-        return np.concatenate([np.ones((len(p), 1)), (p - centre) @ axes.T / scale], axis=1)
+    def linear(p: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.ones((len(p), 1)), (p - center) @ axes.T / scale], axis=1)
 
     m, d = len(nodes), 1 + len(axes)
     system = np.block([[kernel(nodes), linear(nodes)], [linear(nodes).T, np.zeros((d, d))]])

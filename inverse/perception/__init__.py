@@ -5,17 +5,15 @@ from inverse.perception.masks import grabcut_mask as grabcut_mask
 from inverse.perception.masks import load_depth as load_depth
 from inverse.perception.masks import load_mask as load_mask
 from inverse.perception.model import ObjectModel as ObjectModel
-from inverse.perception.model import Splats as Splats
 from inverse.perception.model import object_model as object_model
 from inverse.perception.refine import refine_on_image as refine_on_image
-from inverse.perception.surface import Surface as Surface
+from inverse.perception.surface import VisibleSurface as VisibleSurface
 from inverse.perception.surface import visible_surface as visible_surface
 
 
 __all__ = [
     "ObjectModel",
-    "Splats",
-    "Surface",
+    "VisibleSurface",
     "constant_depth",
     "grabcut_mask",
     "load_depth",

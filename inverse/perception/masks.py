@@ -1,16 +1,22 @@
-"""Masks and depth maps of the first frame, from files or from a box and a distance."""
+"""Masks and depth maps of frame 0, from files or from a box and a distance."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from taichi_phys.checks import finite_number
+
+
+GRABCUT_ROUNDS = 5
+SPECKS = np.ones((3, 3), np.uint8)  # px: smaller pieces of a mask are left out
+
 
 def grabcut_mask(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-    """Separate the object in a box from its background with GrabCut (Rother et al. 2004).
+    """The largest object in a box, (H, W) bool, found by GrabCut (Rother et al. 2004).
 
-    image: (H, W, 3) uint8 RGB; box: x0 y0 x1 y1, px. Returns (H, W) bool, without specks. Raises
-    ValueError for a box outside the image or without area, or when nothing is found in it.
+    image: (H, W, 3) uint8 RGB; box: x0 y0 x1 y1, px. Raises ValueError for a box without area or
+    outside the image, and when no object is found in it.
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -19,32 +25,35 @@ def grabcut_mask(image: np.ndarray, box: tuple[float, float, float, float]) -> n
     x0, y0, x1, y1 = (int(round(value)) for value in box)
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise ValueError(
-            f"box: got {tuple(box)}, expected x0 < x1, y0 < y1 within {width}x{height} pixels"
+            f"box: got {tuple(box)}, expected x0 < x1 and y0 < y1 within the {width}x{height} "
+            "pixels of the image"
         )
     labels = np.zeros((height, width), np.uint8)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     bgr = np.ascontiguousarray(image[..., ::-1])
+    nothing = f"box: GrabCut finds no object in {tuple(box)}"
     if (x1 - x0) * (y1 - y0) < height * width:
+        size = (x0, y0, x1 - x0, y1 - y0)
         try:
             cv2.setRNGSeed(0)
-            cv2.grabCut(bgr, labels, (x0, y0, x1 - x0, y1 - y0), *models, 5, cv2.GC_INIT_WITH_RECT)
+            cv2.grabCut(bgr, labels, size, *models, GRABCUT_ROUNDS, cv2.GC_INIT_WITH_RECT)
         except cv2.error as error:
-            raise ValueError(f"box: GrabCut finds no object in {tuple(box)} ({error})") from None
-    mask = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+            raise ValueError(f"{nothing} ({error})") from None
+    found = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    mask = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, SPECKS)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
-        raise ValueError(f"box: GrabCut finds no object in {tuple(box)}, draw it tighter or wider")
+        raise ValueError(f"{nothing}; draw the box tighter or wider, or give a mask")
     return parts == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
 
 
 def load_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
-    """Read a mask image as (H, W) bool, true above half of its largest value.
+    """Read the image of a mask as (H, W) bool: true above half of its largest value.
 
     size: (width, height) of the video, px. Raises ValueError for an unreadable file, another
     size or an empty mask.
     """
-    image = _read(path, "mask")
+    image = _read_array(path, "mask")
     if image.ndim == 3:
         image = image[..., :3].max(axis=2)
     _check_size(path, "mask", image, size)
@@ -57,13 +66,12 @@ def load_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
 def load_depth(path: str | Path, depth_scale: float, mask: np.ndarray) -> np.ndarray:
     """Read depth along the optical axis as (H, W) m, NaN outside the mask.
 
-    path: 16 bit png or npy; integers are divided by depth_scale, floats are metres already;
+    path: 16 bit png or npy; integers are divided by depth_scale, floats are meters already;
     mask: (H, W) bool. Raises ValueError for an unreadable file, another size, or depth inside
     the mask that is zero, negative or not finite.
     """
-    if not depth_scale > 0:
-        raise ValueError(f"depth_scale: got {depth_scale}, expected > 0")
-    raw = _read(path, "depth")
+    finite_number("depth_scale", depth_scale, "a positive number", low=0, open_end=True)
+    raw = _read_array(path, "depth")
     _check_size(path, "depth", raw, mask.shape[::-1])
     depth = raw / depth_scale if raw.dtype.kind in "iu" else raw.astype(np.float64)
     bad = mask & ~(np.isfinite(depth) & (depth > 0))
@@ -77,13 +85,15 @@ def load_depth(path: str | Path, depth_scale: float, mask: np.ndarray) -> np.nda
 
 
 def constant_depth(mask: np.ndarray, distance: float) -> np.ndarray:
-    """Depth (H, W) m of an object facing the camera at a distance, m; NaN outside the mask."""
-    if not distance > 0:
-        raise ValueError(f"distance: got {distance}, expected > 0")
+    """Depth (H, W) m of a flat object that faces the camera; NaN outside the mask.
+
+    mask: (H, W) bool; distance: m. Raises ValueError for a distance that is not positive.
+    """
+    finite_number("distance", distance, "a positive length in meters", low=0, open_end=True)
     return np.where(mask, float(distance), np.nan)
 
 
-def _read(path, what):
+def _read_array(path: str | Path, what: str) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{what} {path}: no such file")
@@ -93,19 +103,19 @@ def _read(path, what):
         except (ValueError, OSError, EOFError) as error:
             raise ValueError(f"{what} {path}: not a readable npy file ({error})") from None
     else:
-        array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if (
-            path.stat().st_size
-        ) else None  # fmt: skip
-        if array is None:
+        data = np.fromfile(path, np.uint8)
+        decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+        if decoded is None:
             raise ValueError(f"{what} {path}: not a readable image")
+        array = decoded
     if what == "depth" and array.ndim == 3:
         array = array[..., 0]
     return array
 
 
-def _check_size(path, what, array, size):
+def _check_size(path: str | Path, what: str, array: np.ndarray, size: tuple[int, ...]) -> None:
     if array.ndim != 2 or array.shape[::-1] != tuple(size):
         got = "x".join(str(n) for n in array.shape[::-1])
         raise ValueError(
-            f"{what} {path}: its size is {got}, expected {size[0]}x{size[1]} as the video"
+            f"{what} {path}: its size is {got}, expected {size[0]}x{size[1]} as the video has"
         )

@@ -9,38 +9,38 @@ import torch
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from inverse.perception.surface import GRAZING, Surface, visible_surface
+from inverse.perception.surface import GRAZING, VisibleSurface, visible_surface
 from renderers.camera import Camera
 from renderers.splats.gaussians import Gaussians
+from taichi_phys.checks import finite_number, whole_number
+from taichi_phys.rotations import rotation_quaternion
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Splats:
-    """Coloured Gaussians: means (m, 3) m, quats (m, 4) wxyz, scales (m, 3) m, colors (m, 3) in
-    0..1, opacities (m,) in 0..1."""
-
-    means: np.ndarray
-    quats: np.ndarray
-    scales: np.ndarray
-    colors: np.ndarray
-    opacities: np.ndarray
-
-    def gaussians(self) -> Gaussians:
-        """The same in single precision, as the renderer takes them."""
-        fields = {k: torch.as_tensor(v, dtype=torch.float32) for k, v in vars(self).items()}
-        return Gaussians.from_colors(**fields)
+MIN_PARTICLES = 8  # on the surface: fewer are no sheet
+MIN_LAYERS = 2  # through the thickness: one would not resist bending
+PARTS_PER_PARTICLE = 30  # samples of the surface that each particle's cell is made of, about
+MAX_SPLIT = 4  # into how many parts a pixel's side is cut at most to have that many
+ROUNDS = 30  # of Lloyd's relaxation
+OVERLAP = 0.55  # of a pixel: standard deviation of a Gaussian, so that no gap shows between them
+FLATNESS = 0.1  # thickness of a Gaussian over its size
+MAX_STRETCH = 4.0  # of a Gaussian along a slope: longer ones would stick out over the rim
+OPACITY = 0.95  # before the refinement
+RIM = 5  # px, side of the square within which a pixel may mix object and background
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ObjectModel:
-    """A sheet: x (n, 3) m, volume (n,) m^3, normals (n, 3) towards the camera of frame 0, colors
-    (n, 3) in 0..1; splats on its visible surface; area m^2, thickness m, spacing m."""
+    """The object in frame 0, a sheet of particles with Gaussians on its visible surface.
+
+    x: (n, 3) m; volume: (n,) m^3; normals: (n, 3) towards the camera of frame 0; colors: (n, 3) in
+    0..1; gaussians: on the visible surface, float32; area: m^2; thickness, spacing: m.
+    """
 
     x: np.ndarray
     volume: np.ndarray
     normals: np.ndarray
     colors: np.ndarray
-    splats: Splats
+    gaussians: Gaussians
     area: float
     thickness: float
     spacing: float
@@ -59,13 +59,13 @@ def object_model(
     """Model what the mask shows as a sheet of uniform thickness behind the visible surface.
 
     image: (H, W, 3) uint8; mask: (H, W) bool; depth: (H, W) m; thickness: m; spacing: distance of
-    particles along the surface, m; stride: px between Gaussians. Layers through the thickness: at
-    least two, more when the sheet is thicker than that in spacings. Raises ValueError for sizes
-    that disagree, lengths that are not positive, or a spacing that leaves fewer than 8 particles.
+    particles along the surface, m; stride: px between Gaussians. There is a layer of particles for
+    each spacing through the thickness, and at least two. Raises ValueError for sizes that disagree,
+    lengths that are not positive, or a spacing that leaves fewer than 8 particles.
     """
-    for name, value in (("thickness", thickness), ("spacing", spacing), ("stride", stride)):
-        if not value > 0:
-            raise ValueError(f"{name}: got {value}, expected > 0")
+    for name, value in (("thickness", thickness), ("spacing", spacing)):
+        finite_number(name, value, "a positive length in meters", low=0, open_end=True)
+    whole_number("stride", stride, "a whole number from 1 on", low=1)
     image = np.asarray(image)
     if image.shape != (*np.shape(mask), 3):
         raise ValueError(f"image: got shape {image.shape}, expected {(*np.shape(mask), 3)}")
@@ -73,12 +73,13 @@ def object_model(
     colors = _clean_colors(image, mask)[surface.pixels[:, 1], surface.pixels[:, 0]]
     area = float(surface.area.sum())
     count = int(round(area / spacing**2))
-    if count < 8:
+    if count < MIN_PARTICLES:
         raise ValueError(
-            f"spacing: {spacing} m puts {count} particles on {area:.3g} m^2, expected at least 8"
+            f"spacing: {spacing} m puts {count} particles on {area:.3g} m^2, expected at least "
+            f"{MIN_PARTICLES}"
         )
     places, sample, patch = _even_samples(surface, count, camera)
-    layers = max(2, int(round(thickness / spacing)))
+    layers = max(MIN_LAYERS, int(round(thickness / spacing)))
     inward = thickness * (np.arange(layers) + 0.5) / layers
     normals = surface.normals[sample]
     x = places[:, None] - normals[:, None] * inward[:, None]
@@ -87,7 +88,7 @@ def object_model(
         volume=np.repeat(patch * thickness / layers, layers),
         normals=np.repeat(normals, layers, axis=0),
         colors=np.repeat(colors[sample], layers, axis=0),
-        splats=_splats(surface, colors, camera, stride),
+        gaussians=_gaussians(surface, colors, camera, stride),
         area=area,
         thickness=float(thickness),
         spacing=float(spacing),
@@ -95,35 +96,36 @@ def object_model(
 
 
 def _even_samples(
-    surface: Surface, count: int, camera: Camera
+    surface: VisibleSurface, count: int, camera: Camera
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Up to count points (n, 3) spread evenly over the surface, the sample nearest to each (n,),
-    and their shares of the area (n,).
+    """Up to count points (n, 3) m spread evenly over the surface, the sample nearest to each (n,),
+    and their shares of the area (n,) m^2.
 
-    Lloyd's relaxation weighted by area: cells become hexagons of equal area, and their areas add
+    Lloyd's relaxation, weighted by area: cells become hexagons of equal area, and their areas add
     up to the whole exactly.
     """
-    split = min(4, math.ceil(math.sqrt(30 * count / len(surface.points))))
+    parts = PARTS_PER_PARTICLE * count / len(surface.points)
+    split = min(MAX_SPLIT, math.ceil(math.sqrt(parts)))
     points = _split_pixels(surface, camera, split)
     area = np.repeat(surface.area, split**2) / split**2
     # Start along the scan order at equal steps of area: deterministic, and dense where area is.
     ladder = np.cumsum(area) / area.sum()
-    centres = points[np.unique(np.searchsorted(ladder, (np.arange(count) + 0.5) / count))]
-    for _ in range(30):
-        owner = cKDTree(centres).query(points)[1]
-        share = np.bincount(owner, area, minlength=len(centres))
+    centers = points[np.unique(np.searchsorted(ladder, (np.arange(count) + 0.5) / count))]
+    for _ in range(ROUNDS):
+        owner = cKDTree(centers).query(points)[1]
+        share = np.bincount(owner, area, minlength=len(centers))
         held = share > 0
-        sums = [np.bincount(owner, area * axis, minlength=len(centres)) for axis in points.T]
-        centres = np.stack(sums, axis=1)[held] / share[held, None]
+        sums = [np.bincount(owner, area * axis, minlength=len(centers)) for axis in points.T]
+        centers = np.stack(sums, axis=1)[held] / share[held, None]
     # Centroids of curved cells lie off the surface: back along the normal.
-    nearest = cKDTree(surface.points).query(centres)[1]
+    nearest = cKDTree(surface.points).query(centers)[1]
     normals = surface.normals[nearest]
-    off = ((centres - surface.points[nearest]) * normals).sum(axis=1, keepdims=True)
-    return centres - off * normals, nearest, share[held]
+    off = ((centers - surface.points[nearest]) * normals).sum(axis=1, keepdims=True)
+    return centers - off * normals, nearest, share[held]
 
 
-def _split_pixels(surface: Surface, camera: Camera, split: int) -> np.ndarray:
-    """Points (m split^2, 3) where rays through split x split parts of pixels meet their planes."""
+def _split_pixels(surface: VisibleSurface, camera: Camera, split: int) -> np.ndarray:
+    """Where rays through split x split parts of pixels meet their planes, (m split^2, 3) m."""
     step = (np.arange(split) + 0.5) / split
     parts = np.stack(np.meshgrid(step, step), axis=-1).reshape(-1, 2)
     rays = camera.unproject(surface.pixels[:, None] + parts, 1.0) - camera.position
@@ -136,7 +138,9 @@ def _split_pixels(surface: Surface, camera: Camera, split: int) -> np.ndarray:
     return (camera.position + rays * z[..., None]).reshape(-1, 3)
 
 
-def _splats(surface: Surface, colors: np.ndarray, camera: Camera, stride: int) -> Splats:
+def _gaussians(
+    surface: VisibleSurface, colors: np.ndarray, camera: Camera, stride: int
+) -> Gaussians:
     """One flat Gaussian per stride x stride pixels, drawn out along the slope of the surface."""
     keep = (surface.pixels % stride == stride // 2).all(axis=1)
     points, normals = surface.points[keep], surface.normals[keep]
@@ -148,47 +152,26 @@ def _splats(surface: Surface, colors: np.ndarray, camera: Camera, stride: int) -
     slope[flat] = np.cross(normals[flat], np.roll(normals[flat], 1, axis=1) + [1e-3, 0, 0])
     slope /= np.linalg.norm(slope, axis=1, keepdims=True)
     axes = np.stack([slope, np.cross(normals, slope), normals], axis=2)
-    size = 0.55 * stride * surface.footprint[keep]
-    # A pixel on a slope covers more of it, but long splats would stick out over the rim.
-    stretch = np.minimum(1 / np.maximum(facing[:, 0], GRAZING), 4)
-    return Splats(
-        means=points,
-        quats=quaternions(axes),
-        scales=np.stack([size * stretch, size, 0.1 * size], axis=1),
-        colors=colors[keep],
-        opacities=np.full(keep.sum(), 0.95),
+    size = OVERLAP * stride * surface.footprint[keep]
+    # A pixel on a slope covers more of it.
+    stretch = np.minimum(1 / np.maximum(facing[:, 0], GRAZING), MAX_STRETCH)
+    fields = {
+        "means": points,
+        "quats": rotation_quaternion(axes),
+        "scales": np.stack([size * stretch, size, FLATNESS * size], axis=1),
+        "colors": colors[keep],
+        "opacities": np.full(keep.sum(), OPACITY),
+    }
+    return Gaussians.from_colors(
+        **{name: torch.as_tensor(value, dtype=torch.float32) for name, value in fields.items()}
     )
 
 
 def _clean_colors(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 3) in 0..1 where rim pixels, mixed with background, take an inner colour."""
-    inner = cv2.erode(np.asarray(mask, np.uint8), np.ones((5, 5), np.uint8)) > 0
+    """Colors (H, W, 3) in 0..1; pixels at the rim, mixed with background, take an inner color."""
+    inner = cv2.erode(np.asarray(mask, np.uint8), np.ones((RIM, RIM), np.uint8)) > 0
     colors = image.astype(np.float64) / 255
     if not inner.any():
         return colors
     nearest = ndimage.distance_transform_edt(~inner, return_indices=True)[1]
     return colors[tuple(nearest)]
-
-
-def quaternions(rotations: np.ndarray) -> np.ndarray:
-    """Rotation matrices (m, 3, 3) to unit quaternions (m, 4), wxyz with w >= 0."""
-    m = rotations
-    w = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
-    diagonal = np.einsum("naa->na", m)
-    size = np.sqrt(np.maximum(1 + diagonal @ w.T, 0)) / 2  # |w|, |x|, |y|, |z|
-    largest = size.argmax(axis=1)
-    a, b, c = m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1]
-    d, e, f = m[:, 0, 1] + m[:, 1, 0], m[:, 0, 2] + m[:, 2, 0], m[:, 1, 2] + m[:, 2, 1]
-    s = 4 * size**2
-    table = np.stack(
-        [
-            np.stack([s[:, 0], a, b, c], 1),
-            np.stack([a, s[:, 1], d, e], 1),
-            np.stack([b, d, s[:, 2], f], 1),
-            np.stack([c, e, f, s[:, 3]], 1),
-        ],
-        axis=1,
-    )
-    q = table[np.arange(len(m)), largest]
-    q /= np.linalg.norm(q, axis=1, keepdims=True)
-    return q * np.where(q[:, :1] < 0, -1.0, 1.0)

@@ -1,7 +1,8 @@
-"""Gaussians of frame 0, optimised until their splatting is frame 0."""
+"""Gaussians of frame 0, optimized until they look like frame 0."""
 
 import dataclasses
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,17 +15,21 @@ from renderers.camera import Camera
 from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
 from taichi_phys import runtime
+from taichi_phys.checks import whole_number
 from taichi_phys.rotations import rotation_matrix
 
 
-RATES = {"sh_first": 2e-2, "opacity_logits": 5e-2, "log_scales": 2e-2}  # Adam's, at the start
-SLIDE_RATE = 0.01  # px, of the means
+RATES = {"sh_first": 2e-2, "opacity_logits": 5e-2, "log_scales": 2e-2}  # of Adam, at the start
+LAST_RATE = 0.1  # of the first, at the end
+SLIDE_RATE = 0.01  # px, Adam's rate of the means
 SLIDE = 0.5  # px that a mean may leave its place by: farther, it would be another pixel's Gaussian
-# Times the scale at the start. Wider bounds gain a decibel on the leaf's first frame and none in a
-# second view of it; thin Gaussians show holes when the body comes nearer, thick ones needles.
+# Bounds of a scale over that at the start. Wider bounds gain a decibel on the leaf's first frame
+# and none in a second view of it; thin Gaussians show holes when the body comes nearer, thick ones
+# show needles.
 STRETCH = (0.8, 1.2)
-SSIM_WEIGHT = 0.2
-MARGIN = 6  # px around the mask: the SSIM window's half, and the rim outside
+SSIM_WEIGHT = 0.2  # as in 3D Gaussian splatting
+MARGIN = 6  # px around the mask: half of the SSIM window, and the rim outside
+RIM = np.ones((3, 3), np.uint8)  # px: a pixel is at the rim if these around it differ
 
 
 def refine_on_image(
@@ -36,15 +41,15 @@ def refine_on_image(
     iterations: int = 150,
     seed: int = 0,
 ) -> Gaussians:
-    """Optimise Gaussians until they show the image inside the mask and nothing outside.
+    """Optimize Gaussians until they show the image inside the mask and nothing outside.
 
-    gaussians: one or more per pixel or few pixels, on the visible surface; image: (H, W, 3) uint8;
-    mask: (H, W) bool; iterations: steps of Adam on L1 + SSIM, 0 for none; seed: of the backgrounds.
-    Colours, opacities and scales (within STRETCH) are fitted. Means slide on the surface by at most
-    half a pixel; depth and quats, which one image does not determine, stay. The same for any number
-    of threads on a CPU. Raises ValueError for sizes that disagree, no Gaussians, an empty mask, or
-    negative iterations. After the object modelling of Seeing the wind from a falling leaf
-    (NeurIPS 2025).
+    Colors, opacities and scales (within STRETCH) are fitted. Means slide on the surface by at most
+    half a pixel; depths and quats, which one image does not determine, stay. The result is the same
+    for any number of threads on a CPU. After the object modeling of "Seeing the wind".
+
+    gaussians: about one for each pixel, on the visible surface; image: (H, W, 3) uint8; mask:
+    (H, W) bool; iterations: steps of Adam on L1 + SSIM, 0 for none; seed: of the backgrounds.
+    Raises ValueError for sizes that disagree, no Gaussians, an empty mask, or negative iterations.
     """
     image, mask = np.asarray(image), np.asarray(mask, dtype=bool)
     size = (camera.height, camera.width)
@@ -56,8 +61,7 @@ def refine_on_image(
         raise ValueError("mask: it is empty, expected the object's pixels")
     if not len(gaussians):
         raise ValueError("gaussians: got none, expected at least one")
-    if iterations < 0:
-        raise ValueError(f"iterations: got {iterations}, expected >= 0")
+    whole_number("iterations", iterations, "a whole number from 0 on", low=0)
     device = runtime.ensure_initialized().device
     start = Gaussians(**{k: v.to(device) for k, v in gaussians.tensors().items()})
     model = GaussianModel(start)
@@ -69,12 +73,12 @@ def refine_on_image(
         eps=1e-15,
         fused=True,
     )
-    decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.1 ** (1 / max(iterations, 1)))
+    decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, LAST_RATE ** (1 / max(iterations, 1)))
 
     crop, camera = _crop(mask, camera)
     inside, rim = _inside_and_rim(mask)
-    # The colours of rim pixels are mixed with the background: a Gaussian there keeps the clean
-    # colour that it came with, and makes the mixture by how much of the pixel it covers.
+    # The colors of rim pixels are mixed with the background: a Gaussian there keeps the clean
+    # color that it came with, and makes the mixture by how much of the pixel it covers.
     column, row = np.clip(np.floor(uv).astype(int), 0, np.array(size[::-1]) - 1).T
     clean = torch.as_tensor(inside[row, column]).to(device)
     target = torch.as_tensor(image[crop] / 255).to(start.means)
@@ -85,15 +89,17 @@ def refine_on_image(
     generator = torch.Generator().manual_seed(seed)
     with runtime.one_torch_thread():
         for _ in range(iterations):
-            # Away from the rim any colour may be behind: only full and no opacity show that.
+            # Away from the rim any color may be behind: only full or no opacity looks right then.
             random = torch.rand(3, generator=generator).to(target)
             background = torch.where(rim, behind, random)
-            picture = render(camera, **model.tensors(), background=background).rgb
+            tensors: dict[str, Any] = model.tensors()
+            picture = render(camera, **tensors, background=background).rgb
             goal = torch.where(inside | rim, target, random)
             loss = photometric_loss(picture, goal, SSIM_WEIGHT)
             optimizer.zero_grad()
             loss.backward()
-            model.sh_first.grad[~clean] = 0
+            if model.sh_first.grad is not None:
+                model.sh_first.grad[~clean] = 0
             optimizer.step()
             decay.step()
             with torch.no_grad():
@@ -113,26 +119,28 @@ def _crop(mask: np.ndarray, camera: Camera) -> tuple[tuple[slice, slice], Camera
     bottom = min(rows[-1] + 1 + MARGIN, camera.height)
     right = min(columns[-1] + 1 + MARGIN, camera.width)
     part = dataclasses.replace(
-        camera, cx=camera.cx - left, cy=camera.cy - top,
-        width=int(right - left), height=int(bottom - top),
-    )  # fmt: skip
+        camera,
+        cx=camera.cx - left,
+        cy=camera.cy - top,
+        width=int(right - left),
+        height=int(bottom - top),
+    )
     return (slice(top, bottom), slice(left, right)), part
 
 
 def _inside_and_rim(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (H, W) bool that are all object, and those on both sides of the mask's edge."""
-    square = np.ones((3, 3), np.uint8)
-    inside = cv2.erode(mask.astype(np.uint8), square) > 0
-    return inside, (cv2.dilate(mask.astype(np.uint8), square) > 0) & ~inside
+    inside = cv2.erode(mask.astype(np.uint8), RIM) > 0
+    return inside, (cv2.dilate(mask.astype(np.uint8), RIM) > 0) & ~inside
 
 
 def _beside(image: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """The image with hidden pixels (H, W) in the colour of the nearest that is not."""
+    """The image, in which hidden pixels (H, W) take the color of the nearest that is not."""
     nearest = ndimage.distance_transform_edt(hidden, return_indices=True)[1]
     return image[tuple(nearest)]
 
 
 def _thinnest_axes(gaussians: Gaussians) -> torch.Tensor:
-    """(n, 3) directions in which the Gaussians are flat: their surface's normals."""
+    """Directions (n, 3) in which the Gaussians are flat: the normals of their surface."""
     index = gaussians.scales.argmin(dim=1)
     return rotation_matrix(gaussians.quats)[torch.arange(len(index)), :, index]

@@ -11,12 +11,21 @@ from renderers.camera import Camera
 
 
 GRAZING = 0.1  # |cos| between surface and ray below which a pixel's area is no longer believed
+MIN_PIXELS = 16  # in a mask: below it there is no plane to fit
+NEIGHBORHOOD = 37  # pixels, the disc of radius 3 px to which a plane is fitted for a normal
+# A rim pixel mixes object and background where its depth differs from that of the nearest inner
+# pixel by more than RIM_STEPS of the object's own large steps (their RIM_QUANTILE) and RIM_DEPTH
+# of the depth, which is about the rounding of a depth map in millimeters.
+RIM_STEPS, RIM_QUANTILE, RIM_DEPTH = 4.0, 0.95, 1e-3
+CLOSING = np.ones((5, 5), np.uint8)  # px, gaps between the samples that another view fills
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Surface:
-    """One sample per mask pixel: pixels (m, 2) int (column, row); points (m, 3) m;
-    normals (m, 3) towards the camera; area (m,) m^2; footprint (m,) m, size of a pixel there.
+class VisibleSurface:
+    """One sample of the object's surface per pixel of its mask.
+
+    pixels: (m, 2) int (column, row); points: (m, 3) m; normals: (m, 3) towards the camera; area:
+    (m,) m^2; footprint: (m,) m, the size of a pixel there.
     """
 
     pixels: np.ndarray
@@ -26,8 +35,8 @@ class Surface:
     footprint: np.ndarray
 
 
-def visible_surface(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> Surface:
-    """Unproject the mask's pixels and estimate normals by local plane fits.
+def visible_surface(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> VisibleSurface:
+    """Unproject the pixels of a mask and estimate normals by local plane fits.
 
     mask: (H, W) bool; depth: (H, W) m along the optical axis. Raises ValueError for sizes that
     disagree, an empty mask, or depth in it that is not positive.
@@ -39,16 +48,16 @@ def visible_surface(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> Surf
         )
     if depth.shape != mask.shape:
         raise ValueError(f"depth: got shape {depth.shape}, expected {mask.shape} of the mask")
-    if mask.sum() < 16:
-        raise ValueError(f"mask: it has {mask.sum()} pixels, expected at least 16")
+    if mask.sum() < MIN_PIXELS:
+        raise ValueError(f"mask: it has {mask.sum()} pixels, expected at least {MIN_PIXELS}")
     if not (np.isfinite(depth[mask]) & (depth[mask] > 0)).all():
-        raise ValueError("depth: not positive everywhere inside the mask")
+        raise ValueError("depth: it is not positive everywhere inside the mask")
     depth = mend_rim(mask, depth)
     rows, columns = np.nonzero(mask)
     pixels = np.stack([columns, rows], axis=1)
     z = depth[rows, columns]
     points = camera.unproject(pixels + 0.5, z)
-    _, near = cKDTree(pixels).query(pixels, k=min(37, len(pixels)))
+    _, near = cKDTree(pixels).query(pixels, k=min(NEIGHBORHOOD, len(pixels)))
     cloud = points[near] - points[near].mean(axis=1, keepdims=True)
     normals = np.linalg.eigh(np.einsum("nka,nkb->nab", cloud, cloud))[1][..., 0]
     ray = points - camera.position
@@ -56,7 +65,7 @@ def visible_surface(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> Surf
     normals *= -np.where(facing > 0, 1.0, -1.0)[:, None]
     # dA = z^2 / (fx fy) / |n . ray|, for a ray of unit depth.
     slope = np.maximum(np.abs(facing) / z, GRAZING)
-    return Surface(
+    return VisibleSurface(
         pixels=pixels,
         points=points,
         normals=normals,
@@ -66,21 +75,27 @@ def visible_surface(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> Surf
 
 
 def mend_rim(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Depth (H, W) m in which rim pixels that mix object and background follow their neighbours."""
+    """Depth (H, W) m in which rim pixels that mix object and background follow inner pixels.
+
+    mask: (H, W) bool; depth: (H, W) m.
+    """
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     if not inner.any():
         return depth
     across = np.abs(np.diff(depth, axis=1))[inner[:, 1:] & inner[:, :-1]]
     down = np.abs(np.diff(depth, axis=0))[inner[1:] & inner[:-1]]
     slopes = np.concatenate([across, down])
-    usual = 4 * np.quantile(slopes, 0.95) if len(slopes) else 0.0
+    usual = RIM_STEPS * np.quantile(slopes, RIM_QUANTILE) if len(slopes) else 0.0
     nearest = depth[tuple(ndimage.distance_transform_edt(~inner, return_indices=True)[1])]
-    mixed = mask & ~inner & (np.abs(depth - nearest) > usual + 1e-3 * nearest)
+    mixed = mask & ~inner & (np.abs(depth - nearest) > usual + RIM_DEPTH * nearest)
     return np.where(mixed, nearest, depth)
 
 
-def surface_in_view(surface: Surface, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Where a camera sees the surface: depth (H, W) m (inf off it), nearest sample (H, W) int."""
+def surface_in_view(surface: VisibleSurface, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Where a camera sees the surface: depth (H, W) m and the nearest sample (H, W) int.
+
+    Depth is infinite, and the sample -1, where the surface is not seen.
+    """
     shape = (camera.height, camera.width)
     buffer, owner = np.full(shape, np.inf), np.full(shape, -1)
     xy, z = camera.project(surface.points)
@@ -90,11 +105,11 @@ def surface_in_view(surface: Surface, camera: Camera) -> tuple[np.ndarray, np.nd
     index = index[np.argsort(-z[index], kind="stable")]  # nearest last, so that it stays
     buffer[cell[index, 1], cell[index, 0]] = z[index]
     owner[cell[index, 1], cell[index, 0]] = index
-    # Pixels between samples (this view may look closer): fill from the nearest drawn pixel.
+    # This view may look closer: pixels between samples take the nearest drawn pixel.
     drawn = np.isfinite(buffer)
     if not drawn.any():
         return buffer, owner
-    filled = cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    filled = cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, CLOSING)
     nearest = tuple(ndimage.distance_transform_edt(~drawn, return_indices=True)[1])
     hole = (filled > 0) & ~drawn
     return np.where(hole, buffer[nearest], buffer), np.where(hole, owner[nearest], owner)

@@ -1,5 +1,6 @@
-"""Tracks by CoTracker (Karaev et al. 2024), when it and its weights are there."""
+"""Tracks by CoTracker (Karaev et al. 2024), where it and its weights are installed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,14 @@ def track_cotracker(
     repo_or_checkpoint: str | Path | None = None,
     device: str = "cpu",
     mask: np.ndarray | None = None,
-    progress=None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tracks:
     """Follow queries (N, 2) px from frame 0 through a video (T, H, W, 3) uint8 with CoTracker.
 
-    repo_or_checkpoint: a local clone (folder), a checkpoint file of the offline model (needs the
-    `cotracker` package), or None for torch.hub; mask and progress: as every tracker takes them,
-    not used, since CoTracker looks at whole frames and videos at once. Raises ValueError for wrong
-    shapes, and ValueError with one sentence when CoTracker cannot be loaded.
+    repo_or_checkpoint: a folder with a clone, a checkpoint of the offline model (which needs the
+    package `cotracker`), or None for torch.hub; device: where the model runs; mask and progress:
+    every tracker takes them, but CoTracker looks at whole frames and at all of them at once, and
+    does not use them. Raises ValueError for wrong shapes, and when CoTracker cannot be loaded.
     """
     video = np.asarray(video)
     if video.ndim != 4 or video.shape[3] != 3 or len(video) == 0:
@@ -48,7 +49,7 @@ def track_cotracker(
     )
 
 
-def _load(source):
+def _load(source: str | Path | None):
     import torch
 
     try:
@@ -61,7 +62,7 @@ def _load(source):
         if not Path(source).is_file():
             raise FileNotFoundError(f"no such file or folder: {source}")
         return CoTrackerPredictor(checkpoint=str(source), offline=True)
-    except Exception as error:  # hub raises anything from URLError to ImportError
+    except Exception as error:  # torch.hub raises anything from URLError to ImportError
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"CoTracker cannot be loaded ({reason}): clone https://github.com/{HUB} and pass the "

@@ -1,10 +1,26 @@
 """Pyramidal Lucas-Kanade tracks, tied to their first appearance so that they do not drift."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
-from inverse.tracking.registration import Image, Patches
+from inverse.tracking.registration import Patches, SplineImage
 from inverse.tracking.tracks import Tracks
+
+
+# A patch of frame 0 that is stretched or squeezed more than this has been lost, or is seen edge-on.
+MAX_STRETCH = 6.0
+# A registration may move a point by this share of the patch's radius: farther, hardly any of the
+# patch is where the pyramid found it, and what it locks on to is something else.
+MAX_CORRECTION = 0.5
+BORDER = 1.0  # px, within which of the image's edge a point counts as having left
+LK_ITERATIONS, LK_TOLERANCE = 30, 0.01  # at each level of the pyramid; the tolerance in px
+LK_STOP = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT
+# Image noise alone would make the sharpest patches far too certain: this share of a typical
+# patch's covariance is added, so that none counts as more than four times as certain.
+MODEL_COVARIANCE = 0.25
+SINGULAR = 1e-9  # of the sharpest patch's information: a patch without texture can be inverted
 
 
 def track_lucas_kanade(
@@ -16,16 +32,18 @@ def track_lucas_kanade(
     levels: int = 3,
     max_forward_backward: float = 1.0,
     min_correlation: float = 0.75,
-    progress=None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tracks:
     """Follow queries (N, 2) px from frame 0 through a video (T, H, W, 3) uint8.
 
     Each step is pyramidal Lucas-Kanade (Bouguet 2000) checked forward and backward, then an
-    affine registration to the patch's appearance in frame 0 (Shi and Tomasi 1994). A point whose
-    forward-backward error exceeds max_forward_backward px, whose correlation with frame 0 falls
-    below min_correlation, or that leaves the image, is lost from there on. mask: (H, W) bool
-    object in frame 0, so that patches at its rim leave the background out; radius: half the patch
-    size, px. progress: called with (frame, frames). Raises ValueError for wrong shapes.
+    affine registration to the patch's appearance in frame 0 (Shi and Tomasi 1994). A point is lost
+    from the frame on in which its forward-backward error exceeds max_forward_backward px, its
+    correlation with frame 0 falls below min_correlation, or it leaves the image.
+
+    mask: (H, W) bool, the object in frame 0, so that patches at its rim leave the background out;
+    radius: half the patch's side, px; levels: of the pyramid above the image itself; progress:
+    called with (frame, frames). Raises ValueError for wrong shapes.
     """
     video = np.asarray(video)
     if video.ndim != 4 or video.shape[3] != 3 or len(video) == 0:
@@ -43,19 +61,20 @@ def track_lucas_kanade(
     for t in range(1, frames):
         current = cv2.cvtColor(video[t], cv2.COLOR_RGB2GRAY)
         guess, error = forward_backward(previous, current, xy, radius=radius, levels=levels)
-        # Coarse levels see far beyond a patch, and what happens there may mislead them.
+        # Coarse levels see far beyond a patch and may follow something else: try without them.
         failed = alive & (error >= max_forward_backward)
         if failed.any():
             guess[failed], error[failed] = forward_backward(
                 previous, current, xy[failed], radius=radius, levels=1
             )
-        fit = patches.register(Image(video[t]), guess, affine)
+        fit = patches.register(SplineImage(video[t]), guess, affine)
         moved = np.linalg.norm(fit.xy - guess, axis=1)
-        inside = (fit.xy > 1).all(1) & (fit.xy < [width - 1, height - 1]).all(1)
-        spectrum = np.linalg.svd(np.nan_to_num(fit.affine), compute_uv=False)
-        sane = (spectrum[:, 0] < 6) & (spectrum[:, 1] > 1 / 6) & np.isfinite(fit.xy).all(1)
+        inside = is_inside(fit.xy, width, height)
+        stretch = np.linalg.svd(np.nan_to_num(fit.affine), compute_uv=False)
+        sane = (stretch[:, 0] < MAX_STRETCH) & (stretch[:, 1] > 1 / MAX_STRETCH)
+        sane &= np.isfinite(fit.xy).all(1)
         alive &= error < max_forward_backward
-        alive &= (fit.ncc > min_correlation) & inside & sane & (moved < 0.5 * radius)
+        alive &= (fit.ncc > min_correlation) & inside & sane & (moved < MAX_CORRECTION * radius)
         xy = np.where(alive[:, None], fit.xy, xy)
         affine = np.where(alive[:, None, None], fit.affine, affine)
         path[t], affines[t], visible[t] = xy, affine, alive
@@ -66,16 +85,22 @@ def track_lucas_kanade(
     return Tracks(xy=path, visible=visible, information=information)
 
 
-def normalized_information(template: np.ndarray, affines: np.ndarray) -> np.ndarray:
-    """Inverse covariances (T, N, 2, 2) in each frame from those of the patches (N, 2, 2).
+def is_inside(xy: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Whether points (N, 2) px lie in an image, more than BORDER px from its edges: (N,) bool."""
+    return np.all((xy > BORDER) & (xy < [width - BORDER, height - BORDER]), axis=1)
 
-    The typical patch gets 1; no patch counts as more than four times as certain, since beyond
-    that errors are not the image noise's but the model's.
+
+def normalized_information(template: np.ndarray, affines: np.ndarray) -> np.ndarray:
+    """Inverse covariances (T, N, 2, 2) of positions in each frame, in units of a typical patch's.
+
+    template: (N, 2, 2), inverse covariances of the patches in frame 0; affines: (T, N, 2, 2), how
+    each patch is warped in each frame. No patch counts as more than four times as certain as the
+    typical one, since beyond that the errors are the model's and not the image noise's.
     """
-    floor = 1e-9 * np.trace(template, axis1=1, axis2=2).max() + 1e-12
+    floor = SINGULAR * np.trace(template, axis1=1, axis2=2).max() + 1e-12
     covariance = np.linalg.inv(template + floor * np.eye(2))
     typical = np.median(np.trace(covariance, axis1=1, axis2=2)) / 2
-    covariance = covariance / typical + 0.25 * np.eye(2)
+    covariance = covariance / typical + MODEL_COVARIANCE * np.eye(2)
     carried = affines @ covariance @ np.swapaxes(affines, -1, -2)
     return np.linalg.inv(carried)
 
@@ -88,17 +113,24 @@ def check_queries(queries: np.ndarray) -> np.ndarray:
     return queries
 
 
-def forward_backward(previous, current, xy, *, radius, levels):
-    """Where points (N, 2) px of one grey uint8 image are in the next, and how far tracking them
-    back misses them (N,), px; inf where the tracker gave up."""
-    options = {
+def forward_backward(
+    previous: np.ndarray, current: np.ndarray, xy: np.ndarray, *, radius: int, levels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Follow points (N, 2) px from one gray uint8 image to the next, and back.
+
+    Returns where they are in the next image (N, 2) px, and by how much tracking them back misses
+    them (N,) px; inf where the tracker gave up. radius: half the side of the window, px; levels: of
+    the pyramid above the image itself.
+    """
+    options: dict = {
         "winSize": (2 * radius + 1, 2 * radius + 1),
         "maxLevel": levels,
-        "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01),
+        "criteria": (LK_STOP, LK_ITERATIONS, LK_TOLERANCE),
     }
-    start = (xy - 0.5).astype(np.float32)[:, None]  # OpenCV counts from pixel centres
-    ahead, found, _ = cv2.calcOpticalFlowPyrLK(previous, current, start, None, **options)
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(current, previous, ahead, None, **options)
+    start = (xy - 0.5).astype(np.float32)[:, None]  # OpenCV counts from the centers of pixels
+    flow: Callable = cv2.calcOpticalFlowPyrLK  # the stub refuses None for nextPts
+    ahead, found, _ = flow(previous, current, start, None, **options)
+    back, found_back, _ = flow(current, previous, ahead, None, **options)
     error = np.linalg.norm(back - start, axis=2)[:, 0]
     error[(found[:, 0] == 0) | (found_back[:, 0] == 0)] = np.inf
     return ahead[:, 0].astype(np.float64) + 0.5, error

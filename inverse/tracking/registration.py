@@ -14,15 +14,25 @@ from scipy import ndimage
 from inverse.tracking.keypoints import to_gray
 
 
-class Image:
-    """A grey image with the coefficients of its cubic spline (pixel-corner coordinates)."""
+WINDOW = 0.6  # of the radius: standard deviation of the weights of a patch's pixels
+GRADIENT_STEP = 0.5  # px, to both sides of a pixel, of the differences that make its gradient
+# Levenberg damping of a step, of the trace of the position's Hessian: directions without texture
+# stay where they were put.
+DAMPING = 1e-3
+# The same of the warp's Hessian, where a position's certainty is asked for with the warp unknown.
+WARP_DAMPING = 1e-3
+CONVERGED = 2e-3  # px: a step shorter than this ends the search
+
+
+class SplineImage:
+    """A gray image with the coefficients of its cubic spline (pixel-corner coordinates)."""
 
     def __init__(self, image: np.ndarray):
         self.gray = to_gray(image)
         self.coefficients = ndimage.spline_filter(self.gray, order=3, output=np.float32)
 
     def sample(self, xy: np.ndarray) -> np.ndarray:
-        """Values (...,) at xy (..., 2) px; the border's value outside."""
+        """Values (...,) at xy (..., 2) px; outside the image, those at its border."""
         where = np.stack([xy[..., 1] - 0.5, xy[..., 0] - 0.5])
         return ndimage.map_coordinates(
             self.coefficients, where, order=3, mode="nearest", prefilter=False
@@ -31,8 +41,12 @@ class Image:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Fit:
-    """Where patches were found: xy (N, 2) px, affine (N, 2, 2), ncc (N,) in -1..1,
-    residual (N,) rms difference in grey levels, step (N,) last update, px."""
+    """Where patches were found.
+
+    xy: (N, 2) px; affine: (N, 2, 2), the warp of each patch; ncc: (N,) normalized correlation with
+    frame 0, -1 to 1; residual: (N,) root mean square difference, gray levels; step: (N,) length of
+    the last step, px.
+    """
 
     xy: np.ndarray
     affine: np.ndarray
@@ -42,16 +56,26 @@ class Fit:
 
 
 class Patches:
-    """Square patches of an image around queries (N, 2) px, weighted by a mask and a window."""
+    """Square patches of an image around queries (N, 2) px, weighted by a mask and a window.
 
-    def __init__(self, image: np.ndarray, queries: np.ndarray, radius: int, mask=None):
-        source = Image(image)
+    image: (H, W, 3) or (H, W) uint8; radius: half a patch's side, px; mask: (H, W) bool, pixels
+    that count; all, if it is None.
+    """
+
+    def __init__(
+        self,
+        image: np.ndarray,
+        queries: np.ndarray,
+        radius: int,
+        mask: np.ndarray | None = None,
+    ):
+        source = SplineImage(image)
         self.queries = np.asarray(queries, dtype=np.float64)
         span = np.arange(-radius, radius + 1, dtype=np.float64)
         self.offsets = np.stack(np.meshgrid(span, span, indexing="xy"), axis=-1).reshape(-1, 2)
         where = self.queries[:, None] + self.offsets
         self.values = source.sample(where)
-        step = 0.5
+        step = GRADIENT_STEP
         self.gradient = np.stack(
             [
                 (source.sample(where + axis) - source.sample(where - axis)) / (2 * step)
@@ -59,7 +83,7 @@ class Patches:
             ],
             axis=-1,
         )  # (N, P, 2)
-        window = np.exp(-0.5 * (self.offsets**2).sum(-1) / (0.6 * radius) ** 2)
+        window = np.exp(-0.5 * (self.offsets**2).sum(-1) / (WINDOW * radius) ** 2)
         self.weight = np.broadcast_to(window, self.values.shape).copy()
         if mask is not None:
             # A spline reaches over two pixels, and compression blurs the rim: stay inside it.
@@ -84,27 +108,39 @@ class Patches:
         )
 
     def information(self, affine_free: bool) -> np.ndarray:
-        """(N, 2, 2) inverse covariance of the position in units of (grey level)^2 / px^2."""
+        """(N, 2, 2) inverse covariance of the position, (gray level)^2 / px^2.
+
+        affine_free: with the warp unknown, which makes the position less certain.
+        """
         H = self.hessian
         if not affine_free:
             return H[:, :2, :2]
-        inner = H[:, 2:, 2:] + 1e-3 * np.trace(H[:, 2:, 2:], axis1=1, axis2=2)[
+        inner = H[:, 2:, 2:] + WARP_DAMPING * np.trace(H[:, 2:, 2:], axis1=1, axis2=2)[
             :, None, None
         ] * np.eye(4)
         return H[:, :2, :2] - H[:, :2, 2:] @ np.linalg.solve(inner, H[:, 2:, :2])
 
-    def register(self, image: Image, xy, affine, *, iterations=15, affine_free=True, warp=None):
+    def register(
+        self,
+        image: SplineImage,
+        xy: np.ndarray,
+        affine: np.ndarray,
+        *,
+        iterations: int = 15,
+        affine_free: bool = True,
+        warp: np.ndarray | None = None,
+    ) -> Fit:
         """Find the patches in an image, starting at xy (N, 2) px with affine (N, 2, 2).
 
-        With warp (N, P, 2) px, the place of every patch pixel, only a shift is sought, and
-        affine serves to carry that shift over.
+        iterations: at most; affine_free: whether the affine warp is sought beside the position.
+        With warp (N, P, 2) px, the place of each pixel of a patch, only a shift is sought, and
+        affine only carries the shift over.
         """
         xy, affine = np.array(xy, dtype=np.float64), np.array(affine, dtype=np.float64)
         start = xy.copy()
         size = 6 if affine_free and warp is None else 2
         H = self.hessian[:, :size, :size]
-        # Levenberg damping: directions without texture stay where they were put.
-        damping = 1e-3 * np.trace(H[:, :2, :2], axis1=1, axis2=2)[:, None, None]
+        damping = DAMPING * np.trace(H[:, :2, :2], axis1=1, axis2=2)[:, None, None]
         scale = np.eye(size)
         scale[2:, 2:] *= (self.offsets**2).mean()
         inverse = np.linalg.inv(H + (damping + 1e-6) * scale)
@@ -121,19 +157,20 @@ class Patches:
             else:
                 xy -= np.einsum("nab,nb->na", affine, delta)
             step = np.linalg.norm(delta[:, :2], axis=1)
-            if (step < 2e-3).all():
+            if (step < CONVERGED).all():
                 break
         error, ncc = self._compare(image, self._places(xy, affine, start, warp))
         residual = np.sqrt((self.weight * error**2).sum(1))
         return Fit(xy=xy, affine=affine, ncc=ncc, residual=residual, step=step)
 
-    def _places(self, xy, affine, start, warp):
+    def _places(self, xy, affine, start, warp) -> np.ndarray:
+        """Where the pixels of each patch are now, (N, P, 2) px."""
         if warp is not None:
             return warp + (xy - start)[:, None]
         return xy[:, None] + self.offsets @ np.swapaxes(affine, 1, 2)
 
     def _compare(self, image, places):
-        """Difference to the template after the best gain and offset, and correlation with it."""
+        """Difference from frame 0 after the best gain and offset, and correlation with it."""
         seen, w = image.sample(places).astype(np.float64), self.weight
         a = seen - (w * seen).sum(1, keepdims=True)
         b = self.values - (w * self.values).sum(1, keepdims=True)

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from taichi_phys.checks import set_fields
 from taichi_phys.io.files import atomic_path
+
+
+FIELDS = ("xy", "visible", "information")  # the arrays in a file; the last may be missing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -14,17 +18,17 @@ class Tracks:
     """N points followed through T frames of one view.
 
     xy: (T, N, 2) image coordinates, px, origin at the corner of the top-left pixel;
-    visible: (T, N) bool, where xy was observed (xy elsewhere is only a guess);
+    visible: (T, N) bool, where xy was observed (elsewhere xy is only a guess);
     information: (T, N, 2, 2) how sharply the image fixes each observation, as an inverse
-    covariance in units of a typical one (identity when not given). Raises ValueError for other
-    shapes, and for a visible position that is not finite.
+    covariance in units of a typical one (the identity when it is not given). Raises ValueError for
+    other shapes, and for a visible position that is not finite.
     """
 
     xy: np.ndarray
     visible: np.ndarray
-    information: np.ndarray | None = None
+    information: np.ndarray = None  # type: ignore[assignment]  # an array once it is made
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         xy = np.asarray(self.xy, dtype=np.float64)
         visible = np.asarray(self.visible, dtype=bool)
         if xy.ndim != 3 or xy.shape[2] != 2:
@@ -33,18 +37,12 @@ class Tracks:
             raise ValueError(f"tracks visible: got shape {visible.shape}, expected {xy.shape[:2]}")
         if not np.isfinite(xy[visible]).all():
             raise ValueError("tracks xy: a visible point has a position that is not finite")
-        information = self.information
-        if information is None:
-            information = np.broadcast_to(np.eye(2), (*xy.shape[:2], 2, 2))
-        information = np.asarray(information, dtype=np.float64)
-        if information.shape != (*xy.shape[:2], 2, 2):
-            raise ValueError(
-                f"tracks information: got shape {information.shape}, "
-                f"expected {(*xy.shape[:2], 2, 2)}"
-            )
-        object.__setattr__(self, "xy", xy)
-        object.__setattr__(self, "visible", visible)
-        object.__setattr__(self, "information", information)
+        shape = (*xy.shape[:2], 2, 2)
+        given = np.broadcast_to(np.eye(2), shape) if self.information is None else self.information
+        information = np.asarray(given, dtype=np.float64)
+        if information.shape != shape:
+            raise ValueError(f"tracks information: got shape {information.shape}, expected {shape}")
+        set_fields(self, xy=xy, visible=visible, information=information)
 
     @property
     def frames(self) -> int:
@@ -57,7 +55,7 @@ class Tracks:
         return self.xy.shape[1]
 
     def save(self, path: str | Path) -> None:
-        """Write an npz file at once or not at all; raises ValueError when it cannot be written."""
+        """Write an npz file, whole or not at all; raises ValueError when it cannot be written."""
         with atomic_path(path) as partial, open(partial, "wb") as file:
             np.savez_compressed(
                 file, xy=self.xy, visible=self.visible, information=self.information
@@ -76,12 +74,10 @@ def load_tracks(path: str | Path) -> Tracks:
         raise ValueError(f"tracks {path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"tracks {path}: not a readable npz file ({error})") from None
-    missing = [key for key in ("xy", "visible") if key not in arrays]
+    missing = [key for key in FIELDS[:2] if key not in arrays]
     if missing:
         raise ValueError(f"tracks {path}: missing {', '.join(missing)}")
     try:
-        return Tracks(
-            xy=arrays["xy"], visible=arrays["visible"], information=arrays.get("information")
-        )
+        return Tracks(**{key: arrays[key] for key in FIELDS if key in arrays})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -175,7 +175,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     clock = Clock()
     with clock("splats"), _one_thread():
         gaussians = refine_on_image(
-            model.splats.gaussians(), inputs.videos[0][0], inputs.mask, inputs.cameras[0][0],
+            model.gaussians, inputs.videos[0][0], inputs.mask, inputs.cameras[0][0],
             iterations=job.splat_iterations, seed=job.seed,
         )  # fmt: skip
     with clock("targets"), _one_thread():
