@@ -119,3 +119,23 @@ def test_flat_bodies_are_turned_and_never_mirrored():
     np.testing.assert_allclose(np.linalg.det(turns.as_matrix()), 1)
     (record,) = motion_along_paths(TIMES, x, np.zeros(200, int), np.ones(200))
     np.testing.assert_allclose(record["angular_velocity"], (0, 0, np.pi), atol=0.15)
+
+
+@pytest.mark.parametrize("particles", [2, 60])
+def test_particles_on_a_line_do_not_spin_about_it(particles):
+    """How they turn about it cannot be seen; rounding must not say."""
+    rod = np.linspace(-0.3, 0.3, particles)[:, None] * np.array([0.6, 0.0, 0.8])
+    rounding = 1e-7 * np.random.default_rng(0).standard_normal((16, particles, 3))
+    labels, weights = np.zeros(particles, int), np.ones(particles)
+    x = paths(rod, *BOX[:3], (0, 0, 0)) + rounding
+    (record,) = motion_along_paths(TIMES, x, labels, weights)
+    assert record["angular_speed"] < 1e-3 and record["axis"] is None
+    x = paths(rod, *BOX[:3], (0, 3.0, 0)) + rounding
+    (record,) = motion_along_paths(TIMES, x, labels, weights)
+    np.testing.assert_allclose(record["angular_velocity"], (0, 3.0, 0), atol=1e-3)
+
+
+def test_a_line_that_turns_round_at_once_turns_by_half_a_circle():
+    arms = np.array([[1.0, 0, 0], [-1.0, 0, 0]])
+    _, turns, _ = rigid_path(np.stack([arms, -arms, arms]), np.ones(2))
+    np.testing.assert_allclose(turns.as_matrix()[1] @ arms[0], -arms[0], atol=1e-12)

@@ -1,4 +1,4 @@
-"""The optimisation: one photograph at a time, L1 + SSIM, Gaussians that move where needed."""
+"""The optimization: one photograph at a time, L1 + SSIM, Gaussians that move where needed."""
 
 import dataclasses
 from collections.abc import Sequence

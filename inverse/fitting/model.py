@@ -1,4 +1,4 @@
-"""Gaussians as an optimiser sees them, and the one place where they become Gaussians."""
+"""Gaussians as an optimizer sees them, and the one place where they become Gaussians."""
 
 from collections.abc import Sequence
 
@@ -54,7 +54,7 @@ class GaussianModel(torch.nn.Module):
 
     @torch.no_grad()
     def gaussians(self) -> Gaussians:
-        """What has been fitted, apart from the optimiser's numbers."""
+        """What has been fitted, apart from the optimizer's numbers."""
         return Gaussians(**{k: v.detach().clone() for k, v in self.tensors().items()})
 
 

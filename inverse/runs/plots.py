@@ -1,14 +1,21 @@
 """Plots for reports, as matplotlib figures that are readable on light and dark pages and phones."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 
-INK = "#0f1e2d"  # text and axes: the report replaces it by the page's text colour
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+INK = "#0f1e2d"  # text and axes: the report replaces it by the page's text color
 SERIES = ("#2b83d3", "#e0632a", "#2a9d62", "#b35cc0", "#c99a06", "#8a8f98")  # on white and black
 WIDTH, HEIGHT, FONT = 5.4, 3.1, 12  # inch, inch, pt: small, so that phones do not shrink the text
-BROAD = dict(linewidth=6.0, alpha=0.35, zorder=2, solid_capstyle="butt")  # what is compared with
+BROAD: dict[str, Any] = dict(
+    linewidth=6.0, alpha=0.35, zorder=2, solid_capstyle="butt"
+)  # what is compared with
 
 
 def plot_lines(
@@ -22,13 +29,13 @@ def plot_lines(
     log: bool = False,
     marks: bool = False,
     zero: bool = False,
-):
+) -> "Figure":
     """Curves over x (T,) as a matplotlib Figure.
 
-    series: name -> (T,) values, NaN where unknown; reference: name -> (T,) to compare with: under
-    the name of a series, a broad pale line of its colour; under another name, a dashed line;
-    log: logarithmic y axis; marks: a dot on each value; zero: start the y axis at zero.
-    Raises ValueError for a length other than that of x.
+    series: name -> (T,) values, NaN where unknown; reference: name -> (T,) values to compare with,
+    drawn as a broad pale line in the color of the series of that name, else as a dashed line;
+    log: makes the y axis logarithmic; marks: puts a dot on each value; zero: starts the y axis at
+    zero. Raises ValueError for a length other than that of x.
     """
     figure, (axes,) = _figure(1, HEIGHT)
     reference = reference or {}
@@ -60,7 +67,7 @@ def plot_components(
     reference: np.ndarray | None = None,
     reference_name: str = "truth",
     name: str = "recovered",
-):
+) -> "Figure":
     """The x, y and z components of vectors (T, 3) over x (T,), one panel above the other.
 
     reference: (T, 3) to compare with, as broad pale lines; ylabel: the quantity and its unit,
@@ -84,7 +91,7 @@ def plot_components(
     return figure
 
 
-def _figure(rows: int, height: float):
+def _figure(rows: int, height: float) -> tuple["Figure", Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -99,19 +106,27 @@ def _figure(rows: int, height: float):
     return figure, panels
 
 
-def _curve(axes, name, x, values, *, linewidth=2.0, **style) -> list:
+def _curve(
+    axes: Any,
+    name: str,
+    x: Sequence[float],
+    values: Sequence[float] | np.ndarray,
+    *,
+    linewidth: float = 2.0,
+    **style: Any,
+) -> list[Any]:
     if np.shape(values) != (len(x),):
         raise ValueError(f"series {name!r}: got shape {np.shape(values)}, expected {(len(x),)}")
     return axes.plot(x, values, label=name, linewidth=linewidth, markersize=4, **style)
 
 
-def _key(name, *, linewidth=2.0, **style):
+def _key(name: str, *, linewidth: float = 2.0, **style: Any) -> Any:
     from matplotlib.lines import Line2D
 
     return Line2D([], [], label=name, linewidth=linewidth, **style)
 
 
-def _legend(figure, keys) -> None:
+def _legend(figure: "Figure", keys: Sequence[Any]) -> None:
     figure.legend(
         handles=keys, loc="outside lower center", ncols=min(len(keys), 4),
         frameon=False, labelcolor=INK, fontsize=FONT, handlelength=1.8,

@@ -17,11 +17,16 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inverse.runs.plots import INK
 from taichi_phys.io.files import atomic_path
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 PACKAGES = ("taichi-phys", "taichi", "torch", "numpy")
@@ -99,8 +104,8 @@ class Report:
         items = "".join(f"<li>{_text(item)}</li>" for item in items)
         return self._add(f'<div class="assumptions"><h3>Assumptions</h3><ul>{items}</ul></div>')
 
-    def plot(self, figure, caption: str) -> "Report":
-        """A matplotlib figure as inline SVG; INK becomes the page's text colour."""
+    def plot(self, figure: "Figure", caption: str) -> "Report":
+        """A matplotlib figure as inline SVG; INK becomes the page's text color."""
         return self._add(_framed(_svg(figure, caption), caption, "plot"))
 
     def image(self, path: str | Path, caption: str) -> "Report":
@@ -249,7 +254,7 @@ def _data_uri(path: str | Path) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def _svg(figure, caption: str) -> str:
+def _svg(figure: "Figure", caption: str) -> str:
     import matplotlib
 
     buffer = io.StringIO()

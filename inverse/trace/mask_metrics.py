@@ -65,7 +65,9 @@ def segmentation_metrics(
     }
 
 
-def _overlaps(prediction, target, index):
+def _overlaps(
+    prediction: np.ndarray, target: np.ndarray, index: int
+) -> tuple[np.ndarray, np.ndarray]:
     """IoU (p, g) of the predicted instances and the objects of an image, and the ids (p,)."""
     for name, mask in {"predicted": prediction, "truth": target}.items():
         if mask.ndim != 2 or mask.dtype.kind not in "iu" or mask.shape != target.shape:
@@ -82,7 +84,7 @@ def _overlaps(prediction, target, index):
     return (common / union)[ids != 0][:, true_ids != 0], ids[ids != 0]
 
 
-def _finds(iou, scores):
+def _finds(iou: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The IoU of each prediction with the object that it finds, 0 if none: (p,) of iou (p, g)."""
     found = np.zeros(len(iou))
     free = np.ones(iou.shape[1], dtype=bool)
@@ -93,7 +95,7 @@ def _finds(iou, scores):
     return found
 
 
-def _average_precision(true, sure, objects):
+def _average_precision(true: np.ndarray, sure: np.ndarray, objects: int) -> float:
     order = np.argsort(-sure, kind="stable")
     last = np.flatnonzero(np.diff(sure[order], append=-np.inf))  # of equal confidence
     hits = np.cumsum(true[order])[last]

@@ -2,12 +2,14 @@
 
 The parameters that the dynamics give a particle at one time are good for carrying it on; its
 acceleration at one instant is known far less well than that along a path. So a part's motion is
-fitted to the paths of all its particles: constant acceleration of its centre, and a spin that is
+fitted to the paths of all its particles: constant acceleration of its center, and a spin that is
 constant, or changes at a constant rate where the paths say so.
 """
 
+from typing import Any
+
 import numpy as np
-from scipy.optimize import least_squares
+from scipy.optimize import OptimizeResult, least_squares
 from scipy.spatial.transform import Rotation
 
 from taichi_phys.rotations import nearest_rotation
@@ -15,20 +17,21 @@ from taichi_phys.rotations import nearest_rotation
 
 ROUNDS = 5  # of reweighting
 SURE = 3.0  # standard errors from which an angular acceleration is believed
+THIN = 1e-3  # of their length: particles closer than that to a line do not show how they turn on it
 
 
 def motion_along_paths(
     times: np.ndarray, x: np.ndarray, labels: np.ndarray, weights: np.ndarray
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """One record for each label, in their order, ready for JSON; rates at the last of the times.
 
-    times (T,) s, ascending; x (T, n, 3) m, particles at these; labels (n,) int; weights (n,) >= 0,
-    say opacities. A record has label, count, share (of the weight), centre m (the point that moves
-    on a parabola, where the part turns enough to tell), velocity m/s and acceleration m/s^2 of the
-    centre, angular_velocity rad/s, angular_speed, axis (None where the spin is within its spread),
-    angular_acceleration rad/s^2 (zero where none can be told), residual m (root mean square of the
-    particles from the rigid motion), and spread: standard errors of these rates in each axis.
-    Raises ValueError.
+    times: (T,) s, ascending; x: (T, n, 3) m, the particles then; labels: (n,) int; weights: (n,),
+    at least 0, such as opacities. A record has label, count, share (of the weight), centre m (the
+    point that moves on a parabola, where the part turns enough to tell), velocity m/s and
+    acceleration m/s^2 of that point, angular_velocity rad/s, angular_speed, axis (None where the
+    spin is within its spread), angular_acceleration rad/s^2 (zero where none can be told), residual
+    m (root mean square of the particles from the rigid motion), and spread: standard errors of
+    these rates in each axis. Raises ValueError.
     """
     times, x, weights = (np.asarray(a, dtype=np.float64) for a in (times, x, weights))
     labels = np.asarray(labels)
@@ -51,16 +54,16 @@ def motion_along_paths(
     return records
 
 
-def _motion(times: np.ndarray, x: np.ndarray, weights: np.ndarray) -> dict:
-    centres, turns, residual = rigid_path(x, weights)
+def _motion(times: np.ndarray, x: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+    centers, turns, residual = rigid_path(x, weights)
     since = times - times[-1]
-    size = float(np.sqrt(weights @ ((x[-1] - centres[-1]) ** 2).sum(axis=1) / weights.sum()))
-    (centre, velocity, acceleration), errors = centre_fit(since, centres, turns, max(size, 1e-9))
+    size = float(np.sqrt(weights @ ((x[-1] - centers[-1]) ** 2).sum(axis=1) / weights.sum()))
+    (center, velocity, acceleration), errors = center_fit(since, centers, turns, max(size, 1e-9))
     spin, spin_rate, spin_errors, rate_errors = spin_of(since, turns)
     speed = float(np.linalg.norm(spin))
     seen = speed > SURE * np.linalg.norm(spin_errors)
     return {
-        "centre": centre.tolist(),
+        "centre": center.tolist(),
         "velocity": velocity.tolist(),
         "acceleration": acceleration.tolist(),
         "angular_velocity": spin.tolist(),
@@ -78,20 +81,18 @@ def _motion(times: np.ndarray, x: np.ndarray, weights: np.ndarray) -> dict:
 
 
 def rigid_path(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, Rotation, float]:
-    """The rigid motion nearest to particles x (T, n, 3) m: centres (T, 3) m, rotations since the
+    """The rigid motion nearest to particles x (T, n, 3) m: centers (T, 3) m, rotations since the
     first time, and the root mean square of what is left, m.
 
-    Particles count by weights (n,), and less when they leave the body (Huber).
+    Particles count by weights (n,), and less when they leave the body (Huber). Of particles on a
+    line it cannot be seen how they turn about it: they are taken not to.
     """
     q = weights
     for _ in range(ROUNDS):
         share = q / q.sum()
-        centres = np.einsum("n,tnd->td", share, x)
-        arms = x - centres[:, None]
-        turns = [np.eye(3)]
-        for later in arms[1:]:
-            turns.append(nearest_rotation((arms[0] * share[:, None]).T @ later).T)
-        turns = np.array(turns)
+        centers = np.einsum("n,tnd->td", share, x)
+        arms = x - centers[:, None]
+        turns = _turns(arms, share)
         # The body itself: the mean over all times, turned back.
         body = np.einsum("tji,tnj->ni", turns, arms) / len(x)
         miss = arms - np.einsum("tij,nj->tni", turns, body)
@@ -100,7 +101,31 @@ def rigid_path(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, Rotation
         order = np.argsort(miss)
         median = miss[order][np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)]
         q = weights / np.maximum(1, miss / max(1.5 * median, 1e-300))
-    return centres, Rotation.from_matrix(turns), residual
+    return centers, Rotation.from_matrix(turns), residual
+
+
+def _turns(arms: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Rotations (T, 3, 3) since the first time that turn arms (T, n, 3) m best; share: (n,)."""
+    covariances = np.einsum("nc,tnd->tcd", arms[0] * share[:, None], arms)
+    sizes = np.linalg.svd(arms[0] * np.sqrt(share)[:, None], compute_uv=False)
+    if len(sizes) > 1 and sizes[1] > THIN * sizes[0]:
+        later = np.swapaxes(nearest_rotation(covariances[1:]), 1, 2)
+        return np.concatenate([np.eye(3)[None], later])
+    _, _, directions = np.linalg.svd(covariances)
+    turns = [np.eye(3)]
+    for before, after in zip(directions[:-1, 0], directions[1:, 0], strict=True):
+        turns.append(_shortest_turn(before, after) @ turns[-1])
+    return np.array(turns)
+
+
+def _shortest_turn(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The rotation (3, 3) by the smallest angle that turns one unit vector (3,) into another."""
+    axis, cosine = np.cross(before, after), before @ after
+    sine = np.linalg.norm(axis)
+    if sine < 1e-12:  # the same direction, or the opposite one, to which all axes are as short
+        axis = np.cross(before, np.eye(3)[np.abs(before).argmin()])
+    angle = np.arctan2(sine, cosine)
+    return Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix()
 
 
 def spin_of(
@@ -111,7 +136,7 @@ def spin_of(
     steps = (turns[1:] * turns[:-1].inv()).as_rotvec() / np.diff(since)[:, None]
     start = np.concatenate([turns[-1].as_rotvec(), np.median(steps, axis=0)])
 
-    def misfit(p):
+    def misfit(p: np.ndarray) -> np.ndarray:
         rate = p[6:] if len(p) > 6 else np.zeros(3)
         return (turns * turned(since, p[3:6], rate, p[:3]).inv()).as_rotvec().ravel()
 
@@ -138,20 +163,20 @@ def turned(since: np.ndarray, spin: np.ndarray, rate: np.ndarray, at_zero: np.nd
     return Rotation.concatenate(back[::-1])
 
 
-def centre_fit(
-    since: np.ndarray, centres: np.ndarray, turns: Rotation, size: float
+def center_fit(
+    since: np.ndarray, centers: np.ndarray, turns: Rotation, size: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Place, velocity and acceleration (3, 3) at since = 0 of the point of a body that moves most
     nearly on a parabola, and their standard errors (3, 3).
 
-    centres (T, 3) m is the path of one point, which circles the centre of mass where it is not
-    that, so the arm p between them is found too: centres + R p = c + v t + a t^2 / 2, linear in
+    centers (T, 3) m is the path of one point, which circles the center of mass where it is not
+    that, so the arm p between them is found too: centers + R p = c + v t + a t^2 / 2, linear in
     all four. A body that hardly turns says little about p: it is expected within a fifth of size m.
     """
     count = len(since)
     powers = np.stack([np.ones_like(since), since, since**2 / 2], axis=1)
     rows = np.concatenate([np.kron(powers, np.eye(3)), -turns.as_matrix().reshape(-1, 3)], axis=1)
-    target = centres.ravel()
+    target = centers.ravel()
     free = 3 * count - 12
     plain = np.linalg.lstsq(rows[:, :9], target, rcond=None)[0]
     left = target - rows[:, :9] @ plain
@@ -170,7 +195,7 @@ def centre_fit(
     return solution[:9].reshape(3, 3), errors[:9].reshape(3, 3)
 
 
-def _errors(fit) -> np.ndarray:
+def _errors(fit: OptimizeResult) -> np.ndarray:
     free = max(len(fit.fun) - len(fit.x), 1)
     covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * (fit.fun @ fit.fun) / free
     return np.sqrt(np.maximum(np.diag(covariance), 0))

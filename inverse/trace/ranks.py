@@ -72,6 +72,6 @@ class Ranks:
         return float(shared)
 
 
-def _told_to_stop(number, frame):
+def _told_to_stop(number: int, frame: object) -> None:
     signal.signal(number, signal.SIG_IGN)  # the checkpoint is about to be written
     raise RuntimeError("told to stop")

@@ -1,5 +1,7 @@
 """How every rigid part moves, from what its particles say for themselves (TRACE, eq. 3)."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -15,17 +17,17 @@ def motion_of_parts(
     eps: np.ndarray,
     labels: np.ndarray,
     weights: np.ndarray,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """One record for each label, in their order, ready for JSON.
 
-    x (n, 3) m; v_bar (n, 3) m/s, a_bar (n, 3) m/s^2, w (n, 3) rad/s and eps (n, 3) rad/s^2, rates
-    of each particle's velocity field about the origin (`rigid.advance`); labels (n,) int, as
-    `segment` gives them; weights (n,) >= 0, say opacities. A record has label, count, share (of
-    the weight), centre m (weighted), velocity m/s and acceleration m/s^2 of the centre,
-    angular_velocity rad/s, angular_speed, axis (None where the spin is within its spread),
+    x: (n, 3) m; v_bar: (n, 3) m/s, a_bar: (n, 3) m/s^2, w: (n, 3) rad/s and eps: (n, 3) rad/s^2,
+    rates of each particle's velocity field about the origin (`rigid.advance`); labels: (n,) int,
+    as `segment` gives them; weights: (n,), at least 0, such as opacities. A record has label,
+    count, share (of the weight), centre m (weighted), velocity m/s and acceleration m/s^2 of that
+    point, angular_velocity rad/s, angular_speed, axis (None where the spin is within its spread),
     angular_acceleration rad/s^2, and spread: how far, robustly, single particles differ from each
     other in what they say of velocity, acceleration, angular_velocity and angular_acceleration at
-    the centre, in each axis and in the units of these. Raises ValueError.
+    that point, in each axis and in the units of these. Raises ValueError.
 
     A particle says v_i = v_bar_i + w_i x x_i at its place and, since dx/dt = v,
 
@@ -54,15 +56,22 @@ def motion_of_parts(
     return records
 
 
-def _motion(x, v, a, w, eps, weights):
-    centre, velocity, spin = rigid_fit(x, v, weights)
-    turning = np.cross(spin, np.cross(spin, x - centre))
+def _motion(
+    x: np.ndarray,
+    v: np.ndarray,
+    a: np.ndarray,
+    w: np.ndarray,
+    eps: np.ndarray,
+    weights: np.ndarray,
+) -> dict[str, Any]:
+    center, velocity, spin = rigid_fit(x, v, weights)
+    turning = np.cross(spin, np.cross(spin, x - center))
     _, acceleration, spin_up = rigid_fit(x, a - turning, weights)
-    to_centre = centre - x
-    v_there = v + np.cross(w, to_centre)
+    to_center = center - x
+    v_there = v + np.cross(w, to_center)
     said = {
         "velocity": v_there,
-        "acceleration": a + np.cross(eps, to_centre) + np.cross(w, v_there - v),
+        "acceleration": a + np.cross(eps, to_center) + np.cross(w, v_there - v),
         "angular_velocity": w,
         "angular_acceleration": eps,
     }
@@ -70,7 +79,7 @@ def _motion(x, v, a, w, eps, weights):
     speed = np.linalg.norm(spin)
     seen = speed > np.linalg.norm(spread["angular_velocity"])
     return {
-        "centre": centre.tolist(),
+        "centre": center.tolist(),
         "velocity": velocity.tolist(),
         "acceleration": acceleration.tolist(),
         "angular_velocity": spin.tolist(),
@@ -81,12 +90,12 @@ def _motion(x, v, a, w, eps, weights):
     }
 
 
-def _spread(claims, weights):
+def _spread(claims: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Standard deviation of claims (n, 3) in each axis, from weighted medians of deviations."""
     return 1.4826 * _median(np.abs(claims - _median(claims, weights)), weights)
 
 
-def _median(values, weights):
+def _median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted medians of the columns of values (n, 3)."""
     order = np.argsort(values, axis=0)
     below = np.cumsum(weights[order], axis=0)
@@ -94,11 +103,13 @@ def _median(values, weights):
     return np.take_along_axis(values, np.take_along_axis(order, rank[None], axis=0), axis=0)[0]
 
 
-def rigid_fit(x, v, weights):
+def rigid_fit(
+    x: np.ndarray, v: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """c (3,), v_c (3,) and w (3,) of the rigid field v_c + w x (x - c) nearest to v (n, 3) at x.
 
     Least squares with weights (n,), reweighted after Huber, since some particles are wild; c is
-    the centre by the weights as given. Where all x are on a line the spin about it is 0.
+    the center by the weights as given. Where all x are on a line the spin about it is 0.
     """
     q = weights
     for _ in range(ROBUST_ROUNDS):
@@ -108,11 +119,11 @@ def rigid_fit(x, v, weights):
         w = np.linalg.pinv(inertia, rtol=1e-9, hermitian=True) @ (q @ np.cross(r, s))
         miss = np.linalg.norm(s - np.cross(w, r), axis=1)
         q = weights / np.maximum(1, miss / max(HUBER * np.median(miss), 1e-300))
-    centre = weights @ x / weights.sum()
-    return centre, mean + np.cross(w, centre - middle), w
+    center = weights @ x / weights.sum()
+    return center, mean + np.cross(w, center - middle), w
 
 
-def check_particles(weights, **vectors: np.ndarray) -> list[np.ndarray]:
+def check_particles(weights: np.ndarray, **vectors: np.ndarray) -> list[np.ndarray]:
     """The vectors (n, 3) and then the weights (n,) as float64. Raises ValueError."""
     arrays = {name: np.asarray(a, dtype=np.float64) for name, a in vectors.items()}
     arrays["weights"] = np.asarray(weights, dtype=np.float64)

@@ -50,7 +50,7 @@ def write_report(
             f"At t = {duration:g} s, the last observed time, from the paths of its "
             "Gaussians; standard errors in brackets.",
             motion_rows(parts),
-            header=["part", "centre (m)", "velocity (m/s)", "acceleration (m/s²)", "spin (rad/s)",
+            header=["part", "center (m)", "velocity (m/s)", "acceleration (m/s²)", "spin (rad/s)",
                     "axis"],
         )  # fmt: skip
     if losses:

@@ -1,4 +1,4 @@
-"""Rigid parts of a scene, from the motion that every particle learnt for itself (TRACE).
+"""Rigid parts of a scene, from the motion that every particle learned for itself (TRACE).
 
 Particles i and j belong to one rigid body when the velocity field of each, v_i(y) = v_bar_i +
 w_i x y, gives the velocity of the other; the speed by which they miss,
@@ -17,7 +17,7 @@ from sklearn.cluster import AgglomerativeClustering
 from inverse.trace.readout import check_particles, rigid_fit
 
 
-NEIGHBOURS = 16  # whose median speaks for a particle
+NEIGHBORS = 16  # whose median speaks for a particle
 MEDIAN_ROUNDS = 8
 SAMPLE = 1_200  # particles that are compared with each other
 PIECES = 100  # that the sample is cut into before they are put together
@@ -42,8 +42,9 @@ def segment(
 ) -> np.ndarray:
     """The rigid part of every particle, (n,) int: 1 for the heaviest part, then 2, ...
 
-    x (n, 3) m; v_bar (n, 3) m/s and w (n, 3) rad/s: rates of each particle's velocity field about
-    the origin; weights (n,) >= 0, say opacities; static (n,) bool: particles known to stand still.
+    x: (n, 3) m; v_bar: (n, 3) m/s and w: (n, 3) rad/s, rates of each particle's velocity field
+    about the origin; weights: (n,), at least 0, such as opacities; static: (n,) bool, particles
+    known to stand still.
     These get 0, and so do parts of the others that are at rest within their noise. Without static
     no label is 0, and what stands still is a part like any other.
 
@@ -90,25 +91,27 @@ def segment(
     return labels
 
 
-def _smoothed(x, v, w, weights):
-    """v and w as the neighbours of each particle see them: a stray particle has none like it."""
-    _, near = cKDTree(x).query(x, range(1, 1 + min(NEIGHBOURS, len(x))))
+def _smoothed(
+    x: np.ndarray, v: np.ndarray, w: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """v and w as the neighbors of each particle see them: a stray particle has none like it."""
+    _, near = cKDTree(x).query(x, range(1, 1 + min(NEIGHBORS, len(x))))
     there = v[near] + np.cross(w[near], x[:, None] - x[near])
     return _median(there, weights[near]), _median(w[near], weights[near])
 
 
-def _median(points, weights):
+def _median(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Geometric medians (n, 3) of points (n, k, 3) by Weiszfeld's rounds: they turn with the axes,
     as medians of coordinates do not."""
     q = weights
     for _ in range(MEDIAN_ROUNDS):
-        centre = np.einsum("nk,nkc->nc", q, points) / q.sum(axis=1, keepdims=True)
-        distance = np.linalg.norm(points - centre[:, None], axis=2)
+        center = np.einsum("nk,nkc->nc", q, points) / q.sum(axis=1, keepdims=True)
+        distance = np.linalg.norm(points - center[:, None], axis=2)
         q = weights / np.maximum(distance, 1e-3 * distance.mean(axis=1, keepdims=True) + 1e-300)
-    return centre
+    return center
 
 
-def _pieces(x, v, w):
+def _pieces(x: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Labels of pieces with nearly one motion, -1 for strays, which fall off first."""
     if len(x) == 1:
         return np.zeros(1, dtype=np.int64)
@@ -122,7 +125,15 @@ def _pieces(x, v, w):
     return np.where(counts, np.cumsum(counts) - 1, -1)[label]
 
 
-def _united(x, v, w, weights, label, least, force=False):
+def _united(
+    x: np.ndarray,
+    v: np.ndarray,
+    w: np.ndarray,
+    weights: np.ndarray,
+    label: np.ndarray,
+    least: int,
+    force: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels and fields with parts united while their motions agree; force: down to `least`."""
     fields = _fields(x, v, weights, label)
     while len(fields) > least:
@@ -144,8 +155,11 @@ def _united(x, v, w, weights, label, least, force=False):
     return label, fields
 
 
-def _settled(x, v, w, weights, fields):
-    """Each particle to the part that suits it best, each part's motion from its particles, ..."""
+def _settled(
+    x: np.ndarray, v: np.ndarray, w: np.ndarray, weights: np.ndarray, fields: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and fields when each particle is in the part that suits it best and each part's motion
+    is that of its particles, or after ROUNDS rounds of both."""
     label = np.full(len(x), -1)
     for _ in range(ROUNDS):
         misfits = np.stack([_misfit(x, v, w, field) for field in fields])
@@ -160,25 +174,27 @@ def _settled(x, v, w, weights, fields):
     return label, fields
 
 
-def _fields(x, v, weights, label):
-    """Centre, velocity and spin of all parts, (k, 3, 3)."""
+def _fields(x: np.ndarray, v: np.ndarray, weights: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Center, velocity and spin of all parts, (k, 3, 3)."""
     groups = (label == k for k in range(label.max() + 1))
     return np.stack([rigid_fit(x[k], v[k], weights[k]) for k in groups])
 
 
-def _flow(field, x):
+def _flow(field: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The velocities (..., n, 3) that fields (..., 3, 3) have at x (n, 3)."""
-    centre, velocity, spin = np.moveaxis(field[..., None, :], -3, 0)
-    return velocity + np.cross(spin, x - centre)
+    center, velocity, spin = np.moveaxis(field[..., None, :], -3, 0)
+    return velocity + np.cross(spin, x - center)
 
 
-def _misfit(x, v, w, field):
-    """By how much particles and a part, at its centre, miss each other's velocity, m/s."""
+def _misfit(x: np.ndarray, v: np.ndarray, w: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """By how much particles and a part, at its center, miss each other's velocity, m/s."""
     there = v + np.cross(w, field[0] - x) - field[1]
     return (np.linalg.norm(v - _flow(field, x), axis=1) + np.linalg.norm(there, axis=1)) / 2
 
 
-def _motions(x, v, w, label, fields):
+def _motions(
+    x: np.ndarray, v: np.ndarray, w: np.ndarray, label: np.ndarray, fields: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each part: speed and misfit of its particles, and how far the others' motions are, m/s."""
     count = len(fields)
     speed, misfit, apart = np.zeros(count), np.zeros(count), np.zeros((count, count))

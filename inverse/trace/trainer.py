@@ -31,7 +31,7 @@ class TraceTrainer(Training):
     observed time t from the deformed state at a time t' that the dynamics carry there. The paper's
     t' is one interval away. Two more kinds of steps make it faster: t' = t, which teaches the
     deformation alone, and any t', which teaches the dynamics alone: about accelerations, of which
-    neighbours in time show next to nothing.
+    neighbors in time show next to nothing.
     """
 
     def __init__(

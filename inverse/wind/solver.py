@@ -1,6 +1,6 @@
 """Recover the force that carries particles along given trajectories, interval by interval.
 
-For the video interval [t, t+1] the state at t is known; the field's parameters are optimised so
+For the video interval [t, t+1] the state at t is known; the field's parameters are optimized so
 that the simulated particles meet their targets at t+1 ("Seeing the wind", eqs 4, 9, 14):
 
     L = L_motion + l1 L_space + l2 L_time
@@ -54,7 +54,7 @@ class WindResult:
     healed: dict[int, int] = dataclasses.field(default_factory=dict)
 
     def frame_forces(self) -> torch.Tensor:
-        """(T, n, 3) N: the force averaged over the frame interval centred on each frame.
+        """(T, n, 3) N: the force averaged over the frame interval centerd on each frame.
 
         Held forces are averages over the intervals between frames; a cubic through four of them
         has the average (-1, 9, 9, -1) / 16 around the frame in their middle. Beside the ends two
@@ -86,8 +86,8 @@ def initial_velocities(
 
 def make_field(targets: np.ndarray, fps: float, config: WindConfig, dx: float) -> CausalTriplane:
     """A zero field of specific force (m/s^2) over the region that the targets (T, n, 3) m visit."""
-    centre = targets.mean(axis=1)
-    second = np.diff(centre, n=2, axis=0) * fps**2
+    center = targets.mean(axis=1)
+    second = np.diff(center, n=2, axis=0) * fps**2
     scale = float(np.linalg.norm(second, axis=1).mean()) if len(second) else 0.0
     points = targets.reshape(-1, 3)
     return CausalTriplane(
@@ -282,7 +282,7 @@ class WindSolver(Resumable):
         return best_motion
 
     def _shift(self, step: int, start: State):
-        """Newton step on the net force: internal forces do not move the centre of mass."""
+        """Newton step on the net force: internal forces do not move the center of mass."""
         with torch.no_grad():
             end = self._advance(start, self.particle_force(start, step))
             weight = (self.weights[step + 1] * self.sim.mass)[:, None]
