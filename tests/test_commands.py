@@ -15,6 +15,7 @@ import torch
 import taichi_phys as tp
 from inverse.commands import COMMANDS
 from inverse.commands import main as taichi_phys
+from inverse.commands.assets import asset
 from inverse.commands.runner import (
     RESUME,
     CommandError,
@@ -287,3 +288,36 @@ def test_unknown_commands_are_refused(words, capsys):
     with pytest.raises(SystemExit) as stopped:
         taichi_phys(words)
     assert stopped.value.code == 2 and "error:" in capsys.readouterr().err
+
+
+# Clips and scenes that come along
+
+
+def test_scenes_go_by_name_from_anywhere(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert taichi_phys(["simulate", "jelly_drop", "--check"]) == 0
+    assert "Jelly drop" in capfd.readouterr().out
+    (tmp_path / "jelly_drop").write_text("a file of one's own comes first")
+    assert taichi_phys(["simulate", "jelly_drop", "--check"]) == 2
+    assert not capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("jely_drop", "did you mean jelly_drop?"),
+        ("q", "there are ball_on_slope, "),
+        ("q.toml", "q"),
+    ],
+)
+def test_unknown_scene_is_one_sentence(word, message, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert taichi_phys(["simulate", word]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(f"error: {word}") and message in error and error.count("\n") == 1
+
+
+def test_assets_are_found_or_named():
+    assert asset("leaf/video.mp4").is_file() and asset("rotor_puck").is_dir()
+    with pytest.raises(ValueError, match="nowhere.mp4: not among the files"):
+        asset("nowhere.mp4")

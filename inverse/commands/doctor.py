@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def examine() -> int:
     """Print the table; the exit code."""
-    findings = []
+    findings: list[Finding] = []
     checks = (_system, _torch, _taichi, _packages, _ffmpeg, _assets, _vulkan, _optional, _weights)
     for check in checks:
         findings += check()

@@ -103,8 +103,8 @@ def _sentence(error: Exception) -> str | None:
         return place + error.strerror[0].lower() + error.strerror[1:]
     known: tuple[type[Exception], ...] = (CommandError, ValueError, OSError)
     library = sys.modules.get("taichi_phys")  # if it is not loaded, the error is none of its own
-    if hasattr(library, "SimulationError"):
-        known += (library.SimulationError,)
+    if simulation_error := getattr(library, "SimulationError", None):
+        known += (simulation_error,)
     return str(error) if isinstance(error, known) else None
 
 

@@ -86,7 +86,7 @@ def _show(args: argparse.Namespace) -> None:
     slope = math.tan(math.radians(args.fov) / 2) * min(1, args.width / args.height)
     center, radius = framing(gaussians, math.degrees(2 * math.atan(slope)))
     cameras = orbit(
-        center,
+        center.tolist(),
         radius,
         up=UPS[args.up],
         elevation=args.elevation,
@@ -98,10 +98,16 @@ def _show(args: argparse.Namespace) -> None:
     )
     device = tp.init().device
     tensors = {name: value.to(device) for name, value in gaussians.tensors().items()}
-    options = {"background": args.background, "antialiased": args.antialiased}
-    options["near"] = 0.01 * radius  # the file's unit of length may be anything
     views = (
-        to_bytes(render(camera, **tensors, **options).rgb)
+        to_bytes(
+            render(
+                camera,
+                **tensors,
+                background=args.background,
+                antialiased=args.antialiased,
+                near=0.01 * radius,  # the file's unit of length may be anything
+            ).rgb
+        )
         for camera in tqdm(cameras, desc="frames", disable=None)
     )
     first = next(views)

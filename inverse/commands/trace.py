@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from inverse.trace.config import TraceConfig, TraceJob
 
 CLIP = "rotor_puck"
-SMALL_CLIP = {"iterations": 4_000, "gaussians": 3_000}  # enough for its 100 px
+SMALL_CLIP: dict[str, object] = {"iterations": 4_000, "gaussians": 3_000}  # enough for its 100 px
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -87,7 +87,7 @@ def settings(args: argparse.Namespace) -> tuple["TraceJob", "TraceConfig"]:
     defaults: dict[str, object] = {}
     preset = args.preset
     if "data" not in args:
-        defaults = {"data": str(asset(CLIP))} | SMALL_CLIP
+        defaults = {"data": str(asset(CLIP)), **SMALL_CLIP}
         preset = preset or "laptop"
     if preset is None:
         preset = "paper" if _on_gpu(getattr(args, "device", "auto")) else "laptop"

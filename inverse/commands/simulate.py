@@ -1,0 +1,76 @@
+"""Run a scene file: simulate, film, export.
+
+    %(prog)s jelly_drop                       # a scene that comes along
+    %(prog)s my.toml --frames 12 --coarsen 2  # a quick look
+    %(prog)s my.toml --resume                 # go on with a stopped run
+
+Writes video.mp4, config.json, metrics.json, report.html, frames/ and checkpoints/state.npz, from
+which --resume goes on bit for bit, to --out.
+"""
+
+import argparse
+import difflib
+from pathlib import Path
+
+from inverse.commands.assets import asset
+from inverse.commands.runner import command_line, command_parser, run_command
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    from inverse.runs.settings import add_flags
+    from inverse.simulation import SceneJob
+
+    parser = command_parser("simulate", __doc__)
+    parser.add_argument(
+        "scene",
+        help=f"a .toml file, or the name of a scene that comes along: {', '.join(shipped())}",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="only check the scene and say what is in it"
+    )
+    add_flags(parser, SceneJob)
+    parser.add_argument(  # what --device was called once
+        "--arch",
+        dest="device",
+        choices=("auto", "cpu", "cuda"),
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    command = command_line("simulate", argv)
+    return run_command(make_parser, lambda args: _simulate(args, command), argv, resumable=True)
+
+
+def shipped() -> list[str]:
+    """Names of the scenes that come along."""
+    return sorted(path.stem for path in asset("scenes").glob("*.toml"))
+
+
+def scene_path(word: str) -> str:
+    """The path of a scene file, which may be given as the name of a scene that comes along."""
+    if Path(word).exists() or Path(word).name != word or Path(word).suffix:
+        return word
+    names = shipped()
+    if word not in names:
+        close = difflib.get_close_matches(word, names, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+        raise ValueError(f"{word}: neither a file nor a scene that comes along; {hint}")
+    return str(asset(f"scenes/{word}.toml"))
+
+
+def _simulate(args: argparse.Namespace, command: list[str]) -> None:
+    from inverse.runs.settings import from_flags
+    from inverse.simulation import SceneJob, check_scene, run_scene
+
+    args.scene = scene_path(args.scene)
+    job = from_flags(SceneJob, args)
+    if args.check:
+        print(check_scene(job))
+        return
+    run = run_scene(job, command=command)
+    print(f"{run.metrics['frames']} frames in {run.metrics['seconds']:.1f} s: {run.folder}")
