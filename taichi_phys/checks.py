@@ -7,6 +7,7 @@ import numbers
 from pathlib import Path
 
 import numpy as np
+import torch
 
 
 def is_complex(value) -> bool:
@@ -70,6 +71,28 @@ def path_of(name: str, value) -> Path:
     except TypeError:
         got = type(value).__name__
         raise ValueError(f"{name}: got {got}, expected the path of a file or folder") from None
+
+
+def check_tensor(name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse what is not a finite floating-point tensor of this shape."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ValueError(f"{name}: got {kind}, expected a floating-point tensor")
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {shape}")
+    # The sum is a quick look that misses nothing: NaN and infinity survive it.
+    bad = value.numel() - int(torch.isfinite(value).sum()) if not value.sum().isfinite() else 0
+    if bad:
+        raise ValueError(f"{name}: got {bad} values that are NaN or infinite, expected none")
+
+
+def refuse_rows(name: str, bad: torch.Tensor, expected: str) -> None:
+    """Refuse a tensor if any of its rows is marked in bad (n,); the message counts them."""
+    if bad.any():
+        first, count = int(bad.nonzero()[0]), int(bad.sum())
+        raise ValueError(
+            f"{name}: expected {expected}, but {count} of {len(bad)} are not, the first is {first}"
+        )
 
 
 def set_fields(record, **values) -> None:

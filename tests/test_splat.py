@@ -418,7 +418,7 @@ def test_render_refuses_contradictions():
         render(SMALL, **scene, near=0)
     with pytest.raises(ValueError, match="background: got shape"):
         render(SMALL, **scene, background=torch.zeros(3, 4))
-    with pytest.raises(ValueError, match="quats: got 1 others"):
+    with pytest.raises(ValueError, match="quats: expected quaternions other than zero, but 1 of"):
         render(SMALL, **scene | {"quats": torch.zeros(1, 4)})
     with pytest.raises(ValueError, match=r"sh: got \(1, 5, 3\)"):
         render(SMALL, **scene | {"sh": torch.zeros(1, 5, 3)})
@@ -435,9 +435,13 @@ def test_gaussians_validate():
     gaussians = Gaussians.from_colors(**good)
     torch.testing.assert_close(gaussians.colors(), good["colors"])
     for name, value, message in [
-        ("scales", -torch.ones(2, 3), "scales: got 2 others"),
-        ("opacities", torch.tensor([0.5, 1.5]), "opacities: got 1 others .*first at 1"),
-        ("quats", torch.zeros(2, 4), "quats: got 2 others"),
+        ("scales", -torch.ones(2, 3), "scales: expected .*but 2 of 2"),
+        (
+            "opacities",
+            torch.tensor([0.5, 1.5]),
+            "opacities: .*1 of 2 are not, the first is 1",
+        ),
+        ("quats", torch.zeros(2, 4), "quats: expected .*but 2 of 2"),
         ("quats", torch.ones(2, 3), r"quats: got shape \(2, 3\)"),
         ("means", torch.full((2, 3), math.inf), "means: got 6 values"),
         ("means", torch.zeros(2, 3, dtype=torch.int32), "means: got torch.int32"),

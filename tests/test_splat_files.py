@@ -183,8 +183,8 @@ def test_other_standard_files(tmp_path, change):
         (dict(values={"y": math.nan, "f_rest_7": -math.inf}), r"infinite in y \(4\), f_rest_7 \(4"),
         (dict(values={"opacity": [0, math.inf, 0, 0]}), r"NaN or infinite in opacity \(1\)"),
         (dict(types={"x": "f8"}, values={"x": 1e300}), r"NaN or infinite in x \(4\)"),
-        (dict(values={f"rot_{i}": [1, 1, 0, 1] for i in range(4)}), r"quats: got 1 .*first at 2"),
-        (dict(values={"scale_1": [0, -200, 0, 0]}), r"scales: got 1 .*first at 1"),
+        (dict(values={f"rot_{i}": [1, 1, 0, 1] for i in range(4)}), r"quats: .*1 of 4 .* is 2"),
+        (dict(values={"scale_1": [0, -200, 0, 0]}), r"scales: .*1 of 4 .*first is 1"),
         (dict(values={"scale_1": [0, -200, 99, 0]}), r"scales: got 1 values that are NaN or inf"),
         (dict(order=["x", "y", "z", "nx", "red"]), "a mesh or point cloud, not Gaussians"),
     ],
@@ -402,9 +402,9 @@ def test_splat_file(tmp_path):
     for data, message in [
         (b"", "got 0 bytes, expected a multiple of 32"),
         (rows[0][:-1], "got 31 bytes, expected a multiple of 32"),
-        (rows[0] + rows[1][:28] + bytes([128] * 4), r"quats: got 1 .*first at 1"),
+        (rows[0] + rows[1][:28] + bytes([128] * 4), r"quats: .*1 of 2 .*first is 1"),
         (struct.pack("<3f", 0, 0, math.inf) + rows[0][12:], "means: got 1 values that are NaN"),
-        (rows[0][:12] + bytes(12) + rows[0][24:], r"scales: got 1 .*first at 0"),
+        (rows[0][:12] + bytes(12) + rows[0][24:], r"scales: .*1 of 2 .*first is 0"),
     ]:
         (tmp_path / "b.splat").write_bytes(data)
         with pytest.raises(ValueError, match=f"b.splat: {message}"):

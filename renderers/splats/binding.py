@@ -5,6 +5,7 @@ import dataclasses
 import torch
 from scipy.spatial import cKDTree
 
+from taichi_phys.checks import check_tensor, whole_number
 from taichi_phys.rotations import nearest_rotation
 
 
@@ -55,20 +56,12 @@ def bind(
     listens to. Raises ValueError for wrong shapes, no particles, or neighbors < 1.
     """
     m = means.shape[0] if means.ndim else 0
-    for name, value, shape in (
-        ("means", means, (m, 3)),
-        ("covariances", covariances, (m, 3, 3)),
-        ("x", x, (x.shape[0] if x.ndim else 0, 3)),
-    ):
-        if tuple(value.shape) != shape:
-            raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {shape}")
-        if not torch.isfinite(value).all():
-            raise ValueError(f"{name}: got NaN or infinity, expected finite values")
+    check_tensor("means", means, (m, 3))
+    check_tensor("covariances", covariances, (m, 3, 3))
+    check_tensor("x", x, (x.shape[0] if x.ndim else 0, 3))
     if not len(x):
         raise ValueError("x: got no particles, expected at least one")
-    if neighbors < 1:
-        raise ValueError(f"neighbors: got {neighbors}, expected >= 1")
-    k = min(neighbors, len(x))
+    k = min(whole_number("neighbors", neighbors, "an integer >= 1", low=1), len(x))
     tree = cKDTree(x.detach().cpu().numpy())
     distance, index = tree.query(means.detach().cpu().numpy(), k=list(range(1, k + 1)))
     index = torch.as_tensor(index, device=x.device)

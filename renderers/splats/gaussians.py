@@ -4,6 +4,7 @@ import dataclasses
 
 import torch
 
+from taichi_phys.checks import check_tensor, refuse_rows
 from taichi_phys.rotations import rotation_matrix
 
 
@@ -39,9 +40,9 @@ class Gaussians:
         }
         for name, shape in shapes.items():
             check_tensor(name, getattr(self, name), shape)
-        refuse("quats", (self.quats == 0).all(-1), "a quaternion other than zero")
-        refuse("scales", (self.scales <= 0).any(-1), "positive lengths")
-        refuse("opacities", (self.opacities < 0) | (self.opacities > 1), "0 to 1")
+        refuse_rows("quats", (self.quats == 0).all(-1), "quaternions other than zero")
+        refuse_rows("scales", (self.scales <= 0).any(-1), "positive lengths")
+        refuse_rows("opacities", (self.opacities < 0) | (self.opacities > 1), "numbers from 0 to 1")
 
     @classmethod
     def from_colors(cls, *, means, quats, scales, opacities, colors) -> "Gaussians":
@@ -78,24 +79,3 @@ def sh_count(sh: torch.Tensor) -> int:
         got = tuple(sh.shape) if isinstance(sh, torch.Tensor) else type(sh).__name__
         raise ValueError(f"sh: got {got}, expected (n, K, 3) with K one of {SH_COUNTS}")
     return sh.shape[1]
-
-
-def check_tensor(name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless `value` is a finite floating-point tensor of this shape."""
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-        kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-        raise ValueError(f"{name}: got {kind}, expected a floating-point tensor")
-    if tuple(value.shape) != shape:
-        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {shape}")
-    # The sum is a quick look that misses nothing: NaN and infinity survive it.
-    bad = value.numel() - int(torch.isfinite(value).sum()) if not value.sum().isfinite() else 0
-    if bad:
-        raise ValueError(f"{name}: got {bad} values that are NaN or infinite, expected none")
-
-
-def refuse(name: str, bad: torch.Tensor, expected: str) -> None:
-    """Raise ValueError if any of the rows marked in `bad` (n,) is, with their count."""
-    if bad.any():
-        first = int(bad.nonzero()[0])
-        count = int(bad.sum())
-        raise ValueError(f"{name}: got {count} others (first at {first}), expected {expected}")

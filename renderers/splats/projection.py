@@ -6,8 +6,8 @@ import taichi as ti
 import torch
 
 from renderers.camera import Camera
-from renderers.splats.kernels import TAICHI_TYPE, by_autodiff
 from renderers.splats.sh import per_gaussian
+from taichi_phys.bridge.autograd import TAICHI_TYPE, by_autodiff
 
 
 LOW_PASS = 0.3  # px^2 added to every variance: no Gaussian is thinner than about half a pixel

@@ -17,12 +17,13 @@ pixels, for GPUs: a thread for each pixel, the pixels of a tile in one block.
 """
 
 import functools
+from collections.abc import Callable
 
 import taichi as ti
 import torch
 
-from renderers.splats.kernels import TAICHI_TYPE
 from renderers.splats.tiles import TileLists
+from taichi_phys.bridge.autograd import TAICHI_TYPE, differentiable
 
 
 MAX_ALPHA = 0.999  # keeps a little light for what lies behind, so that gradients stay finite
@@ -30,12 +31,31 @@ OPAQUE = 1e-4  # a pixel that lets less light than this through is finished
 
 
 @functools.cache
-def _kernels(dtype: torch.dtype, by_rows: bool):
-    """forward, backward and the sum of backward's pairs."""
+def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ...]:
+    """forward, backward and the sum of backward's pairs.
+
+    members, slots, starts, order, ends: of TileLists; tile: px; forward fills light and
+    transmittance, which come in as zeros and ones. backward writes each pair's share of the
+    gradients to its slot of pair_moments and pair_channels, which come in as zeros; behind is the R
+    of the module's docstring, which comes in as the pixel's whole.
+    """
     real = TAICHI_TYPE[dtype]
     vec2, vec3, vec4 = (ti.types.vector(k, real) for k in (2, 3, 4))
     # Sums of dL/dpower over pixels, power = -q/2, times (1, x, y, x^2, x y, y^2).
     moments = ti.types.vector(6, real)
+    nd = ti.types.ndarray
+    ints, longs, numbers = nd(ti.i32, 1), nd(ti.i64, 1), nd(real, 1)
+    vec2s, vec3s, vec4s, sums = nd(vec2, 1), nd(vec3, 1), nd(vec4, 1), nd(moments, 1)
+    image, light_image = nd(real, 2), nd(vec4, 2)
+
+    # By rows
+
+    @ti.func
+    def tile_at(t, tile, width, height):
+        """left, right, top and bottom of tile t, in px."""
+        columns = (width + tile - 1) // tile
+        left, top = (t % columns) * tile, (t // columns) * tile
+        return left, ti.min(left + tile, width), top, ti.min(top + tile, height)
 
     @ti.func
     def rows_of(center, conic, level, top, bottom):
@@ -48,7 +68,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool):
 
     @ti.func
     def columns_of(center, conic, level, dy, left, right):
-        """The pixels of a row, dy px below the centre, that lie inside the ellipse."""
+        """The pixels of a row, dy px below the center, that lie inside the ellipse."""
         determinant = conic.x * conic.z - conic.y * conic.y
         middle = center.x - conic.y * dy / conic.x
         half = ti.sqrt(ti.max(level * conic.x - determinant * dy * dy, 0.0)) / conic.x
@@ -56,26 +76,21 @@ def _kernels(dtype: torch.dtype, by_rows: bool):
         last = ti.min(right - 1, ti.floor(middle + half - 0.5, ti.i32))
         return first, last
 
+    @ti.func
+    def walk(opacity, e, dx, dy):
+        """alpha before its clamp dx, dy px from the center, and its ratio to the next pixel's."""
+        value = opacity * ti.exp(-0.5 * (e.x * dx * dx + e.z * dy * dy) - e.y * dx * dy)
+        return value, ti.exp(-e.x * (dx + 0.5) - e.y * dy)
+
     @ti.kernel
     def forward_rows(
-        members: ti.types.ndarray(dtype=ti.i32, ndim=1),
-        starts: ti.types.ndarray(dtype=ti.i32, ndim=1),
-        uv: ti.types.ndarray(dtype=vec2, ndim=1),
-        conics: ti.types.ndarray(dtype=vec3, ndim=1),
-        reach: ti.types.ndarray(dtype=vec3, ndim=1),
-        opacities: ti.types.ndarray(dtype=real, ndim=1),
-        channels: ti.types.ndarray(dtype=vec4, ndim=1),
-        tile: ti.i32,
-        light: ti.types.ndarray(dtype=vec4, ndim=2),
-        transmittance: ti.types.ndarray(dtype=real, ndim=2),
-    ):
-        """Adds to light, which comes in as zeros; transmittance comes in as ones."""
+        members: ints, starts: ints, uv: vec2s, conics: vec3s, reach: vec3s, opacities: numbers,
+        channels: vec4s, tile: ti.i32, light: light_image, transmittance: image,
+    ):  # fmt: skip
         height, width = transmittance.shape[0], transmittance.shape[1]
-        columns = (width + tile - 1) // tile
         ti.loop_config(block_dim=1)
         for t in range(starts.shape[0] - 1):
-            left, top = (t % columns) * tile, (t // columns) * tile
-            right, bottom = ti.min(left + tile, width), ti.min(top + tile, height)
+            left, right, top, bottom = tile_at(t, tile, width, height)
             unfinished = (right - left) * (bottom - top)
             for m in range(starts[t], starts[t + 1]):
                 if unfinished == 0:
@@ -83,17 +98,13 @@ def _kernels(dtype: torch.dtype, by_rows: bool):
                 i = members[m]
                 e, center, level = conics[i], uv[i], reach[i].z
                 opacity, channel = opacities[i], channels[i]
-                ratio = ti.exp(-e.x)  # of two neighbouring ratios of neighbouring pixels
+                ratio = ti.exp(-e.x)  # of two neighboring ratios of neighboring pixels
                 first_row, last_row = rows_of(center, e, level, top, bottom)
                 for row in range(first_row, last_row + 1):
                     dy = row + 0.5 - center.y
                     first, last = columns_of(center, e, level, dy, left, right)
                     if first <= last:
-                        dx = first + 0.5 - center.x
-                        value = opacity * ti.exp(
-                            -0.5 * (e.x * dx * dx + e.z * dy * dy) - e.y * dx * dy
-                        )
-                        step = ti.exp(-e.x * (dx + 0.5) - e.y * dy)
+                        value, step = walk(opacity, e, first + 0.5 - center.x, dy)
                         for column in range(first, last + 1):
                             through = transmittance[row, column]
                             if through >= OPAQUE:
@@ -108,29 +119,15 @@ def _kernels(dtype: torch.dtype, by_rows: bool):
 
     @ti.kernel
     def backward_rows(
-        members: ti.types.ndarray(dtype=ti.i32, ndim=1),
-        slots: ti.types.ndarray(dtype=ti.i64, ndim=1),
-        starts: ti.types.ndarray(dtype=ti.i32, ndim=1),
-        uv: ti.types.ndarray(dtype=vec2, ndim=1),
-        conics: ti.types.ndarray(dtype=vec3, ndim=1),
-        reach: ti.types.ndarray(dtype=vec3, ndim=1),
-        opacities: ti.types.ndarray(dtype=real, ndim=1),
-        channels: ti.types.ndarray(dtype=vec4, ndim=1),
-        tile: ti.i32,
-        light_grad: ti.types.ndarray(dtype=vec4, ndim=2),
-        behind: ti.types.ndarray(dtype=real, ndim=2),
-        transmittance: ti.types.ndarray(dtype=real, ndim=2),
-        pair_moments: ti.types.ndarray(dtype=moments, ndim=1),
-        pair_channels: ti.types.ndarray(dtype=vec4, ndim=1),
-    ):
-        """Writes each pair's share of the gradients to its slot; uses up behind, the R of the
-        module's docstring, which comes in as the pixel's whole, and transmittance, as ones."""
+        members: ints, slots: longs, starts: ints, uv: vec2s, conics: vec3s, reach: vec3s,
+        opacities: numbers, channels: vec4s, tile: ti.i32, light_grad: light_image, behind: image,
+        transmittance: image, pair_moments: sums, pair_channels: vec4s,
+    ):  # fmt: skip
+        """Uses up behind and transmittance, which comes in as ones."""
         height, width = transmittance.shape[0], transmittance.shape[1]
-        columns = (width + tile - 1) // tile
         ti.loop_config(block_dim=1)
         for t in range(starts.shape[0] - 1):
-            left, top = (t % columns) * tile, (t // columns) * tile
-            right, bottom = ti.min(left + tile, width), ti.min(top + tile, height)
+            left, right, top, bottom = tile_at(t, tile, width, height)
             unfinished = (right - left) * (bottom - top)
             for m in range(starts[t], starts[t + 1]):
                 if unfinished == 0:
@@ -146,10 +143,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool):
                     first, last = columns_of(center, e, level, dy, left, right)
                     if first <= last:
                         dx = first + 0.5 - center.x
-                        value = opacity * ti.exp(
-                            -0.5 * (e.x * dx * dx + e.z * dy * dy) - e.y * dx * dy
-                        )
-                        step = ti.exp(-e.x * (dx + 0.5) - e.y * dy)
+                        value, step = walk(opacity, e, dx, dy)
                         s0, s1, s2 = ti.zero(value), ti.zero(value), ti.zero(value)
                         for column in range(first, last + 1):
                             through = transmittance[row, column]
@@ -178,35 +172,37 @@ def _kernels(dtype: torch.dtype, by_rows: bool):
                 pair_moments[slots[m]] = total
                 pair_channels[slots[m]] = channel_grad
 
+    # By pixels
+
+    @ti.func
+    def pixel_at(k, tile, width):
+        """Tile, row and column of the k-th pixel, when tiles are counted one after the other."""
+        columns = (width + tile - 1) // tile
+        t, local = k // (tile * tile), k % (tile * tile)
+        return t, (t // columns) * tile + local // tile, (t % columns) * tile + local % tile
+
+    @ti.func
+    def from_center(row, column, center, e):
+        """The pixel's place d seen from the center, px, and the quadratic form there."""
+        d = vec2(column + 0.5, row + 0.5) - center
+        return d, e.x * d.x * d.x + e.z * d.y * d.y + 2.0 * e.y * d.x * d.y
+
     @ti.kernel
     def forward_pixels(
-        members: ti.types.ndarray(dtype=ti.i32, ndim=1),
-        starts: ti.types.ndarray(dtype=ti.i32, ndim=1),
-        uv: ti.types.ndarray(dtype=vec2, ndim=1),
-        conics: ti.types.ndarray(dtype=vec3, ndim=1),
-        reach: ti.types.ndarray(dtype=vec3, ndim=1),
-        opacities: ti.types.ndarray(dtype=real, ndim=1),
-        channels: ti.types.ndarray(dtype=vec4, ndim=1),
-        tile: ti.i32,
-        light: ti.types.ndarray(dtype=vec4, ndim=2),
-        transmittance: ti.types.ndarray(dtype=real, ndim=2),
-    ):
+        members: ints, starts: ints, uv: vec2s, conics: vec3s, reach: vec3s, opacities: numbers,
+        channels: vec4s, tile: ti.i32, light: light_image, transmittance: image,
+    ):  # fmt: skip
         height, width = transmittance.shape[0], transmittance.shape[1]
-        columns = (width + tile - 1) // tile
         ti.loop_config(block_dim=256)
         for k in range((starts.shape[0] - 1) * tile * tile):
-            t, local = k // (tile * tile), k % (tile * tile)
-            row = (t // columns) * tile + local // tile
-            column = (t % columns) * tile + local % tile
+            t, row, column = pixel_at(k, tile, width)
             if row < height and column < width:
                 total, through = vec4(0.0), ti.cast(1.0, real)
                 for m in range(starts[t], starts[t + 1]):
                     if through < OPAQUE:
                         break
                     i = members[m]
-                    e = conics[i]
-                    d = vec2(column + 0.5, row + 0.5) - uv[i]
-                    q = e.x * d.x * d.x + e.z * d.y * d.y + 2.0 * e.y * d.x * d.y
+                    _, q = from_center(row, column, uv[i], conics[i])
                     if q <= reach[i].z:
                         alpha = ti.min(opacities[i] * ti.exp(-0.5 * q), MAX_ALPHA)
                         total += through * alpha * channels[i]
@@ -216,29 +212,15 @@ def _kernels(dtype: torch.dtype, by_rows: bool):
 
     @ti.kernel
     def backward_pixels(
-        members: ti.types.ndarray(dtype=ti.i32, ndim=1),
-        slots: ti.types.ndarray(dtype=ti.i64, ndim=1),
-        starts: ti.types.ndarray(dtype=ti.i32, ndim=1),
-        uv: ti.types.ndarray(dtype=vec2, ndim=1),
-        conics: ti.types.ndarray(dtype=vec3, ndim=1),
-        reach: ti.types.ndarray(dtype=vec3, ndim=1),
-        opacities: ti.types.ndarray(dtype=real, ndim=1),
-        channels: ti.types.ndarray(dtype=vec4, ndim=1),
-        tile: ti.i32,
-        light_grad: ti.types.ndarray(dtype=vec4, ndim=2),
-        behind: ti.types.ndarray(dtype=real, ndim=2),
-        transmittance: ti.types.ndarray(dtype=real, ndim=2),
-        pair_moments: ti.types.ndarray(dtype=moments, ndim=1),
-        pair_channels: ti.types.ndarray(dtype=vec4, ndim=1),
-    ):
-        """As backward_rows; the pixels of a tile add to their pairs' slots by atomics."""
+        members: ints, slots: longs, starts: ints, uv: vec2s, conics: vec3s, reach: vec3s,
+        opacities: numbers, channels: vec4s, tile: ti.i32, light_grad: light_image, behind: image,
+        transmittance: image, pair_moments: sums, pair_channels: vec4s,
+    ):  # fmt: skip
+        """The pixels of a tile add to their pairs' slots by atomics."""
         height, width = transmittance.shape[0], transmittance.shape[1]
-        columns = (width + tile - 1) // tile
         ti.loop_config(block_dim=256)
         for k in range((starts.shape[0] - 1) * tile * tile):
-            t, local = k // (tile * tile), k % (tile * tile)
-            row = (t // columns) * tile + local // tile
-            column = (t % columns) * tile + local % tile
+            t, row, column = pixel_at(k, tile, width)
             if row < height and column < width:
                 g, rest = light_grad[row, column], behind[row, column]
                 through = ti.cast(1.0, real)
@@ -246,9 +228,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool):
                     if through < OPAQUE:
                         break
                     i = members[m]
-                    e = conics[i]
-                    d = vec2(column + 0.5, row + 0.5) - uv[i]
-                    q = e.x * d.x * d.x + e.z * d.y * d.y + 2.0 * e.y * d.x * d.y
+                    d, q = from_center(row, column, uv[i], conics[i])
                     if q <= reach[i].z:
                         value = opacities[i] * ti.exp(-0.5 * q)
                         alpha = ti.min(value, MAX_ALPHA)
@@ -265,17 +245,10 @@ def _kernels(dtype: torch.dtype, by_rows: bool):
 
     @ti.kernel
     def sum_pairs(
-        order: ti.types.ndarray(dtype=ti.i64, ndim=1),
-        ends: ti.types.ndarray(dtype=ti.i64, ndim=1),
-        conics: ti.types.ndarray(dtype=vec3, ndim=1),
-        opacities: ti.types.ndarray(dtype=real, ndim=1),
-        pair_moments: ti.types.ndarray(dtype=moments, ndim=1),
-        pair_channels: ti.types.ndarray(dtype=vec4, ndim=1),
-        uv_grad: ti.types.ndarray(dtype=vec2, ndim=1),
-        conic_grad: ti.types.ndarray(dtype=vec3, ndim=1),
-        opacity_grad: ti.types.ndarray(dtype=real, ndim=1),
-        channel_grad: ti.types.ndarray(dtype=vec4, ndim=1),
-    ):
+        order: longs, ends: longs, conics: vec3s, opacities: numbers, pair_moments: sums,
+        pair_channels: vec4s, uv_grad: vec2s, conic_grad: vec3s, opacity_grad: numbers,
+        channel_grad: vec4s,
+    ):  # fmt: skip
         """Gradients of each Gaussian from those of its pairs, in a fixed order."""
         for k in range(order.shape[0]):
             i = order[k]
@@ -297,42 +270,6 @@ def _kernels(dtype: torch.dtype, by_rows: bool):
     return forward_pixels, backward_pixels, sum_pairs
 
 
-class _Rasterize(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, lists, size, by_rows, uv, conics, opacities, channels, reach):
-        tensors = tuple(t.detach() for t in (uv, conics, reach, opacities, channels))
-        light, transmittance = uv.new_zeros(*size, 4), uv.new_ones(size)
-        if len(lists.members):
-            forward, _, _ = _kernels(uv.dtype, by_rows)
-            forward(lists.members, lists.starts, *tensors, lists.size, light, transmittance)
-        ctx.lists, ctx.by_rows = lists, by_rows
-        ctx.save_for_backward(*tensors, light, transmittance)
-        return light, transmittance
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, light_grad, through_grad):
-        lists = ctx.lists
-        *tensors, light, transmittance = (t.detach() for t in ctx.saved_tensors)
-        uv, conics, _, opacities, channels = tensors
-        grads = tuple(torch.zeros_like(t) for t in (uv, conics, opacities, channels))
-        if len(lists.members):
-            _, backward, sum_pairs = _kernels(uv.dtype, ctx.by_rows)
-            behind = (light * light_grad).sum(-1) + transmittance * through_grad
-            # Zeros: tiles end early, and then the pairs behind get no gradient.
-            pair_moments = uv.new_zeros(len(lists.members), 6)
-            pair_channels = uv.new_zeros(len(lists.members), 4)
-            backward(
-                lists.members, lists.slots, lists.starts, *tensors, lists.size,
-                light_grad.contiguous(), behind, torch.ones_like(transmittance),
-                pair_moments, pair_channels,
-            )  # fmt: skip
-            sum_pairs(
-                lists.order, lists.ends, conics, opacities, pair_moments, pair_channels, *grads
-            )
-        return None, None, None, *grads, None
-
-
 def rasterize(
     lists: TileLists,
     height: int,
@@ -351,6 +288,34 @@ def rasterize(
     them; channels (n, 4); by_rows: which kernels, None to choose by device. Differentiable in all
     of them but reach.
     """
-    by_rows = not uv.is_cuda if by_rows is None else by_rows
-    tensors = (t.contiguous() for t in (uv, conics, opacities, channels, reach))
-    return _Rasterize.apply(lists, (height, width), by_rows, *tensors)
+    members, slots, starts = lists.members, lists.slots, lists.starts
+    composite, pull, sum_pairs = _kernels(uv.dtype, not uv.is_cuda if by_rows is None else by_rows)
+
+    def forward(*tensors):
+        like = tensors[0]
+        light, transmittance = like.new_zeros(height, width, 4), like.new_ones(height, width)
+        if len(members):
+            composite(members, starts, *tensors, lists.size, light, transmittance)
+        return light, transmittance
+
+    def backward(tensors, outputs, grads):
+        (light, transmittance), (light_grad, through_grad) = outputs, grads
+        uv, conics, _, opacities, channels = tensors
+        results = tuple(torch.zeros_like(t) for t in (uv, conics, opacities, channels))
+        if len(members):
+            behind = (light * light_grad).sum(-1) + transmittance * through_grad
+            # Zeros: tiles end early, and then the pairs behind get no gradient.
+            pair_moments = uv.new_zeros(len(members), 6)
+            pair_channels = uv.new_zeros(len(members), 4)
+            pull(
+                members, slots, starts, *tensors, lists.size, light_grad, behind,
+                torch.ones_like(transmittance), pair_moments, pair_channels,
+            )  # fmt: skip
+            sum_pairs(
+                lists.order, lists.ends, conics, opacities, pair_moments, pair_channels, *results
+            )
+        uv_grad, conic_grad, opacity_grad, channel_grad = results
+        return uv_grad, conic_grad, None, opacity_grad, channel_grad
+
+    light, through = differentiable(forward, backward)(uv, conics, reach, opacities, channels)
+    return light, through

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 import torch
 
 from renderers.camera import Camera
-from renderers.splats.gaussians import check_tensor, refuse, sh_count
+from renderers.splats.gaussians import sh_count
 from renderers.splats.projection import covariances_of, project
 from renderers.splats.rasterize import rasterize
 from renderers.splats.sh import shade
 from renderers.splats.tiles import tile_lists
 from taichi_phys import runtime
+from taichi_phys.checks import check_tensor, finite_number, refuse_rows
 
 
 TILE = 16  # px
@@ -76,8 +77,7 @@ def render(
         "features": features,
     }  # fmt: skip
     tensors = _checked(tensors)
-    if not near > 0:
-        raise ValueError(f"near: got {near}, expected > 0 m")
+    near = finite_number("near", near, "a positive number of meters", low=0, open_end=True)
     options = {"near": near, "antialiased": antialiased}
     with runtime.one_torch_thread():
         if isinstance(camera, Camera):
@@ -160,7 +160,7 @@ def _checked(tensors: dict) -> dict:
         if value is not None:
             check_tensor(name, value, shapes[name])
     if tensors["quats"] is not None:
-        refuse("quats", (tensors["quats"] == 0).all(-1), "a quaternion other than zero")
+        refuse_rows("quats", (tensors["quats"] == 0).all(-1), "quaternions other than zero")
     device = runtime.ensure_initialized().device
     dtype = means.dtype if means.dtype == torch.float64 else torch.float32
     return {k: v if v is None else v.to(device, dtype) for k, v in tensors.items()}

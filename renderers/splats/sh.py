@@ -10,7 +10,7 @@ import taichi as ti
 import torch
 
 from renderers.splats.gaussians import SH_COUNTS, SH_DEGREE_0
-from renderers.splats.kernels import TAICHI_TYPE, by_autodiff
+from taichi_phys.bridge.autograd import TAICHI_TYPE, by_autodiff
 
 
 DEGREE_1 = 0.4886025119029199

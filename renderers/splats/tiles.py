@@ -6,7 +6,7 @@ import functools
 import taichi as ti
 import torch
 
-from renderers.splats.kernels import TAICHI_TYPE
+from taichi_phys.bridge.autograd import TAICHI_TYPE
 
 
 MAX_PAIRS = (2**31 - 1) // 6  # backward keeps six numbers a pair, and Taichi counts in int32

@@ -1,8 +1,16 @@
-"""The one mechanism that turns Taichi kernels into a differentiable torch function."""
+"""The one mechanism that turns Taichi kernels into differentiable torch functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import taichi as ti
 import torch
+
+
+TAICHI_TYPE = {torch.float32: ti.f32, torch.float64: ti.f64}
+
+Tensors = tuple[torch.Tensor, ...]
+Gradients = tuple[torch.Tensor | None, ...]
 
 
 class _KernelPair(torch.autograd.Function):
@@ -28,9 +36,8 @@ class _KernelPair(torch.autograd.Function):
 
 
 def differentiable(
-    forward: Callable[..., tuple[torch.Tensor, ...]],
-    backward: Callable[..., tuple[torch.Tensor | None, ...]],
-) -> Callable[..., tuple[torch.Tensor, ...]]:
+    forward: Callable[..., Tensors], backward: Callable[[Tensors, Tensors, Tensors], Gradients]
+) -> Callable[..., Tensors]:
     """A torch function with gradients from two plain functions that launch Taichi kernels.
 
     forward(*inputs) -> outputs; backward(inputs, outputs, output_gradients) -> one gradient, or
@@ -38,7 +45,38 @@ def differentiable(
     what forward saves: its inputs and outputs, so backward recomputes whatever lies between.
     """
 
-    def call(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def call(*inputs: torch.Tensor) -> Tensors:
         return _KernelPair.apply(forward, backward, *inputs)
 
     return call
+
+
+def by_autodiff(
+    kernel: Callable[..., None],
+    *inputs: torch.Tensor,
+    outputs: Sequence[tuple[int, ...]],
+    constants: Sequence[Any] = (),
+) -> Tensors:
+    """Launch kernel(*inputs, *constants, *outputs) on outputs of zeros with the given shapes.
+
+    The gradient is Taichi's own, of the inputs that want one: the kernel must be straight-line
+    mathematics that writes each output once, without loops that carry values.
+    """
+    wanted = [t.requires_grad for t in inputs]
+
+    def forward(*inputs: torch.Tensor) -> Tensors:
+        results = tuple(inputs[0].new_zeros(shape) for shape in outputs)
+        kernel(*inputs, *constants, *results)
+        return results
+
+    def backward(inputs: Tensors, results: Tensors, grads: Tensors) -> Gradients:
+        for tensor, want in zip(inputs, wanted, strict=True):
+            if want:
+                tensor.requires_grad_().grad = torch.zeros_like(tensor)
+        for tensor, grad in zip(results, grads, strict=True):
+            # A copy: the reverse sweep writes to the gradients of what the kernel wrote.
+            tensor.requires_grad_().grad = grad.clone()
+        kernel.grad(*inputs, *constants, *results)  # type: ignore[attr-defined]
+        return tuple(tensor.grad for tensor in inputs)
+
+    return differentiable(forward, backward)(*inputs)
