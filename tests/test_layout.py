@@ -33,8 +33,6 @@ UNTYPED = {  # files to be annotated still
     "renderers/datasets/views.py",
     "renderers/lines.py",
     "renderers/particles/draw.py",
-    "renderers/splats/gaussians.py",
-    "renderers/splats/kernels.py",
     "renderers/viewer/picture.py",
     "renderers/viewer/web.py",
     "taichi_phys/bridge/causal_triplane.py",

@@ -404,7 +404,7 @@ def test_splat_file(tmp_path):
         (rows[0][:-1], "got 31 bytes, expected a multiple of 32"),
         (rows[0] + rows[1][:28] + bytes([128] * 4), r"quats: .*1 of 2 .*first is 1"),
         (struct.pack("<3f", 0, 0, math.inf) + rows[0][12:], "means: got 1 values that are NaN"),
-        (rows[0][:12] + bytes(12) + rows[0][24:], r"scales: .*1 of 2 .*first is 0"),
+        (rows[0][:12] + bytes(12) + rows[0][24:], r"scales: .*1 of 1 .*first is 0"),
     ]:
         (tmp_path / "b.splat").write_bytes(data)
         with pytest.raises(ValueError, match=f"b.splat: {message}"):

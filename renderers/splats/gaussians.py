@@ -45,7 +45,15 @@ class Gaussians:
         refuse_rows("opacities", (self.opacities < 0) | (self.opacities > 1), "numbers from 0 to 1")
 
     @classmethod
-    def from_colors(cls, *, means, quats, scales, opacities, colors) -> "Gaussians":
+    def from_colors(
+        cls,
+        *,
+        means: torch.Tensor,
+        quats: torch.Tensor,
+        scales: torch.Tensor,
+        opacities: torch.Tensor,
+        colors: torch.Tensor,
+    ) -> "Gaussians":
         """Gaussians that look the same from all sides; colors: (n, 3) RGB, usually 0 to 1."""
         check_tensor("colors", colors, (means.shape[0], 3))
         sh = ((colors - 0.5) / SH_DEGREE_0)[:, None]
