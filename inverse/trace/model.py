@@ -92,7 +92,7 @@ class TraceModel(nn.Module):
     def scene(self) -> dict[str, Any]:
         """What makes the model beside its Gaussians and settings, for a checkpoint."""
         return {
-            "centre": list(self.center),
+            "center": list(self.center),
             "half_side": self.half_side,
             "duration": self.duration,
             "frame_dt": self.frame_dt,

@@ -106,7 +106,7 @@ def rigid_path(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, Rotation
 
 def _turns(arms: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Rotations (T, 3, 3) since the first time that turn arms (T, n, 3) m best; share: (n,)."""
-    covariances = np.einsum("nc,tnd->tcd", arms[0] * share[:, None], arms)
+    covariances = np.stack([(arms[0] * share[:, None]).T @ later for later in arms])
     sizes = np.linalg.svd(arms[0] * np.sqrt(share)[:, None], compute_uv=False)
     if len(sizes) > 1 and sizes[1] > THIN * sizes[0]:
         later = np.swapaxes(nearest_rotation(covariances[1:]), 1, 2)
