@@ -1,6 +1,8 @@
 """The shape of the project: who may import whom, and what no file may contain."""
 
 import ast
+import collections
+import graphlib
 from inspect import ismodule
 from pathlib import Path
 
@@ -13,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("taichi_phys", "renderers", "inverse")  # in the order in which they may be imported
 SKIPPED = {".git", ".venv", "__pycache__", "build", "dist", "out"}
 MODULES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
+SCRIPTS = sorted(p for name in ("examples", "benchmarks") for p in (ROOT / name).rglob("*.py"))
 UNTYPED = {  # files to be annotated still
     "inverse/fitting/fitter.py",
     "inverse/fitting/model.py",
@@ -155,6 +158,71 @@ def test_public_functions_are_annotated(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     lacking = [n for n, f in public_functions(tree) if lacks_annotations(f, method="." in n)]
     assert not lacking or name_of(path) in UNTYPED, f"without full annotations: {lacking}"
+
+
+LINES, METHODS = 450, 20  # of a file, of a class
+NAMED_TWICE = {"Simulation", "View"}  # still
+LARGE = {"Live", "Session"}  # still
+SETTERS = {"taichi_phys/checks.py", "renderers/camera.py", "renderers/particles/draw.py"}
+
+
+def classes():
+    for path in [*MODULES, *SCRIPTS]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                yield name_of(path), node
+
+
+def test_a_class_name_stands_for_one_thing():
+    places = collections.defaultdict(list)
+    for file, node in classes():
+        places[node.name].append(file)
+    twice = {name: files for name, files in places.items() if len(files) > 1}
+    assert set(twice) <= NAMED_TWICE, twice
+
+
+def test_no_class_and_no_file_is_too_large():
+    for file, node in classes():
+        methods = sum(isinstance(part, ast.FunctionDef) for part in node.body)
+        assert methods <= METHODS or node.name in LARGE, f"{file}: {node.name} has {methods}"
+    for path in [*MODULES, *SCRIPTS]:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= LINES, f"{name_of(path)} has {lines} lines, at most {LINES} are allowed"
+
+
+def test_frozen_records_are_set_in_one_place():
+    """checks.set_fields, in __post_init__: a frozen record does not change later."""
+    setters = {
+        name_of(path) for path in [*MODULES, *SCRIPTS] if "object.__setattr__" in path.read_text()
+    }
+    assert setters <= SETTERS
+
+
+def room(module):
+    """The folder of a module; a module beside the folders of a package is a room of its own."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 else module
+
+
+def test_no_circle_of_imports_between_rooms():
+    """Of what is imported with a module; a function may look up what it needs, where it runs."""
+    known = {dotted(path) for path in MODULES}
+    doors = collections.defaultdict(set)
+    for path in MODULES:
+        if path.parent in (ROOT / name for name in PACKAGES) and path.name == "__init__.py":
+            continue  # the face of a package
+        for name in imports(path, top_level_only=True):
+            if name in known and "." in name and room(name) != room(dotted(path)):
+                doors[room(dotted(path))].add(room(name))
+    try:
+        tuple(graphlib.TopologicalSorter(doors).static_order())
+    except graphlib.CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def dotted(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def test_every_package_has_an_init():
