@@ -3,23 +3,31 @@
 import functools
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch.nn import functional
 
-
-SSIM_RADIUS, SSIM_SIGMA = 5, 1.5  # pixels
-C1, C2 = 0.01**2, 0.03**2
-VGG16 = "vgg16-397923af.pth"
+from taichi_phys.checks import one_of
 
 
-def vector_errors(found, truth, *, threshold: float = 1e-6) -> dict[str, float]:
+SSIM_RADIUS, SSIM_SIGMA = 5, 1.5  # px, of the window (Wang et al. 2004)
+C1, C2 = 0.01**2, 0.03**2  # keep quotients finite where a window is flat (the same)
+VGG16 = "vgg16-397923af.pth"  # the weights of LPIPS's network
+
+
+def vector_errors(
+    found: ArrayLike, truth: ArrayLike, *, threshold: float = 1e-6
+) -> dict[str, float]:
     """Mean direction, magnitude and vector error of found against truth, both (..., 3).
 
-    Only vectors whose true size exceeds threshold x the largest count (docs/papers.md says why).
-    Returns direction_error_deg, magnitude_error_percent, vector_error_percent. Raises ValueError.
+    Vectors count whose true size exceeds threshold times the largest: the papers do not say how
+    they average (docs/papers.md), and a zero vector has no direction. Returns direction_error_deg,
+    magnitude_error_percent, vector_error_percent. Raises ValueError for other shapes, and where
+    truth is zero everywhere.
     """
     found, truth = np.asarray(found, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     if found.shape != truth.shape or found.shape[-1:] != (3,):
@@ -42,7 +50,7 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None
     """Peak signal-to-noise ratio in dB, infinite for equal images.
 
     image, reference: (H, W, 3) in 0..1; mask: (H, W), the pixels that count (bool) or their
-    weights. Raises ValueError.
+    weights. Raises ValueError for other shapes or values.
     """
     weights = _weights(image, reference, mask)
     square = (image.detach() - reference.detach()).square().mean(dim=-1)
@@ -62,11 +70,10 @@ def ssim(
     image, reference: (H, W, 3) in 0..1; padding: "valid" takes the windows inside the image (as
     published numbers do), "same" one around each pixel, of an image continued by zeros (as 3DGS
     trains); mask: (H, W), bool or weights of the pixels whose windows count, padded as in "same".
-    Raises ValueError.
+    Raises ValueError for other shapes or values.
     """
     weights = _weights(image, reference, mask)
-    if padding not in ("valid", "same"):
-        raise ValueError(f"padding: got {padding!r}, expected 'valid' or 'same'")
+    one_of("padding", padding, ("valid", "same"))
     inner = slice(SSIM_RADIUS, -SSIM_RADIUS)
     if mask is None and padding == "valid":
         if min(weights.shape) <= 2 * SSIM_RADIUS:
@@ -76,7 +83,7 @@ def ssim(
         weights = selected
     x, y = image, reference
     x_mean, xy, xx_yy = _Blur.apply(torch.stack([x, x * y, x * x + y * y])).unbind()
-    y_mean = _Blur.apply(y[None])[0]  # apart, since it seldom wants a gradient
+    y_mean = _Blur.apply(y[None])[0]  # apart, since it seldom needs a gradient
     product, squares = x_mean * y_mean, x_mean * x_mean + y_mean * y_mean
     similarity = ((2 * product + C1) * (2 * (xy - product) + C2)) / (
         (squares + C1) * (xx_yy - squares + C2)
@@ -85,11 +92,11 @@ def ssim(
 
 
 def lpips(image: torch.Tensor, reference: torch.Tensor) -> float | None:
-    """Learned perceptual distance (Zhang et al. 2018, VGG), None where its weights are not.
+    """Learned perceptual distance (Zhang et al. 2018, VGG); None where its weights are missing.
 
-    image, reference: (H, W, 3) in 0..1, not rescaled to -1..1, as the papers' tables are made.
-    Nothing is downloaded: without the package or its weights one warning says how to get them.
-    Raises ValueError.
+    image, reference: (H, W, 3) in 0..1, not rescaled to -1..1, as for the papers' tables. Nothing
+    is downloaded: without the package or its weights, one warning says how to get them. Raises
+    ValueError for other shapes or values.
     """
     _weights(image, reference, None)
     network = _lpips_network()
@@ -101,7 +108,8 @@ def lpips(image: torch.Tensor, reference: torch.Tensor) -> float | None:
 
 
 @functools.cache
-def _lpips_network():
+def _lpips_network() -> Callable[..., torch.Tensor] | None:
+    """The network, None where the package or its weights are missing."""
     weights = Path(torch.hub.get_dir()) / "checkpoints" / VGG16
     try:
         # not a dependency: the package needs torchvision, which must fit the build of torch
@@ -121,9 +129,10 @@ def _lpips_network():
 def image_metrics(
     image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None = None
 ) -> dict[str, float | None]:
-    """psnr (dB), ssim and lpips of one picture, as files and tables name them; shapes as in psnr.
+    """psnr (dB), ssim and lpips of one picture, as files and tables name them.
 
-    lpips looks at whole pictures only and is None where a mask is given.
+    image, reference, mask: as in psnr. lpips looks at whole pictures only, and is None where a mask
+    is given. Raises ValueError as psnr does.
     """
     return {
         "psnr": psnr(image, reference, mask),
@@ -133,13 +142,16 @@ def image_metrics(
 
 
 def mean_metrics(records: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """The mean of each number of image_metrics over pictures, None where one is missing."""
-    columns = {name: [record[name] for record in records] for name in records[0]}
-    return {k: None if None in v else float(np.mean(v)) for k, v in columns.items()}
+    """The mean of each number of image_metrics over pictures; None where one is missing."""
+    means: dict[str, float | None] = {}
+    for name in records[0]:
+        values = [value for record in records if (value := record[name]) is not None]
+        means[name] = float(np.mean(values)) if len(values) == len(records) else None
+    return means
 
 
 class _Blur(torch.autograd.Function):
-    """The window of SSIM over maps (k, H, W, 3), zeros outside: its own adjoint.
+    """Blurs maps (k, H, W, 3) by the window of SSIM, zeros outside; it is its own adjoint.
 
     Eleven shifted sums along each axis: 3 times faster than a depthwise convolution on a CPU.
     """
@@ -163,8 +175,10 @@ class _Blur(torch.autograd.Function):
         return _Blur.apply(grad)
 
 
-def _weights(image, reference, mask) -> torch.Tensor:
-    """Check two images and a mask; the mask as weights of the pixels, ones without it."""
+def _weights(
+    image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Check two images and a mask; returns the weights of the pixels, ones without a mask."""
     if image.ndim != 3 or image.shape[-1] != 3 or not image.is_floating_point():
         raise ValueError(
             f"image: got {tuple(image.shape)} {image.dtype}, expected (H, W, 3) floats"
@@ -183,5 +197,5 @@ def _weights(image, reference, mask) -> torch.Tensor:
         raise ValueError(f"mask: got {tuple(mask.shape)}, expected {tuple(image.shape[:2])}")
     mask = mask.to(image)
     if not ((mask >= 0).all() and mask.sum() > 0):
-        raise ValueError("mask: got negative, NaN or only zero weights, expected some positive")
+        raise ValueError("mask: got negative, NaN or only zero weights, expected some above zero")
     return mask

@@ -1,8 +1,8 @@
 """Pinhole cameras: one record, OpenCV axes inside (x right, y down, z forward).
 
 Image coordinates are in pixels with the origin at the *corner* of the top-left pixel, so the
-centre of pixel (row i, column j) lies at (j + 0.5, i + 0.5), as in gsplat and COLMAP. Trackers
-that count from pixel centres (OpenCV, CoTracker) are converted where they are called.
+center of pixel (row i, column j) lies at (j + 0.5, i + 0.5), as in gsplat and COLMAP. Trackers
+that count from the centers of pixels (OpenCV, CoTracker) are converted where they are called.
 """
 
 import dataclasses
@@ -12,13 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
+from taichi_phys.checks import finite_number, set_fields, whole_number
+
+
+ORTHOGONAL = 1e-3  # by which R R^T may differ from 1: files round to a few digits
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Camera:
     """A calibrated pinhole camera without distortion.
 
-    fx, fy, cx, cy: intrinsics, px; width, height: image size, px;
-    world_to_camera: (4, 4) rigid transform, metres. Raises ValueError for anything else.
+    fx, fy, cx, cy: focal lengths and principal point, px; width, height: of the image, px;
+    world_to_camera: (4, 4) rotation and translation, m. Raises ValueError for anything else, also
+    for a matrix that mirrors.
     """
 
     fx: float
@@ -29,23 +35,32 @@ class Camera:
     height: int
     world_to_camera: np.ndarray
 
-    def __post_init__(self):
-        for name in ("fx", "fy", "cx", "cy"):
+    def __post_init__(self) -> None:
+        for name in ("fx", "fy"):
             value = getattr(self, name)
-            if not np.isscalar(value) or not math.isfinite(value):
-                raise ValueError(f"camera {name}: got {value!r}, expected a finite number")
-        for name in ("fx", "fy", "width", "height"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"camera {name}: got {getattr(self, name)}, expected > 0")
+            finite_number(f"camera {name}", value, "a positive number", low=0, open_end=True)
+        for name in ("cx", "cy"):
+            finite_number(f"camera {name}", getattr(self, name))
+        for name in ("width", "height"):
+            value = getattr(self, name)
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            expected = "a whole number of pixels, 1 or more"
+            set_fields(self, **{name: whole_number(f"camera {name}", value, expected, low=1)})
         pose = np.asarray(self.world_to_camera, dtype=np.float64)
         if pose.shape != (4, 4) or not np.isfinite(pose).all():
             raise ValueError(
                 f"camera world_to_camera: got shape {pose.shape}, expected a finite (4, 4) matrix"
             )
         rotation = pose[:3, :3]
-        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
+        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=ORTHOGONAL):
             raise ValueError("camera world_to_camera: its 3x3 part is not a rotation")
-        object.__setattr__(self, "world_to_camera", pose)
+        if np.linalg.det(rotation) < 0:
+            raise ValueError(
+                "camera world_to_camera: its 3x3 part mirrors (its determinant is -1), expected a "
+                "rotation to axes x right, y down, z forward"
+            )
+        set_fields(self, world_to_camera=pose)
 
     @property
     def rotation(self) -> np.ndarray:
@@ -54,7 +69,7 @@ class Camera:
 
     @property
     def position(self) -> np.ndarray:
-        """(3,) optical centre in the world, m."""
+        """(3,) optical center in the world, m."""
         return -self.rotation.T @ self.world_to_camera[:3, 3]
 
     @property
@@ -84,24 +99,33 @@ class Camera:
 
 
 def camera_from_fov(width: int, height: int, fov: float) -> Camera:
-    """A camera at the origin looking along +y with z up; fov: vertical field of view, degrees."""
+    """A camera at the origin that looks along +y with z up.
+
+    width, height: px; fov: vertical field of view, degrees. Raises ValueError for impossible ones.
+    """
     if not 0 < fov < 180:
         raise ValueError(f"fov: got {fov}, expected degrees between 0 and 180")
     focal = 0.5 * height / math.tan(math.radians(fov) / 2)
     pose = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
     return Camera(
-        fx=focal, fy=focal, cx=width / 2, cy=height / 2,
-        width=width, height=height, world_to_camera=pose,
-    )  # fmt: skip
+        fx=focal,
+        fy=focal,
+        cx=width / 2,
+        cy=height / 2,
+        width=width,
+        height=height,
+        world_to_camera=pose,
+    )
 
 
 def load_camera(path: str | Path) -> tuple[Camera, dict]:
-    """Read camera.json (fx fy cx cy width height world_to_camera); returns it and the other keys.
+    """Read a camera.json with fx fy cx cy width height world_to_camera.
 
-    Raises ValueError for a missing file, broken JSON or a missing key, by name.
+    Returns the camera, and the other keys of the file. Raises ValueError for a missing file, broken
+    JSON or a missing key, by name.
     """
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(Path(path).read_text(encoding="utf-8-sig"))  # some editors write a BOM
     except OSError as error:
         raise ValueError(f"camera {path}: cannot be read ({error.strerror})") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Pictures as files."""
+"""Pictures as arrays and files."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from taichi_phys.io.files import atomic_path
 
 
 def to_bytes(image: torch.Tensor) -> np.ndarray:
-    """(H, W, 3) float in 0..1, cut off outside, to uint8."""
+    """A picture (H, W, 3), float 0..1, as uint8; what lies outside is cut off."""
     return (image.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:
-    """Write a picture (H, W), (H, W, 3) or (H, W, 4) uint8, at once or not at all.
+    """Write a picture (H, W), (H, W, 3) or (H, W, 4) uint8 as a PNG file, whole or not at all.
 
     Raises ValueError if the file cannot be written.
     """

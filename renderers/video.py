@@ -6,22 +6,24 @@ import logging
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 
+from taichi_phys.checks import finite_number, path_of, whole_number
 from taichi_phys.io.files import atomic_path
 
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-DEFAULT_FPS = 24.0  # of files that do not say it: a folder of images
+DEFAULT_FPS = 24.0  # where a file does not say it, as a folder of images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Video:
-    """frames: (T, H, W, 3) uint8 RGB; fps: frames per second."""
+    """A moving picture: frames (T, H, W, 3) uint8 RGB; fps, frames per second."""
 
     frames: np.ndarray
     fps: float
@@ -35,17 +37,15 @@ def read_video(
 ) -> Video:
     """Read a video file, an animated GIF, or a folder of images in the order of their numbers.
 
-    start: first frame to keep; max_frames: how many at most; fps: replaces the file's own.
-    Raises ValueError, in one sentence, for what cannot be read or holds no frame.
+    start: first frame to keep; max_frames: how many at most; fps: frames per second, instead of
+    those that the file says. Raises ValueError for what cannot be read or holds no frame.
     """
-    path = Path(path)
-    if start < 0 or (max_frames is not None and max_frames < 1):
-        raise ValueError(
-            f"video {path}: got start={start}, max_frames={max_frames}, expected start >= 0 "
-            "and max_frames >= 1"
-        )
-    if fps is not None and not 0 < fps < float("inf"):
-        raise ValueError(f"video {path}: got fps={fps}, expected a positive number")
+    path = path_of("video", path)
+    whole_number(f"video {path}: start", start, "a whole number from 0 on", low=0)
+    if max_frames is not None:
+        whole_number(f"video {path}: max_frames", max_frames, "a whole number from 1 on", low=1)
+    if fps is not None:
+        _check_fps(path, fps)
     if not path.exists():
         raise ValueError(f"video {path}: no such file or folder")
     if path.is_dir():
@@ -73,21 +73,26 @@ def read_video(
     return Video(frames=np.stack(frames), fps=float(fps or found_fps))
 
 
+def _check_fps(path: Path, fps: float) -> None:
+    finite_number(f"video {path}: fps", fps, "a positive number", low=0, open_end=True)
+
+
 # The readers yield first the frames per second, then the frames.
+Frames = Generator[Any, None, None]
 
 
-def _file_frames(path: Path):
+def _file_frames(path: Path) -> Frames:
     import imageio_ffmpeg
 
     if not path.stat().st_size:
         raise OSError("the file is empty")
-    # It warns about every upright video of a phone, though the frames come out right.
+    # It warns about every upright video of a phone, although the frames come out right.
     logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
     with contextlib.closing(imageio_ffmpeg.read_frames(path)) as stream:
         fps = next(stream)["fps"] or DEFAULT_FPS
     yield fps
-    # Phones record with a varying rate, and equal steps of time are what everything here assumes:
-    # ffmpeg repeats or drops frames to that end. At a constant rate this changes nothing.
+    # Phones record with a varying rate, but everything here assumes equal steps of time: ffmpeg
+    # repeats or drops frames to that end. At a constant rate this changes nothing.
     even = imageio_ffmpeg.read_frames(path, output_params=["-r", str(fps)])
     with contextlib.closing(even) as stream:
         width, height = next(stream)["size"]
@@ -95,7 +100,7 @@ def _file_frames(path: Path):
             yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
 
-def _gif_frames(path: Path):
+def _gif_frames(path: Path) -> Frames:
     from PIL import Image, ImageSequence
 
     with Image.open(path) as image:
@@ -105,7 +110,7 @@ def _gif_frames(path: Path):
             yield np.asarray(frame.convert("RGB"))
 
 
-def _folder_frames(path: Path):
+def _folder_frames(path: Path) -> Frames:
     from PIL import Image
 
     yield DEFAULT_FPS
@@ -116,7 +121,7 @@ def _folder_frames(path: Path):
 
 
 def _natural(file: Path) -> list:
-    """Orders frame_2 before frame_10."""
+    """A key that sorts frame_2 before frame_10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
 
 
@@ -129,11 +134,10 @@ def write_video(
     repeating the last column or row; quality: x264's constant rate factor, 0 (exact) to 51.
     Raises ValueError for no frames, frames that differ in size, or a file that cannot be written.
     """
-    path = Path(path)
+    path = path_of("video", path)
     if path.suffix.lower() != ".mp4":
-        raise ValueError(f"video {path}: expected a name ending in .mp4")
-    if not 0 < fps < float("inf"):
-        raise ValueError(f"video {path}: got fps={fps}, expected a positive number")
+        raise ValueError(f"video {path}: expected a name that ends in .mp4")
+    _check_fps(path, fps)
     stream = iter(frames)
     first = next(stream, None)
     if first is None:
@@ -149,8 +153,8 @@ def write_video(
 
 
 @contextlib.contextmanager
-def _encoder(path: Path, shape: tuple[int, ...], fps: float, quality: int):
-    """ffmpeg's input, for raw frames; raises OSError with its complaint if it fails."""
+def _encoder(path: Path, shape: tuple[int, ...], fps: float, quality: int) -> Iterator[IO[bytes]]:
+    """ffmpeg's input, for raw frames; raises OSError with ffmpeg's complaint if it fails."""
     import imageio_ffmpeg
 
     height, width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
@@ -165,9 +169,10 @@ def _encoder(path: Path, shape: tuple[int, ...], fps: float, quality: int):
     ]  # fmt: skip
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log)
+        pipe = cast(IO[bytes], process.stdin)
         broken = False
         try:
-            yield process.stdin
+            yield pipe
         except BrokenPipeError:
             broken = True  # ffmpeg ended early: the log says why
         except BaseException:
@@ -175,7 +180,7 @@ def _encoder(path: Path, shape: tuple[int, ...], fps: float, quality: int):
             raise
         finally:
             with contextlib.suppress(OSError):
-                process.stdin.close()
+                pipe.close()
             process.wait()
         if broken or process.returncode:
             log.seek(0)
@@ -183,6 +188,7 @@ def _encoder(path: Path, shape: tuple[int, ...], fps: float, quality: int):
 
 
 def _even(path: Path, frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The frame with even sides, checked to be like the first, of this shape."""
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != shape:
         raise ValueError(
             f"video {path}: got a frame of shape {frame.shape} and type {frame.dtype}, "

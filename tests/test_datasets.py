@@ -4,6 +4,7 @@ import copy
 import json
 import struct
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from renderers.camera import camera_from_fov
 from renderers.datasets import View, hold_out, load_points, load_views
+from renderers.datasets.views import labeled
 
 
 # Nothing is symmetric, so that no swap goes unseen: neither the image, nor its centre, nor a pose.
@@ -564,7 +566,7 @@ def test_folders_that_hold_no_dataset(tmp_path):
     for load in (load_views, load_points):
         with pytest.raises(ValueError, match="dataset .*nowhere: no such folder"):
             load(tmp_path / "nowhere")
-    expected = r"not recognised, found no transforms_test\.json, no transforms\.json.* sparse/0"
+    expected = r"not recognized, found no transforms_test\.json, no transforms\.json.* sparse/0"
     with pytest.raises(ValueError, match=expected):
         load_views(tmp_path, "test")
     save_json(tmp_path, {}, "transforms_train.json")
@@ -625,13 +627,13 @@ def rows(**entries):
         ({"transform_matrix": rows(r3c3=2)}, "the last row of transform_matrix is not 0 0 0 1"),
         ({"time": float("nan")}, "time is nan, expected a finite number"),
         ({"time": "0.5"}, "time is '0.5', expected a finite number"),
-        ({"fl_x": 0}, "camera fx: got 0.0, expected > 0"),
+        ({"fl_x": 0}, "camera fx: got 0.0, expected a positive number"),
         ({"fl_x": ..., "camera_angle_x": ...}, "missing key fl_x or camera_angle_x"),
         ({"fl_x": ..., "camera_angle_x": 4}, "camera_angle_x is 4.0, expected radians"),
         ({"fl_y": float("inf")}, "fl_y is inf, expected a finite number"),
         ({"cx": None}, "missing key cx"),
         ({"w": 60.5}, "w, h are 60.5, 40.0, expected whole numbers"),
-        ({"w": -60}, "camera width: got -60, expected > 0"),
+        ({"w": -60}, "camera width: got -60, expected a whole number"),
         ({"camera_model": "EQUIRECTANGULAR"}, "camera_model is 'EQUIRECTANGULAR', expected one of"),
         ({"k1": "small"}, "k1 is 'small', expected a finite number"),
         ({"k4": 0.1}, "k4 is 0.1, which OpenCV cannot undistort"),
@@ -743,3 +745,53 @@ def test_colmap_models_and_points_that_are_not_supported(tmp_path):
         load_points(tmp_path)
     points.unlink()
     assert load_points(tmp_path) is None
+
+
+def test_labels_of_views_differ_where_the_names_of_their_files_do_not(tmp_path):
+    names = ["left/1.png", "right/1.png", "right/2.png"]
+    save_images(tmp_path, names)
+    save_json(tmp_path, {**INTRINSICS, "frames": frames(names)})
+    assert [view.label for view in load_views(tmp_path)] == ["left_1", "right_1", "right_2"]
+
+
+def test_a_label_is_the_file_name_where_that_is_enough(tmp_path):
+    names = ["images/1305031102.175300.png", "images/a b.png", "images/sub/c.png"]
+    save_images(tmp_path, names)
+    listed = frames([names[0].removesuffix(".png"), *names[1:]])
+    save_json(tmp_path, {**INTRINSICS, "frames": listed})
+    labels = [view.label for view in load_views(tmp_path)]
+    assert labels == ["1305031102.175300", "a_b", "c"]
+
+
+def test_labels_differ_even_where_one_image_is_listed_twice():
+    camera = camera_from_fov(8, 8, 40)
+    views = [View(name=n, camera=camera, time=None, path=Path(n)) for n in ("a/b.png", "a/b.png")]
+    assert [view.label for view in labeled(views)] == ["a_b", "a_b-2"]
+
+
+def test_files_of_windows_and_names_without_a_suffix_are_found(tmp_path):
+    save_images(tmp_path, ["images/a.png"])
+    Image.fromarray(picture(1, channels=3)).save(tmp_path / "images" / "b.JPG")
+    Image.fromarray(picture(2, channels=3)).save(tmp_path / "images" / "c.jpeg")
+    listed = frames(["images\\a.png", "images/b", ".\\images\\c"])
+    text = json.dumps({**INTRINSICS, "frames": listed})
+    (tmp_path / "transforms.json").write_text(text, encoding="utf-8-sig")
+    views = load_views(tmp_path)
+    assert [view.path.name for view in views] == ["a.png", "b.JPG", "c.jpeg"]
+    assert all(view.load()[0].shape == (HEIGHT, WIDTH, 3) for view in views)
+
+
+def test_a_size_that_the_dataset_does_not_say_is_compared_with_the_first_image(tmp_path):
+    images = [picture(0), picture(1, size=(HEIGHT, WIDTH), channels=3), picture(2)]
+    save_images(tmp_path, NAMES, images)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(images[1]).save(tmp_path / NAMES[1], exif=exif)
+    record = {"camera_angle_x": 0.8, "frames": frames()}
+    save_json(tmp_path, record, "transforms_train.json")
+    expected = (
+        r"b\.png: is 40x60, expected 60x40 as a\.png, since the dataset gives no sizes; its EXIF "
+        "data turn it by a quarter"
+    )
+    with pytest.raises(ValueError, match=expected):
+        load_views(tmp_path)[1].load()

@@ -162,7 +162,7 @@ def render_tests(gaussians: Gaussians, views: list[View], config: FitConfig, fol
         image = render(
             view.camera, **gaussians.tensors(), background=behind, antialiased=config.antialiased
         ).rgb.clamp(0, 1)
-        write_png(folder / f"{Path(view.name).stem}.png", to_bytes(image))
+        write_png(folder / f"{view.label}.png", to_bytes(image))
         records.append(image_metrics(image.cpu(), torch.as_tensor(view.image(behind))))
     return mean_metrics(records)
 

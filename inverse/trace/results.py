@@ -83,7 +83,7 @@ def predict(
     records = []
     for k in tqdm(range(len(photographs)), desc=folder.name, disable=None):
         image = picture(model, photographs.cameras[k], photographs.times[k], background)
-        write_png(folder / f"{Path(photographs.views[k].name).stem}.png", to_bytes(image))
+        write_png(folder / f"{photographs.views[k].label}.png", to_bytes(image))
         truth = over(photographs.rgb[k], photographs.alpha[k], torch.tensor(background))
         records.append(image_metrics(image.cpu(), truth))
     return mean_metrics(records)
@@ -148,7 +148,7 @@ def part_masks(
         photographs.views, photographs.cameras, photographs.times, strict=True
     ):
         masks.append(render_ids(model, camera, t, labels))
-        write_png(folder / f"{Path(view.name).stem}.png", masks[-1].astype(np.uint8))
+        write_png(folder / f"{view.label}.png", masks[-1].astype(np.uint8))
     return masks
 
 

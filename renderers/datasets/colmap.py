@@ -10,8 +10,8 @@ from renderers.datasets.views import View, build_view, existing
 from taichi_phys.rotations import rotation_matrix
 
 
-# Focal lengths and distortion coefficients of each model, in the order of COLMAP's numbers; between
-# them stand cx and cy. The coefficients come in OpenCV's order.
+# How many focal lengths and distortion coefficients each model has, in the order of COLMAP's
+# numbers of models; cx and cy stand between them. The coefficients come in OpenCV's order.
 MODELS = {
     "SIMPLE_PINHOLE": (1, 0),
     "PINHOLE": (2, 0),
@@ -33,9 +33,9 @@ def find_model(folder: Path) -> Path | None:
 
 
 def read_views(folder: Path, cameras_file: Path, *, downscale: int = 1) -> list[View]:
-    """The views of a model by name, without those whose image is not in folder/images.
+    """The views of a model, ordered by name, without those whose image is not in folder/images.
 
-    Raises ValueError, naming the file, for what is broken, cut short or not supported.
+    Raises ValueError, which names the file, for what is broken, cut short or not supported.
     """
     rows = _read(cameras_file, _cameras, _cameras_text)
     lenses = {row[0]: _lens(cameras_file, *row) for row in rows}
@@ -67,9 +67,9 @@ def read_views(folder: Path, cameras_file: Path, *, downscale: int = 1) -> list[
 
 
 def read_points(cameras_file: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Points (n, 3) float64 m and colours (n, 3) float32 0..1 of a model, None if it has none.
+    """Points (n, 3) float64 m and colors (n, 3) float32 0..1 of a model, None if it has none.
 
-    Raises ValueError, naming the file, if it is broken or cut short.
+    Raises ValueError, which names the file, if it is broken or cut short.
     """
     file = cameras_file.with_stem("points3D")
     if not file.is_file():
@@ -89,7 +89,7 @@ def _parameters(file: Path, model: str) -> tuple[int, int]:
 def _lens(
     file: Path, camera: int, model: str, width: int, height: int, params: tuple[float, ...]
 ) -> tuple[dict, tuple[float, ...], bool]:
-    """Intrinsics, distortion and whether it is a fisheye's, of a camera."""
+    """Intrinsics and distortion of a camera, and whether it is a fisheye."""
     focals, coefficients = _parameters(file, model)
     expected = focals + 2 + coefficients
     if len(params) != expected:

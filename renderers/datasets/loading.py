@@ -7,24 +7,29 @@ import numpy as np
 from plyfile import PlyData, PlyParseError
 
 from renderers.datasets import colmap, transforms
-from renderers.datasets.views import View
+from renderers.datasets.views import View, labeled
+from taichi_phys.checks import whole_number
 
 
 POINT_FILES = ("points3d.ply", "points3D.ply")
 
 
 def load_views(folder: str | Path, split: str = "train", *, downscale: int = 1) -> list[View]:
-    """The posed images of a dataset; their pixels are read later, when a view is asked for them.
+    """The posed images of a dataset; a view reads its pixels only when it is asked for them.
 
-    Looks for transforms_{split}.json (NeRF-synthetic, D-NeRF, NVFi), then transforms.json
-    (nerfstudio, instant-ngp), then a COLMAP model in sparse/0, sparse, colmap/sparse/0 or the
-    folder itself. The latter two are all "train", unless the json lists its splits.
-    downscale: divides width and height of the images. Warns, once, about frames without an image.
-    Raises ValueError, in one sentence that names the file, for what is missing or broken.
+    Looks for transforms_{split}.json (NeRF-synthetic, D-NeRF, NVFi), then for transforms.json
+    (nerfstudio, instant-ngp), then for a COLMAP model in sparse/0, sparse, colmap/sparse/0 or the
+    folder itself. All views of the latter two are "train", unless the json lists its splits.
+
+    downscale: divides width and height of the images. Warns once about frames without an image.
+    Raises ValueError, which names the file, for what is missing or broken.
     """
     folder = _folder(folder)
-    if isinstance(downscale, bool) or not isinstance(downscale, int) or downscale < 1:
-        raise ValueError(f"downscale: got {downscale!r}, expected a whole number from 1 on")
+    whole_number("downscale", downscale, "a whole number from 1 on", low=1)
+    return labeled(_read_views(folder, split, downscale))
+
+
+def _read_views(folder: Path, split: str, downscale: int) -> list[View]:
     of_split, of_all = folder / f"transforms_{split}.json", folder / "transforms.json"
     if of_split.is_file():
         return transforms.read_views(of_split, downscale=downscale)
@@ -36,7 +41,7 @@ def load_views(folder: str | Path, split: str = "train", *, downscale: int = 1) 
     cameras_file = colmap.find_model(folder)
     if cameras_file is None:
         raise ValueError(
-            f"dataset {folder}: not recognised, found no {of_split.name}, no {of_all.name} and no "
+            f"dataset {folder}: not recognized, found no {of_split.name}, no {of_all.name} and no "
             f"cameras.bin or cameras.txt of COLMAP in {', '.join(colmap.PLACES)}"
         )
     if split != "train":
@@ -48,21 +53,21 @@ def load_views(folder: str | Path, split: str = "train", *, downscale: int = 1) 
 
 
 def hold_out(views: Sequence[View], every: int = 8) -> tuple[list[View], list[View]]:
-    """Views to train on and views to test on: those at 0, every, 2 every... are for the test.
+    """Views to train on and views to test on: of every 8 views, say, the first is for the test.
 
     The split of mip-NeRF 360 and 3D Gaussian splatting. Raises ValueError for every < 2.
     """
-    if every < 2:
-        raise ValueError(f"every: got {every}, expected at least 2")
+    whole_number("every", every, "a whole number from 2 on", low=2)
     return [view for i, view in enumerate(views) if i % every], list(views[::every])
 
 
 def load_points(folder: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Points (n, 3) float64 m and colours (n, 3) float32 0..1 of a dataset, None if it has none.
+    """Points (n, 3) float64 m and colors (n, 3) float32 0..1 of a dataset, None if it has none.
 
-    In this order: nerfstudio's ply_file_path, points3d.ply or points3D.ply, COLMAP's points3D. A
-    .ply is in the world of the poses; COLMAP's points beside a transforms.json are brought there
-    by its applied_transform. Points without colours are grey. Raises ValueError for broken files.
+    The first that is found: nerfstudio's ply_file_path, points3d.ply or points3D.ply, COLMAP's
+    points3D. A .ply is in the world of the poses; COLMAP's points beside a transforms.json are
+    brought there by its applied_transform. Points without colors are gray. Raises ValueError for
+    broken files.
     """
     folder = _folder(folder)
     of_all = folder / "transforms.json"
@@ -74,7 +79,7 @@ def load_points(folder: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
             return _read_ply(folder / name)
     cameras_file = colmap.find_model(folder)
     cloud = None if cameras_file is None else colmap.read_points(cameras_file)
-    if cloud is None:
+    if cameras_file is None or cloud is None:
         return None
     matrix = transforms.applied_transform(of_all, meta)
     return _finite(cameras_file.parent, cloud[0] @ matrix[:, :3].T + matrix[:, 3]), cloud[1]

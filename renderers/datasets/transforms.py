@@ -10,10 +10,12 @@ import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from renderers.datasets.views import View, build_view, existing, image_size
+from renderers.datasets.views import SUFFIXES, View, build_view, existing, image_size
 from taichi_phys.rotations import nearest_rotation
 
 
@@ -23,9 +25,9 @@ OPENGL_TO_OPENCV = np.array([1.0, -1.0, -1.0])
 
 
 def read_json(file: Path) -> dict:
-    """The object in a JSON file. Raises ValueError, with line and column, for anything else."""
+    """The object in a JSON file. Raises ValueError for anything else."""
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a BOM
     except OSError as error:
         raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
@@ -46,7 +48,7 @@ def read_views(file: Path, *, split: str | None = None, downscale: int = 1) -> l
     if split is not None:
         frames = _of_split(file, meta, frames, split)
     found = existing([(frame, _image(file.parent, frame[0])) for frame in frames], file)
-    # Files without w and h: all images have the size of the first, which load() checks.
+    # Files without w and h: all images must have the size of the first, which load() checks.
     size = functools.cache(lambda: image_size(found[0][1]))
     views = []
     for (name, frame), path in found:
@@ -64,7 +66,8 @@ def read_views(file: Path, *, split: str | None = None, downscale: int = 1) -> l
                 name=name,
                 path=path,
                 time=None if frame.get("time") is None else _number(where, frame, "time"),
-                mask_path=None if mask is None else file.parent / str(mask),
+                mask_path=None if mask is None else file.parent / _posix(str(mask)),
+                sized_like=None if "w" in frame and "h" in frame else found[0][1],
             )
         )
     return views
@@ -82,7 +85,7 @@ def _frames(file: Path, meta: dict) -> list[Mapping]:
         cameras = list(cameras.values())
     if not isinstance(cameras, list) or not all(isinstance(camera, dict) for camera in cameras):
         raise ValueError(f"{file}: data is not a list or an object of cameras")
-    frames = []
+    frames: list[Mapping] = []
     for camera in cameras:
         listed = camera.get("frames")
         if listed is None:
@@ -99,12 +102,20 @@ def _name(file: Path, frame: Mapping) -> str:
     path = frame.get("file_path")
     if not isinstance(path, str) or not path:
         raise ValueError(f"{file}: a frame has file_path {path!r}, expected the path of an image")
-    return str(PurePosixPath(path))  # without a leading ./
+    return _posix(path)
+
+
+def _posix(path: str) -> str:
+    """A path with slashes, of a file that may be from Windows, without a leading ./"""
+    return str(PurePosixPath(path.replace("\\", "/")))
 
 
 def _image(folder: Path, name: str) -> Path:
-    path, png = folder / name, folder / f"{name}.png"
-    return png if png.is_file() and not path.is_file() else path
+    """The image of a name, which may lack its suffix: .png in most datasets, else any other."""
+    if (folder / name).is_file():
+        return folder / name
+    names = [name + end for suffix in SUFFIXES for end in (suffix, suffix.upper())]
+    return next((folder / n for n in names if (folder / n).is_file()), folder / name)
 
 
 def _of_split(file: Path, meta: dict, frames: list[tuple], split: str) -> list[tuple]:
@@ -116,14 +127,14 @@ def _of_split(file: Path, meta: dict, frames: list[tuple], split: str) -> list[t
         raise ValueError(f"{file}: has no {key}, so no split {split!r}; {advice}")
     if not isinstance(meta[key], list) or not meta[key]:
         raise ValueError(f"{file}: {key} is {meta[key]!r:.40}, expected a list of image paths")
-    wanted = {str(PurePosixPath(str(path))) for path in meta[key]}
+    wanted = {_posix(str(path)) for path in meta[key]}
     unknown = sorted(wanted - {name for name, _ in frames})
     if unknown:
         raise ValueError(f"{file}: {key} names {unknown[0]}, which is not among its frames")
     return [frame for frame in frames if frame[0] in wanted]
 
 
-def _number(where: str, frame: Mapping, key: str, default: float | None = None) -> float:
+def _number(where: str | Path, frame: Mapping, key: str, default: float | None = None) -> float:
     value = frame.get(key, default)
     if value is None:
         raise ValueError(f"{where}: missing key {key}")
@@ -171,14 +182,14 @@ def _distortion(where: str, frame: Mapping) -> tuple[tuple[float, ...], bool]:
     if model not in PERSPECTIVE:
         supported = ", ".join((*PERSPECTIVE, "OPENCV_FISHEYE"))
         raise ValueError(f"{where}: camera_model is {model!r}, expected one of {supported}")
-    if k4:  # nerfstudio's fourth radial term; OpenCV's own k4 is another
+    if k4:  # nerfstudio's fourth radial term, which is not OpenCV's k4
         raise ValueError(f"{where}: k4 is {k4}, which OpenCV cannot undistort unless a fisheye")
     return (k1, k2, p1, p2, k3), False
 
 
-def _matrix(where: str | Path, value, key: str) -> np.ndarray:
+def _matrix(where: str | Path, value: object, key: str) -> np.ndarray:
     try:
-        matrix = np.asarray(value, dtype=np.float64)
+        matrix = np.asarray(cast(ArrayLike, value), dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"{where}: {key} is not a matrix of numbers") from None
     if matrix.shape not in {(3, 4), (4, 4)}:
