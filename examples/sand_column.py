@@ -9,50 +9,43 @@ r = r0 (1 + 1.24 a), where a = h / r0 < 1.7 is the aspect of the column. The run
 come within 15 %; it ends short, the more so the coarser the grid (36 % at --spacing 0.0075).
 """
 
-import argparse
 import sys
 
-import forward_common as common
 import numpy as np
 
 import taichi_phys as tp
+from inverse.commands import experiment
 from inverse.runs.plots import plot_lines
-from renderers.particles.draw import Floor, view
+from renderers.particles.draw import Floor
 
 
 RADIUS = 0.1  # m
+LIGHT, DARK = (0.83, 0.66, 0.40), (0.62, 0.42, 0.26)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = common.make_parser(__doc__, out="out/sand_column", frames=48, spacing=0.0032)
+def make_parser():
+    parser = experiment.make_parser(
+        __doc__, out="out/sand_column", frames=48, spacing=0.0032, slow=3.0
+    )
     add = parser.add_argument
     add("--aspect", type=float, default=0.8, help="height / radius; default: %(default)g")
-    add(
-        "--friction-angle",
-        type=float,
-        default=26.3,
-        help="degrees, in triaxial compression: 26.3 rests at 31 on a slope; default: %(default)g",
-    )
+    rests = "degrees, in triaxial compression: 26.3 rests at 31 on a slope; default: %(default)g"
+    add("--friction-angle", type=float, default=26.3, help=rests)
     add("--E", type=float, default=5e4, help="Pa, softer than grains; default: %(default)g")
-    add(
-        "--within", type=float, default=0.15,
-        help="share of the run-out by which it may miss; default: %(default)g",
-    )  # fmt: skip
-    add("--slow", type=float, default=3.0, help="slow motion of the film; default: %(default)g")
+    share = "share of the run-out by which it may miss; default: %(default)g"
+    add("--within", type=float, default=0.15, help=share)
     return parser
 
 
-def column(args: argparse.Namespace, height: float) -> tuple[np.ndarray, np.ndarray]:
+def column(args, height):
     """Particles of a cylinder that stands on z = 0, and their volumes."""
-    x, volume = tp.sample_box(
-        (-RADIUS, -RADIUS, 0), (RADIUS, RADIUS, height), spacing=args.spacing, seed=args.seed
-    )
-    inside = np.hypot(x[:, 0], x[:, 1]) <= RADIUS
-    whole = np.pi * RADIUS**2 * height
-    return x[inside], np.full(inside.sum(), whole / inside.sum())
+    box = (-RADIUS, -RADIUS, 0), (RADIUS, RADIUS, height)
+    x, _ = tp.sample_box(*box, spacing=args.spacing, seed=args.seed)
+    x = x[np.hypot(x[:, 0], x[:, 1]) <= RADIUS]
+    return x, np.full(len(x), np.pi * RADIUS**2 * height / len(x))
 
 
-def edge(x: np.ndarray, spacing: float) -> float:
+def edge(x, spacing):
     """m: end of the outermost ring, half a cell wide, in which a grain (RADIUS / 100) of sand lies
     on average."""
     r = np.hypot(x[:, 0], x[:, 1])
@@ -61,36 +54,36 @@ def edge(x: np.ndarray, spacing: float) -> float:
     return ring[1:][depth > RADIUS / 100].max(initial=0.0)
 
 
-def run(args: argparse.Namespace, argv: list[str] | None) -> int:
-    common.check_flags(args)
-    if not 0 < args.aspect < 1.7 or not args.slow > 0:
-        raise ValueError("aspect, slow: expected an aspect between 0 and 1.7, and slow > 0")
-    tp.init(arch=args.arch)
+def top(x):
+    """m: height of the middle of the heap."""
+    return np.quantile(x[np.hypot(x[:, 0], x[:, 1]) < 0.3 * RADIUS, 2], 0.98)
+
+
+def run(args):
+    if not 0 < args.aspect < 1.7:
+        raise ValueError(f"aspect: got {args.aspect}, expected between 0 and 1.7")
     dx, height = 2 * args.spacing, args.aspect * RADIUS
     expected = RADIUS * (1 + 1.24 * args.aspect)
     x, volume = column(args, height)
     wide = 1.5 * expected + 4 * dx
+    sand = tp.Sand(E=args.E, nu=0.3, friction_angle=args.friction_angle)
     # nodes a little below the floor: where they are above it, bodies sink in by most of a cell
+    lower, upper = (-wide, -wide, -5.1 * dx), (wide, wide, height + 5 * dx)
     sim = tp.MPM(
-        particles=tp.Particles(
-            x, volume=volume, density=1600.0,
-            material=tp.Sand(E=args.E, nu=0.3, friction_angle=args.friction_angle),
-        ),
-        grid=tp.Grid(lower=(-wide, -wide, -5.1 * dx), upper=(wide, wide, height + 5 * dx), dx=dx),
+        particles=tp.Particles(x, volume=volume, density=1600.0, material=sand),
+        grid=tp.Grid(lower=lower, upper=upper, dx=dx),
         colliders=[tp.Plane(point=(0, 0, 0), normal=(0, 0, 1), friction=0.6)],
         cfl=0.8,  # long steps: each takes a little from the motion
-    )  # fmt: skip
+    )
     states = [sim.initial_state(), *sim.run(frames=args.frames, fps=args.fps * args.slow)]
-    places = [s.x.double().cpu().numpy() for s in states]
-    t = np.array([s.time for s in states])
-    radii = np.array([edge(x, args.spacing) for x in places])
-    tops = np.array([np.quantile(x[np.hypot(x[:, 0], x[:, 1]) < 0.3 * RADIUS, 2], 0.98)
-                     for x in places])  # fmt: skip
-    middle = np.linalg.norm(places[-1][:, :2].mean(axis=0))
+    record = experiment.record(sim, states)
+    t, places = record.t, record.x
+    radii = np.array([edge(p, args.spacing) for p in places])
+    tops = np.array([top(p) for p in places])
 
-    checks = common.Checks()
-    run_out = expected - RADIUS
+    checks, run_out = experiment.Checks(), expected - RADIUS
     checks.near("run-out", radii[-1] - RADIUS, run_out, "m", within=args.within * run_out)
+    middle = np.linalg.norm(places[-1][:, :2].mean(axis=0))
     checks.near("off the middle", middle, 0.0, "m", within=0.02 * RADIUS)
     checks.between("height of the heap", tops[-1] / height, 0.4, 1.05, "of the column's")
     late = (radii[-1] - radii[2 * len(radii) // 3]) / expected
@@ -98,38 +91,36 @@ def run(args: argparse.Namespace, argv: list[str] | None) -> int:
 
     layer = np.floor(6 * x[:, 2] / height).astype(int) % 2
     grain = np.random.default_rng(args.seed).uniform(0.9, 1.08, (len(x), 1))
-    colors = np.where(layer[:, None] == 0, (0.83, 0.66, 0.40), (0.62, 0.42, 0.26)) * grain
     turn = np.linspace(0, 2 * np.pi, 97)
-    ring = expected * np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)
-    ring[:, 2] = 0.002
-    pictures = [
-        {"x": p, "caption": f"t = {s.time:.2f} s\nradius {100 * r:.1f} cm (ring: "
-         f"{100 * expected:.1f} cm, Lube et al.)"}
-        for p, s, r in zip(places, states, radii, strict=True)
-    ]  # fmt: skip
-    camera = view(
-        (-1.25 * expected, -1.0 * expected, 0), (1.25 * expected, 1.0 * expected, height),
-        width=args.size[0], height=args.size[1], elevation=24,
-    )  # fmt: skip
-    plots = {
-        "Radius of the heap.": plot_lines(
-            t, {"simulated": radii}, "time (s)", "radius (m)", zero=True,
-            reference={"Lube et al.": np.full(len(t), expected)},
-        )
-    }  # fmt: skip
-    return common.publish(
-        args, argv, title="The collapse of a column of sand", checks=checks, plots=plots,
+    ring = expected * np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1) + [0, 0, 0.002]
+    measured = f"(ring: {100 * expected:.1f} cm, Lube et al.)"
+    theory = {"Lube et al.": np.full(len(t), expected)}
+    axes = {"xlabel": "time (s)", "ylabel": "radius (m)", "zero": True}
+    return experiment.Experiment(
+        title="The collapse of a column of sand",
         summary=f"A column of {100 * RADIUS:.0f} cm radius and {100 * height:.0f} cm height "
         f"({len(x)} particles) becomes a heap of {100 * radii[-1]:.1f} cm radius.",
-        pictures=pictures, camera=camera, colors=colors, radius=0.62 * args.spacing,
-        lines=np.stack([ring[:-1], ring[1:]], axis=1), floors=[Floor(size=3.0, cell=0.05)],
+        checks=checks,
+        pictures=[
+            {"x": p, "caption": f"t = {s:.2f} s\nradius {100 * r:.1f} cm {measured}"}
+            for p, s, r in zip(places, t, radii, strict=True)
+        ],
+        room=((-1.25 * expected, -expected, 0), (1.25 * expected, expected, height)),
+        side={"elevation": 24},
+        drawn={
+            "colors": np.where(layer[:, None] == 0, LIGHT, DARK) * grain,
+            "lines": np.stack([ring[:-1], ring[1:]], axis=1),
+            "floors": [Floor(size=3.0, cell=0.05)],
+        },
+        plots={
+            "Radius of the heap.": plot_lines(t, {"simulated": radii}, reference=theory, **axes)
+        },
         metrics={"particles": len(x), "final_height": tops[-1]},
-    )  # fmt: skip
+    )
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = make_parser().parse_args(argv)
-    return common.guarded(lambda: run(args, argv))
+def main(argv=None):
+    return experiment.run_experiment(make_parser, run, argv)
 
 
 if __name__ == "__main__":

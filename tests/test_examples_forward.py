@@ -62,7 +62,7 @@ BAD = {
     "frames": ("drop_block", ["--frames", "0"], "frames: got 0"),
     "spacing": ("drop_block", ["--spacing", "nan"], "spacing: got nan"),
     "size": ("two_bodies_collide", ["--size", "8", "8"], "size: got (8, 8)"),
-    "arch": ("sand_column", ["--arch", "gpu9"], "arch: got 'gpu9'"),
+    "slow": ("sand_column", ["--slow", "0"], "slow: got 0"),
     "preset": ("materials_side_by_side", ["--presets", "jely"], "did you mean 'jelly'"),
     "angle": ("slope_friction", ["--angle", "90"], "angle, friction: expected"),
     "mesh": ("mesh_in_wind", ["--mesh", "nowhere.stl"], "nowhere.stl"),
@@ -77,3 +77,10 @@ def test_bad_input_is_one_sentence(case, tmp_path, capfd):
     error = capfd.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and message in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("flag", ["--device", "--arch"])
+def test_unknown_device_is_refused(flag, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("sand_column", flag, "gpu9")
+    assert stopped.value.code == 2 and "gpu9" in capsys.readouterr().err
