@@ -1,7 +1,7 @@
 """README's moving image, out of the videos of two commands:
 
     make demo
-    python examples/simulate.py assets/scenes/dam_break.toml
+    taichi-phys simulate dam_break
 
 `python docs/moving_image.py` then writes docs/images/moving.webp.
 """

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inverse.commands import COMMANDS
+
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -38,13 +40,15 @@ def commands(page: Path) -> list[list[str]]:
     """Words of every line of its bash blocks, and of inline code that calls a script."""
     joined = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
     prose = re.sub(r"^```.*?^```", "", text_of(page), flags=re.S | re.M)
-    joined += re.findall(r"`(python (?:examples|benchmarks)/[^`]+)`", prose)
+    joined += re.findall(r"`((?:python (?:examples|benchmarks)/|taichi-phys )[^`]+)`", prose)
     return [words for words in (shlex.split(line) for line in joined) if words]
 
 
 @functools.cache
 def parser_of(script: str):
-    """The argparse parser of an example or benchmark, None where it has no make_parser."""
+    """The parser of a command, an example or a benchmark, None where it has no make_parser."""
+    if script in COMMANDS:
+        return importlib.import_module(f"inverse.commands.{script}").make_parser()
     path = ROOT / script
     sys.path.insert(0, str(path.parent))
     try:
@@ -133,9 +137,10 @@ def test_commands_parse(page):
         elif program in SYSTEM:
             continue
         else:
-            assert program == "python", words
+            assert program in ("python", "taichi-phys"), words
         script, *arguments = rest
-        assert (ROOT / script).is_file(), words
+        known = script in COMMANDS if program == "taichi-phys" else (ROOT / script).is_file()
+        assert known, words
         parser = parser_of(script)
         if "--help" in arguments:
             continue
