@@ -1,5 +1,6 @@
 """The pages in docs: their python blocks run, their commands parse, what they name exists."""
 
+import ast
 import functools
 import importlib
 import importlib.util
@@ -215,16 +216,43 @@ def test_keys_and_controls_of_the_viewer_are_all_listed():
     assert not {name for name in names if f"| {name} |" not in text}
 
 
-def test_public_names_are_in_the_reference():
-    import taichi_phys
-
-    text = text_of(ROOT / "docs" / "api" / "taichi_phys.md")
-    public = {
-        key for key, value in vars(taichi_phys).items()
-        if not key.startswith("_") and getattr(value, "__module__", "").startswith("taichi_phys")
+def public_names(package: str) -> set[str]:
+    """What a package's own file imports to be used: `from x import y as y`."""
+    tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
+    found = {
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+        for alias in node.names if alias.asname == alias.name
     }  # fmt: skip
-    assert len(public) > 40
-    assert not {key for key in public if f"::: taichi_phys.{key}\n" not in text + "\n"}
+    return {key for key in found if not key.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("package", "count"), [("taichi_phys", 40), ("renderers", 20), ("inverse", 35)]
+)
+def test_public_names_are_in_the_reference(package, count):
+    text = text_of(ROOT / "docs" / "api" / f"{package}.md")
+    public = public_names(package)
+    public -= {"MATERIALS", "PRESETS"}  # tables, in words there
+    assert len(public) >= count
+    assert not {key for key in public if f"::: {package}.{key}\n" not in text + "\n"}
+
+
+@pytest.mark.parametrize("package", ["renderers", "inverse"])
+def test_public_names_can_be_imported(package):
+    module = importlib.import_module(package)
+    assert set(module.__all__) == public_names(package) <= set(dir(module))
+    for key in module.__all__:
+        assert getattr(module, key).__name__ == key
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("package", ["renderers", "inverse"])
+def test_importing_a_package_is_light(package):
+    heavy = ("cv2", "matplotlib", "numpy", "taichi", "torch", "trimesh")
+    code = f"import sys, {package}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_site_builds_without_warnings(tmp_path):
