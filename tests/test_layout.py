@@ -17,21 +17,6 @@ SKIPPED = {".git", ".venv", "__pycache__", "build", "dist", "out"}
 MODULES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 SCRIPTS = sorted(p for name in ("examples", "benchmarks") for p in (ROOT / name).rglob("*.py"))
 UNTYPED = {  # files to be annotated still
-    "inverse/fitting/fitter.py",
-    "inverse/fitting/model.py",
-    "inverse/fitting/run.py",
-    "inverse/runs/plots.py",
-    "inverse/runs/report.py",
-    "inverse/runs/settings.py",
-    "inverse/runs/training.py",
-    "inverse/trace/model.py",
-    "inverse/trace/readout.py",
-    "inverse/trace/report.py",
-    "inverse/trace/results.py",
-    "inverse/wind/checkpoint.py",
-    "inverse/wind/report.py",
-    "inverse/wind/results.py",
-    "inverse/wind/solver.py",
     "renderers/lines.py",
     "renderers/particles/draw.py",
     "renderers/viewer/picture.py",

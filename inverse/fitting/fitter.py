@@ -44,11 +44,11 @@ class Fitter(Training):
             )
         self.model = model.to(self.device)
         self.cameras, self.half = list(cameras), half
-        self.images = [
-            tuple(torch.as_tensor(a, dtype=torch.float32).to(self.device) for a in pair)
-            for pair in images
-        ]
+        self.images = [(self._tensor(rgb), self._tensor(alpha)) for rgb, alpha in images]
         self.optimizer = torch.optim.Adam(gaussian_groups(model, config, half), **ADAM)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(array, dtype=torch.float32).to(self.device)
 
     def step(self) -> float:
         """One iteration; returns its loss."""
@@ -107,7 +107,10 @@ class Fitter(Training):
         return torch.tensor(BACKGROUNDS[self.config.background]).to(self.model.means)
 
 
-ADAM = {"eps": 1e-15, "fused": True}  # as 3DGS: gradients of single Gaussians are tiny
+ADAM: dict[str, Any] = {
+    "eps": 1e-15,
+    "fused": True,
+}  # as 3DGS: gradients of single Gaussians are tiny
 
 
 def gaussian_groups(

@@ -1,6 +1,7 @@
 """Gaussians as an optimizer sees them, and the one place where they become Gaussians."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class GaussianModel(torch.nn.Module):
         """(n, 3) m."""
         return self.log_scales.exp()
 
-    def tensors(self, degree: int | None = None) -> dict[str, torch.Tensor]:
+    def tensors(self, degree: int | None = None) -> dict[str, Any]:
         """Means, quats, scales, opacities and sh, in the graph, as `splat.render` takes them;
         degree: of the colors, None for all there is."""
         rest = self.sh_rest

@@ -84,4 +84,4 @@ def wander(model: GaussianModel, size: float, generator: torch.Generator) -> Non
     noise = torch.randn(len(model), 3, generator=generator).to(model.means)
     noise = noise * gate[:, None] * size
     covariances = covariances_of(tensors["quats"], tensors["scales"])
-    model.means += (covariances @ noise[..., None])[..., 0]
+    model.means.add_((covariances @ noise[..., None])[..., 0])

@@ -1,7 +1,7 @@
 """A fit from a folder of photographs to a folder of results."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +28,7 @@ from renderers.splats.render import render
 from renderers.video import write_video
 
 
+TURNTABLE_FPS = 30.0
 HOLD_OUT = 8  # every 8th photograph is a test view where the data set names none
 GAUSSIANS = "gaussians.ply"
 RESULTS = (GAUSSIANS, METRICS, VIDEO, REPORT)
@@ -154,13 +155,16 @@ def first_points(
     return chosen_points, colors[np.concatenate([chosen, more])]
 
 
-def render_tests(gaussians: Gaussians, views: list[View], config: FitConfig, folder: Path) -> dict:
+def render_tests(
+    gaussians: Gaussians, views: Sequence[View], config: FitConfig, folder: Path
+) -> dict[str, Any]:
     """Render each view to folder and return the mean metrics against the photographs."""
     behind = BACKGROUNDS.get(config.background, BACKGROUNDS["white"])
+    tensors: dict[str, Any] = gaussians.tensors()
     records = []
     for view in tqdm(views, desc="test views", disable=None):
         image = render(
-            view.camera, **gaussians.tensors(), background=behind, antialiased=config.antialiased
+            view.camera, **tensors, background=behind, antialiased=config.antialiased
         ).rgb.clamp(0, 1)
         write_png(folder / f"{view.label}.png", to_bytes(image))
         records.append(image_metrics(image.cpu(), torch.as_tensor(view.image(behind))))
@@ -185,18 +189,17 @@ def write_turntable(
     fov = float(np.degrees(2 * np.arctan(first.height / (2 * first.fy))))
     behind = BACKGROUNDS.get(config.background, BACKGROUNDS["white"])
     path_of_cameras = orbit(
-        center, radius, up=up, elevation=elevation, frames=frames, fov=fov,
+        center.tolist(), radius, up=up.tolist(), elevation=elevation, frames=frames, fov=fov,
         width=first.width, height=first.height,
     )  # fmt: skip
-    pictures = (
-        to_bytes(
-            render(
-                camera, **gaussians.tensors(), background=behind, antialiased=config.antialiased
-            ).rgb
-        )
-        for camera in tqdm(path_of_cameras, desc="video", disable=None)
-    )
-    write_video(path, pictures, 30.0)
+    tensors: dict[str, Any] = gaussians.tensors()
+
+    def pictures() -> Iterator[np.ndarray]:
+        for camera in tqdm(path_of_cameras, desc="video", disable=None):
+            image = render(camera, **tensors, background=behind, antialiased=config.antialiased)
+            yield to_bytes(image.rgb)
+
+    write_video(path, pictures(), TURNTABLE_FPS)
 
 
 def _check_sizes(views: Sequence[View]) -> None:

@@ -9,22 +9,22 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Numbers = Sequence[float] | np.ndarray
+
 
 INK = "#0f1e2d"  # text and axes: the report replaces it by the page's text color
 SERIES = ("#2b83d3", "#e0632a", "#2a9d62", "#b35cc0", "#c99a06", "#8a8f98")  # on white and black
 WIDTH, HEIGHT, FONT = 5.4, 3.1, 12  # inch, inch, pt: small, so that phones do not shrink the text
-BROAD: dict[str, Any] = dict(
-    linewidth=6.0, alpha=0.35, zorder=2, solid_capstyle="butt"
-)  # what is compared with
+BROAD: dict[str, Any] = {"linewidth": 6.0, "alpha": 0.35, "zorder": 2, "solid_capstyle": "butt"}
 
 
 def plot_lines(
-    x: Sequence[float],
-    series: Mapping[str, Sequence[float]],
+    x: Numbers,
+    series: Mapping[str, Numbers],
     xlabel: str,
     ylabel: str,
     *,
-    reference: Mapping[str, Sequence[float]] | None = None,
+    reference: Mapping[str, Numbers] | None = None,
     reference_name: str = "truth",
     log: bool = False,
     marks: bool = False,
@@ -59,7 +59,7 @@ def plot_lines(
 
 
 def plot_components(
-    x: Sequence[float],
+    x: Numbers,
     values: np.ndarray,
     xlabel: str,
     ylabel: str,
@@ -109,8 +109,8 @@ def _figure(rows: int, height: float) -> tuple["Figure", Any]:
 def _curve(
     axes: Any,
     name: str,
-    x: Sequence[float],
-    values: Sequence[float] | np.ndarray,
+    x: Numbers,
+    values: Numbers,
     *,
     linewidth: float = 2.0,
     **style: Any,

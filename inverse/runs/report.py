@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -122,7 +122,9 @@ class Report:
         self, seed: int | None = None, command: Sequence[str] | None = None, **more: object
     ) -> "Report":
         """How it was made: command line (by default this process'), seed, versions, machine."""
-        rows = {"command": command_line(sys.argv if command is None else command)}
+        rows: dict[str, object] = {
+            "command": command_line(sys.argv if command is None else command)
+        }
         if seed is not None:
             rows["seed"] = seed
         return self._folded("How this was made", rows | environment() | more)
@@ -149,7 +151,7 @@ class Report:
         )
 
 
-def _flat(config: object, prefix: str = "") -> Iterable[tuple[str, object]]:
+def _flat(config: Any, prefix: str = "") -> Iterable[tuple[str, object]]:
     """Names and values of a dataclass or mapping, nested ones with dotted names."""
     if dataclasses.is_dataclass(config):
         names = [field.name for field in dataclasses.fields(config)]

@@ -131,7 +131,8 @@ def add_flags(parser: Adder, settings: type) -> None:
 
 def from_flags(settings: type[T], arguments: argparse.Namespace) -> T:
     """The dataclass with what was given on the command line; defaults elsewhere."""
-    names = {field.name for field in dataclasses.fields(settings)}
+    fields: tuple[dataclasses.Field, ...] = dataclasses.fields(settings)  # type: ignore[arg-type]
+    names = {field.name for field in fields}
     given = {name: value for name, value in vars(arguments).items() if name in names}
     return from_record(settings, given)
 

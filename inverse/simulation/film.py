@@ -138,11 +138,11 @@ class Shots:
     def camera(self, frame: int) -> Camera:
         """The camera of a frame."""
         look, turn = self.look, 360 * self.look.turns * frame / self.count
-        shape = {"width": look.width, "height": look.height, "fov": look.fov}
+        shape: dict[str, Any] = {"width": look.width, "height": look.height, "fov": look.fov}
         if look.eye is None or look.target is None:
-            sides = {"azimuth": look.azimuth + turn, "elevation": look.elevation}
-            return view(self.low, self.high, **shape, **sides)
+            sides: dict[str, Any] = {"azimuth": look.azimuth + turn, "elevation": look.elevation}
+            return view(self.low.tolist(), self.high.tolist(), **shape, **sides)
         arm, angle = np.subtract(look.eye, look.target), math.radians(turn)
         c, s = math.cos(angle), math.sin(angle)
         arm = np.array([c * arm[0] - s * arm[1], s * arm[0] + c * arm[1], arm[2]])
-        return look_at(look.target + arm, look.target, **shape)
+        return look_at((look.target + arm).tolist(), look.target, **shape)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def surfaces_of(scene: Scene, colliders: Colliders) -> list[tuple[Collider, Surf
         else:
             continue
         if part.opacity > 0:
-            look = {} if part.color is None else {"color": part.color}
+            look: dict[str, Any] = {} if part.color is None else {"color": part.color}
             result.append((collider, Surface(**mesh, opacity=part.opacity, **look)))
     return result
 
@@ -69,5 +70,13 @@ def floors_of(
             continue
         middle = center - normal * ((center - point) @ normal)
         look = {"color": part.color} if part is not None and part.color is not None else {}
-        floors.append(Floor(point=middle, normal=normal, size=2.2 * size, cell=cell / 2, **look))
+        floors.append(
+            Floor(
+                point=middle.tolist(),
+                normal=normal.tolist(),
+                size=2.2 * size,
+                cell=cell / 2,
+                **look,
+            )
+        )
     return floors

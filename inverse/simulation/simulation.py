@@ -3,8 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-
-import torch
+from typing import Any
 
 import taichi_phys as tp
 from inverse.runs.folder import RunFolder
@@ -53,44 +52,46 @@ class Simulation:
 
         Whatever happens, the state after the last whole frame is saved.
         """
-        if self.state is None:
-            self.state = sim.initial_state()
+        start = sim.initial_state() if self.state is None else self.state
+        self.state = start
         if self.done == 0:
             remove_frames(self.frames)
         every, fps = self.scene.output.every, self.scene.time.fps
         try:
             with one_torch_thread():
                 tp.write_frames(
-                    self._kept(sim, force), self.frames, format=self.format, fps=fps / every,
+                    self._kept(sim, start, force), self.frames, format=self.format, fps=fps / every,
                     scalars=self._scalars, start=math.ceil(self.done / every),
                 )  # fmt: skip
         except tp.SimulationError as error:
             when = f"at frame {self.done + 1}, t = {self.done / fps:.3f} s"
             raise ValueError(f"{self.scene.path}: {when}: {error}") from None
         finally:
-            self._save()
+            self._save(self.state)
         return self.state
 
-    def _kept(self, sim: tp.MPM, force: tp.ForceField | None) -> Iterator[tp.State]:
+    def _kept(
+        self, sim: tp.MPM, start: tp.State, force: tp.ForceField | None
+    ) -> Iterator[tp.State]:
         """The states that become frames; each is saved when its frame has been written."""
         every, started = self.scene.output.every, time.perf_counter() - self.seconds
         if self.done % every == 0:  # the first, or the one that was written when it stopped
-            yield self.state
-            self._save()
+            yield start
+            self._save(start)
         left = self.scene.time.frames - self.done
-        for state in sim.run(frames=left, fps=self.scene.time.fps, start=self.state, force=force):
+        for state in sim.run(frames=left, fps=self.scene.time.fps, start=start, force=force):
             self.state, self.done = state, self.done + 1
             self.seconds = time.perf_counter() - started
             if self.done % every == 0:
                 yield state
-                self._save()
+                self._save(state)
 
-    def _scalars(self, state: tp.State) -> dict[str, torch.Tensor]:
+    def _scalars(self, state: tp.State) -> dict[str, Any]:
         """What frames hold beside the state; .npz has the plastic strain anyway."""
-        scalars = {"plastic": state.plastic} if self.format == "ply" else {}
+        scalars: dict[str, Any] = {"plastic": state.plastic} if self.format == "ply" else {}
         if self.scene.simulation.outside == "remove":
             scalars["removed"] = state.removed
         return scalars
 
-    def _save(self) -> None:
-        tp.save_state(self.checkpoint, self.state, frame=self.done, seconds=self.seconds)
+    def _save(self, state: tp.State) -> None:
+        tp.save_state(self.checkpoint, state, frame=self.done, seconds=self.seconds)

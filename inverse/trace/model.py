@@ -38,18 +38,21 @@ class Rates:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """x (m, 3) m and quats (m, 4) after duration s, in steps of at most step s; order: of the
         stepping, 1 or 2."""
-        if self.c is not None:
-            rates = (self.c, self.v_c, self.a_c, self.w, self.eps)
-            return advance_rigid(x, quats, *rates, duration, step)[:2]
-        rates = (self.v_bar, self.a_bar, self.w, self.eps)
-        return advance(x, quats, *rates, duration, step, order)[:2]
+        if self.v_bar is not None and self.a_bar is not None:
+            rates = (self.v_bar, self.a_bar, self.w, self.eps)
+            return advance(x, quats, *rates, duration, step, order)[:2]
+        return advance_rigid(x, quats, *self._center_rates(), self.w, self.eps, duration, step)[:2]
 
     def origin_rates(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """v_bar, a_bar, w, eps, whatever the parametrisation."""
-        if self.c is None:
+        """v_bar, a_bar, w, eps, whatever the parametrization."""
+        if self.v_bar is not None and self.a_bar is not None:
             return self.v_bar, self.a_bar, self.w, self.eps
-        v_bar, a_bar = about_origin(self.c, self.v_c, self.a_c, self.w, self.eps)
+        v_bar, a_bar = about_origin(*self._center_rates(), self.w, self.eps)
         return v_bar, a_bar, self.w, self.eps
+
+    def _center_rates(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        assert self.c is not None and self.v_c is not None and self.a_c is not None
+        return self.c, self.v_c, self.a_c
 
 
 class TraceModel(nn.Module):
@@ -58,6 +61,8 @@ class TraceModel(nn.Module):
     center: (3,) m, half_side: m: the scene, as `fitting.model.scene_box` finds it; duration: s,
     the observed time; frame_dt: s, between frames.
     """
+
+    moving: torch.Tensor  # (n,) bool, false for what stands still
 
     def __init__(
         self,
@@ -73,7 +78,7 @@ class TraceModel(nn.Module):
         self.gaussians, self.config = gaussians, config
         self.center, self.half_side = tuple(map(float, center)), float(half_side)
         self.duration, self.frame_dt = float(duration), float(frame_dt)
-        scene = {"centre": center, "scale": half_side, "duration": duration}
+        scene: dict[str, Any] = {"centre": center, "scale": half_side, "duration": duration}
         self.deformation = None
         if config.deformation:
             self.deformation = DeformationMLP(
@@ -143,6 +148,8 @@ class TraceModel(nn.Module):
 
     def motion(self, x: torch.Tensor, t: float) -> Rates:
         """What the dynamics say of particles at x (m, 3) m at the time t s."""
+        if self.dynamics is None:
+            raise ValueError("dynamics: the model has none")
         if self.config.dynamics == "rigid":
             c, v_c, a_c, w, eps = self.dynamics(x, t)
             return Rates(c=c, v_c=v_c, a_c=a_c, w=w, eps=eps)
@@ -153,7 +160,7 @@ class TraceModel(nn.Module):
 
     def tensors_at(
         self, t: float, source: float | None = None, *, follow: bool = True
-    ) -> dict[str, torch.Tensor]:
+    ) -> dict[str, Any]:
         """The Gaussians at time t s as `splat.render` takes them, in the graph.
 
         source: the observed time t' whose deformed state is carried to t by the dynamics; None

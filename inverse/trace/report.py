@@ -28,7 +28,7 @@ def write_report(
             f"{metrics['extrapolation']['psnr']:.1f} dB."
         )
     report.summary(summary)
-    figures = {}
+    figures: dict[str, object] = {}
     for name in ("interpolation", "extrapolation"):
         if metrics[name]:
             figures[f"{name} PSNR"] = (f"{metrics[name]['psnr']:.2f}", "dB")
@@ -81,12 +81,12 @@ def motion_rows(parts: Sequence[dict[str, Any]]) -> list[list[Any]]:
     return [list(row) for row in zip(labels, *rows, spins, axes, strict=True)]
 
 
-def _numbers(vectors: Sequence[Sequence[float]], digits: int) -> list[str]:
+def _numbers(vectors: Sequence[Sequence[float] | np.ndarray], digits: int) -> list[str]:
     """Vectors as text, with decimals that show so many digits of the largest number of all."""
     largest = max(abs(float(v)) for vector in vectors for v in vector)
     power = math.floor(math.log10(largest)) if 1e-9 < largest < math.inf else 0
     return [_fixed(vector, max(digits - 1 - power, 0)) for vector in vectors]
 
 
-def _fixed(vector: Sequence[float], decimals: int) -> str:
+def _fixed(vector: Sequence[float] | np.ndarray, decimals: int) -> str:
     return " ".join(f"{round(float(v), decimals) + 0.0:.{decimals}f}" for v in vector)  # no -0.00

@@ -50,7 +50,7 @@ def write_results(
     of the training.
     """
     model, labels = run.model, run.labels
-    metrics = {
+    metrics: dict[str, Any] = {
         **{name: None for name in SPLITS.values()},
         "segmentation": None,
         "seconds": seconds,
@@ -124,9 +124,10 @@ def find_parts(
         at = np.array(times)
         paths = [model.tensors_at(t)["means"].double().cpu().numpy()[moving] for t in at]
         part, weight = labels[moving], weights[moving]
-        said = [a[moving] for a in (x, v_bar, a_bar, w, eps)]
         record["parts"] = motion_along_paths(at, np.stack(paths), part, weight)
-        record["by_dynamics"] = motion_of_parts(*said, part, weight)
+        record["by_dynamics"] = motion_of_parts(
+            x[moving], v_bar[moving], a_bar[moving], w[moving], eps[moving], part, weight
+        )
     return labels, record
 
 
@@ -135,6 +136,7 @@ def render_ids(model: TraceModel, camera: Camera, t: float, labels: np.ndarray) 
     one_hot = torch.nn.functional.one_hot(torch.as_tensor(labels)).float()
     tensors = model.tensors_at(t)
     image = render(camera, **tensors, features=one_hot.to(tensors["means"].device))
+    assert image.features is not None
     ids = 1 + image.features.argmax(dim=-1)
     return torch.where(image.alpha > SOLID, ids, 0).cpu().numpy()
 

@@ -68,10 +68,10 @@ def segment(
     v, w = _smoothed(x, v, w, weights)
     chance, size = weights / weights.sum(), min(SAMPLE, len(x))
     sample = np.random.default_rng(seed).choice(len(x), size, replace=False, p=chance)
-    few = [a[sample] for a in (x, v, w, weights)]
     # one more than asked for, since what is left of the resting may be among them
     least = 1 if parts is None else parts + (static is not None)
-    _, fields = _united(*few, _pieces(*few[:3]), least)
+    pieces = _pieces(x[sample], v[sample], w[sample])
+    _, fields = _united(x[sample], v[sample], w[sample], weights[sample], pieces, least)
     label, fields = _settled(x, v, w, weights, fields)
     if static is not None:
         speed, misfit, _ = _motions(x, v, w, label, fields)

@@ -1,6 +1,7 @@
 """Everything a wind run reads, checked before any work is done."""
 
 import dataclasses
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,14 +12,19 @@ from renderers.camera import Camera, camera_from_fov, load_camera
 from renderers.video import read_video
 
 
+T = TypeVar("T")
+
 DEPTH_SCALE = 1000.0  # integer depth maps are in millimetres unless the camera file says otherwise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Inputs:
-    """videos: (T, H, W, 3) uint8 per view; cameras: one per frame of each; mask: (H, W) bool and
-    depth: (H, W) m of frame 0 of the first; fps: 1/s; tracks: per view, or None; assumptions:
-    sentences about what was not given."""
+    """What a wind run reads.
+
+    videos: (T, H, W, 3) uint8 of each view; cameras: of each view, one for each frame; mask:
+    (H, W) bool and depth: (H, W) m, of frame 0 of the first view; fps: 1/s; tracks: of each view,
+    or None; assumptions: sentences about what was not given.
+    """
 
     videos: list[np.ndarray]
     cameras: list[list[Camera]]
@@ -43,7 +49,7 @@ def load_inputs(job: WindJob) -> Inputs:
         raise ValueError(f"video {job.video[0]}: has {min(shapes)} frames, expected at least 4")
     videos, fps = [video.frames for video in loaded], loaded[0].fps
     height, width = videos[0].shape[1:3]
-    extra: dict = {}
+    extra: dict[str, Any] = {}
     if job.camera:
         records = [load_camera(path) for path in job.camera]
         cameras, extra = [camera for camera, _ in records], records[0][1]
@@ -55,24 +61,29 @@ def load_inputs(job: WindJob) -> Inputs:
                     f"{camera.width}x{camera.height} as its camera says"
                 )
     else:
-        cameras = [camera_from_fov(width, height, job.fov)]
+        fov = _given("fov", job.fov)
+        cameras = [camera_from_fov(width, height, fov)]
         assumptions.append(
-            f"The camera has a vertical field of view of {job.fov:g} degrees and no distortion; in "
+            f"The camera has a vertical field of view of {fov:g} degrees and no distortion; in "
             "frame 0 it looks along +y with z up."
         )
     if job.mask is not None:
         mask = load_mask(job.mask, (width, height))
     else:
-        mask = grabcut_mask(videos[0][0], job.box)
-        box = " ".join(f"{v:g}" for v in job.box)
-        assumptions.append(f"The object's pixels in frame 0 are what GrabCut finds in box {box}.")
+        box = _given("box", job.box)
+        mask = grabcut_mask(videos[0][0], box)
+        corners = " ".join(f"{v:g}" for v in box)
+        assumptions.append(
+            f"The object's pixels in frame 0 are what GrabCut finds in box {corners}."
+        )
     if job.depth is not None:
         scale = _positive(job.depth, "depth_scale", extra.get("depth_scale", DEPTH_SCALE))
         depth = load_depth(job.depth, scale, mask)
     else:
-        depth = constant_depth(mask, job.distance)
+        distance = _given("distance", job.distance)
+        depth = constant_depth(mask, distance)
         assumptions.append(
-            f"In frame 0 the object is flat, faces the camera and is {job.distance:g} m away; all "
+            f"In frame 0 the object is flat, faces the camera and is {distance:g} m away; all "
             "lengths and forces scale with that distance."
         )
     tracks = [load_tracks(path) for path in job.tracks] or None
@@ -100,7 +111,14 @@ def _material_text(job: WindJob) -> str:
     return text
 
 
-def _positive(path: str, name: str, value) -> float:
+def _given(name: str, value: T | None) -> T:
+    """A value that a WindJob has wherever it is asked for."""
+    if value is None:
+        raise ValueError(f"{name}: none given")
+    return value
+
+
+def _positive(path: str, name: str, value: object) -> float:
     if not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise ValueError(f"{path}: {name} is {value!r}, expected a positive number")
     return float(value)

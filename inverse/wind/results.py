@@ -191,8 +191,9 @@ def static_background(video: np.ndarray, covered: np.ndarray) -> np.ndarray:
     covered in all frames are filled in from their surroundings.
     """
     shown = np.ma.masked_array(video, np.repeat(covered[..., None], 3, axis=-1))
-    background = np.ma.median(shown, axis=0).filled(0).round().astype(np.uint8)
-    always = covered.all(axis=0).astype(np.uint8)
+    median: Any = np.ma.median(shown, axis=0)
+    background: np.ndarray = median.filled(0).round().astype(np.uint8)
+    always = np.asarray(covered.all(axis=0), dtype=np.uint8)
     return cv2.inpaint(background, always, 5, cv2.INPAINT_TELEA) if always.any() else background
 
 

@@ -275,7 +275,8 @@ class _StageBar:
     """A progress bar for stages that report (stage, done, total); quiet without a terminal."""
 
     def __enter__(self) -> "_StageBar":
-        self._bar, self._stage = None, None
+        self._bar: Any = None
+        self._stage = ""
         return self
 
     def __call__(self, stage: str, done: int, total: int) -> None:

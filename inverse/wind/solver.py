@@ -277,7 +277,8 @@ class WindSolver(Resumable):
                 continue  # or Adam would keep it in its moments, and every later step be lost
             optimizer.step()
             schedule.step()
-        self.field.load_state_dict(best)
+        if best is not None:
+            self.field.load_state_dict(best)
         self._shift(step, start)
         return best_motion
 
