@@ -317,6 +317,17 @@ def test_unknown_scene_is_one_sentence(word, message, tmp_path, monkeypatch, cap
     assert error.startswith(f"error: {word}") and message in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("below", ["", "deeper/out"])
+def test_out_that_is_a_file_is_one_sentence(below, tmp_path, capfd):
+    out = tmp_path / "file"
+    out.write_text("in the way")
+    words = ["simulate", "jelly_drop", "--coarsen", "4", "--frames", "2", "--out", out / below]
+    assert taichi_phys([str(word) for word in words]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(f"error: {out}") and error.count("\n") == 1
+    assert out.read_text() == "in the way"
+
+
 def test_assets_are_found_or_named():
     assert asset("leaf/video.mp4").is_file() and asset("rotor_puck").is_dir()
     with pytest.raises(ValueError, match="nowhere.mp4: not among the files"):

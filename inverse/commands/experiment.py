@@ -73,7 +73,7 @@ class Experiment:
     checks: Checks
     pictures: list[dict[str, Any]]
     room: tuple[Sequence[float], Sequence[float]]
-    side: dict[str, float] = dataclasses.field(default_factory=dict)
+    side: dict[str, Any] = dataclasses.field(default_factory=dict)
     drawn: dict[str, Any] = dataclasses.field(default_factory=dict)
     plots: dict[str, Any] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -168,8 +168,8 @@ def publish(found: Experiment, args: argparse.Namespace, command: list[str]) -> 
     """
     out, rows = Path(args.out), found.checks.rows
     write_json(out / "config.json", vars(args))
-    size = {"width": args.size[0], "height": args.size[1]}
-    camera = view(*found.room, **size, **found.side)
+    (lower, upper), (width, height) = found.room, args.size
+    camera = view(lower, upper, width=width, height=height, **found.side)
     drawn = {"radius": BALL * args.spacing, "floors": [Floor(size=4.0)], **found.drawn}
     count = len(found.pictures)
     film(out / "video.mp4", found.pictures, camera, fps=args.fps, count=count, **drawn)
