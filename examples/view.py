@@ -11,6 +11,7 @@ The window needs a screen and Vulkan (Debian: apt install mesa-vulkan-drivers li
 """
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import taichi_phys as tp
 from inverse.commands.runner import joined, plain_warnings
 from inverse.commands.show import UPS
 from renderers.orbit import look_at
-from renderers.splats.files import load_gaussians
+from renderers.splats.files import NotGaussiansError, load_gaussians
 from renderers.viewer import window as ggui
 from renderers.viewer.session import Session, headless
 from renderers.viewer.stage import Choice, Stage
@@ -138,11 +139,8 @@ def open_body(path: Path, args: argparse.Namespace) -> Stage:
 
     gaussians = None
     if path.suffix.lower() in (".ply", ".splat"):
-        try:
+        with contextlib.suppress(NotGaussiansError):  # a .ply may be a mesh
             gaussians = load_gaussians(path)
-        except ValueError as error:
-            if "not Gaussians" not in str(error):  # a .ply may be a mesh
-                raise
     up = UPS[args.up or ("z" if gaussians is None else "-y")]
 
     def make():
@@ -152,9 +150,7 @@ def open_body(path: Path, args: argparse.Namespace) -> Stage:
             options = {"weights": gaussians.opacities, "threshold": OPAQUE}
             try:
                 x, volume = tp.sample_cloud(gaussians.means, **options, count=args.particles)
-            except ValueError as error:
-                if "enclose nothing" not in str(error):
-                    raise
+            except tp.NothingEnclosedError:
                 x, volume = tp.sample_cloud(gaussians.means, **options, fill=False)
         return body_simulation(x, volume, up=up, material=args.material), None
 

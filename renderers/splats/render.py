@@ -6,6 +6,7 @@ image = render(camera, **gaussians.tensors(), background=(1, 1, 1))
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -60,8 +61,8 @@ def render(
     """Splat n Gaussians into the image of a camera, or of several of one size.
 
     means: (n, 3) m; opacities: (n,) 0 to 1; the shape either as quats (n, 4) wxyz and scales
-    (n, 3) m or as covariances (n, 3, 3) m^2; the colour either as sh (n, K, 3) or as colors (n, 3)
-    RGB; sh_axes: (n, 3, 3) rotations that have turned the Gaussians since sh was learnt; features:
+    (n, 3) m or as covariances (n, 3, 3) m^2; the color either as sh (n, K, 3) or as colors (n, 3)
+    RGB; sh_axes: (n, 3, 3) rotations that have turned the Gaussians since sh was learned; features:
     (n, N) of any kind, composited over zero; background: (3,) or an image (H, W, 3); near: m,
     Gaussians whose mean is closer are left out; antialiased: keep the light of Gaussians thinner
     than a pixel instead of making them brighter (Mip-Splatting); pose: (4, 4) world to camera in
@@ -89,7 +90,10 @@ def render(
             for one, at in zip(camera, poses, strict=True)
         ]
     fields = {field.name: [getattr(r, field.name) for r in renders] for field in _FIELDS}
-    return Render(**{k: None if v[0] is None else torch.stack(v) for k, v in fields.items()})
+    stacked: dict[str, Any] = {
+        k: None if v[0] is None else torch.stack(v) for k, v in fields.items()
+    }
+    return Render(**stacked)
 
 
 _FIELDS = dataclasses.fields(Render)

@@ -1,4 +1,4 @@
-"""Colours that change with the direction of view: real spherical harmonics of degree 0 to 4.
+"""Colors that change with the direction of view: real spherical harmonics of degree 0 to 4.
 
 Signs, order and constants are those of 3D Gaussian Splatting and gsplat, so that their files look
 the same here.
@@ -103,7 +103,7 @@ def shade(
     """RGB (n, 3), never negative, of coefficients sh (n, K, 3) seen from eye (3,) m.
 
     means: (n, 3) m; axes: (n, 3, 3) rotations that have turned the Gaussians since their
-    coefficients were learnt, None for none: turning the ray back is the same as turning the
+    coefficients were learned, None for none: turning the ray back is the same as turning the
     harmonics. Differentiable in all four.
     """
     n, degree = len(means), SH_COUNTS.index(sh.shape[1])

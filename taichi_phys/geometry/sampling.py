@@ -9,18 +9,21 @@ well for few particles or thin bodies.
 """
 
 import math
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from taichi_phys.checks import finite_number, finite_vector, is_complex, one_of, whole_number
 from taichi_phys.geometry.inside import winding
-from taichi_phys.geometry.repair import open_edges, outward, triangles
+from taichi_phys.geometry.repair import TriangleMesh, open_edges, outward, triangles
 
 
 PATTERNS = ("jittered", "lattice", "blue")
 JITTER = 0.25  # of the spacing, to each side
 MAX_COUNT = 50_000_000
-MAX_BLUE = 300_000  # beyond, pairs of neighbours take gigabytes
+MAX_BLUE = 300_000  # beyond, pairs of neighbors take gigabytes
 REACH = 2 / (4 * math.sqrt(2)) ** (1 / 3)  # spacings: between points in the densest packing
 CANDIDATES = 5  # for each particle of blue noise; as in Yuksel 2015
 CLOSING = 1  # voxels: holes in a shell up to twice as wide are closed before it is filled
@@ -28,8 +31,18 @@ MAX_VOXELS = 2**27
 LARGEST = 1e9  # m: far beyond any body, and its cube is still a number
 
 
+class NothingEnclosedError(ValueError):
+    """The points of a cloud enclose no volume."""
+
+
 def sample_box(
-    lower, upper, *, spacing=None, count=None, pattern="jittered", seed=0
+    lower: Sequence[float],
+    upper: Sequence[float],
+    *,
+    spacing: float | None = None,
+    count: int | None = None,
+    pattern: str = "jittered",
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 that fill a box.
 
@@ -54,7 +67,13 @@ def sample_box(
 
 
 def sample_sphere(
-    center, radius, *, spacing=None, count=None, pattern="jittered", seed=0
+    center: Sequence[float],
+    radius: float,
+    *,
+    spacing: float | None = None,
+    count: int | None = None,
+    pattern: str = "jittered",
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 that fill a ball.
 
@@ -76,7 +95,13 @@ def sample_sphere(
 
 
 def sample_mesh(
-    mesh, *, spacing=None, count=None, thickness=None, pattern="jittered", seed=0
+    mesh: str | os.PathLike[str] | TriangleMesh,
+    *,
+    spacing: float | None = None,
+    count: int | None = None,
+    thickness: float | None = None,
+    pattern: str = "jittered",
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 of a triangle mesh.
 
@@ -111,9 +136,17 @@ def sample_mesh(
 
 
 def sample_cloud(
-    points, *, spacing=None, count=None, fill=True, weights=None, threshold=0.1, voxel=None,
-    pattern="jittered", seed=0,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    points: Any,
+    *,
+    spacing: float | None = None,
+    count: int | None = None,
+    fill: bool = True,
+    weights: Any = None,
+    threshold: float = 0.1,
+    voxel: float | None = None,
+    pattern: str = "jittered",
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 of the body that a cloud of points outlines.
 
     points: (m, 3) m on the surface, inside, or both, for example the means of Gaussians; weights:
@@ -121,7 +154,8 @@ def sample_cloud(
     in which the shell is closed, default: from the distances between points; spacing: m, or
     count: of particles, default: half a voxel; pattern, seed: see the module. The body is what a
     flood from outside does not reach, its surface through the points. fill=False keeps the points
-    as particles and shares out the volume of each voxel among those in it. Raises ValueError.
+    as particles and shares out the volume of each voxel among those in it. Raises ValueError, its
+    kind NothingEnclosedError where the points enclose no volume.
     """
     points = _cloud(points, weights, threshold)
     voxel = _typical_voxel(points) if voxel is None else _length("voxel", voxel)
@@ -190,7 +224,7 @@ def _shared(x: np.ndarray, volume: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lattice(shape, jitter: float, rng) -> np.ndarray:
-    """(n, 3) centres of cells of size one, moved by up to jitter to each side."""
+    """(n, 3) centers of cells of size one, moved by up to jitter to each side."""
     axes = [np.arange(n) + 0.5 for n in shape]
     x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return x + rng.uniform(-jitter, jitter, x.shape) if jitter else x
@@ -210,8 +244,8 @@ def _box_shape(size: np.ndarray, h: float, count: int | None) -> np.ndarray:
     return shape.astype(np.int64)
 
 
-def _centred_lattice(low, high, turns, h: float, jitter: float, rng):
-    """Points (n, 3) of a lattice centred on the box low to high, and how a body winds round them.
+def _centered_lattice(low, high, turns, h: float, jitter: float, rng):
+    """Points (n, 3) of a lattice centered on the box low to high, and how a body winds round them.
 
     Slab by slab, so that memory follows the points that are kept.
     """
@@ -239,7 +273,7 @@ def _united(volume: float, wound: np.ndarray) -> float:
 
 
 def _filled(low, high, turns, volume, h, count, rng, jitter):
-    x, wound = _centred_lattice(low, high, turns, h, jitter, rng)
+    x, wound = _centered_lattice(low, high, turns, h, jitter, rng)
     return _shared(x, _united(volume, wound))
 
 
@@ -253,7 +287,7 @@ def _blue(low, high, turns, volume, h, count, rng, jitter=None):
     wanted = max(1, round(volume / h**3)) if count is None else count
     few = wanted < 100  # they have no skin to speak of, and need candidates that hit the body
     fine = (volume / (CANDIDATES * (100 if few else wanted))) ** (1 / 3)
-    x, wound = _centred_lattice(low, high, turns, fine, 0.5, rng)
+    x, wound = _centered_lattice(low, high, turns, fine, 0.5, rng)
     if not len(x):
         return _shared(x, volume)
     volume = _united(volume, wound)
@@ -269,7 +303,7 @@ def _blue(low, high, turns, volume, h, count, rng, jitter=None):
         near[near] = turns(place[near]) == 0
         return near
 
-    around, _ = _centred_lattice(low - margin, high + margin, beside, fine, 0.5, rng)
+    around, _ = _centered_lattice(low - margin, high + margin, beside, fine, 0.5, rng)
     return _shared(_thinned(x, wanted, h, around), volume)
 
 
@@ -278,7 +312,7 @@ def _thinned(x: np.ndarray, count: int, h: float, around: np.ndarray) -> np.ndar
 
     h: m, their spacing; around: (k, 3) points that go and stay like those of x, but are not
     counted. Weighted sample elimination (Yuksel 2015, eq. 2 and 3), but all points that weigh
-    most among their neighbours, and more than most in the body, go at once: a few dozen array
+    most among their neighbors, and more than most in the body, go at once: a few dozen array
     passes. Without the second condition the density would drift by 10 % from place to place.
     """
     from scipy.spatial import cKDTree
@@ -413,8 +447,8 @@ def _voxel_body(points: np.ndarray, voxel: float):
     cube = np.ones((2 * CLOSING + 1,) * 3)
     full = ndimage.binary_fill_holes(ndimage.binary_dilation(full, cube))
     full = ndimage.binary_erosion(full, cube)
-    # Signed distance in voxels, 0.5 at the centres of the outermost ones: points lie anywhere in
-    # those, so on average the surface runs through their centres.
+    # Signed distance in voxels, 0.5 at the centers of the outermost ones: points lie anywhere in
+    # those, so on average the surface runs through their centers.
     distance = ndimage.distance_transform_edt(full) - ndimage.distance_transform_edt(~full)
     distance = (distance - 0.5 * np.sign(distance)).astype(np.float32)
 
@@ -428,7 +462,9 @@ def _voxel_body(points: np.ndarray, voxel: float):
     fine = voxel / 4
     while math.prod((high - low) / fine) > 2e7 and fine < voxel:
         fine *= 1.3
-    volume = len(_centred_lattice(low, high, turns, fine, 0.0, None)[0]) * fine**3
+    volume = len(_centered_lattice(low, high, turns, fine, 0.0, None)[0]) * fine**3
     if not volume > 0:
-        raise ValueError("points: they enclose nothing; give a larger voxel= (m) or fill=False")
+        raise NothingEnclosedError(
+            "points: they enclose nothing; give a larger voxel= (m) or fill=False"
+        )
     return turns, low, high, volume

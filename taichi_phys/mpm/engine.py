@@ -141,6 +141,7 @@ class Engine:
         """Finish the backward substep of particles whose law has no adjoint of its own."""
         state, gstate = State.unpack(packed, 0.0), State.unpack(g[0], 0.0)
         gtau = self.work[0, :, STRESS_GRADIENT : STRESS_GRADIENT + 9].reshape(-1, 3, 3)
+        assert state.plastic is not None and gstate.plastic is not None
         inputs = (state.F, state.C, state.plastic, given[:, PARAMS:], given[:, LAW])
         gF, gC = gstate.F.contiguous(), gstate.C.contiguous()
         gplastic, gparams = gstate.plastic.contiguous(), ggiven[:, PARAMS:]

@@ -4,13 +4,12 @@ the Python API. The names of keys are those of its arguments and fields."""
 import dataclasses
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
-from taichi_phys.geometry.repair import triangles
+from taichi_phys.geometry.repair import Triangles, triangles
 from taichi_phys.geometry.sampling import (
     PATTERNS,
     sample_box,
@@ -24,10 +23,11 @@ from taichi_phys.mpm import colliders, forces
 from taichi_phys.mpm.grid import CONTACTS, Grid
 from taichi_phys.mpm.particles import Particles
 from taichi_phys.scenes.keys import (
-    COLOUR,
+    COLOR,
     DURING,
     FLAG,
     TEXT,
+    Kind,
     Place,
     choice,
     file_in,
@@ -41,52 +41,55 @@ from taichi_phys.scenes.keys import (
 )  # fmt: skip
 
 
-METRES, PLACE = number("m", above=0), vector("m")
+LENGTH, POSITION = number("m", above=0), vector("m")
 SEED = integer(0, 2**31 - 1)
 
 # Keys that say where and how large the contents of a file are: scaled first, then turned about
-# the file's origin (a box about its centre), then moved.
+# the file's origin (a box about its center), then moved.
 ROTATION = vector("degrees: the direction is the axis, the length the angle")
 FROM_FILE = {"scale": number("m per unit of the file", above=0), "rotation": ROTATION}
-FROM_FILE |= {"translation": PLACE}
+FROM_FILE |= {"translation": POSITION}
 
-SAMPLING = {"spacing": METRES, "count": integer(1, 50_000_000), "pattern": choice(PATTERNS)}
+SAMPLING = {"spacing": LENGTH, "count": integer(1, 50_000_000), "pattern": choice(PATTERNS)}
 SAMPLING |= {"seed": SEED}
-SHAPES = {
-    "box": {"lower": PLACE, "upper": PLACE, "rotation": ROTATION},
-    "sphere": {"center": PLACE, "radius": METRES},
-    "mesh": {"mesh": None, "thickness": METRES, **FROM_FILE},
-    "cloud": {"points": None, "fill": FLAG, "voxel": METRES, **FROM_FILE},
+SHAPES: dict[str, dict[str, Kind | None]] = {
+    "box": {"lower": POSITION, "upper": POSITION, "rotation": ROTATION},
+    "sphere": {"center": POSITION, "radius": LENGTH},
+    "mesh": {"mesh": None, "thickness": LENGTH, **FROM_FILE},
+    "cloud": {"points": None, "fill": FLAG, "voxel": LENGTH, **FROM_FILE},
 }
 NEEDED = {"box": ("lower", "upper"), "sphere": ("center", "radius"), "mesh": ("mesh",)}
 NEEDED |= {"cloud": ("points",)}
 
 ACTING = {"contact": choice(CONTACTS), "friction": number(least=0), "during": DURING}
-COLLIDERS = {
-    "plane": (colliders.Plane, {"point": PLACE, "normal": vector("a direction")}),
-    "box": (colliders.Box, {"center": PLACE, "half_size": PLACE}),
-    "sphere": (colliders.Sphere, {"center": PLACE, "radius": METRES}),
-    "capsule": (colliders.Capsule, {"start": PLACE, "end": PLACE, "radius": METRES}),
+COLLIDERS: dict[str, tuple[type[colliders.Collider], dict[str, Kind | None]]] = {
+    "plane": (colliders.Plane, {"point": POSITION, "normal": vector("a direction")}),
+    "box": (colliders.Box, {"center": POSITION, "half_size": POSITION}),
+    "sphere": (colliders.Sphere, {"center": POSITION, "radius": LENGTH}),
+    "capsule": (colliders.Capsule, {"start": POSITION, "end": POSITION, "radius": LENGTH}),
     "mesh": (colliders.Mesh, {"mesh": None}),
 }
-OPTIONAL = {"box": {"rotation": ROTATION}, "mesh": {"cells": integer(2, 400), **FROM_FILE}}
-MOTION = {"velocity": vector("m/s"), "angular_velocity": vector("rad/s"), "center": PLACE}
+OPTIONAL: dict[str, dict[str, Kind]] = {
+    "box": {"rotation": ROTATION},
+    "mesh": {"cells": integer(2, 400), **FROM_FILE},
+}
+MOTION = {"velocity": vector("m/s"), "angular_velocity": vector("rad/s"), "center": POSITION}
 MOTION |= {"during": DURING}
 
-AIRS = {
+AIRS: dict[str, tuple[type[Any] | None, dict[str, Kind]]] = {
     "constant": (None, {"velocity": vector("m/s")}),
     "vortex": (
         forces.Vortex,
-        {"center": PLACE, "axis": vector("a direction"), "strength": number("m^2/s"),
-         "radius": METRES},
+        {"center": POSITION, "axis": vector("a direction"), "strength": number("m^2/s"),
+         "radius": LENGTH},
     ),
     "noise": (
         forces.Noise,
-        {"scale": METRES, "speed": number("m/s", least=0), "time_scale": number("s", above=0),
+        {"scale": LENGTH, "speed": number("m/s", least=0), "time_scale": number("s", above=0),
          "seed": SEED, "modes": integer(1, 4096)},
     ),
 }  # fmt: skip
-FORCES = {
+FORCES: dict[str, tuple[type[forces.ForceField], dict[str, Kind | None]]] = {
     "uniform": (forces.Uniform, {"acceleration": vector("m/s^2"), "force": vector("N")}),
     "drag": (
         forces.Drag, {"air": None, "rate": number("1/s", least=0),
@@ -142,8 +145,8 @@ class Body:
         if self.shape == "sphere":
             return sample_sphere(**options)
         x, volume = sample_box(**options)
-        centre = (np.array(options["lower"]) + options["upper"]) / 2
-        return centre + _moved(x - centre, self.options), volume
+        center = (np.array(options["lower"]) + options["upper"]) / 2
+        return center + _moved(x - center, self.options), volume
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,8 +168,8 @@ class Obstacle:
             if self.shape == "mesh":
                 options["mesh"] = _placed_mesh(folder, self.options)
             elif "rotation" in self.options:
-                turn, centre = _matrix(self.options["rotation"]), np.array(options["center"])
-                start = turn, centre - turn @ centre
+                turn, center = _matrix(self.options["rotation"]), np.array(options["center"])
+                start = turn, center - turn @ center
             if self.motion or "rotation" in self.options:
                 motions = tuple(
                     (colliders.moving(**_without(m, "during")), m.get("during"))
@@ -228,7 +231,9 @@ class During(forces.ForceField):
     force: forces.ForceField
     during: tuple[float, float]
 
-    def __call__(self, x, t, v, mass):
+    def __call__(
+        self, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
+    ) -> torch.Tensor:
         """(n, 3) N."""
         if not self.during[0] <= t < self.during[1]:
             return torch.zeros_like(x)
@@ -238,13 +243,13 @@ class During(forces.ForceField):
 # Reading
 
 
-def read_body(table, place: Place, folder: Path, number_: int, seed: int) -> Body:
-    """A Body; number_: among the bodies; seed: of its particles unless the table has one."""
+def read_body(table: Any, place: Place, folder: Path, index: int, seed: int) -> Body:
+    """A Body; index: among the bodies; seed: of its particles unless the table has one."""
     shape = read_choice(table, place, "shape", SHAPES)
     own = {k: kind or file_in(folder) for k, kind in SHAPES[shape].items()}
-    kinds = {"shape": choice(SHAPES), "name": TEXT, **own, **SAMPLING}
+    kinds: dict[str, Kind | None] = {"shape": choice(SHAPES), "name": TEXT, **own, **SAMPLING}
     kinds |= {"velocity": vector("m/s"), "angular_velocity": vector("rad/s")}
-    kinds |= {"material": None, "density": number("kg/m^3", above=0), "color": COLOUR}
+    kinds |= {"material": None, "density": number("kg/m^3", above=0), "color": COLOR}
     rest = table if "material" not in table else _without(table, "material")
     with_material = {k: v for k, v in kinds.items() if v is not None}
     _known(table, place, kinds, f"a body with shape = {shape!r}")
@@ -260,7 +265,7 @@ def read_body(table, place: Place, folder: Path, number_: int, seed: int) -> Bod
     options = {k: v for k, v in values.items() if k in own or k in SAMPLING}
     options.setdefault("seed", seed)
     return Body(
-        name=values.get("name", f"body {number_ + 1}"), shape=shape, options=options,
+        name=values.get("name", f"body {index + 1}"), shape=shape, options=options,
         material=material, density=values.get("density", density), place=place,
         **{k: values[k] for k in ("velocity", "angular_velocity", "color") if k in values},
     )  # fmt: skip
@@ -273,7 +278,7 @@ def _material_expected() -> str:
     )
 
 
-def read_material(value, place: Place) -> tuple[Material, float]:
+def read_material(value: Any, place: Place) -> tuple[Material, float]:
     """Material and density, kg/m^3, of a preset's name or a table."""
     if isinstance(value, str) and value in PRESETS:
         return PRESETS[value]
@@ -300,12 +305,12 @@ def read_material(value, place: Place) -> tuple[Material, float]:
         return (cls(**values) if base is None else dataclasses.replace(base, **values)), density
 
 
-def read_collider(table, place: Place, folder: Path) -> Obstacle:
+def read_collider(table: Any, place: Place, folder: Path) -> Obstacle:
     """An Obstacle."""
     shape = read_choice(table, place, "shape", COLLIDERS)
     needed = {k: kind or file_in(folder) for k, kind in COLLIDERS[shape][1].items()}
     own = {**needed, **OPTIONAL.get(shape, {}), **ACTING}
-    look = {"color": COLOUR, "opacity": number(least=0, most=1)}
+    look = {"color": COLOR, "opacity": number(least=0, most=1)}
     _known(table, place, [*own, "motion", *look, "shape"], f"a collider with shape = {shape!r}")
     kinds = {"shape": choice(COLLIDERS), **own, **look}
     values = read_table(_without(table, "motion"), place, kinds, needed)
@@ -316,7 +321,7 @@ def read_collider(table, place: Place, folder: Path) -> Obstacle:
         here = at.at(i) if several else at
         motion.append(read_table(one, here, MOTION, of="motion"))
         if "angular_velocity" in one and "center" not in one:
-            raise here.at("center").error(f"missing, expected {PLACE.expected}")
+            raise here.at("center").error(f"missing, expected {POSITION.expected}")
     obstacle = Obstacle(
         shape=shape, options={k: v for k, v in values.items() if k in own}, motion=tuple(motion),
         place=place, **{k: values[k] for k in look if k in values},
@@ -326,7 +331,7 @@ def read_collider(table, place: Place, folder: Path) -> Obstacle:
     return obstacle
 
 
-def read_force(table, place: Place, seed: int) -> Force:
+def read_force(table: Any, place: Place, seed: int) -> Force:
     """A Force; seed: of noise unless it has one."""
     kind = read_choice(table, place, "type", FORCES)
     own = FORCES[kind][1]
@@ -378,7 +383,7 @@ def _read_air(value, place: Place, seed: int) -> tuple[str, dict]:
 
 
 def _known(table: dict, place: Place, keys, of: str):
-    """Unknown keys first: what is wrong with a misspelt one is not that it is missing."""
+    """Unknown keys first: what is wrong with a misspelled one is not that it is missing."""
     anything = dict.fromkeys(keys, TEXT)
     read_table({k: "" for k in table}, place, anything, of=of)
 
@@ -403,6 +408,6 @@ def _moved(x: np.ndarray, options: dict) -> np.ndarray:
     return x + options.get("translation", (0.0, 0.0, 0.0))
 
 
-def _placed_mesh(folder: Path, options: dict) -> SimpleNamespace:
+def _placed_mesh(folder: Path, options: dict[str, Any]) -> Triangles:
     vertices, faces = triangles(folder / options["mesh"])
-    return SimpleNamespace(vertices=_moved(vertices, options), faces=faces)
+    return Triangles(_moved(vertices, options), faces)
