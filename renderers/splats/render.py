@@ -73,10 +73,16 @@ def render(
     """
     runtime.ensure_initialized()
     tensors = {
-        "means": means, "opacities": opacities, "quats": quats, "scales": scales,
-        "covariances": covariances, "sh": sh, "sh_axes": sh_axes, "colors": colors,
+        "means": means,
+        "opacities": opacities,
+        "quats": quats,
+        "scales": scales,
+        "covariances": covariances,
+        "sh": sh,
+        "sh_axes": sh_axes,
+        "colors": colors,
         "features": features,
-    }  # fmt: skip
+    }
     tensors = _checked(tensors)
     near = finite_number("near", near, "a positive number of meters", low=0, open_end=True)
     options = {"near": near, "antialiased": antialiased}
@@ -150,9 +156,14 @@ def _checked(tensors: dict) -> dict:
     _one_of("covariances", "quats and scales", tensors, {"covariances"}, {"quats", "scales"})
     _one_of("colors", "sh", tensors, {"colors"}, {"sh"})
     shapes = {
-        "means": (n, 3), "opacities": (n,), "quats": (n, 4), "scales": (n, 3),
-        "covariances": (n, 3, 3), "colors": (n, 3), "sh_axes": (n, 3, 3),
-    }  # fmt: skip
+        "means": (n, 3),
+        "opacities": (n,),
+        "quats": (n, 4),
+        "scales": (n, 3),
+        "covariances": (n, 3, 3),
+        "colors": (n, 3),
+        "sh_axes": (n, 3, 3),
+    }
     if tensors["sh"] is not None:
         shapes["sh"] = (n, sh_count(tensors["sh"]), 3)
     if features is not None:

@@ -155,9 +155,11 @@ def _consistent(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tree = coo_array((np.ones(len(rows)), (rows, np.append(right, first))), (n + 1, n + 1))
         sequence, parent = breadth_first_order(tree.tocsr(), n, directed=False)
         opposed = {
-            pair for a, b, ok in zip(left.tolist(), right.tolist(), same.tolist(), strict=True)
-            if not ok for pair in ((a, b), (b, a))
-        }  # fmt: skip
+            pair
+            for a, b, ok in zip(left.tolist(), right.tolist(), same.tolist(), strict=True)
+            if not ok
+            for pair in ((a, b), (b, a))
+        }
         turn = np.zeros(n + 1, bool)
         for face in sequence[1:].tolist():
             turn[face] = turn[parent[face]] ^ ((face, int(parent[face])) in opposed)

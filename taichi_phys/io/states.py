@@ -211,8 +211,9 @@ def write_frames(
         else:
             arrays = {
                 f.name: _array(f.name, getattr(state, f.name))
-                for f in dataclasses.fields(state) if f.name not in NOT_IN_FRAMES
-            }  # fmt: skip
+                for f in dataclasses.fields(state)
+                if f.name not in NOT_IN_FRAMES
+            }
             arrays |= _scalars(len(state.x), more, taken={*arrays, *RESERVED})
             _write_npz(path, FRAME, arrays)
             held = list(arrays)
@@ -365,8 +366,14 @@ def _read_npz(path: str | Path, kind: str) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     except (
-        ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error
-    ) as error:  # fmt: skip
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path}: a damaged or foreign file ({reason})") from None
     found = arrays.pop("kind", np.array("unknown contents"))

@@ -18,7 +18,7 @@ from taichi_phys.mpm.layout import (
     V,
     X,
     pack_numbers,
-)  # fmt: skip
+)
 from taichi_phys.mpm.particles import State
 from taichi_phys.runtime import quick_compile
 
@@ -146,9 +146,15 @@ class Engine:
         gF, gC = gstate.F.contiguous(), gstate.C.contiguous()
         gplastic, gparams = gstate.plastic.contiguous(), ggiven[:, PARAMS:]
         pull(
-            *(t.contiguous() for t in inputs), index, dt,
-            gF, gC, gtau.contiguous(), gplastic, gparams,
-        )  # fmt: skip
+            *(t.contiguous() for t in inputs),
+            index,
+            dt,
+            gF,
+            gC,
+            gtau.contiguous(),
+            gplastic,
+            gparams,
+        )
         g[0] = gstate.replace(C=gC, F=gF, plastic=gplastic).pack()
 
     def check(self, packed: torch.Tensor, order: torch.Tensor | None, dt: float) -> None:

@@ -234,9 +234,10 @@ class Triplane(ForceField):
         if not isinstance(self.field, torch.nn.Module):
             raise ValueError(f"field: got {type(self.field).__name__}, expected a CausalTriplane")
         if self.states is not None and (
-            not isinstance(self.states, Sequence) or not self.states
+            not isinstance(self.states, Sequence)
+            or not self.states
             or not all(isinstance(s, dict) for s in self.states)
-        ):  # fmt: skip
+        ):
             raise ValueError("states: expected a sequence of at least one state_dict, or None")
         _number("fps", self.fps, "1/s")
         whole_number("step", self.step, "the number of a video step", low=0)

@@ -247,9 +247,15 @@ class MPM:
     ) -> State:
         field = functools.partial(self._force, force) if callable(force) else None
         return advance_frame(
-            self._engine, state, now, self.parameters(), dt=frame_dt / substeps, substeps=substeps,
-            field=field, recompute=recompute,
-        )  # fmt: skip
+            self._engine,
+            state,
+            now,
+            self.parameters(),
+            dt=frame_dt / substeps,
+            substeps=substeps,
+            field=field,
+            recompute=recompute,
+        )
 
     def _state(self, state: State) -> State:
         """state in the dtype and on the device of the simulation, its shapes checked."""

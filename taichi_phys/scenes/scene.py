@@ -33,19 +33,10 @@ from taichi_phys.scenes.keys import (
     read_table,
     show,
     vector,
-)  # fmt: skip
+)
 from taichi_phys.scenes.lines import read_toml
-from taichi_phys.scenes.parts import (
-    LENGTH,
-    POSITION,
-    SEED,
-    Body,
-    Force,
-    Obstacle,
-    read_body,
-    read_collider,
-    read_force,
-)  # fmt: skip
+from taichi_phys.scenes.parts import LENGTH, POSITION, SEED, Body, Force, Obstacle
+from taichi_phys.scenes.reading import read_body, read_collider, read_force
 
 
 Vector = tuple[float, float, float]
