@@ -96,7 +96,7 @@ class Output:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Simulation:
+class Numerics:
     """[simulation]: arguments of MPM, and the seed of whatever has none of its own."""
 
     cfl: float = 0.4
@@ -143,7 +143,7 @@ KINDS = {
         "seed": SEED,
     },
 }
-CLASSES = {"time": Time, "camera": Look, "output": Output, "simulation": Simulation}
+CLASSES = {"time": Time, "camera": Look, "output": Output, "simulation": Numerics}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,7 +160,7 @@ class Scene:
     time: Time
     camera: Look
     output: Output
-    simulation: Simulation
+    simulation: Numerics
     place: Place = dataclasses.field(repr=False)
 
     def build(self) -> tuple[MPM, ForceField | None]:
