@@ -16,7 +16,7 @@ from renderers.datasets import View, hold_out, load_points, load_views
 from renderers.datasets.views import labeled
 
 
-# Nothing is symmetric, so that no swap goes unseen: neither the image, nor its centre, nor a pose.
+# Nothing is symmetric, so that no swap goes unseen: neither the image, nor its center, nor a pose.
 SIZE = WIDTH, HEIGHT = 60, 40
 FX, FY, CX, CY = 70.0, 75.0, 27.0, 22.5
 INTRINSICS = dict(fl_x=FX, fl_y=FY, cx=CX, cy=CY, w=WIDTH, h=HEIGHT)
@@ -266,7 +266,7 @@ def test_images_of_all_kinds(tmp_path, mode):
     assert mode in {"LA", "P"} or (alpha == 1).all()
 
 
-def test_downscale_averages_light_not_straight_colour(tmp_path):
+def test_downscale_averages_light_not_straight_color(tmp_path):
     """A transparent green pixel beside an opaque red one: the mean is half-transparent red."""
     save_nerfstudio(tmp_path)
     image = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
@@ -289,7 +289,7 @@ def test_downscale_keeps_the_picture_and_its_camera_together(tmp_path, downscale
     save_nerfstudio(tmp_path)
     full = load_views(tmp_path)[1].camera
     u, v = full.project(POINT)[0]
-    x, y = pixel_centres(SIZE)
+    x, y = pixel_centers(SIZE)
     draw(tmp_path / NAMES[1], x - u, y - v, sigma=3)
     view = load_views(tmp_path, downscale=downscale)[1]
     camera = view.camera
@@ -302,7 +302,7 @@ def test_downscale_keeps_the_picture_and_its_camera_together(tmp_path, downscale
     assert np.allclose(centroid(rgb[..., 0]), camera.project(POINT)[0], atol=0.05)
 
 
-def pixel_centres(size):
+def pixel_centers(size):
     return np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
 
 
@@ -314,12 +314,12 @@ def draw(path, dx, dy, sigma):
 
 
 def centroid(value):
-    x, y = pixel_centres(value.shape[::-1])
+    x, y = pixel_centers(value.shape[::-1])
     return np.array([(value * x).sum(), (value * y).sum()]) / value.sum()
 
 
 def distort(x, y, k1=0, k2=0, p1=0, p2=0, k3=0, k4=0, k5=0, k6=0, fisheye=False):
-    """The forward models of OpenCV's manual, in normalised coordinates."""
+    """The forward models of OpenCV's manual, in normalized coordinates."""
     r2 = x * x + y * y
     if fisheye:
         r, t = np.sqrt(r2), np.arctan(np.sqrt(r2))
@@ -355,7 +355,7 @@ def check_undistorted(folder, model, fy, coefficients):
     view = load_views(folder)[0]
     assert view.lens.fisheye == (model == "OPENCV_FISHEYE") and view.camera.fy == fy
     lens = dict(coefficients, fisheye=view.lens.fisheye)
-    u, v = pixel_centres(SIZE)
+    u, v = pixel_centers(SIZE)
     x, y = undistort((u - CX) / FX, (v - CY) / fy, **lens)
     moved = []
     for dot in [(-0.25, -0.2), (0.3, -0.2), (0.02, -0.05), (-0.27, 0.15), (0.35, 0.14)]:

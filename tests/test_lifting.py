@@ -29,7 +29,7 @@ FAST = LiftConfig(nodes=24)
 
 
 def camera_at(angle):
-    """A camera three metres from the origin, turned about z by an angle, rad."""
+    """A camera three meters from the origin, turned about z by an angle, rad."""
     c, s = np.cos(angle), np.sin(angle)
     pose = np.eye(4)
     pose[:3, :3] = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0.0]]) @ [
@@ -271,8 +271,8 @@ def test_keypoints_know_which_view_sees_them(leaf):
     assert 20 < found.usable[1].sum() <= len(found.points)
     for view in (0, 1):
         cell = found.queries[view][found.usable[view]].astype(int)
-        colour = videos[view][0][cell[:, 1], cell[:, 0]].astype(int)
-        assert (colour[:, 0] > colour[:, 2] + 10).mean() > 0.97  # on the red leaf
+        color = videos[view][0][cell[:, 1], cell[:, 0]].astype(int)
+        assert (color[:, 0] > color[:, 2] + 10).mean() > 0.97  # on the red leaf
 
 
 def test_targets_of_the_leaf_follow_it_in_both_views(leaf):

@@ -116,8 +116,8 @@ def test_masks_and_depths_from_files_and_their_errors(tmp_path):
 
     depth = np.full((40, 60), 8000, np.uint16)
     cv2.imwrite(str(tmp_path / "depth.png"), depth)
-    metres = load_depth(tmp_path / "depth.png", 4000, mask > 0)
-    assert np.allclose(metres[mask > 0], 2.0) and np.isnan(metres[mask == 0]).all()
+    meters = load_depth(tmp_path / "depth.png", 4000, mask > 0)
+    assert np.allclose(meters[mask > 0], 2.0) and np.isnan(meters[mask == 0]).all()
     np.save(tmp_path / "depth.npy", np.full((40, 60), 1.5, np.float32))
     assert np.allclose(load_depth(tmp_path / "depth.npy", 4000, mask > 0)[mask > 0], 1.5)
     depth[12, 25] = 0
@@ -147,7 +147,7 @@ def test_grabcut_finds_a_disc_and_refuses_a_box_outside():
         grabcut_mask(image, (25, 15, 175, 65))
 
 
-def test_the_shipped_leaf_becomes_a_sheet_of_about_a_square_metre():
+def test_the_shipped_leaf_becomes_a_sheet_of_about_a_square_meter():
     camera, extra = load_camera(LEAF / "camera.json")
     mask = load_mask(LEAF / "mask_000.png", (camera.width, camera.height))
     depth = load_depth(LEAF / "depth_000.png", extra["depth_scale"], mask)

@@ -88,7 +88,7 @@ def test_the_object_is_opaque_and_nothing_else_is(refined):
         assert alpha[~dilated(mask, 5)].max() < 0.02
 
 
-def test_rim_pixels_do_not_take_the_colour_of_the_background(refined):
+def test_rim_pixels_do_not_take_the_color_of_the_background(refined):
     camera, _, mask, _, start, fitted = refined
     column, row = np.floor(camera.project(start.means.numpy())[0]).astype(int).T
     rim = dilated(~mask, 3)[row, column]

@@ -35,7 +35,7 @@ def moving_sheet(frames=8):
     texture, ground = blobs((SIZE, SIZE)), blobs((SIZE, SIZE), seed=9, smooth=1.5)
     mask = np.zeros((SIZE, SIZE), np.uint8)
     mask[45:115, 45:115] = 1
-    centre = np.array([80.0, 80.0])
+    center = np.array([80.0, 80.0])
 
     def matrix(t):
         angle, squeeze = 0.06 * t, np.diag([1 - 0.05 * t, 1.0])
@@ -43,12 +43,12 @@ def moving_sheet(frames=8):
         return turn @ squeeze
 
     def place(points, t):
-        return (points - centre) @ matrix(t).T + centre + np.array([1.7, -1.1]) * t
+        return (points - center) @ matrix(t).T + center + np.array([1.7, -1.1]) * t
 
     video = []
     for t in range(frames):
         A = matrix(t)
-        offset = place(np.array([[0.5, 0.5]]), t)[0] - 0.5  # OpenCV warps pixel centres
+        offset = place(np.array([[0.5, 0.5]]), t)[0] - 0.5  # OpenCV warps pixel centers
         warp = np.concatenate([A, offset[:, None]], axis=1)
         image = cv2.warpAffine(texture, warp, (SIZE, SIZE), flags=cv2.INTER_CUBIC)
         cover = cv2.warpAffine(mask, warp, (SIZE, SIZE), flags=cv2.INTER_NEAREST)[..., None]

@@ -25,7 +25,7 @@ def ramp(frames=5, height=36, width=50):
     return np.stack([x, y, t], -1).astype(np.uint8)
 
 
-def test_mp4_comes_back_with_its_colours(tmp_path):
+def test_mp4_comes_back_with_its_colors(tmp_path):
     frames = ramp()
     write_video(tmp_path / "sub" / "a.mp4", frames, 12.5)
     video = read_video(tmp_path / "sub" / "a.mp4")
@@ -150,8 +150,8 @@ def test_arrow_lies_where_it_should_and_strong_ones_are_bright():
 
     twice = draw_arrows(image, starts, ends, np.array([1.0, 10.0, 5.0]), thickness=4, scale=2)
     assert twice.shape == (120, 200, 3)
-    centre = np.argwhere((twice != 128).any(-1)).mean(0) / 2 + 0.25
-    assert np.allclose(centre, np.argwhere(changed).mean(0) + 0.5, atol=0.7)
+    center = np.argwhere((twice != 128).any(-1)).mean(0) / 2 + 0.25
+    assert np.allclose(center, np.argwhere(changed).mean(0) + 0.5, atol=0.7)
 
 
 def test_arrows_far_outside_or_none_are_harmless():

@@ -55,7 +55,7 @@ def bind_to_triangles(
             raise ValueError(f"{name}: got shape {value.shape}, expected (n, 3) m")
     if len(keypoints0) < 3:
         raise ValueError(f"keypoints0: got {len(keypoints0)}, expected at least 3")
-    # Three corners of the whole object stand by for particles whose neighbours lie on a line.
+    # Three corners of the whole object stand by for particles whose neighbors lie on a line.
     near = cKDTree(keypoints0).query(x0, k=min(NEAREST, len(keypoints0)))[1]
     wide = np.broadcast_to(farthest_points(keypoints0, 3), (len(x0), 3))
     near = np.concatenate([near, wide], axis=1)
