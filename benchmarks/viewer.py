@@ -12,24 +12,20 @@ import argparse
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from splats import machine
 
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
-
-from splats import machine  # noqa: E402
-from view_live import Live  # noqa: E402
-
-import taichi_phys as tp  # noqa: E402
-from inverse.commands.runner import stoppable  # noqa: E402
-from inverse.runs.settings import write_json  # noqa: E402
-from renderers.splats.gaussians import Gaussians  # noqa: E402
-from renderers.viewer import window as ggui  # noqa: E402
-from renderers.viewer.session import Session  # noqa: E402
-from taichi_phys import runtime  # noqa: E402
+import taichi_phys as tp
+from inverse.commands.runner import stoppable
+from inverse.runs.settings import write_json
+from renderers.splats.gaussians import Gaussians
+from renderers.viewer import window
+from renderers.viewer.live import Live
+from renderers.viewer.screen import Screen
+from renderers.viewer.session import Session
+from taichi_phys import runtime
 
 
 SIZE = {"width": 1280, "height": 720}
@@ -53,7 +49,7 @@ def splat_stage(count: int) -> Live:
     }
     tensors = {name: torch.as_tensor(value).float() for name, value in values.items()}
     return Live(lambda: None, title="splats", gaussians=Gaussians.from_colors(**tensors),
-                box=(np.full(3, -0.55), np.full(3, 0.55)))  # fmt: skip
+                box=np.array([[-0.55] * 3, [0.55] * 3]))  # fmt: skip
 
 
 def jelly_stage(count: int) -> Live:
@@ -71,50 +67,49 @@ def jelly_stage(count: int) -> Live:
 
 
 class Watch:
-    """Called in every round of the viewer; ends the session after some seconds of it."""
+    """Called in every round of the viewer; ends it after some seconds."""
 
     def __init__(self, seconds: float, turn: bool):
         self.seconds, self.turn = seconds, turn
         self.ends: list[float] = []  # s, of rounds
         self.times: list[float] = []  # s, of the scene then
 
-    def __call__(self, session: Session) -> None:
-        if session.stage.message:  # it compiles
+    def __call__(self, screen: Screen) -> None:
+        if screen.stage.message:  # it compiles
             return
-        state = session.stage.state
+        playground = screen.stage.playground
         self.ends.append(time.monotonic())
-        self.times.append(state.time if state else 0.0)
+        self.times.append(playground.state.time if playground else 0.0)
         if self.turn:
-            session.azimuth += TURN
-            session.stir()
+            screen.eye.azimuth += TURN
+            screen.stir()
         if self.ends[-1] - self.ends[0] > self.seconds:
-            session.running = False
+            screen.running = False
 
 
 def watched(stage: Live, seconds: float, headless: bool, *, turn: bool) -> Watch:
     """Run the viewer on a stage, in a window if there is one."""
-    session, watch = Session(stage, **SIZE), Watch(seconds, turn)
+    screen, watch = Screen(Session(stage), **SIZE), Watch(seconds, turn)
     stage.playing = not turn
     if headless:
-        while session.running:
-            session.tick()
-            session.picture()
-            watch(session)
-        session.close()
+        while screen.running:
+            screen.tick()
+            screen.picture()
+            watch(screen)
+        screen.close()
     else:
-        ggui.show(session, after=watch)
+        window.show(screen, after=watch)
     return watch
 
 
 def splats_row(count: int, seconds: float, headless: bool) -> dict:
     """Pictures per second while the camera turns, and how long one at full size takes."""
     stage = splat_stage(count)
-    stage.show = "splats"
     watch = watched(stage, seconds, headless, turn=True)
-    session, full = Session(stage, **SIZE), []
+    screen, full = Screen(Session(stage), **SIZE), []
     for _ in range(3):
         start = time.perf_counter()
-        session.draw()
+        screen.draw()
         full.append(time.perf_counter() - start)
     gaps = np.diff(watch.ends)[1:]
     return {
@@ -129,7 +124,7 @@ def jelly_row(count: int, seconds: float, headless: bool) -> dict:
     watch = watched(stage, seconds, headless, turn=False)
     frames = (watch.times[-1] - watch.times[0]) * stage.fps
     passed = watch.ends[-1] - watch.ends[0]
-    return {"particles": len(stage.state.x), "scene_frames_per_second": frames / passed}
+    return {"particles": len(stage.playground.state.x), "scene_frames_per_second": frames / passed}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -149,7 +144,7 @@ def main(argv=None):
         try:
             results["window"] = not args.headless
             results["splats"] = splats_row(counts[0], args.seconds, args.headless)
-        except ggui.NoWindow as error:
+        except window.NoWindow as error:
             print(f"{error}; measured without a window")
             args.headless, results["window"] = True, False
             results["splats"] = splats_row(counts[0], args.seconds, True)

@@ -1,11 +1,11 @@
 """Cameras that look at something and circle it."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from renderers.camera import Camera, camera_from_fov
+from renderers.lines import Vector
 from renderers.splats.gaussians import Gaussians
 
 
@@ -15,9 +15,9 @@ MARGIN = 1.25  # room around the body: the corners of a cube, which STRAY leaves
 
 
 def look_at(
-    eye: Sequence[float],
-    target: Sequence[float],
-    up: Sequence[float] = (0, 0, 1),
+    eye: Vector,
+    target: Vector,
+    up: Vector = (0, 0, 1),
     *,
     width: int,
     height: int,
@@ -50,6 +50,7 @@ def look_at(
     pose[:3, :3] = right, np.cross(forward, right), forward
     pose[:3, 3] = -pose[:3, :3] @ eye
     if fx is None:
+        assert fov is not None
         fx = fy = camera_from_fov(width, height, fov).fy
     return Camera(
         fx=fx,
@@ -62,35 +63,15 @@ def look_at(
     )
 
 
-def orbit(
-    centre: Sequence[float],
-    radius: float,
-    *,
-    width: int,
-    height: int,
-    fov: float,
-    frames: int,
-    turns: float = 1.0,
-    up: Sequence[float] = (0, 0, 1),
-    elevation: float = 20.0,
-    azimuth: float = 0.0,
-) -> list[Camera]:
-    """Cameras on a circle around up (3,), radius m from centre (3,) m, all looking at it.
+def outward(azimuth: float, elevation: float, up: Vector = (0, 0, 1)) -> np.ndarray:
+    """The unit vector (3,) from what is looked at towards a camera on this side of it.
 
-    width, height: px; fov: vertical field of view, degrees; frames: how many; turns: that they
-    share, the end left out so that a film of whole turns repeats without a halt; elevation: above
-    the horizon, degrees; azimuth: of the first, degrees, counted counter-clockwise from above. At
-    0 the axis x points right (y, where x is up), so with z up the view is along +y, and with y
-    down along +z. Raises ValueError for a value outside its range, by name.
+    azimuth: degrees, counterclockwise from above; elevation: above the horizon, degrees; up: (3,),
+    any length. At azimuth 0 the axis x points right (y, where x is up), so that with z up the view
+    is along +y, and with y down along +z. Raises ValueError for a value that is no number, by name.
     """
-    centre, up = _vector("centre", centre), _vector("up", up)
-    if not 0 < radius < math.inf:
-        raise ValueError(f"radius: got {radius}, expected > 0 m")
-    if not -90 < elevation < 90:
-        raise ValueError(f"elevation: got {elevation}, expected degrees between -90 and 90")
-    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
-        raise ValueError(f"frames: got {frames!r}, expected a whole number from 1 on")
-    for name, value in (("turns", turns), ("azimuth", azimuth)):
+    up = _vector("up", up)
+    for name, value in (("azimuth", azimuth), ("elevation", elevation)):
         if not math.isfinite(value):
             raise ValueError(f"{name}: got {value}, expected a finite number")
     if not up.any():
@@ -98,19 +79,49 @@ def orbit(
     up = up / np.linalg.norm(up)
     ahead = np.cross(up, [1, 0, 0] if abs(up[0]) < 0.9 else [0, 1, 0])
     ahead /= np.linalg.norm(ahead)
-    right = np.cross(ahead, up)
-    tilt = math.radians(elevation)
-    cameras = []
-    for k in range(frames):
-        turn = math.radians(azimuth + 360 * turns * k / frames)
-        outward = math.sin(turn) * right - math.cos(turn) * ahead
-        eye = centre + radius * (math.cos(tilt) * outward + math.sin(tilt) * up)
-        cameras.append(look_at(eye, centre, up, fov=fov, width=width, height=height))
-    return cameras
+    turn, tilt = math.radians(azimuth), math.radians(elevation)
+    level = math.sin(turn) * np.cross(ahead, up) - math.cos(turn) * ahead
+    return math.cos(tilt) * level + math.sin(tilt) * up
+
+
+def orbit(
+    center: Vector,
+    radius: float,
+    *,
+    width: int,
+    height: int,
+    fov: float,
+    frames: int,
+    turns: float = 1.0,
+    up: Vector = (0, 0, 1),
+    elevation: float = 20.0,
+    azimuth: float = 0.0,
+) -> list[Camera]:
+    """Cameras on a circle around up (3,), radius m from center (3,) m, all looking at it.
+
+    width, height: px; fov: vertical field of view, degrees; frames: how many; turns: that they
+    share, the end left out so that a film of whole turns repeats without a halt; elevation,
+    azimuth: of the first, degrees, as `outward` takes them. Raises ValueError for a value outside
+    its range, by name.
+    """
+    middle, axis = _vector("center", center), _vector("up", up)
+    if not 0 < radius < math.inf:
+        raise ValueError(f"radius: got {radius}, expected > 0 m")
+    if not -90 < elevation < 90:
+        raise ValueError(f"elevation: got {elevation}, expected degrees between -90 and 90")
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
+        raise ValueError(f"frames: got {frames!r}, expected a whole number from 1 on")
+    if not math.isfinite(turns):
+        raise ValueError(f"turns: got {turns}, expected a finite number")
+    eyes = (
+        middle + radius * outward(azimuth + 360 * turns * k / frames, elevation, axis)
+        for k in range(frames)
+    )
+    return [look_at(eye, middle, axis, fov=fov, width=width, height=height) for eye in eyes]
 
 
 def framing(gaussians: Gaussians, fov: float) -> tuple[np.ndarray, float]:
-    """The centre (3,) m of a body and the distance, m, from which it fits into the picture.
+    """The center (3,) m of a body and the distance, m, from which it fits into the picture.
 
     fov: the narrower field of view, degrees. The body fits from every side. Gaussians count by
     their opacity: a few that strayed far away, or huge faint ones, as files of trained scenes
@@ -125,12 +136,12 @@ def framing(gaussians: Gaussians, fov: float) -> tuple[np.ndarray, float]:
     if not opacities.any():
         raise ValueError(f"opacities: got {len(opacities)}, expected at least one above 0")
     low, high = (_quantile(means, opacities, share) for share in (STRAY, 1 - STRAY))
-    centre = (low + high) / 2
+    center = (low + high) / 2
     # alpha falls to the fraction FAINT of the highest at this many standard deviations.
     visible = np.sqrt(2 * np.log(np.maximum(opacities / (FAINT * opacities.max()), 1)))
-    reach = np.linalg.norm(means - centre, axis=1) + visible * scales.max(axis=1)
+    reach = np.linalg.norm(means - center, axis=1) + visible * scales.max(axis=1)
     radius = MARGIN * _quantile(reach[:, None], opacities, 1 - 2 * STRAY)[0]
-    return centre, radius / math.sin(math.radians(fov) / 2)
+    return center, radius / math.sin(math.radians(fov) / 2)
 
 
 def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
@@ -141,7 +152,7 @@ def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> np.ndarr
     return np.take_along_axis(values, np.take_along_axis(order, at[None], 0), 0)[0]
 
 
-def _vector(name: str, value: Sequence[float]) -> np.ndarray:
+def _vector(name: str, value: Vector) -> np.ndarray:
     vector = np.asarray(value, dtype=np.float64)
     if vector.shape != (3,) or not np.isfinite(vector).all():
         raise ValueError(f"{name}: got {value}, expected three finite numbers")

@@ -1,7 +1,7 @@
-"""Drawing on pictures, for videos and figures: arrows coloured by strength, labels, panels.
+"""Drawing on pictures: lines and arrows in space, arrows colored by strength, labels, panels.
 
 Pictures are (H, W, 3) uint8 RGB; positions are image coordinates as in `renderers.camera`
-(the centre of the top-left pixel is at (0.5, 0.5)).
+(the center of the top-left pixel is at (0.5, 0.5)).
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from renderers.camera import Camera
+
 
 COLORS = "plasma"  # perceptually uniform, bright at the strong end
 WEAK = 0.08  # where on the map the weakest arrow lies: its very end is hard to see on black
 INK = np.array([24, 26, 32])
 PAPER = np.array([255, 255, 255])
+BEHIND = 1.002  # a line is hidden where it is farther than the picture's depth by this factor
 
 
 def strength_colors(strengths: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """(n, 3) uint8 colours of strengths (n,), from limits[0] (dark) to limits[1] (bright)."""
+    """(n, 3) uint8 colors of strengths (n,), from limits[0] (dark) to limits[1] (bright)."""
     import matplotlib
 
     low, high = limits
@@ -40,11 +43,11 @@ def draw_arrows(
 ) -> np.ndarray:
     """A copy of the picture with n anti-aliased arrows, the strongest on top.
 
-    starts, ends: (n, 2) px; strengths: (n,); limits: strengths at the ends of the colour map (by
-    default 0 and the strongest; give them for a video, or colours change meaning from frame to
+    starts, ends: (n, 2) px; strengths: (n,); limits: strengths at the ends of the color map (by
+    default 0 and the strongest; give them for a video, or colors change meaning from frame to
     frame); thickness: of a shaft, px; scale: enlarges the picture first (positions and thickness
-    stay in pixels of `image`); legend: what the colours measure, such as "force (N)", drawn
-    beside a colour bar. Arrows with NaN are left out. Raises ValueError for wrong shapes.
+    stay in pixels of `image`); legend: what the colors measure, such as "force (N)", drawn
+    beside a color bar. Arrows with NaN are left out. Raises ValueError for wrong shapes.
     """
     import cv2
 
@@ -71,10 +74,97 @@ def draw_arrows(
         width = scale * thickness
         # A light rim inside a dark one stands out on any picture.
         for rim, color in ((0.55 * width, INK), (0.35 * width, PAPER), (0.0, colors[i])):
-            _fill(canvas, _arrow(*line, width, rim), color)
+            _fill(canvas, _arrow(line[0], line[1], width, rim), color)
     if legend is not None:
         draw_colorbar(canvas, limits, legend)
     return canvas
+
+
+def draw_arrows_in_space(
+    image: np.ndarray,
+    camera: Camera,
+    ends: np.ndarray,
+    strengths: np.ndarray,
+    *,
+    limits: tuple[float, float] | None = None,
+    thickness: float = 2.0,
+) -> np.ndarray:
+    """A copy of the picture with arrows over all that it shows.
+
+    ends: (m, 2, 3) m, tails and tips; those that reach behind the camera are left out; the rest
+    as in `draw_arrows`.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        uv, depth = camera.project(ends)
+    uv[(depth <= 0).any(axis=1)] = np.nan
+    return draw_arrows(image, uv[:, 0], uv[:, 1], strengths, limits=limits, thickness=thickness)
+
+
+def draw_lines(
+    image: np.ndarray,
+    camera: Camera,
+    ends: np.ndarray,
+    colors: np.ndarray | Sequence[int],
+    *,
+    depth: np.ndarray | None = None,
+    strength: float = 1.0,
+) -> None:
+    """Draw anti-aliased segments, a pixel wide, where nothing hides them.
+
+    image: (H, W, 3) uint8, drawn on; ends: (k, 2, 3) m; colors: (3,) or (k, 3), 0 to 255; depth:
+    (H, W) m of what the picture shows, infinite where it shows nothing; strength: 0 to 1, how much
+    of what is there a line covers.
+    """
+    height, width = image.shape[:2]
+    ends = camera.to_camera(np.asarray(ends, np.float64).reshape(-1, 2, 3))
+    colors = np.broadcast_to(np.asarray(colors, np.float32), (len(ends), 3))
+    near = 1e-3 * max(np.abs(ends[..., 2]).max(initial=0.0), 1e-9)
+    # the sides of the picture are planes through the eye: nothing far outside is sampled
+    for normal, offset in (
+        ((0, 0, 1.0), near), ((camera.fx, 0, camera.cx), 0.0),
+        ((-camera.fx, 0, width - camera.cx), 0.0), ((0, camera.fy, camera.cy), 0.0),
+        ((0, -camera.fy, height - camera.cy), 0.0),
+    ):  # fmt: skip
+        ends, colors = _clip(ends, colors, np.array(normal), offset)
+    if not len(ends):
+        return
+    inverse = 1 / ends[..., 2]
+    focal, middle = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
+    uv = focal * ends[..., :2] * inverse[..., None] + middle
+    # a sample for each pixel along the longer side of a segment, shared between two across it
+    steep = np.abs(np.diff(uv[..., 1])) > np.abs(np.diff(uv[..., 0]))
+    counts = np.ceil(np.abs(uv[:, 1] - uv[:, 0]).max(axis=1)).astype(int) + 1
+    owner = np.repeat(np.arange(len(ends)), counts)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = (place + 0.5) / counts[owner]
+    at = uv[owner, 0] + share[:, None] * (uv[owner, 1] - uv[owner, 0])
+    z = 1 / (inverse[owner, 0] + share * (inverse[owner, 1] - inverse[owner, 0]))
+    steep, tint = steep[owner, 0], colors[owner]
+    across = np.where(steep, at[:, 0], at[:, 1]) - 0.5
+    first = np.floor(across).astype(int)
+    for side in (0, 1):
+        weight = strength * np.abs(1 - side - (across - first))
+        j = np.where(steep, first + side, at[:, 0].astype(int))
+        i = np.where(steep, at[:, 1].astype(int), first + side)
+        seen = (i >= 0) & (i < height) & (j >= 0) & (j < width)
+        i, j, w = i[seen], j[seen], weight[seen, None]
+        if depth is not None:
+            w = w * (z[seen] < BEHIND * depth[i, j])[:, None]
+        image[i, j] = (image[i, j] + w * (tint[seen] - image[i, j])).astype(np.uint8)
+
+
+def _clip(
+    ends: np.ndarray, colors: np.ndarray, normal: np.ndarray, offset: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What of the segments (k, 2, 3) lies where normal . x >= offset, and its colors (k, 3)."""
+    height = ends @ normal - offset
+    keep = (height >= 0).any(axis=1)
+    ends, height = ends[keep].copy(), height[keep]
+    for k in (0, 1):
+        cut = height[:, k] < 0
+        share = (height[cut, k] / (height[cut, k] - height[cut, 1 - k]))[:, None]
+        ends[cut, k] = ends[cut, k] * (1 - share) + ends[cut, 1 - k] * share
+    return ends, colors[keep]
 
 
 def _arrow(start: np.ndarray, end: np.ndarray, width: float, rim: float = 0.0) -> np.ndarray:
@@ -102,13 +192,13 @@ def _arrow(start: np.ndarray, end: np.ndarray, width: float, rim: float = 0.0) -
 def _fill(canvas: np.ndarray, outline: np.ndarray, color: np.ndarray) -> None:
     import cv2
 
-    # OpenCV counts from pixel centres, in fixed point of 1/16 px; it overflows far outside.
+    # OpenCV counts from pixel centers, in fixed point of 1/16 px; it overflows far outside.
     points = np.clip((outline - 0.5) * 16, -(2**24), 2**24)
     cv2.fillPoly(canvas, [np.round(points).astype(np.int32)], color.tolist(), cv2.LINE_AA, 4)
 
 
 def draw_colorbar(image: np.ndarray, limits: tuple[float, float], label: str) -> None:
-    """Draw the strength colours with their limits and a label into the lower left corner."""
+    """Draw the strength colors with their limits and a label into the lower left corner."""
     _check_image("image", image)
     unit = max(min(image.shape[:2]) / 384, 0.5)
     size = round(13 * unit)
@@ -144,7 +234,7 @@ def text_width(text: str, size: int) -> int:
 
 
 def draw_text(
-    image: np.ndarray, text: str, at: tuple[int, int], size: int, color: Sequence[int]
+    image: np.ndarray, text: str, at: tuple[int, int], size: int, color: Sequence[int] | np.ndarray
 ) -> None:
     """Write a line of text into the picture; at: its top left corner (x, y) px; size: px."""
     from PIL import Image, ImageDraw

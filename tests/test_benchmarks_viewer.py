@@ -27,14 +27,14 @@ def test_quick_figures_and_json(tmp_path, capfd):
 
 def test_what_is_shown():
     """The Gaussians cover the ball; the jelly is as soft and as fine as it is said to be."""
-    session = viewer.Session(viewer.splat_stage(5000), **viewer.SIZE)
+    screen = viewer.Screen(viewer.Session(viewer.splat_stage(5000)), **viewer.SIZE)
     with torch.no_grad():
-        picture = session.draw(0.25)
+        picture = screen.draw(0.25)
     seen = (picture != picture[0, 0]).any(axis=2)
     assert 0.1 < seen.mean() < 0.5
     middle = np.stack(np.nonzero(seen)).mean(axis=1).astype(int)
     assert seen[middle[0] - 20 : middle[0] + 20, middle[1] - 20 : middle[1] + 20].all()
-    sim = viewer.jelly_stage(300).ready()
+    sim = viewer.jelly_stage(300).ready().sim
     assert sim.grid.dx == 1 / 64
     assert sim.bodies[0].material.E == 1e4
     assert 250 < len(sim.mass) < 350

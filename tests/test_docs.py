@@ -201,17 +201,19 @@ def test_keys_of_scenes_are_all_listed():
 
 
 def test_keys_and_controls_of_the_viewer_are_all_listed():
-    from renderers.viewer.session import KEYS
+    from renderers.viewer import screen, session
+    from renderers.viewer.live import SLIDERS
 
-    scripts = [ROOT / "examples" / f"view_{kind}.py" for kind in ("live", "results")]
-    code = "\n".join(script.read_text("utf-8") for script in scripts)
+    stages = ("renderers/viewer/live", "renderers/viewer/playback", "inverse/wind/stage",
+              "inverse/trace/stage")  # fmt: skip
+    code = "\n".join((ROOT / f"{stage}.py").read_text("utf-8") for stage in stages)
     text = text_of(ROOT / "docs" / "viewer.md")
-    keys = {"space" if key == " " else key for key in KEYS}
-    keys |= set(re.findall(r'"([a-z])"\]? ?[:=] ?\("', code))  # of a kind of stage
+    keys = {"space" if key == " " else key for key in [*session.KEYS, *screen.KEYS]}
+    keys |= set(re.findall(r', "([a-z])"\)', code))  # of a control
     assert keys > {"space", "o", "m", "x", "a", "w"}
     assert not {key for key in keys if f"`{key}`" not in text}
-    made = r'(?:Slider|Choice|Button|Switch|attribute|shown)\((?:\w+, )?\s*f?"([^"{]+)"'
-    names = set(re.findall(made, code)) | set(re.findall(r': \("([^"]+)", [\de.-]+, ', code))
+    names = set(re.findall(r'(?:Slider|Choice|Button|Switch)\(\s*"([^"]+)"', code))
+    names |= {name for name, *_ in SLIDERS.values()}
     assert names > {"body", "frame", "stiffness E (Pa)", "wind speed (m/s)", "velocity arrows"}
     assert not {name for name in names if f"| {name} |" not in text}
 

@@ -1,50 +1,39 @@
-"""Pages of particles, splats and arrows, looked at in a real browser without a screen."""
+"""A session on a page, looked at and handled in a real browser without a screen."""
 
-import base64
 import contextlib
-import io
-import itertools
-import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from browser import CHROMIUM, Browser, alive, picture_when, still
+from helpers import PATIENCE, wait_for
 from PIL import Image
+from small_runs import wind_run  # noqa: F401
+from stages import block, center
 
 import taichi_phys as tp
+from inverse.commands.view import main
 from renderers.lines import box_lines
-from renderers.splats.files import save_gaussians
+from renderers.orbit import look_at
 from renderers.splats.gaussians import Gaussians
 from renderers.viewer import web
+from renderers.viewer.session import Session
+from renderers.viewer.snapshot import Arrows, Lines, Points, Snapshot
+from renderers.viewer.stage import Button, Choice, Recorded, Slider, Switch, bound
+from renderers.viewer.web import WebPage
 
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "examples"))
-import view  # noqa: E402
-import view_web  # noqa: E402
-from test_viewer import SCENE, trace_run, wind_run  # noqa: E402, F401
-
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-FLAGS = """--headless=new --no-sandbox --disable-gpu --use-gl=angle --use-angle=swiftshader
-    --enable-unsafe-swiftshader --disable-background-networking --disable-component-update
-    --disable-sync --disable-extensions --disable-default-apps --no-first-run
-    --no-default-browser-check --no-proxy-server --disable-dev-shm-usage --mute-audio
-    --remote-debugging-port=0 --window-size=960,600""".split()
-NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # the page needs no network
-PATIENCE = 60.0  # s, on a busy machine without a graphics card
-BOX = ((-0.1, -0.05, 0.0), (0.1, 0.05, 0.1))
-VIEW = slice(None), slice(315, 620)  # px of the page that neither the panel nor a warning hides
-BLUE, RED = (40, 90, 250), (250, 40, 40)
+BOX = np.array([[-0.1, -0.05, 0.0], [0.1, 0.05, 0.1]])
+VIEW = slice(None), slice(330, 760)  # px of the page that neither the panel nor a warning hides
+BLUE, RED, GREEN = (40, 90, 250), (250, 40, 40), (20, 230, 20)
 
 
 @pytest.fixture(scope="module")
@@ -60,114 +49,76 @@ def browser(viser, tmp_path_factory):
         yield it
 
 
-class Refused(RuntimeError):
-    """What the browser answered to a command."""
+class Moving(Recorded):
+    """A red ball, or green splats, from left to right; an arrow that stays at the right end."""
 
+    title, azimuth, elevation, last = "moving", 0.0, 10.0, 4
 
-class Browser:
-    """Chromium, driven through its DevTools protocol."""
+    def __init__(self, splats: bool = False):
+        self.splats, self.whole, self.level, self.name, self.pressed = splats, True, 10.0, "a", 0
+        self._lines = Lines.of((box_lines(*BOX), (120, 130, 150)))
+        self._arrows = Arrows.of(np.array([[0.08, 0, 0.01]]), np.array([[0, 0, 1.0]]), 0.08, 10.0)
+        self._cameras = [look_at((0, -0.5, 0.05), (0, 0, 0.05), width=64, height=48, fov=30)]
 
-    def __init__(self, folder: Path):
-        self.folder, self._numbers, self.requested = folder, itertools.count(1), []
-        self._log = (folder / "log.txt").open("wb")
+    def controls(self):
+        press = lambda: setattr(self, "pressed", self.pressed + 1)  # noqa: E731
+        return [
+            Slider("frame", bound(self, "frame")[0], self.go, 0, self.last, whole=True),
+            Slider("level", *bound(self, "level"), 1.0, 100.0, log=True),
+            Switch("whole", *bound(self, "whole")), Choice("name", "ab", *bound(self, "name"), "o"),
+            Button("press me", press),
+        ]  # fmt: skip
 
-    def __enter__(self):
-        from websockets.sync.client import connect
+    def cameras(self):
+        return self._cameras
 
-        self.process = subprocess.Popen(
-            [CHROMIUM, *FLAGS, NOWHERE, f"--user-data-dir={self.folder}", "about:blank"],
-            stdout=self._log, stderr=self._log, start_new_session=True,
+    def snapshot(self, fast=False):
+        x, _ = tp.sample_sphere((-0.06 + 0.03 * self.frame, 0.0, 0.05), 0.02, count=1500)
+        red = np.tile(np.uint8(RED), (len(x), 1))
+        points = Points(x=x, colors=red, radius=0.001)
+        return Snapshot(
+            box=BOX, points=None if self.splats else points, arrows=self._arrows,
+            lines=self._lines, splats=splats_at(x) if self.splats else None,
+            caption=f"moment {self.frame} <b>", legend=((0.0, 10.0), "strength"),
         )  # fmt: skip
-        port = wait_for(lambda: port_in(self.folder / "DevToolsActivePort"))
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=PATIENCE) as answer:
-            page = next(t for t in json.load(answer) if t["type"] == "page")
-        self._socket = connect(page["webSocketDebuggerUrl"], max_size=None, open_timeout=PATIENCE)
-        self("Page.enable")
-        self("Network.enable")
-        return self
-
-    def __exit__(self, *_):
-        with contextlib.suppress(Exception):
-            self("Browser.close")
-            self._socket.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-        self._log.close()
-
-    def __call__(self, method: str, **params) -> dict:
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while True:
-            message = json.loads(self._socket.recv(timeout=PATIENCE))
-            if message.get("method") == "Network.requestWillBeSent":
-                self.requested.append(message["params"]["request"]["url"])
-            if message.get("id") == number:
-                if "error" in message:
-                    raise Refused(f"{method}: {message['error']}")
-                return message["result"]
-
-    def open(self, url: str) -> None:
-        self.requested.clear()
-        self("Page.navigate", url=url)
-        wait_for(lambda: self.ask("document.querySelectorAll('canvas').length"))
-
-    def ask(self, expression: str):
-        """The value of JavaScript; None while the page changes."""
-        with contextlib.suppress(Refused):
-            result = self("Runtime.evaluate", expression=expression, returnByValue=True)
-            return result["result"].get("value")
-
-    def picture(self) -> np.ndarray:
-        """(H, W, 3) of the page."""
-        data = base64.b64decode(self("Page.captureScreenshot", format="png")["data"])
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-
-    def slide(self, share: float) -> None:
-        """The mouse on the slider: pressed at its left end, let go at a share of its length."""
-        x, y, width = self.ask(
-            "(() => { const r = document.querySelector('[role=slider]').parentElement"
-            ".getBoundingClientRect(); return [r.x, r.y + r.height / 2, r.width] })()"
-        )
-        self("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", clickCount=1)
-        for part in (0.3, 0.7, 1.0):
-            self("Input.dispatchMouseEvent", type="mouseMoved", x=x + part * share * width, y=y,
-                 button="left", buttons=1)  # fmt: skip
-        self("Input.dispatchMouseEvent", type="mouseReleased", x=x + share * width, y=y,
-             button="left", clickCount=1)  # fmt: skip
-
-    def click(self, text: str) -> None:
-        """The mouse on the button with this text."""
-        at = wait_for(lambda: self.ask(
-            "(() => { const b = [...document.querySelectorAll('button')].find("
-            f"b => b.innerText.trim() == {text!r}); if (!b) return null;"
-            "const r = b.getBoundingClientRect(); return [r.x + r.width/2, r.y + r.height/2] })()"
-        ))  # fmt: skip
-        for kind in ("mousePressed", "mouseReleased"):
-            self("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="left",
-                 clickCount=1)  # fmt: skip
 
 
-def port_in(path: Path) -> int | None:
-    with contextlib.suppress(OSError, IndexError, ValueError):
-        return int(path.read_text().splitlines()[0])
+def splats_at(x) -> dict:
+    n = len(x)
+    return Gaussians.from_colors(
+        means=torch.tensor(x).float(), quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(n, 1),
+        scales=torch.full((n, 3), 0.002), opacities=torch.full((n,), 0.9),
+        colors=torch.tensor(GREEN).repeat(n, 1) / 255,
+    ).tensors()  # fmt: skip
 
 
-def wait_for(look, seconds: float = PATIENCE):
-    """What look() returns, once that is true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = look()
-        if isinstance(found, np.ndarray) or found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s")
+def handled(stage, hand) -> None:
+    """Show a stage, run the page here, where Taichi is, and call hand(page) beside it."""
+    errors = []
+
+    def work() -> None:
+        try:
+            hand(page)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            page.close()
+
+    with torch.no_grad(), WebPage(Session(stage), port=0) as page:
+        thread = threading.Thread(target=work)
+        thread.start()
+        page.run()
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def text_of(browser: Browser) -> str:
+    return browser.ask("document.body.innerText") or ""
 
 
 def place_of(picture: np.ndarray, color, least: int = 60) -> np.ndarray | None:
-    """(2,) px x, y: the middle of what has about the hue of a colour, if there is enough."""
+    """(2,) px x, y: the middle of what has about the hue of a color, if there is enough."""
     strong = np.argmax(color)
     others = [k for k in range(3) if k != strong]
     seen = picture[..., strong] > 1.5 * picture[..., others].max(axis=2)
@@ -176,18 +127,14 @@ def place_of(picture: np.ndarray, color, least: int = 60) -> np.ndarray | None:
     return np.array([columns.mean(), rows.mean()]) if len(rows) >= least else None
 
 
-def moving(frames: int = 5) -> list[web.WebFrame]:
-    """A red ball from left to right, and a blue arrow up from the right end."""
-    arrow = np.array([[[0.08, 0, 0.01], [0.08, 0, 0.09]]])
-    lines = box_lines(*BOX)
-    result = []
-    for i in range(frames):
-        at = (-0.06 + 0.12 * i / (frames - 1), 0.0, 0.05)
-        x, _ = tp.sample_sphere(at, 0.02, count=1500)
-        result.append(web.WebFrame(
-            x=x, colors=RED, arrows=arrow, arrow_colors=BLUE, lines=lines, caption=f"moment {i}",
-        ))  # fmt: skip
-    return result
+def moved(browser: Browser, color, start=(-1e9, -1e9), least: float = 0):
+    """A picture at rest in which a color is at least so many px from where it was."""
+    picture = browser.picture()
+    at = place_of(picture, color)
+    if at is None or np.abs(at - start).max() < least:
+        return None
+    again = browser.picture()
+    return again if np.abs(again - picture)[VIEW].max() < 3 else None  # pages fade in
 
 
 def keep(picture: np.ndarray, name: str) -> None:
@@ -198,97 +145,169 @@ def keep(picture: np.ndarray, name: str) -> None:
         Image.fromarray(picture.astype(np.uint8)).save(path)
 
 
-def test_the_slider_and_the_play_button_move_particles(browser):
-    with web.serve(moving(), box=BOX, azimuth=0, elevation=10, radius=0.001, port=0) as page:
-        browser.open(page.url)
-        first = wait_for(lambda: shown(browser, RED))
-        keep(first, "particles_first")
-        arrow = place_of(first, BLUE, 20)
-        assert arrow is not None
-        assert "moment 0" in browser.ask("document.body.innerText")
-        browser.slide(1.0)
-        wait_for(lambda: page.frame == 4)
-        start = place_of(first, RED)
-        last = wait_for(lambda: moved(browser, RED, start, 100))
-        keep(last, "particles_last")
-        end = place_of(last, RED)
-        assert end[0] - start[0] > 100 and abs(end[1] - start[1]) < 20
-        assert end[0] < place_of(last, BLUE, 20)[0]  # the arrow, right of it, stays
-        assert np.abs(place_of(last, BLUE, 20) - arrow).max() < 10
-        aside = slice(190, None), slice(0, 230)  # px in which nothing moves
-        assert np.abs(first - last)[aside].max() < 10
-        assert "moment 4" in browser.ask("document.body.innerText")
-        browser.click("Play")
-        seen = set()
-        wait_for(lambda: seen.add(page.frame) or len(seen) >= 4)
-        browser.click("Pause")
-        wait_for(lambda: not page._playing)
-        assert all(own(url, page.url) for url in browser.requested), browser.requested
-
-
 def own(url: str, page: str) -> bool:
     """Whether a request stays on this machine."""
     return url.startswith((page, page.replace("http", "ws"), "data:", "blob:", "about:"))
 
 
-def shown(browser: Browser, color):
-    """A picture in which a colour is seen, and which has come to rest."""
-    return moved(browser, color, (-1e9, -1e9), 0)
+# What is seen
 
 
-def moved(browser: Browser, color, start, least: float):
-    """A picture at rest in which a colour is at least so many px from where it was."""
-    picture = browser.picture()
-    at = place_of(picture, color)
-    if at is None or np.abs(at - start).max() < least:
-        return None
-    again = browser.picture()
-    return again if np.abs(again - picture)[VIEW].max() < 3 else None  # pages fade in
+@pytest.mark.parametrize("splats, color", [(False, RED), (True, GREEN)])
+def test_the_slider_and_the_play_button_move_what_is_seen(splats, color, browser):
+    stage = Moving(splats)
 
-
-def some_splats(color=(0.05, 0.9, 0.05), count: int = 400, at=(0, 0, 0)) -> Gaussians:
-    x, _ = tp.sample_sphere(at, 0.02, count=count)
-    n = len(x)
-    return Gaussians.from_colors(
-        means=torch.tensor(x).float(), quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(n, 1),
-        scales=torch.full((n, 3), 0.002), opacities=torch.full((n,), 0.9),
-        colors=torch.tensor(color).repeat(n, 1),
-    )  # fmt: skip
-
-
-GREEN = (20, 230, 20)
-
-
-def test_splats_are_drawn_and_move(browser):
-    frames = [
-        web.WebFrame(splats=web.Splats.of(some_splats(at=(x, 0, 0.05)))) for x in (-0.06, 0.06)
-    ]
-    with web.serve(frames, box=BOX, azimuth=0, elevation=0, port=0) as page:
+    def hand(page):
         browser.open(page.url)
-        first = wait_for(lambda: shown(browser, GREEN))
-        keep(first, "splats_first")
-        page.show(1)
-        last = wait_for(lambda: moved(browser, GREEN, place_of(first, GREEN), 100))
-        keep(last, "splats_last")
-        assert place_of(last, GREEN)[0] > place_of(first, GREEN)[0]
+        first = picture_when(lambda: moved(browser, color))
+        keep(first, f"first_{splats}")
+        assert "moment 0 <b>" in text_of(browser)
+        browser.slide(1.0)
+        wait_for(lambda: stage.frame == 4)
+        start = place_of(first, color)
+        last = picture_when(lambda: moved(browser, color, start, 100))
+        keep(last, f"last_{splats}")
+        end = place_of(last, color)
+        assert end[0] - start[0] > 100 and abs(end[1] - start[1]) < 20
+        wait_for(lambda: "moment 4" in text_of(browser))
+        browser.click("Play")
+        seen = set()
+        wait_for(lambda: seen.add(stage.frame) or len(seen) >= 4, pause=0.01)
+        browser.click("Pause")
+        wait_for(lambda: not stage.playing)
+        assert all(own(url, page.url) for url in browser.requested), browser.requested
+
+    handled(stage, hand)
+
+
+# What can be done
+
+
+def test_buttons_switches_choices_and_keys_reach_the_stage(browser):
+    stage = Moving()
+
+    def hand(page):
+        browser.open(page.url)
+        picture_when(lambda: moved(browser, RED))
+        browser.click("press me")
+        wait_for(lambda: stage.pressed == 1)
+        for name, frame in (("Step", 1), ("Step", 2), ("Step back", 1), ("Reset", 0)):
+            browser.click(name)
+            wait_for(lambda frame=frame: stage.frame == frame)
+        browser.ask("document.querySelectorAll('input[type=checkbox]').forEach(b => b.click())")
+        wait_for(lambda: not stage.whole and not any(page._scenery._visible.values()))
+        browser.key("o", "KeyO", 79)
+        wait_for(lambda: stage.name == "b")
+        browser.key(" ", "Space", 32)
+        wait_for(lambda: stage.playing)
+        browser.key(" ", "Space", 32)
+        wait_for(lambda: not stage.playing)
+        browser.key("ArrowRight", "ArrowRight", 39)
+        client = next(iter(page._server.get_clients().values()))
+        browser.click("Next camera")
+        there = page._scenery._units(stage.cameras()[0].position)
+        wait_for(lambda: np.abs(client.camera.position - there).max() < 1e-3)
+        browser.click("Whole scene")
+        wait_for(lambda: np.abs(client.camera.position - there).max() > 1)
+
+    handled(stage, hand)
+
+
+def test_the_page_shows_what_controls_are_set_to_and_sets_them(viser):
+    stage = Moving()
+    with WebPage(Session(stage), port=0) as page:
+        shown = page._panel._shown
+        controls = {c.name: c for c in stage.controls()}
+        assert [shown[k][0].value for k in ("frame", "level", "whole", "name")] == [0, 1, True, "a"]
+        page._panel._take(controls["level"], 2.0)  # log10
+        page._panel._take(controls["name"], "b")
+        assert stage.level == 100 and stage.name == "b"
+        stage.level, stage.frame = 10.0, 3
+        page._show()
+        assert shown["level"][0].value == 1 and shown["frame"][0].value == 3
+        assert "10," in shown["level"][0].label
+
+
+def test_a_drag_pushes_the_body_in_its_direction(browser):
+    stage = block()
+    stage.seek(1)
+    stage.reset()
+    e = stage.playground
+
+    def hand(page):
+        browser.open(page.url)
+        picture_when(lambda: still(browser))
+        client = next(iter(page._server.get_clients().values()))
+        seen = page._scenery._camera(client.camera)
+        size = client.camera.image_height / seen.height
+        before = center(stage)
+        at = size * seen.project(before)[0]
+        browser.press(at)
+        for k in range(1, 9):
+            browser.pull(at + (15 * k, -5 * k))
+        arm = wait_for(lambda: pulled(seen, size, (120, -40)))
+        assert np.abs(arm[0] - (120, -40)).max() < 3
+        keep(picture_when(lambda: still(browser)), "push")
+        browser.key(" ", "Space", 32)
+        wait_for(lambda: e.state.time > 0.15)
+        browser.key(" ", "Space", 32)
+        browser.let_go(at + (120, -40))
+        wait_for(lambda: e.pull is None and not stage.playing)
+        shift = seen.project(center(stage))[0] - seen.project(before)[0]
+        assert shift @ (3, -1) > 0.98 * np.linalg.norm(shift) * np.sqrt(10) > 1
+
+    def pulled(seen, size, wanted):
+        """How far the body is pulled, px, once that is about what is wanted."""
+        if e.pull is None:
+            return None
+        (held, _), (target, _) = (seen.project(p) for p in (e.pull.held(e.state.x), e.pull.target))
+        arm = size * (target - held)
+        return [arm] if np.abs(arm - wanted).max() < 3 else None
+
+    handled(stage, hand)
+
+
+def test_a_successor_takes_the_page(wind_run, viser):  # noqa: F811
+    from inverse.wind import WindRun
+    from inverse.wind.stage import WindStage
+
+    with torch.no_grad():
+        stage = WindStage(WindRun.load(wind_run))
+        session = Session(stage)
+        with WebPage(session, port=0) as page:
+            assert page._panel._side.visible and {"arrows", "particles"} <= set(
+                page._scenery.kinds()
+            )
+            stage.blow("ball", count=200)
+            session.tick()
+            page._show()
+            assert "gravity (m/s2)" in page._panel._shown and not page._panel._side.visible
+            assert "body 0" in page._scenery._handles
+            session.leave()
+            page._show()
+            assert "frame" in page._panel._shown and "body 0" not in page._scenery._handles
+
+
+# The server
 
 
 def test_closing_ends_threads_and_frees_the_port(viser):
     before = set(threading.enumerate())
-    with web.serve(moving(3), box=BOX, port=0) as page:
+    with WebPage(Session(Moving()), port=0) as page:
         with urllib.request.urlopen(page.url, timeout=PATIENCE) as answer:
             assert answer.status == 200
         port = int(page.url.rsplit(":", 1)[1])
-        with web.serve(moving(2), box=BOX, port=port) as other:
+        with WebPage(Session(Moving()), port=port) as other:
             assert other.url != page.url  # that port is taken
         assert page._server.request_share_url() is None  # no tunnel to the rest of the world
     page.close()  # once more
+    page.run()  # returns at once
     assert web._free_port(port) == port
     wait_for(lambda: not {t for t in threading.enumerate() if not t.daemon} - before)
 
 
 def test_only_this_machine_is_answered(viser):
-    with web.serve(moving(2), box=BOX, port=0) as page:
+    with WebPage(Session(Moving()), port=0) as page:
         port = int(page.url.rsplit(":", 1)[1])
         listening = {
             line.split()[1] for name in ("tcp", "tcp6")
@@ -301,222 +320,58 @@ def test_only_this_machine_is_answered(viser):
 
 
 def test_a_frame_that_cannot_be_read_is_said(viser):
-    class Broken(list):
-        def __getitem__(self, index):
-            if index == 1:
+    class Broken(Moving):
+        def snapshot(self, fast=False):
+            if self.frame == 1:
                 raise ValueError("frame_0001.ply: damaged <b>")
-            return super().__getitem__(index)
+            return super().snapshot(fast)
 
-    with web.serve(Broken(moving(3)), box=BOX, port=0) as page:
-        page.show(1)
-        wait_for(lambda: page.frame == 1)
-        assert "frame 1: frame_0001.ply: damaged &lt;b&gt;" in page._caption.content
-        page.show(2)
-        wait_for(lambda: page._caption.content == "moment 2")
+    session = Session(Broken())
+    with WebPage(session, port=0) as page:
+        session.step()
+        page._show()
+        assert "frame_0001.ply: damaged &lt;b&gt;" in page._panel._caption.content
+        session.step()
+        page._show()
+        assert "moment 2" in page._panel._caption.content
 
 
-@pytest.mark.parametrize(
-    "change, named",
-    [({"frames": []}, "frames"), ({"fps": 0}, "fps"), ({"box": (0, 1)}, "box"),
-     ({"port": 70000}, "port"), ({"port": -1}, "port")],
-)  # fmt: skip
-def test_wrong_values_are_named(change, named, viser):
-    options = {"frames": moving(2), "box": BOX, "port": 0} | change
-    with pytest.raises(ValueError, match=f"^{named}: got"):
-        web.serve(**options)
+@pytest.mark.parametrize("port", [70000, -1, True])
+def test_wrong_ports_are_refused(port, viser):
+    with pytest.raises(ValueError, match="^port: got"):
+        WebPage(Session(Moving()), port=port)
 
 
 def test_without_viser_a_sentence_names_the_command(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "viser", None)
     with pytest.raises(web.NoWeb, match="pip install"):
-        web.serve(moving(2), box=BOX)
-    assert view_web.share(tmp_path, None) == 2
+        WebPage(Session(Moving()))
+    assert main([str(tmp_path), "--web"]) == 2
     assert "pip install" in capsys.readouterr().err
 
 
-def test_arrows_have_heads_and_colours():
-    x, vectors = np.zeros((2, 3)), np.array([[0, 0, 2.0], [1.0, 0, 0]])
-    made = web.arrows_of(x, vectors, 0.5, 2.0)
-    np.testing.assert_allclose(made["arrows"][:, 1], [[0, 0, 0.5], [0.25, 0, 0]])
-    assert made["arrow_colors"][0].sum() > made["arrow_colors"][1].sum()
-    lines = web._with_heads(made["arrows"])
-    assert lines.shape == (2 * web.PIECES, 2, 3)
-    np.testing.assert_allclose(lines[1 : web.PIECES, 0], [[0, 0, 0.5]] * (web.PIECES - 1))
-    assert (lines[1 : web.PIECES, 1, 2] < 0.5).all()
-    assert np.isfinite(web._with_heads(np.zeros((1, 2, 3)))).all()
-
-
-# What view.py shows
-
-
-def opened(*words):
-    with torch.no_grad():
-        return view.open_stage(view.parse([str(word) for word in words]))
-
-
-def test_a_scene_is_simulated(tmp_path):
-    look = "[camera]\neye = [0.5, -2, 0.6]\ntarget = [0.5, 0.5, 0.5]\n"
-    (tmp_path / "scene.toml").write_text(SCENE + look)
-    with torch.no_grad():
-        shown = view_web.of_stage(opened(tmp_path / "scene.toml"), 4)
-    frames = shown["frames"]
-    assert len(frames) == 5
-    x = [frame.x for frame in frames]
-    drop = 0.5 * 9.81 * (4 / 24) ** 2
-    assert (x[0] - x[4])[:, 2].mean() == pytest.approx(drop, rel=0.05)
-    assert frames[3].lines is frames[4].lines is not None and "t = 0.167 s" in frames[4].caption
-    np.testing.assert_allclose(shown["eye"], (0.5, -2, 0.6))
-    toward = np.subtract(shown["target"], shown["eye"])
-    assert toward @ (0, 2.5, -0.1) / np.linalg.norm(toward) == pytest.approx(2.502, rel=1e-3)
-
-
-def test_splats_stand_still_or_are_carried(tmp_path):
-    save_gaussians(tmp_path / "some.ply", some_splats())
-    shown = view_web.of_stage(opened(tmp_path / "some.ply"), 4)
-    assert len(shown["frames"]) == 1
-    assert len(shown["frames"][0].splats.means) == len(some_splats())
-    stage = opened(tmp_path / "some.ply", "--live", "--particles", 200)
-    stage.show = "splats"
-    with torch.no_grad():
-        shown = view_web.of_stage(stage, 2)
-    first, last = shown["frames"][0].splats, shown["frames"][2].splats
-    np.testing.assert_allclose(first.means, some_splats().means, atol=1e-5)
-    assert (last.means - first.means)[:, 1].min() > 0.004  # y points down
-    assert last.covariances.shape == (len(some_splats()), 3, 3)
-
-
-def test_a_wind_run_has_arrows(wind_run):  # noqa: F811
-    shown = view_web.of_stage(opened(wind_run), 0)
-    frame = shown["frames"][1]
-    assert len(shown["frames"]) == 5 and len(frame.x) == 60
-    along = np.diff(frame.arrows, axis=1)[:, 0]
-    assert len(along) == 60 and (along[:, 0] > 0).mean() > 0.9  # it was pushed that way
-    assert shown["legend"][1].startswith("force")
-
-
-def test_a_trace_run_goes_past_its_end(trace_run):  # noqa: F811
-    shown = view_web.of_stage(opened(trace_run[0]), 0)
-    first, last = shown["frames"][0], shown["frames"][len(shown["frames"]) - 1]
-    assert "observed" in first.caption and "predicted" in last.caption
-    assert not np.allclose(first.splats.means, last.splats.means)
-    assert first.arrows.shape[1:] == (2, 3)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Frames of a falling ball, as simulate.py leaves them."""
-    x, _ = tp.sample_sphere((0, 0, 1), 0.1, count=300)
-    x = torch.tensor(x, dtype=torch.float64)
-    zero, eye = torch.zeros_like(x), torch.eye(3, dtype=torch.float64).repeat(len(x), 1, 1)
-
-    def states():
-        for i in range(6):
-            t = i / 24
-            down = torch.tensor([0, 0, 1.0], dtype=torch.float64)
-            yield tp.State(
-                x=x - 4.9 * t**2 * down, v=zero - 9.81 * t * down, C=0 * eye, F=eye,
-                plastic=zero[:, 0], time=t,
-            )  # fmt: skip
-
-    out = tmp_path_factory.mktemp("ball")
-    tp.write_frames(states(), out / "frames", fps=24)
-    return out
-
-
-def test_frames_of_a_simulation(folder):
-    shown = view_web.of_folder(folder / "frames")
-    assert shown["title"] == folder.name and shown["fps"] == 24 and len(shown["frames"]) == 6
-    lower, upper = shown["box"]
-    assert upper[2] > 1 and lower[2] == pytest.approx(0.9 - 4.9 * (5 / 24) ** 2, abs=0.02)
-    assert 0.005 < shown["radius"] < 0.03
-    assert (shown["frames"][5].colors != shown["frames"][0].colors).any()
-
-
-def test_particles_that_left_the_grid_are_not_on_the_page(tmp_path):
-    x = torch.rand(40, 3)
-    gone = torch.arange(40) < 10
-    eye = torch.eye(3).repeat(40, 1, 1)
-
-    def states():
-        for i in range(3):
-            out = gone & (i > 0)
-            yield tp.State(
-                x=x + 100.0 * out[:, None], v=torch.ones(40, 3) + 100.0 * out[:, None],
-                C=0 * eye, F=eye * ~out[:, None, None], plastic=torch.zeros(40), time=i / 24,
-            )  # fmt: skip
-
-    scalars = lambda state: {"removed": state.removed}  # noqa: E731
-    tp.write_frames(states(), tmp_path / "frames", fps=24, scalars=scalars)
-    shown = view_web.of_folder(tmp_path / "frames")
-    assert [len(frame.x) for frame in shown["frames"]] == [40, 30, 30]
-    assert [len(frame.colors) for frame in shown["frames"]] == [40, 30, 30]
-    assert np.max(shown["box"]) <= 1 and shown["legend"][0][1] == pytest.approx(3**0.5)
-
-
-def test_a_scene_out_of_which_particles_go(tmp_path):
-    carried = """
-[simulation]
-outside = "remove"
-[[collider]]
-shape = "box"
-center = [0.5, 0.5, 0.6]
-half_size = [0.2, 0.2, 0.2]
-contact = "sticky"
-motion = {velocity = [6.0, 0.0, 0.0]}
-"""
-    leaky = SCENE.replace("dx = 0.05", 'dx = 0.05\ncontact = "open"')
-    (tmp_path / "scene.toml").write_text(leaky + carried)
-    with torch.no_grad():
-        shown = view_web.of_stage(opened(tmp_path / "scene.toml"), 3)
-    counts = [len(frame.x) for frame in shown["frames"]]
-    assert counts[0] > counts[-1] and f"{counts[-1]} particles" in shown["frames"][-1].caption
-    assert [len(frame.colors) for frame in shown["frames"]] == counts
-
-
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_the_program_ends_and_leaves_no_process(end, folder, browser):
-    program = (
-        f"import sys; sys.path[:0] = [{str(ROOT / 'examples')!r}]; import view_web; "
-        f"sys.exit(view_web.share({str(folder)!r}, None, port=0))"
-    )
+def test_the_program_ends_and_leaves_no_process(end, wind_run, browser):  # noqa: F811
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, cwd=ROOT,
+        [sys.executable, str(ROOT / "examples" / "view.py"), str(wind_run), "--web", "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT,
     )  # fmt: skip
     try:
         line = process.stdout.readline()
         assert "http://127.0.0.1:" in line, process.stderr.read()
-        browser.open(line.split(": ", 1)[1].split(",")[0])
-        wait_for(lambda: "t = 0.000 s" in (browser.ask("document.body.innerText") or ""))
-        picture = wait_for(lambda: still(browser))
-        keep(picture, "folder")
-        assert np.ptp(picture[100:400, 320:620], axis=(0, 1)).max() > 80  # something is there
+        browser.open(line.split(": ")[-1].split(",")[0])
+        wait_for(lambda: "t = 0.000 s" in text_of(browser))
+        picture = picture_when(lambda: still(browser))
+        keep(picture, "wind")
+        assert np.ptp(picture[100:400, 330:760], axis=(0, 1)).max() > 80  # something is there
         process.send_signal(end)
         _, err = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0 and err.strip() == "stopped"
+        assert process.returncode == 130 and err.strip() == "stopped"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     assert not alive(lambda pid, group, words: group == process.pid)
-
-
-def still(browser: Browser):
-    """A picture that is the same twice."""
-    first, again = browser.picture(), browser.picture()
-    return again if np.abs(first - again).max() < 3 else None
-
-
-def alive(wanted) -> list[int]:
-    """Processes for which wanted(pid, group, words) holds."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError):
-            words = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            fields = (path / "stat").read_text().rsplit(")", 1)[1].split()
-            if fields[0] != "Z" and wanted(int(path.name), int(fields[2]), words):
-                found.append(int(path.name))
-    return found
 
 
 def test_the_browser_leaves_no_process(viser, tmp_path):
@@ -526,7 +381,7 @@ def test_the_browser_leaves_no_process(viser, tmp_path):
     def ours(pid, group, words):
         return any(str(tmp_path) in word for word in words)
 
-    with web.serve(moving(2), box=BOX, port=0) as page:
+    def hand(page):
         with Browser(tmp_path) as it:
             it.open(page.url)
             assert alive(ours)
@@ -534,3 +389,5 @@ def test_the_browser_leaves_no_process(viser, tmp_path):
         wait_for(lambda: not page._server.get_clients())  # and the page goes on
         with urllib.request.urlopen(page.url, timeout=PATIENCE) as answer:
             assert answer.status == 200
+
+    handled(Moving(), hand)

@@ -5,31 +5,32 @@
     film("out/video.mp4", ({"x": s.x, "caption": f"{s.time:.2f} s"} for s in states), camera,
          fps=24, count=48, colors=colors, radius=0.008, floors=[Floor()])
 
-Positions are in metres, z up; colours are red, green, blue from 0 to 1. Arrays may be torch
+Positions are in meters, z up; colors are red, green, blue from 0 to 1. Arrays may be torch
 tensors. Everything is drawn at twice the size and scaled down.
 """
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from renderers.camera import Camera
-from renderers.lines import across, box_lines
-from renderers.orbit import look_at
-from renderers.overlay import INK, draw_arrows, draw_text, text_width
+from renderers.lines import Vector, across, box_lines
+from renderers.orbit import look_at, outward
+from renderers.overlay import INK, draw_arrows_in_space, draw_lines, draw_text, text_width
 from renderers.particles import kernels
 from renderers.particles.kernels import EMPTY, FAR, FINE
 from renderers.video import write_video
 from taichi_phys import runtime
+from taichi_phys.checks import finite_number, set_fields
 
 
 MAP = 512  # texels a side of the map of shadows
 GAMMA = 2.2
-PIECES = 64  # of a line, each hidden or not
+LINE = (90, 98, 112)  # color of lines, 0 to 255
 BACKGROUND = ((0.97, 0.98, 0.99), (0.80, 0.84, 0.89))  # top and bottom
 
 
@@ -42,21 +43,22 @@ class Floor:
     Raises ValueError.
     """
 
-    point: Sequence[float] = (0.0, 0.0, 0.0)
-    normal: Sequence[float] = (0.0, 0.0, 1.0)
+    point: Vector = (0.0, 0.0, 0.0)
+    normal: Vector = (0.0, 0.0, 1.0)
     size: float = 2.0
     cell: float = 0.1
-    color: Sequence[float] = (0.80, 0.82, 0.85)
-    along: Sequence[float] = (1.0, 0.0, 0.0)
+    color: Vector = (0.80, 0.82, 0.85)
+    along: Vector = (1.0, 0.0, 0.0)
 
     def __post_init__(self):
         for name in ("point", "normal", "color", "along"):
-            object.__setattr__(self, name, _array(name, getattr(self, name), (3,)))
+            set_fields(self, **{name: _array(name, getattr(self, name), (3,))})
         for name in ("size", "cell"):
-            _positive(name, getattr(self, name))
+            expected = "a positive number of meters"
+            finite_number(name, getattr(self, name), expected, low=0, open_end=True)
         if not np.linalg.norm(np.cross(self.normal, self.along)) > 1e-6:
-            object.__setattr__(self, "along", np.roll(self.along, 1))
-        if not self.normal.any():
+            set_fields(self, along=np.roll(self.along, 1))
+        if not np.any(self.normal):
             raise ValueError("normal: got zeros, expected a direction")
 
 
@@ -71,28 +73,28 @@ class Surface:
 
     vertices: np.ndarray
     faces: np.ndarray
-    color: Sequence[float] = (0.55, 0.60, 0.68)
+    color: Vector = (0.55, 0.60, 0.68)
     opacity: float = 1.0
 
     def __post_init__(self):
-        object.__setattr__(self, "vertices", _array("vertices", self.vertices, (-1, 3)))
+        vertices = _array("vertices", self.vertices, (-1, 3))
+        color = _array("color", self.color, (3,))
         faces = np.asarray(self.faces)
         if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
             raise ValueError(f"faces: got {faces.dtype} {faces.shape}, expected integers (m, 3)")
-        if len(faces) and not (0 <= faces.min() and faces.max() < len(self.vertices)):
-            raise ValueError(f"faces: expected numbers from 0 to {len(self.vertices) - 1}")
-        object.__setattr__(self, "faces", faces)
-        object.__setattr__(self, "color", _array("color", self.color, (3,)))
+        if len(faces) and not (0 <= faces.min() and faces.max() < len(vertices)):
+            raise ValueError(f"faces: expected numbers from 0 to {len(vertices) - 1}")
+        set_fields(self, vertices=vertices, faces=faces, color=color)
         if not 0 < self.opacity <= 1:
             raise ValueError(f"opacity: got {self.opacity!r}, expected a number in (0, 1]")
 
-    def moved(self, rotation, translation) -> "Surface":
+    def moved(self, rotation: np.ndarray, translation: Vector) -> "Surface":
         """The body turned by rotation (3, 3), then shifted by translation (3,) m."""
         vertices = self.vertices @ np.asarray(rotation, float).T + np.asarray(translation, float)
         return dataclasses.replace(self, vertices=vertices)
 
 
-def box_mesh(center, half_size) -> dict[str, np.ndarray]:
+def box_mesh(center: Vector, half_size: Vector) -> dict[str, np.ndarray]:
     """vertices and faces, as Surface takes them, of a box along the axes; (3,) m each."""
     corners = np.array(np.meshgrid(*[(-1, 1)] * 3, indexing="ij")).reshape(3, 8).T
     sides = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
@@ -101,12 +103,14 @@ def box_mesh(center, half_size) -> dict[str, np.ndarray]:
     return {"vertices": vertices, "faces": np.array(faces)}
 
 
-def ball_mesh(center, radius: float, rings: int = 48) -> dict[str, np.ndarray]:
+def ball_mesh(center: Vector, radius: float, rings: int = 48) -> dict[str, np.ndarray]:
     """vertices and faces, as Surface takes them, of a ball; center: (3,) m, radius: m."""
     return capsule_mesh(center, center, radius, rings)
 
 
-def capsule_mesh(start, end, radius: float, rings: int = 48) -> dict[str, np.ndarray]:
+def capsule_mesh(
+    start: Vector, end: Vector, radius: float, rings: int = 48
+) -> dict[str, np.ndarray]:
     """vertices and faces, as Surface takes them, of a capsule; start, end: (3,) m, radius: m."""
     start, end = np.asarray(start, float), np.asarray(end, float)
     along = end - start
@@ -131,8 +135,8 @@ def capsule_mesh(start, end, radius: float, rings: int = 48) -> dict[str, np.nda
 
 
 def view(
-    lower: Sequence[float],
-    upper: Sequence[float],
+    lower: Vector,
+    upper: Vector,
     *,
     width: int,
     height: int,
@@ -143,30 +147,27 @@ def view(
 ) -> Camera:
     """A camera that looks at a box from a side, as near as it fits.
 
-    lower, upper: (3,) corners, m; width, height: px; azimuth: degrees, counter-clockwise from
-    above, at 0 the view is along +y; elevation: above the horizon, degrees, in (-90, 90); fov:
-    vertical, degrees; margin: free share of the picture at each edge. Raises ValueError.
+    lower, upper: (3,) corners, m; width, height: px; azimuth, elevation: degrees, as
+    `renderers.orbit.outward` takes them with z up, elevation in (-90, 90); fov: vertical, degrees;
+    margin: free share of the picture at each edge. Raises ValueError.
     """
     lower, upper = _array("lower", lower, (3,)), _array("upper", upper, (3,))
     if not (upper > lower).all():
         raise ValueError(f"upper: got {upper}, expected more than lower, {lower}")
     if not -90 < elevation < 90:
         raise ValueError(f"elevation: got {elevation}, expected degrees between -90 and 90")
-    turn, tilt = math.radians(azimuth), math.radians(elevation)
-    level = math.cos(tilt)
-    outward = np.array([math.sin(turn) * level, -math.cos(turn) * level, math.sin(tilt)])
     center = (lower + upper) / 2
-    size = {"fov": fov, "width": width, "height": height}
-    camera = look_at(center + outward, center, **size)
+    side = outward(azimuth, elevation)
+    camera = look_at(center + side, center, fov=fov, width=width, height=height)
     corners = box_lines(lower, upper).reshape(-1, 3)
     right, down, ahead = ((corners - center) @ camera.rotation.T).T
-    across = 2 / (1 - 2 * margin) * camera.fx / np.array([[width], [height]])
-    distance = (across * np.abs([right, down]) - ahead).max()
-    return look_at(center + distance * outward, center, **size)
+    wide = 2 / (1 - 2 * margin) * camera.fx / np.array([[width], [height]])
+    distance = (wide * np.abs([right, down]) - ahead).max()
+    return look_at(center + distance * side, center, fov=fov, width=width, height=height)
 
 
-def color_map(values, limits: tuple[float, float], name: str = "viridis") -> np.ndarray:
-    """(n, 3) colours of values (n,), from limits[0] to limits[1], by a matplotlib map's name."""
+def color_map(values: Any, limits: tuple[float, float], name: str = "viridis") -> np.ndarray:
+    """(n, 3) colors of values (n,), from limits[0] to limits[1], by a matplotlib map's name."""
     import matplotlib
 
     values = _array("values", values, (-1,))
@@ -177,25 +178,25 @@ def color_map(values, limits: tuple[float, float], name: str = "viridis") -> np.
 
 def draw(
     camera: Camera,
-    x,
-    colors=(0.25, 0.52, 0.82),
-    radius=0.01,
+    x: Any,
+    colors: Any = (0.25, 0.52, 0.82),
+    radius: Any = 0.01,
     *,
     floors: Sequence[Floor] = (),
     surfaces: Sequence[Surface] = (),
-    lines=None,
+    lines: Any = None,
     arrows: tuple | None = None,
-    labels: Sequence[tuple[str, Sequence[float]]] = (),
+    labels: Sequence[tuple[str, Vector]] = (),
     caption: str = "",
-    light: Sequence[float] = (-0.45, -0.55, 1.0),
-    background=BACKGROUND,
+    light: Vector = (-0.45, -0.55, 1.0),
+    background: Any = BACKGROUND,
 ) -> np.ndarray:
     """(H, W, 3) uint8: a picture of n particles as balls.
 
     x: (n, 3) m; colors: (3,) or (n, 3); radius: m, number or (n,); lines: (m, 2, 3) m, drawn dark
     and thin where nothing hides them; arrows: starts (m, 3) m, ends (m, 3) m and strengths (m,),
-    optionally the strength of the brightest colour, on top of everything; labels: (text, place
-    (3,) m), centred below the place; caption: lines of text for the upper left corner; light:
+    optionally the strength of the brightest color, on top of everything; labels: (text, place
+    (3,) m), centered below the place; caption: lines of text for the upper left corner; light:
     (3,) towards the lamp; background: (3,), or one for the top and one for the bottom.
     Particles with NaN and those behind the camera are left out. Raises ValueError.
     """
@@ -208,20 +209,20 @@ def draw(
         raise ValueError(f"radius: got {radius.min():g}, expected > 0 m")
     background = _array("background", background, (2, 3), broadcast=True)
     background = np.broadcast_to(background, (2, 3))
-    light = _array("light", light, (3,))
-    light = camera.rotation @ light / np.linalg.norm(light)
+    lamp_at = _array("light", light, (3,))
+    toward = camera.rotation @ lamp_at / np.linalg.norm(lamp_at)
 
     known = np.isfinite(x).all(axis=1)
     balls = _f32(np.concatenate([camera.to_camera(x), radius[:, None]], axis=1)[known])
     colors = colors[known]
     solid, solid_colors, _ = _triangles(camera, [s for s in surfaces if s.opacity == 1])
     glass, glass_colors, opacity = _triangles(camera, [s for s in surfaces if s.opacity < 1])
-    lamp, shade, cover = _shadows(balls, solid, light)
+    lamp, shade, cover = _shadows(balls, solid, toward)
 
     height, width = FINE * camera.height, FINE * camera.width
     lens = [FINE * value for value in (camera.fx, camera.fy, camera.cx, camera.cy)]
     up = camera.rotation @ (0.0, 0.0, 1.0)
-    rig = _f32([lens, [*light, 0], [*up, 0], *lamp, *_wide(background**GAMMA)])
+    rig = _f32([lens, [*toward, 0], [*up, 0], *lamp, *_wide(background**GAMMA)])
     buffer, glasses = (np.full((height, width), EMPTY, np.int64) for _ in range(2))
     kernels.splat(balls, rig, buffer)
     kernels.fill(solid, rig, buffer, len(balls))
@@ -236,7 +237,8 @@ def draw(
         picture, depth, 1.5 * float(radius.max(initial=1e-3)),
     )  # fmt: skip
     if lines is not None:
-        _draw_lines(picture, depth, camera, _array("lines", lines, (-1, 2, 3)))
+        lines = _array("lines", lines, (-1, 2, 3))
+        draw_lines(picture, camera, lines, LINE, depth=depth)
     if arrows is not None:
         picture = _draw_arrows(picture, camera, *arrows)
     _write(picture, camera, labels, caption)
@@ -251,7 +253,7 @@ def film(
     fps: float = 24.0,
     count: int | None = None,
     progress: bool | None = None,
-    **common,
+    **common: Any,
 ) -> None:
     """Write an .mp4 of particles; the file appears only when it is complete.
 
@@ -287,11 +289,6 @@ def _array(name: str, value, shape: tuple, *, broadcast=False, finite=True) -> n
     return array
 
 
-def _positive(name: str, value) -> None:
-    if not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"{name}: got {value!r}, expected a positive number of metres")
-
-
 def _f32(values) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=np.float32)
 
@@ -301,7 +298,7 @@ def _wide(rows: np.ndarray) -> np.ndarray:
 
 
 def _triangles(camera: Camera, surfaces):
-    """Corners (m, 3, 3) in camera axes, colours (m, 3) and opacities (m, 1)."""
+    """Corners (m, 3, 3) in camera axes, colors (m, 3) and opacities (m, 1)."""
     corners = [camera.to_camera(s.vertices)[s.faces] for s in surfaces]
     colors = [np.repeat([s.color], len(s.faces), axis=0) for s in surfaces]
     opacity = [np.full((len(s.faces), 1), s.opacity) for s in surfaces]
@@ -314,7 +311,7 @@ def _triangles(camera: Camera, surfaces):
 
 
 def _planes(camera: Camera, floors) -> np.ndarray:
-    """(k, 5, 4): point and size, normal and cell, two directions, colour; in camera axes."""
+    """(k, 5, 4): point and size, normal and cell, two directions, color; in camera axes."""
     rows = []
     for floor in floors:
         normal = floor.normal / np.linalg.norm(floor.normal)
@@ -356,32 +353,14 @@ def _shadows(balls: np.ndarray, solid: np.ndarray, light: np.ndarray):
 # Over the picture
 
 
-def _draw_lines(picture: np.ndarray, depth: np.ndarray, camera: Camera, lines: np.ndarray) -> None:
-    """Lines (m, 2, 3) m, piece by piece, where nothing is nearer."""
-    import cv2
-
-    steps = np.linspace(0, 1, PIECES + 1)[:, None]
-    for start, end in lines:
-        points = start + steps * (end - start)
-        ahead = camera.to_camera(points)[:, 2] > 1e-6
-        uv, far = camera.project(np.where(ahead[:, None], points, end))
-        at = np.clip(uv, 0, [camera.width - 1, camera.height - 1]).astype(int)
-        seen = ahead & (far < 1.002 * depth[at[:, 1], at[:, 0]])
-        dots = np.round(np.clip(uv - 0.5, -(2**20), 2**20) * 16).astype(np.int32)
-        for k in np.flatnonzero(seen[:-1] & seen[1:]):
-            ends = dots[k].tolist(), dots[k + 1].tolist()
-            cv2.line(picture, *ends, (90, 98, 112), 1, cv2.LINE_AA, 4)
-
-
 def _draw_arrows(picture, camera: Camera, starts, ends, strengths, strongest=None) -> np.ndarray:
-    starts, ends = _array("arrows", starts, (-1, 3)), _array("arrows", ends, (-1, 3))
+    starts, ends = _array("arrows", starts, (-1, 3)), _array("arrows", ends, (len(starts), 3))
     strengths = _array("arrows", strengths, (len(starts),))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        (a, near), (b, far) = camera.project(starts), camera.project(ends)
-    a[(near <= 0) | (far <= 0)] = np.nan  # left out
     limits = None if strongest is None else (0.0, float(strongest))
-    thickness = max(2.0, camera.height / 200)
-    return draw_arrows(picture, a, b, strengths, limits=limits, thickness=thickness)
+    return draw_arrows_in_space(
+        picture, camera, np.stack([starts, ends], axis=1), strengths, limits=limits,
+        thickness=max(2.0, camera.height / 200),
+    )  # fmt: skip
 
 
 def _write(picture: np.ndarray, camera: Camera, labels, caption: str) -> None:

@@ -1,4 +1,4 @@
-"""Kernels that draw balls, triangles and floors with shadows, in camera axes; see particles.py.
+"""Kernels that draw balls, triangles and floors with shadows, in camera axes; see draw.py.
 
 Buffers hold, for each fine pixel, the depth and the owner of what is nearest in one 64-bit number,
 so that atomic minima give the same picture for any number of threads. Rows of rig: 0 lens
@@ -47,7 +47,7 @@ def index(value, size):
 
 @ti.kernel
 def splat(balls: nd(f32, 2), rig: nd(f32, 2), buffer: nd(i64, 2)):
-    """Balls (n, 4): centre and radius; owner p."""
+    """Balls (n, 4): center and radius; owner p."""
     for p in range(balls.shape[0]):
         c, r = row(balls, p), balls[p, 3]
         if c[2] > 2 * r:

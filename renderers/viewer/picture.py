@@ -1,163 +1,150 @@
-"""Pictures of particles and lines, fast enough to follow a mouse on a CPU.
+"""A snapshot as a picture, fast enough to follow a mouse on a CPU.
 
 `renderers.particles.draw` draws for films, with shadows and at twice the size; here a ball is a
 shaded disc, and a picture of 20,000 of them takes a few milliseconds.
 """
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import taichi as ti
+import torch
 
 from renderers.camera import Camera
+from renderers.images import to_bytes
+from renderers.overlay import draw_arrows_in_space, draw_colorbar, draw_lines
+from renderers.particles.kernels import EMPTY, depth_of, encode, index
+from renderers.splats.render import render
+from renderers.viewer.snapshot import Points, Snapshot
 from taichi_phys import runtime
 
 
-EMPTY = 0x7F800000 << 32  # in the buffer of depths (upper half) and owners: infinity, nobody
 SKY = ((38, 42, 52), (16, 18, 23))  # top and bottom of the background
 SMALLEST = 0.75  # px, radius of a disc: it covers at least one pixel
 LARGEST = 0.25  # of the picture's height
+FAINT = 0.8  # share of what is there that a line covers
+SOLID = 0.5  # alpha from which splats hide lines
+THICKNESS = 4 / 720  # of the picture's height, of an arrow
+
+f32, i32, nd, u8 = ti.f32, ti.i32, ti.types.ndarray, ti.u8
 
 
-def draw_particles(
-    camera: Camera, x: np.ndarray, colors: np.ndarray, radius: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """A picture (H, W, 3) uint8 of balls, and its depths (H, W) m, infinite where nothing is.
+def draw(snapshot: Snapshot, camera: Camera, left: int = 0) -> np.ndarray:
+    """(H, W, 3) uint8: what a camera sees of a snapshot.
 
-    x: (n, 3) m; colors: (n, 3) uint8; radius: m. What lies behind the camera is left out.
+    left: columns at the left edge, px, in which the picture beside the view is shown.
     """
-    runtime.ensure_initialized()
-    local = np.asarray(x, np.float32) @ camera.rotation.T.astype(np.float32)
-    local = np.ascontiguousarray(local + camera.world_to_camera[:3, 3].astype(np.float32))
-    lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy, radius], np.float32)
-    shape = camera.height, camera.width
-    keys = np.full(shape, EMPTY, np.int64)
-    picture, depth = np.empty((*shape, 3), np.uint8), np.empty(shape, np.float32)
-    cover, develop = _kernels()
-    sky = np.array(SKY, np.float32)
-    if len(local):
-        cover(local, lens, keys)
-        develop(local, np.ascontiguousarray(colors, np.uint8), lens, keys, sky, picture, depth)
+    if snapshot.splats is None:
+        picture = sky(camera.height, camera.width).copy()
+        depth = np.full(picture.shape[:2], np.inf, np.float32)
     else:
-        one = np.zeros((1, 3))
-        develop(one.astype(np.float32), one.astype(np.uint8), lens, keys, sky, picture, depth)
-    return picture, depth
+        picture, depth = _splats(camera, snapshot.splats)
+    if snapshot.points is not None:
+        draw_points(picture, depth, camera, snapshot.points)
+    lines, arrows, side = snapshot.lines, snapshot.arrows, snapshot.side
+    if lines is not None:
+        draw_lines(picture, camera, lines.ends, lines.colors, depth=depth, strength=FAINT)
+    if arrows is not None:
+        picture = draw_arrows_in_space(
+            picture, camera, arrows.ends, arrows.strengths, limits=arrows.limits,
+            thickness=THICKNESS * camera.height,
+        )  # fmt: skip
+    if side is not None and left:
+        _draw_beside(picture, side, left)
+    if snapshot.legend is not None:
+        draw_colorbar(picture[:, left:], *snapshot.legend)
+    return picture
 
 
-def background(height: int, width: int) -> np.ndarray:
-    """(H, W, 3) uint8: what `draw_particles` shows where there is nothing."""
+@functools.lru_cache(maxsize=8)
+def sky(height: int, width: int) -> np.ndarray:
+    """(H, W, 3) uint8: what a picture shows where there is nothing; not to be written to."""
     share = np.linspace(0, 1, height)[:, None, None]
-    rows = (1 - share) * SKY[0] + share * SKY[1]
-    return np.broadcast_to(rows.astype(np.uint8), (height, width, 3)).copy()
+    rows = ((1 - share) * SKY[0] + share * SKY[1]).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(rows, (height, width, 3)))
 
 
-@functools.cache
-def _kernels():
-    nd, f32, i32, i64, u8 = ti.types.ndarray, ti.f32, ti.i32, ti.i64, ti.u8
+def _draw_beside(picture: np.ndarray, side: np.ndarray, width: int) -> None:
+    """Put a picture into the first columns, and darken what they show."""
+    import cv2
 
-    @ti.func
-    def disc(lens: ti.template(), z, height):
-        return ti.min(ti.max(lens[0] * lens[4] / z, SMALLEST), LARGEST * height)
-
-    @ti.kernel
-    def cover(x: nd(f32, 2), lens: nd(f32, 1), keys: nd(i64, 2)):
-        for p in range(x.shape[0]):
-            z = x[p, 2]
-            if z > lens[4]:
-                u = lens[0] * x[p, 0] / z + lens[2]
-                v = lens[1] * x[p, 1] / z + lens[3]
-                r = disc(lens, z, keys.shape[0])
-                inside = u > -r and v > -r and u < keys.shape[1] + r and v < keys.shape[0] + r
-                if inside:
-                    left = ti.max(0, ti.cast(ti.floor(u - r), i32))
-                    right = ti.min(keys.shape[1], ti.cast(u + r, i32) + 1)
-                    for i in range(
-                        ti.max(0, ti.cast(ti.floor(v - r), i32)),
-                        ti.min(keys.shape[0], ti.cast(v + r, i32) + 1),
-                    ):
-                        for j in range(left, right):
-                            du, dv = (j + 0.5 - u) / r, (i + 0.5 - v) / r
-                            square = du * du + dv * dv
-                            if square < 1.0:
-                                near = z - lens[4] * ti.sqrt(1 - square)
-                                code = ti.cast(ti.bit_cast(near, i32), i64) << 32
-                                code = code | ti.cast(p, i64)
-                                if code < keys[i, j]:
-                                    ti.atomic_min(keys[i, j], code)
-
-    @ti.kernel
-    def develop(
-        x: nd(f32, 2), colors: nd(u8, 2), lens: nd(f32, 1), keys: nd(i64, 2), sky: nd(f32, 2),
-        picture: nd(u8, 3), depth: nd(f32, 2),
-    ):  # fmt: skip
-        for i, j in ti.ndrange(keys.shape[0], keys.shape[1]):
-            if keys[i, j] == ti.i64(EMPTY):
-                share = ti.cast(i, f32) / keys.shape[0]
-                for k in ti.static(range(3)):
-                    picture[i, j, k] = ti.cast(sky[0, k] + share * (sky[1, k] - sky[0, k]), u8)
-                depth[i, j] = ti.math.inf
-            else:
-                p = ti.cast(keys[i, j], i32)  # its lower half
-                z = x[p, 2]
-                r = disc(lens, z, keys.shape[0])
-                du = (j + 0.5 - lens[0] * x[p, 0] / z - lens[2]) / r
-                dv = (i + 0.5 - lens[1] * x[p, 1] / z - lens[3]) / r
-                out = ti.sqrt(ti.max(0.0, 1 - du * du - dv * dv))
-                lit = ti.max(0.0, -0.35 * du - 0.6 * dv + 0.72 * out)  # a lamp above the camera
-                for k in ti.static(range(3)):
-                    picture[i, j, k] = ti.cast(
-                        ti.min(255.0, ti.cast(colors[p, k], f32) * (0.42 + 0.62 * lit)), u8
-                    )
-                depth[i, j] = ti.bit_cast(ti.cast(keys[i, j] >> 32, i32), f32)
-
-    return cover, develop
+    height = round(width * side.shape[0] / side.shape[1])
+    top = max((picture.shape[0] - height) // 2, 0)
+    small = cv2.resize(side, (width, height), interpolation=cv2.INTER_AREA)
+    picture[:, :width] //= 4
+    picture[top : top + height, :width] = small[: picture.shape[0]]
 
 
-def draw_lines(
-    picture: np.ndarray, depth: np.ndarray | None, camera: Camera, lines: np.ndarray, color,
-    strength: float = 0.8,
-) -> None:  # fmt: skip
-    """Draw segments (m, 2, 3) m into the picture where nothing in depth (H, W) m hides them.
+def _splats(camera: Camera, tensors: Mapping[str, torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 3) uint8 of Gaussians, and its depth (H, W) m, infinite where they are faint."""
+    distance = float(np.linalg.norm(camera.position - tensors["means"].mean(0).cpu().numpy()))
+    middle = tuple(np.mean(SKY, axis=0) / 255)
+    near = max(0.01 * distance, 1e-6)
+    image = render(camera, **dict[str, Any](tensors), background=middle, near=near)
+    depth = torch.where(image.alpha > SOLID, image.depth, torch.inf)
+    return to_bytes(image.rgb), depth.float().cpu().numpy()
 
-    color: (3,) 0 to 255; strength: 0 to 1, how much of it covers what is there.
-    """
-    height, width = picture.shape[:2]
-    ends = camera.to_camera(np.asarray(lines, np.float64).reshape(-1, 2, 3))
-    near = 1e-3 * max(np.abs(ends[..., 2]).max(initial=0.0), 1e-9)
-    ends = _clip(ends, np.array([0, 0, 1.0]), -near)
-    # the sides of the picture are planes through the eye: nothing far outside is sampled
-    for side in (
-        (camera.fx, 0, camera.cx), (-camera.fx, 0, width - camera.cx),
-        (0, camera.fy, camera.cy), (0, -camera.fy, height - camera.cy),
-    ):  # fmt: skip
-        ends = _clip(ends, np.array(side, float), 0.0)
-    if not len(ends):
+
+def draw_points(picture: np.ndarray, depth: np.ndarray, camera: Camera, points: Points) -> None:
+    """Draw balls into a picture (H, W, 3) uint8 where they are nearer than its depth (H, W) m,
+    float32; both are changed. What lies behind the camera is left out."""
+    runtime.ensure_initialized()
+    if not len(points.x):
         return
-    inverse = 1 / ends[..., 2]
-    uv = np.stack(
-        [camera.fx * ends[..., 0] * inverse + camera.cx,
-         camera.fy * ends[..., 1] * inverse + camera.cy], axis=-1,
-    )  # fmt: skip
-    counts = np.ceil(np.abs(uv[:, 1] - uv[:, 0]).max(axis=1)).astype(int) + 1
-    owner = np.repeat(np.arange(len(ends)), counts)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    share = ((place + 0.5) / counts[owner])[:, None]
-    at = (uv[owner, 0] * (1 - share) + uv[owner, 1] * share).astype(int)
-    far = inverse[owner, 0] * (1 - share[:, 0]) + inverse[owner, 1] * share[:, 0]
-    j, i = at[:, 0].clip(0, width - 1), at[:, 1].clip(0, height - 1)
-    if depth is not None:
-        seen = 1 / far < depth[i, j]
-        i, j = i[seen], j[seen]
-    picture[i, j] = ((1 - strength) * picture[i, j] + strength * np.asarray(color)).astype(np.uint8)
+    local = np.asarray(points.x, np.float32) @ camera.rotation.T.astype(np.float32)
+    local = np.ascontiguousarray(local + camera.world_to_camera[:3, 3].astype(np.float32))
+    lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy, points.radius], np.float32)
+    keys = np.full(depth.shape, EMPTY, np.int64)
+    cover(local, lens, keys)
+    shade(local, np.ascontiguousarray(points.colors, np.uint8), lens, keys, picture, depth)
 
 
-def _clip(ends: np.ndarray, normal: np.ndarray, offset: float) -> np.ndarray:
-    """What of the segments (m, 2, 3) lies where normal . x + offset >= 0."""
-    height = ends @ normal + offset
-    keep = (height >= 0).any(axis=1)
-    ends, height = ends[keep].copy(), height[keep]
-    for k in (0, 1):
-        cut = height[:, k] < 0
-        share = (height[cut, k] / (height[cut, k] - height[cut, 1 - k]))[:, None]
-        ends[cut, k] = ends[cut, k] * (1 - share) + ends[cut, 1 - k] * share
-    return ends
+@ti.func
+def disc(lens: ti.template(), z, height):
+    """Radius of a ball in the picture, px."""
+    return ti.min(ti.max(lens[0] * lens[4] / z, SMALLEST), LARGEST * height)
+
+
+@ti.kernel
+def cover(x: nd(f32, 2), lens: nd(f32, 1), keys: nd(ti.i64, 2)):
+    """Depth and owner of the nearest disc in each pixel. The films' exact outlines of balls take
+    twice as long for balls of a few pixels."""
+    for p in range(x.shape[0]):
+        z = x[p, 2]
+        if z > lens[4]:
+            u = lens[0] * x[p, 0] / z + lens[2]
+            v = lens[1] * x[p, 1] / z + lens[3]
+            r = disc(lens, z, keys.shape[0])
+            left, right = index(u - r, keys.shape[1]), index(u + r + 1, keys.shape[1])
+            for i in range(index(v - r, keys.shape[0]), index(v + r + 1, keys.shape[0])):
+                for j in range(left, right):
+                    du, dv = (j + 0.5 - u) / r, (i + 0.5 - v) / r
+                    square = du * du + dv * dv
+                    if square < 1.0:
+                        code = encode(z - lens[4] * ti.sqrt(1 - square), p)
+                        if code < keys[i, j]:
+                            ti.atomic_min(keys[i, j], code)
+
+
+@ti.kernel
+def shade(
+    x: nd(f32, 2), colors: nd(u8, 2), lens: nd(f32, 1), keys: nd(ti.i64, 2), picture: nd(u8, 3),
+    depth: nd(f32, 2),
+):  # fmt: skip
+    """Color the pixels whose owner is nearer than what they show."""
+    for i, j in ti.ndrange(keys.shape[0], keys.shape[1]):
+        near = depth_of(keys[i, j])
+        if keys[i, j] != ti.i64(EMPTY) and near < depth[i, j]:
+            depth[i, j] = near
+            p = ti.cast(keys[i, j] & 0x7FFFFFFF, i32)
+            z = x[p, 2]
+            r = disc(lens, z, keys.shape[0])
+            du = (j + 0.5 - lens[0] * x[p, 0] / z - lens[2]) / r
+            dv = (i + 0.5 - lens[1] * x[p, 1] / z - lens[3]) / r
+            out = ti.sqrt(ti.max(0.0, 1 - du * du - dv * dv))
+            lit = ti.max(0.0, -0.35 * du - 0.6 * dv + 0.72 * out)  # a lamp above the camera
+            for k in ti.static(range(3)):
+                value = ti.cast(colors[p, k], f32) * (0.42 + 0.62 * lit)
+                picture[i, j, k] = ti.cast(ti.min(255.0, value), u8)

@@ -1,12 +1,13 @@
 """What a viewer shows: stages, and the controls that they offer."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from renderers.camera import Camera
+from renderers.lines import Vector
+from renderers.viewer.snapshot import Snapshot
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,57 +25,77 @@ class Slider:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Choice:
-    """One of several names."""
+    """One of several names; its key goes on to the next."""
 
     name: str
     options: Sequence[str]
     get: Callable[[], str]
     set: Callable[[str], Any]
+    key: str = ""
+
+    def press(self) -> None:
+        """Go on to the next option."""
+        now = self.get()
+        at = self.options.index(now) if now in self.options else -1
+        self.set(self.options[(at + 1) % len(self.options)])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Switch:
-    """On or off."""
+    """On or off; its key flips it."""
 
     name: str
     get: Callable[[], bool]
     set: Callable[[bool], Any]
+    key: str = ""
+
+    def press(self) -> None:
+        """Flip it."""
+        self.set(not self.get())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Button:
-    """Something to do at once."""
+    """Something to do at once, also by its key."""
 
     name: str
-    action: Callable[[], Any]
+    press: Callable[[], Any]
+    key: str = ""
+
+
+Control = Slider | Choice | Switch | Button
+
+
+def bound(thing: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """Reads and writes an attribute: get and set of a control."""
+    return functools.partial(getattr, thing, name), functools.partial(setattr, thing, name)
 
 
 class Stage:
-    """What the viewer shows; a kind of thing overrides what it can do.
+    """What a viewer shows; each kind of thing overrides what it can do.
 
     title: of the window; up: (3,); azimuth, elevation: of the first view, degrees; fps: scene
-    frames per second; playing; message: a line for the user; successor: a stage that the session
-    goes on to, if one is put there.
+    frames per second; playing; message: a line for the user; start: a camera from which a page
+    looks first; successor: a stage that the session goes on to, if one is put there.
     """
 
     title = "viewer"
-    up: Sequence[float] = (0.0, 0.0, 1.0)
+    up: Vector = (0.0, 0.0, 1.0)
     azimuth, elevation = 25.0, 18.0
     fps = 24.0
     playing = False
     message = ""
+    start: Camera | None = None
     successor: "Stage | None" = None
 
-    def box(self) -> tuple[np.ndarray, np.ndarray]:
-        """Corners (3,) m of what the first view shows."""
-        raise NotImplementedError
+    @property
+    def still(self) -> bool:
+        """Whether nothing moves, so that a film walks around it."""
+        return False
 
-    def picture(self, camera: Camera, fast: bool) -> np.ndarray:
-        """(H, W, 3) uint8; fast: something moves, time matters more than quality."""
+    def snapshot(self, fast: bool = False) -> Snapshot:
+        """What is there now; fast: something moves, time matters more than quality."""
         raise NotImplementedError
-
-    def side(self) -> np.ndarray | None:
-        """(H, W, 3) uint8, a picture to be shown beside the view."""
 
     def advance(self) -> bool:
         """Go on a little; whether a scene frame is complete."""
@@ -87,38 +108,55 @@ class Stage:
                 pass
 
     def reset(self) -> None:
-        """Back to the start."""
+        """Go back to the start."""
 
-    def controls(self) -> list:
+    def controls(self) -> list[Control]:
         """Sliders, choices, switches and buttons, top to bottom."""
         return []
 
-    def keys(self) -> dict[str, tuple[str, Callable[[], Any]]]:
-        """Keys of its own: what each does, and how."""
-        return {}
-
-    def legend(self) -> tuple[tuple[float, float], str] | None:
-        """Limits and name of what colours show."""
-
-    def status(self) -> list[str]:
-        """Lines of text."""
-        return []
-
     def cameras(self) -> list[Camera]:
-        """Cameras that belong to it, beside the one that the mouse moves."""
+        """Cameras that belong to the scene, beside the one that the mouse moves."""
         return []
 
-    def grab(self, camera: Camera, pixel: tuple[float, float]) -> bool:
-        """The mouse was pressed there: whether there is something to push."""
+    def grab(self, camera: Camera, pixel: Vector) -> bool:
+        """The mouse was pressed at a pixel (2,): whether there is something to push."""
         return False
 
-    def drag(self, camera: Camera, pixel: tuple[float, float]) -> None:
-        """The mouse that grabbed something is there now."""
+    def drag(self, camera: Camera, pixel: Vector) -> None:
+        """The mouse that grabbed something is at a pixel (2,) now."""
 
     def release(self) -> None:
-        """It let go."""
+        """The mouse let go."""
 
-    def film(self, session: Any, frame: int, frames: int) -> None:
-        """Prepare frame `frame` of a film of `frames` in a `Session`; by default the next one."""
+    def film(self, frame: int, frames: int) -> None:
+        """Prepare picture number `frame` of a film of `frames`."""
         if frame:
             self.seek(1)
+
+
+class Recorded(Stage):
+    """Something recorded: frames from 0 to `last`, through which a slider moves."""
+
+    frame, last = 0, 0
+
+    @property
+    def time(self) -> float:
+        """Seconds since the start."""
+        return self.frame / self.fps
+
+    def go(self, frame: float) -> None:
+        """Show a frame, and stay there."""
+        self.frame, self.playing = min(max(round(frame), 0), self.last), False
+
+    def advance(self) -> bool:
+        self.frame = self.frame + 1 if self.frame < self.last else 0
+        return True
+
+    def seek(self, frames: int) -> None:
+        self.frame = min(max(self.frame + frames, 0), self.last)
+
+    def reset(self) -> None:
+        self.frame = 0
+
+    def film(self, frame: int, frames: int) -> None:
+        self.frame = round(self.last * frame / max(frames - 1, 1))

@@ -1,4 +1,4 @@
-"""The viewer's window: GGUI shows the pictures of a `Session` and hands it mouse and keys.
+"""The viewer's window: GGUI shows the pictures of a `Screen` and hands it mouse and keys.
 
 Particles and splats are drawn on the CPU or GPU by `renderers` and shown as an image: GGUI's own
 spheres take about a second for 50,000 in software Vulkan, an image of 1280 x 720 takes 20 ms.
@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import taichi as ti
 
-from renderers.viewer.session import PANEL, Session
-from renderers.viewer.stage import Button, Choice, Slider, Switch
+from renderers.viewer.screen import PANEL, Screen, help_lines
+from renderers.viewer.stage import Button, Choice, Control, Slider, Switch
 from taichi_phys import runtime
 
 
@@ -32,46 +32,45 @@ class NoWindow(RuntimeError):
     """There is no screen, or no Vulkan."""
 
 
-def show(session: Session, *, after: Callable[[Session], None] | None = None) -> None:
-    """Run the session in a window until that is closed.
+def show(screen: Screen, *, after: Callable[[Screen], None] | None = None) -> None:
+    """Show a screen in a window until that is closed.
 
     after: called once in every round of the loop. Raises NoWindow, in one sentence.
     """
     runtime.ensure_initialized()
     layout = Path("imgui.ini")  # Dear ImGui leaves it where the program was started
     leave = layout.exists()
-    window = _open(session)
+    window = _open(screen)
     try:
         canvas, gui = window.get_canvas(), window.get_gui()
-        while window.running and session.running:
+        while window.running and screen.running:
             start = time.monotonic()
             for event in window.get_events(ti.ui.PRESS):
-                session.press(event.key)
-            width, height = window.get_window_shape()
+                screen.press(event.key)
             x, y = window.get_cursor_pos()
             held = {name for name in BUTTONS if window.is_pressed(name)}
-            session.pointer(
-                x * session.width, (1 - y) * session.height, held
-            )  # in px of the session, whatever size the window was given
-            session.tick()
-            canvas.set_image(_upload(session.picture()))
-            if session.panel:
-                _panel(gui, session, width)
+            screen.pointer(
+                x * screen.width, (1 - y) * screen.height, held
+            )  # in px of the screen, whatever size the window was given
+            screen.tick()
+            canvas.set_image(_upload(screen.picture()))
+            if screen.panel:
+                _panel(gui, screen)
             window.show()
             if after is not None:
-                after(session)
-            idle = LEAST if session.busy else 2 * LEAST
+                after(screen)
+            idle = LEAST if screen.busy else 2 * LEAST
             time.sleep(max(0.0, idle - (time.monotonic() - start)))
     finally:
-        session.close()
+        screen.close()
         window.destroy()
         if not leave:
             layout.unlink(missing_ok=True)
 
 
-def _open(session: Session):
+def _open(screen: Screen):
     """A window, or NoWindow. GLFW ends the process when there is no screen: look first."""
-    if sys.platform.startswith("linux") and not _screen():
+    if sys.platform.startswith("linux") and not _has_display():
         raise NoWindow(
             "no screen: set DISPLAY, or start under xvfb-run (Debian: apt install xvfb "
             f"{PACKAGES}), or use --headless --out DIR for pictures"
@@ -79,7 +78,7 @@ def _open(session: Session):
     try:
         with _quiet():
             return ti.ui.Window(
-                session.stage.title, (session.width, session.height), vsync=False, pos=(60, 60)
+                screen.stage.title, (screen.width, screen.height), vsync=False, pos=(60, 60)
             )
     except RuntimeError as error:
         raise NoWindow(
@@ -88,7 +87,7 @@ def _open(session: Session):
         ) from None
 
 
-def _screen() -> bool:
+def _has_display() -> bool:
     if not os.environ.get("DISPLAY"):
         return False
     try:
@@ -142,20 +141,20 @@ def _upload(picture: np.ndarray):
 # The panel
 
 
-def _panel(gui, session: Session, width: int) -> None:
-    share = PANEL / session.width
-    with gui.sub_window(session.stage.title, 1 - share, 0, share, 1):
-        for control in session.stage.controls():
-            _control(gui, session, control)
-        for line in session.stage.status():
+def _panel(gui, screen: Screen) -> None:
+    stage, frames = screen.stage, screen.recorder.frames
+    with gui.sub_window(stage.title, 1 - PANEL / screen.width, 0, PANEL / screen.width, 1):
+        for control in stage.controls():
+            _control(gui, screen, control)
+        for line in screen.caption.splitlines():
             gui.text(line)
-        for line in _wrapped(session.stage.message):
+        for line in _wrapped(stage.message):
             gui.text(line, color=(1.0, 0.8, 0.3))
-        if session.recorder is not None:
-            gui.text(f"recording: {session.recorder.frames} frames", color=(1.0, 0.35, 0.3))
-        if session.help:
+        if frames is not None:
+            gui.text(f"recording: {frames} frames", color=(1.0, 0.35, 0.3))
+        if screen.help:
             gui.text("")
-            for line in session.help_lines():
+            for line in help_lines(screen):
                 gui.text(line)
 
 
@@ -170,27 +169,24 @@ def _wrapped(text: str, columns: int = 38) -> list[str]:
     return [*lines, line] if line else lines
 
 
-def _control(gui, session: Session, control) -> None:
-    before = None
+def _control(gui, screen: Screen, control: Control) -> None:
+    session = screen.session
     if isinstance(control, Slider):
         before, after = _slider(gui, control)
         if after != before:
-            control.set(after)
-            session.stir()
+            session.set(control, after)
     elif isinstance(control, Switch):
         before = control.get()
         if gui.checkbox(control.name, before) != before:
-            control.set(not before)
-            session.stir()
+            session.set(control, not before)
     elif isinstance(control, Button):
         if gui.button(control.name):
-            control.action()
-            session.stir()
+            session.do(control)
     elif isinstance(control, Choice):
-        _choice(gui, session, control)
+        _choice(gui, screen, control)
 
 
-def _slider(gui, control: Slider):
+def _slider(gui, control: Slider) -> tuple[float, float]:
     """The value before and after; the same object if the mouse did not move it."""
     value = control.get()
     if control.whole:
@@ -208,14 +204,13 @@ def _slider(gui, control: Slider):
     return value, min(max(scale[1](moved), control.low), control.high)
 
 
-def _choice(gui, session: Session, control: Choice) -> None:
+def _choice(gui, screen: Screen, control: Choice) -> None:
     current = control.get()
-    opened = session.opened == control.name
+    opened = screen.opened == control.name
     if gui.button(f"{control.name}: {current}" + ("" if opened else "  ...")):
-        session.opened = None if opened else control.name
+        screen.opened = None if opened else control.name
     elif opened:
         for option in control.options:
             if gui.button(("> " if option == current else "   ") + option):
-                session.opened = None
-                control.set(option)
-                session.stir()
+                screen.opened = None
+                screen.session.set(control, option)

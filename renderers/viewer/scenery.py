@@ -1,0 +1,180 @@
+"""Snapshots in the scene of a page: viser, optional extra `web`.
+
+Splats show the color that they have from all sides: viser knows no spherical harmonics.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from renderers.camera import Camera
+from renderers.particles.draw import ball_mesh
+from renderers.splats.gaussians import SH_DEGREE_0
+from renderers.splats.projection import covariances_of
+from renderers.viewer.eye import FOV, Eye
+from renderers.viewer.snapshot import Arrows, Lines, Points, Snapshot
+from taichi_phys.rotations import rotation_matrix
+
+
+SIZE = 10.0  # the scene in the units of the browser, which holds covariances as float16
+FLOAT16 = 6e4  # near the largest number of that
+ROOM = 1.1  # around the scene
+ROWS = 1000  # px, height of the camera of a client
+SHAFT, HEAD = 0.012, 0.035  # radii of arrows in units of the browser
+HULL = ball_mesh((0, 0, 0), 1.0, rings=12)
+KINDS = ("particles", "splats", "arrows", "lines")
+
+
+class Scenery:
+    """What the browsers show of a stage.
+
+    server: of viser; box: corners (2, 3) m of what is shown; drag: called with the phase of a drag
+    ("start", "update", "end"), a camera and a pixel (2,) when the mouse pulls at a body.
+    """
+
+    def __init__(
+        self, server: Any, box: np.ndarray, drag: Callable[[str, Camera, np.ndarray], None]
+    ):
+        self._server, self._drag = server, drag
+        self._middle = np.mean(box, axis=0)
+        self._scale = SIZE / max(float(np.linalg.norm(box[1] - box[0])), 1e-12)
+        self._box = box
+        self._handles: dict[str, Any] = {}
+        self._sent: dict[str, Any] = {}
+        self._visible = dict.fromkeys(KINDS, True)
+
+    def show(self, now: Snapshot) -> None:
+        """Show a snapshot; records that are there already are not sent again."""
+        parts: tuple[tuple[str, Any, Callable[[Any], None]], ...] = (
+            ("particles", now.points, self._points), ("splats", now.splats, self._splats),
+            ("arrows", now.arrows, self._arrows), ("lines", now.lines, self._lines),
+        )  # fmt: skip
+        for kind, part, make in parts:
+            if part is not None and part is not self._sent.get(kind):
+                make(part)
+            if kind in self._handles:
+                self._handles[kind].visible = part is not None and self._visible[kind]
+            self._sent[kind] = part
+        self._hulls(now)
+
+    def kinds(self) -> list[str]:
+        """What there was to show so far."""
+        return [kind for kind in KINDS if kind in self._handles]
+
+    def set_visible(self, kind: str, on: bool) -> None:
+        """Show or hide particles, splats, arrows or lines."""
+        self._visible[kind] = on
+        self._handles[kind].visible = on and self._sent.get(kind) is not None
+
+    def clear(self) -> None:
+        """Take everything away."""
+        for handle in self._handles.values():
+            handle.remove()
+        self._handles, self._sent = {}, {}
+
+    # Cameras
+
+    def look(self, camera: Any, eye: Eye) -> None:
+        """Point a camera of viser as an eye looks, from a little farther away."""
+        position, target, given = eye.position, eye.center, eye.given
+        fov, up = math.radians(FOV), np.asarray(eye.up, float)
+        if given is not None:
+            reach = np.linalg.norm(given.position - self._middle)
+            position, target = given.position, given.position + reach * given.rotation[2]
+            fov, up = 2 * math.atan(given.height / 2 / given.fy), -given.rotation[1]
+        else:
+            position = target + ROOM * (position - target)
+        camera.fov, camera.position = fov, self._units(position)
+        camera.look_at = self._units(target)
+        if hasattr(camera, "up_direction"):
+            camera.up_direction = up
+
+    def _camera(self, seen: Any) -> Camera:
+        """A client's camera, in meters, ROWS px high."""
+        pose, R = np.eye(4), rotation_matrix(np.asarray(seen.wxyz, float))
+        place = np.asarray(seen.position, float) / self._scale + self._middle
+        pose[:3, :3], pose[:3, 3] = R.T, -R.T @ place
+        width, focal = round(ROWS * seen.aspect), 0.5 * ROWS / math.tan(seen.fov / 2)
+        return Camera(
+            fx=focal, fy=focal, cx=width / 2, cy=ROWS / 2, width=width, height=ROWS,
+            world_to_camera=pose,
+        )  # fmt: skip
+
+    # Parts
+
+    def _units(self, x: np.ndarray) -> np.ndarray:
+        """Places (..., 3) m in the units of the page."""
+        return (self._scale * (np.asarray(x, np.float64) - self._middle)).astype(np.float32)
+
+    def _put(self, kind: str, add: Callable, fields: Mapping[str, Any], **fixed: Any) -> None:
+        """Add something to the scene, or change what is there."""
+        handle = self._handles.get(kind)
+        if handle is None:
+            self._handles[kind] = add(f"/{kind}", **fields, **fixed)
+        else:
+            for name, value in fields.items():
+                setattr(handle, name, value)
+
+    def _points(self, points: Points) -> None:
+        # viser's size is a radius
+        size = self._scale * points.radius
+        fields = {"points": self._units(points.x), "colors": points.colors, "point_size": size}
+        add = self._server.scene.add_point_cloud
+        self._put("particles", add, fields, point_shape="circle", precision="float32")
+
+    def _splats(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        covariances, colors = tensors.get("covariances"), tensors.get("colors")
+        if covariances is None:
+            covariances = covariances_of(tensors["quats"], tensors["scales"])
+        if colors is None:
+            colors = 0.5 + SH_DEGREE_0 * tensors["sh"][:, 0]
+        small = (self._scale**2 * covariances).clamp(-FLOAT16, FLOAT16)
+        fields = {
+            "centers": self._units(tensors["means"].detach().cpu().numpy()),
+            "covariances": small.detach().float().cpu().numpy(),
+            "rgbs": colors.detach().clamp(0, 1).float().cpu().numpy(),
+            "opacities": tensors["opacities"].detach().float().cpu().numpy()[:, None],
+        }
+        if "splats" in self._handles:
+            self._handles["splats"].set_gaussians(**fields)
+        else:
+            self._put("splats", self._server.scene.add_gaussian_splats, fields)
+
+    def _arrows(self, arrows: Arrows) -> None:
+        fields = {"points": self._units(arrows.ends), "colors": arrows.colors}
+        radii = {"shaft_radius": SHAFT, "head_radius": HEAD, "head_length": 3 * HEAD}
+        self._put("arrows", self._server.scene.add_arrows, fields, **radii)
+
+    def _lines(self, lines: Lines) -> None:
+        # the page brightens lines as if their colors were amounts of light
+        colors = np.round(255 * (lines.colors / 255) ** 2.2).astype(np.uint8)
+        fields = {
+            "points": self._units(lines.ends),
+            "colors": np.repeat(colors[:, None], 2, axis=1),
+        }
+        add = self._server.scene.add_line_segments
+        self._put("lines", add, fields, thickness=1.5, thickness_units="screen")
+
+    def _hulls(self, now: Snapshot) -> None:
+        """Invisible hulls around the bodies: viser tells of drags at meshes only."""
+        radius = 0.0 if now.points is None else now.points.radius
+        directions = HULL["vertices"]
+        for k, x in enumerate(now.bodies):
+            if len(x):
+                farthest = (x @ directions.T).argmax(axis=0)
+                fields = {"vertices": self._units(x[farthest] + radius * directions)}
+                name = f"body {k}"
+                new = name not in self._handles
+                add = self._server.scene.add_mesh_simple
+                fixed = {"faces": HULL["faces"], "opacity": 0.0, "side": "double"}
+                self._put(name, add, fields, **({"color": (0, 0, 0)} | fixed if new else {}))
+                if new:
+                    self._handles[name].on_drag("left")(self._dragged)
+
+    async def _dragged(self, event: Any) -> None:
+        camera = self._camera(event.client.camera)
+        place = event.start_screen_pos if event.phase == "start" else event.end_screen_pos
+        self._drag(event.phase, camera, np.array(place) * [camera.width, camera.height])
