@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")  # read when taichi is imported, below
 
 
+from taichi_phys.geometry.sampling import NothingEnclosedError as NothingEnclosedError
 from taichi_phys.geometry.sampling import sample_box as sample_box
 from taichi_phys.geometry.sampling import sample_cloud as sample_cloud
 from taichi_phys.geometry.sampling import sample_mesh as sample_mesh

@@ -4,18 +4,20 @@ was expected."""
 import difflib
 import math
 import numbers
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 
-def is_complex(value) -> bool:
+def is_complex(value: Any) -> bool:
     """Whether a number, array or tensor is of complex type."""
     return value.is_complex() if hasattr(value, "is_complex") else np.iscomplexobj(value)
 
 
-def finite_vector(name: str, value) -> tuple[float, float, float]:
+def finite_vector(name: str, value: Any) -> tuple[float, float, float]:
     """value as a tuple of three finite numbers."""
     try:
         vector = np.asarray(value)
@@ -29,7 +31,7 @@ def finite_vector(name: str, value) -> tuple[float, float, float]:
 
 def finite_number(
     name: str,
-    value,
+    value: Any,
     expected: str = "a finite number",
     *,
     low: float = -math.inf,
@@ -47,7 +49,7 @@ def finite_number(
     return number
 
 
-def whole_number(name: str, value, expected: str, *, low: int, high: int = 2**53) -> int:
+def whole_number(name: str, value: Any, expected: str, *, low: int, high: int = 2**53) -> int:
     """value as an int from low to high, by default the largest that a float counts exactly."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
     if not whole or not low <= value <= high:
@@ -55,7 +57,7 @@ def whole_number(name: str, value, expected: str, *, low: int, high: int = 2**53
     return int(value)
 
 
-def one_of(name: str, value, allowed) -> str:
+def one_of(name: str, value: Any, allowed: Collection[str]) -> str:
     """value, if it is one of the allowed strings."""
     if not isinstance(value, str) or value not in allowed:
         close = difflib.get_close_matches(value, allowed, 1) if isinstance(value, str) else []
@@ -64,7 +66,7 @@ def one_of(name: str, value, allowed) -> str:
     return value
 
 
-def path_of(name: str, value) -> Path:
+def path_of(name: str, value: Any) -> Path:
     """value as a Path."""
     try:
         return Path(value)
@@ -95,7 +97,7 @@ def refuse_rows(name: str, bad: torch.Tensor, expected: str) -> None:
         )
 
 
-def set_fields(record, **values) -> None:
+def set_fields(record: Any, **values: Any) -> None:
     """Set fields of a frozen dataclass, for its own __post_init__, which checks and tidies them.
 
     The one place that goes behind a dataclass' back; afterwards the record does not change.

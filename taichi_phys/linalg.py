@@ -1,6 +1,8 @@
 """3x3 kit as Taichi functions, generic in precision; derivatives are exact, without clamps."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import taichi as ti
 
@@ -14,7 +16,7 @@ TERMS = 12
 FACTORIAL = tuple(math.factorial(n) for n in range(TERMS))
 
 
-def of_type(table, x):
+def of_type(table: Mapping[str, Any], x: Any) -> Any:
     """The entry of table for the type of x, a Taichi scalar; inside ti.static only."""
     return table[str(x.ptr.get_rvalue_type())]
 

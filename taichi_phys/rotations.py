@@ -3,7 +3,7 @@
 Quaternions are (w, x, y, z). Inside Taichi's kernels, taichi_phys.rigid.rotation does the same.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,17 +18,19 @@ def rotation_matrix(quats: Array) -> Array:
     Differentiable where quats is a tensor. The identity where a quaternion is zero.
     """
     if isinstance(quats, torch.Tensor):
-        w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    else:
-        length = np.linalg.norm(quats, axis=-1, keepdims=True)
-        w, x, y, z = np.moveaxis(quats / np.maximum(length, 1e-300), -1, 0)
-    rows = [
+        unit = torch.nn.functional.normalize(quats, dim=-1)
+        return torch.stack(_entries(*unit.unbind(-1)), -1).reshape(*quats.shape[:-1], 3, 3)
+    unit = quats / np.maximum(np.linalg.norm(quats, axis=-1, keepdims=True), 1e-300)
+    return np.stack(_entries(*np.moveaxis(unit, -1, 0)), -1).reshape(*quats.shape[:-1], 3, 3)
+
+
+def _entries(w: Any, x: Any, y: Any, z: Any) -> list[Any]:
+    """Of the rotation of a unit quaternion, row by row."""
+    return [
         *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
         *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
         *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     ]
-    matrices = torch.stack(rows, -1) if isinstance(quats, torch.Tensor) else np.stack(rows, -1)
-    return matrices.reshape(*quats.shape[:-1], 3, 3)
 
 
 def rotation_quaternion(matrices: np.ndarray) -> np.ndarray:

@@ -16,26 +16,7 @@ PACKAGES = ("taichi_phys", "renderers", "inverse")  # in the order in which they
 SKIPPED = {".git", ".venv", "__pycache__", "build", "dist", "out"}
 MODULES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 SCRIPTS = sorted(p for name in ("examples", "benchmarks") for p in (ROOT / name).rglob("*.py"))
-UNTYPED = {  # files to be annotated still
-    "taichi_phys/bridge/causal_triplane.py",
-    "taichi_phys/checks.py",
-    "taichi_phys/geometry/repair.py",
-    "taichi_phys/geometry/sampling.py",
-    "taichi_phys/geometry/signed_distance.py",
-    "taichi_phys/io/states.py",
-    "taichi_phys/linalg.py",
-    "taichi_phys/materials/base.py",
-    "taichi_phys/mpm/colliders.py",
-    "taichi_phys/mpm/forces.py",
-    "taichi_phys/mpm/grid.py",
-    "taichi_phys/mpm/particles.py",
-    "taichi_phys/mpm/rollout.py",
-    "taichi_phys/mpm/solver.py",
-    "taichi_phys/mpm/substep.py",
-    "taichi_phys/runtime.py",
-    "taichi_phys/scenes/keys.py",
-    "taichi_phys/scenes/parts.py",
-}
+UNTYPED: set[str] = set()  # files to be annotated still
 OPTIONAL = {"open3d", "viser", "transformers", "cotracker"}
 
 
@@ -140,7 +121,7 @@ def test_public_functions_are_annotated(path):
 
 
 LINES, METHODS = 450, 20  # of a file, of a class
-NAMED_TWICE = {"Simulation", "View"}  # still
+NAMED_TWICE = set()
 LARGE = {"Live", "Session"}  # still
 SETTERS = {"taichi_phys/checks.py", "renderers/camera.py", "renderers/particles/draw.py"}
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import taichi_phys as tp
 from inverse.simulation import film as simulation_film
 from renderers.video import read_video
-from taichi_phys.geometry import sampling
+from taichi_phys.geometry import patterns, sampling
 from taichi_phys.io import states
 from taichi_phys.io.states import load_extras, read_frames
 from taichi_phys.scenes.lines import find_lines, read_toml, tomllib
@@ -746,7 +746,7 @@ def test_mutated_scenes_raise_only_errors_that_name_the_key(tmp_path_factory, mu
         return
     json.dumps(scene.settings())
     limits = sampling.MAX_COUNT, sampling.MAX_BLUE
-    sampling.MAX_COUNT = sampling.MAX_BLUE = 20_000
+    sampling.MAX_COUNT = sampling.MAX_BLUE = patterns.MAX_COUNT = 20_000
     try:
         small = shrink(scene, coarsen=3)
         if math.prod(small.grid.shape) < 100_000 and not any(
@@ -757,6 +757,7 @@ def test_mutated_scenes_raise_only_errors_that_name_the_key(tmp_path_factory, mu
         assert str(error).startswith(f"{path}, line "), error
     finally:
         sampling.MAX_COUNT, sampling.MAX_BLUE = limits
+        patterns.MAX_COUNT = limits[0]
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

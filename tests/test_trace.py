@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from helpers import PATIENCE, wait_for
 from tiny_scene import cameras, figure, write_frames
 
 from inverse.commands import trace
@@ -421,7 +421,7 @@ def test_each_process_sees_its_own_gpu(gpus, processes, visible, expected, monke
 
 def test_two_processes_equal_one_with_the_same_batch(folder, tmp_path):
     done = subprocess.run(
-        example_command(folder, tmp_path / "two"), capture_output=True, text=True, timeout=300
+        example_command(folder, tmp_path / "two"), capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     assert run_example(folder, tmp_path / "one", "--batch", "2") == 0
@@ -431,9 +431,10 @@ def test_two_processes_equal_one_with_the_same_batch(folder, tmp_path):
     )
     assert two["iteration"] == one["iteration"] == 30
     # Sums differ in their rounding, and Adam makes steps of one size of gradients that are all
-    # rounding (the orientation of round Gaussians): so pictures are compared, and positions.
-    np.testing.assert_allclose(
-        one["model"]["gaussians.means"], two["model"]["gaussians.means"], atol=2e-2
+    # rounding (the orientation of round Gaussians): positions may differ a little, by far less
+    # than the 2e-3 of one step.
+    torch.testing.assert_close(
+        one["model"]["gaussians.means"], two["model"]["gaussians.means"], rtol=0, atol=1e-4
     )
     names = [path.name for path in (tmp_path / "one" / "renders" / "val").iterdir()]
     assert names
@@ -454,13 +455,13 @@ def test_a_killed_process_ends_the_training_with_a_message(folder, tmp_path):
     )  # fmt: skip
     try:
         checkpoint = out / "checkpoints" / "trace.pt"
-        wait_for(checkpoint.exists, 240)
+        wait_for(checkpoint.exists, process)
         ranks = subprocess.run(
             ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
         ).stdout.split()
         assert len(ranks) == 2
         os.kill(int(ranks[1]), signal.SIGKILL)
-        assert process.wait(timeout=120) != 0
+        assert process.wait(timeout=PATIENCE) != 0
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -468,10 +469,3 @@ def test_a_killed_process_ends_the_training_with_a_message(folder, tmp_path):
     assert "another process of this training has ended" in printed
     state = torch.load(checkpoint, weights_only=True)["state"]
     assert state["iteration"] >= 1
-
-
-def wait_for(condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.1)

@@ -185,12 +185,12 @@ def open_scene(path: Path) -> "Stage":
 
 def open_body(path: Path, args: argparse.Namespace) -> "Stage":
     """A mesh, or splats, which become a body when they are first pushed or played."""
-    from renderers.splats.files import NotGaussians, load_gaussians
+    from renderers.splats.files import NotGaussiansError, load_gaussians
     from renderers.viewer.live import Live
     from renderers.viewer.playground import body_simulation
 
     if path.suffix.lower() in (".ply", ".splat"):
-        with contextlib.suppress(NotGaussians):  # a .ply may be a mesh
+        with contextlib.suppress(NotGaussiansError):  # a .ply may be a mesh
             return splat_stage(load_gaussians(path), path.name, args)
     up = UPS[args.up or "z"]
 
@@ -207,7 +207,6 @@ def splat_stage(gaussians: "Gaussians", title: str, args: argparse.Namespace) ->
     import taichi_phys as tp
     from renderers.viewer.live import Live
     from renderers.viewer.playground import body_simulation
-    from taichi_phys.geometry.sampling import EnclosesNothing
 
     up = UPS[args.up or "-y"]
 
@@ -215,7 +214,7 @@ def splat_stage(gaussians: "Gaussians", title: str, args: argparse.Namespace) ->
         options = {"weights": gaussians.opacities, "threshold": OPAQUE}
         try:
             x, volume = tp.sample_cloud(gaussians.means, **options, count=args.particles)
-        except EnclosesNothing:
+        except tp.NothingEnclosedError:
             x, volume = tp.sample_cloud(gaussians.means, **options, fill=False)
         return body_simulation(x, volume, up=up, material=args.material), None
 

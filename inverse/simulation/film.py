@@ -16,8 +16,7 @@ from renderers.orbit import look_at
 from renderers.particles.draw import color_map, film, view
 from taichi_phys.io.states import Frame, Frames
 from taichi_phys.scenes.keys import near
-from taichi_phys.scenes.scene import Scene
-from taichi_phys.scenes.scene import View as Look
+from taichi_phys.scenes.scene import Look, Scene
 
 
 PALETTE = ("#3d85c8", "#e2813b", "#4ba86c", "#b25fc0", "#d1a827", "#c5534f", "#4fb2b5", "#83889a")

@@ -47,19 +47,22 @@ class Ranks:
         return cls(torch.distributed.get_rank(), size)
 
     def sum_gradients(self, optimizer: torch.optim.Optimizer) -> None:
-        """Replace every gradient by its sum over the processes: one message for all."""
+        """Replace every gradient by its sum over the processes: one message for all.
+
+        What no process has a gradient for keeps none, as in one process: Adam counts the steps of
+        a parameter, and a gradient of zeros would be one.
+        """
         if self.size == 1:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for parameter in parameters:
-            if parameter.grad is None:  # of a network that this process did not ask
-                parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([parameter.grad.flatten() for parameter in parameters])
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        asked = grads[0].new_tensor([p.grad is not None for p in parameters])
+        flat = torch.cat([*(grad.flatten() for grad in grads), asked])
         torch.distributed.all_reduce(flat)
-        for parameter, part in zip(
-            parameters, flat.split([p.numel() for p in parameters]), strict=True
-        ):
-            parameter.grad.copy_(part.view_as(parameter))
+        sizes = [p.numel() for p in parameters]
+        *parts, asked = flat.split([*sizes, len(parameters)])
+        for parameter, part, count in zip(parameters, parts, asked.tolist(), strict=True):
+            parameter.grad = part.view_as(parameter).clone() if count else None
 
     def agree(self, value: float) -> float:
         """The first process' value, in all of them."""

@@ -66,7 +66,7 @@ def bind(
     distance, index = tree.query(means.detach().cpu().numpy(), k=list(range(1, k + 1)))
     index = torch.as_tensor(index, device=x.device)
     distance = torch.as_tensor(distance, dtype=x.dtype, device=x.device)
-    # A smooth bump that has nearly died out at the last neighbour, so that the next one along the
+    # A smooth bump that has nearly died out at the last neighbor, so that the next one along the
     # surface, which listens to others, moves almost alike; positive even if all are equally far.
     radius = 1.1 * distance[:, -1:].clamp_min(torch.finfo(x.dtype).eps)
     weights = (1 - (distance / radius) ** 2) ** 2

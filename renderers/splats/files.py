@@ -4,6 +4,7 @@ Nothing is turned or scaled: the axes and the unit of length are the file's own.
 photographs is often upright with y pointing down and in no known unit.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ LIMITS += [f"{end}_scale_{axis}" for end in ("min", "max") for axis in MEANS]
 COLOR_LIMITS = [f"{end}_{channel}" for end in ("min", "max") for channel in "rgb"]
 PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
 
-# f_rest of the bytes of a compressed file: 256 bins from -4 to 4, read at their centres but for
+# f_rest of the bytes of a compressed file: 256 bins from -4 to 4, read at their centers but for
 # the outer two, which also hold what lay beyond.
 SH_LEVELS = (np.arange(256) + 0.5) / 32 - 4
 SH_LEVELS[[0, 255]] = -4, 4
@@ -42,8 +43,8 @@ RECORD = np.dtype(
 )  # of a .splat file
 
 
-class NotGaussians(ValueError):
-    """The file is a sound .ply, but of a mesh or a point cloud."""
+class NotGaussiansError(ValueError):
+    """A .ply file that is in order, but holds a mesh or a point cloud."""
 
 
 def load_gaussians(path: str | Path) -> Gaussians:
@@ -51,7 +52,8 @@ def load_gaussians(path: str | Path) -> Gaussians:
 
     path: the file; a PLY is known by its first bytes, whatever its name. The quaternions keep the
     length they have in the file. Raises ValueError, in one sentence, for a file that cannot be
-    read, is damaged, lacks properties or holds NaN, infinities, zero quaternions or zero scales.
+    read, is damaged, lacks properties or holds NaN, infinities, zero quaternions or zero scales;
+    its kind NotGaussiansError for a .ply of a mesh or point cloud.
     Sources: graphdeco-inria/gaussian-splatting, playcanvas/splat-transform, antimatter15/splat.
     """
     path = Path(path)
@@ -118,7 +120,7 @@ def _read_ply(path: Path) -> Gaussians:
     if set(names) & set(PACKED):
         return _read_compressed(path, elements)
     if not set(names) & {"opacity", *COLORS, *SCALES, *QUATS}:
-        raise NotGaussians(
+        raise NotGaussiansError(
             f"{path}: a mesh or point cloud, not Gaussians (its vertices have neither opacity "
             "nor f_dc_0, scale_0, rot_0)"
         )
@@ -225,7 +227,7 @@ def _rest_names(path: Path, element: np.ndarray) -> list[str]:
 
 def _table(path: Path, element: np.ndarray, names, dtype: type = np.float32) -> np.ndarray:
     """(n, len(names)) of an element's properties, all there, of a fitting type and finite."""
-    types = element.dtype.fields or {}
+    types: Mapping = element.dtype.fields or {}
     fit = [k for k in names if k in types and np.can_cast(types[k][0], dtype, "same_kind")]
     if len(fit) < len(names):
         missing = ", ".join(name for name in names if name not in fit)
@@ -233,7 +235,9 @@ def _table(path: Path, element: np.ndarray, names, dtype: type = np.float32) -> 
     if not fit:
         return np.empty((len(element), 0), dtype)
     with np.errstate(over="ignore"):  # doubles too large are reported below
-        table = structured_to_unstructured(element[fit], dtype=dtype, copy=True)  # not the file
+        table: np.ndarray = structured_to_unstructured(
+            element[fit], dtype=dtype, copy=True
+        )  # not the file
     bad = (~np.isfinite(table)).sum(0)
     if bad.any():
         found = ", ".join(f"{k} ({count})" for k, count in zip(fit, bad, strict=True) if count)

@@ -1,4 +1,4 @@
-"""Coloured 3D Gaussians, named as in gsplat. Quaternions are (w, x, y, z) in the whole toolkit."""
+"""Colored 3D Gaussians, named as in gsplat. Quaternions are (w, x, y, z) in the whole toolkit."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ class Gaussians:
 
     means: (n, 3) m; quats: (n, 4) wxyz, of any length but zero; scales: (n, 3) standard
     deviations along the axes, m, positive; opacities: (n,) between 0 and 1; sh: (n, K, 3)
-    spherical-harmonic colour coefficients of red, green and blue, K = (degree + 1)^2 with degree
+    spherical-harmonic color coefficients of red, green and blue, K = (degree + 1)^2 with degree
     0 to 4. Raises ValueError for another shape or value, with the name and the count.
     """
 

@@ -12,7 +12,7 @@ from taichi_phys.bridge.autograd import TAICHI_TYPE, by_autodiff
 
 LOW_PASS = 0.3  # px^2 added to every variance: no Gaussian is thinner than about half a pixel
 MIN_ALPHA = 1 / 255  # a Gaussian contributes nothing where its alpha is below this
-GUARD = 0.15  # fraction of the image by which the point of linearisation may lie outside it
+GUARD = 0.15  # fraction of the image by which the point of linearization may lie outside it
 
 
 @functools.cache
@@ -68,7 +68,7 @@ def _kernels(dtype: torch.dtype, antialiased: bool):
             # it stays finite: in a branch, Taichi's autodiff does not follow matrix products.
             z = ti.select(p.z > near, p.z, 1.0)
             mean = focal * p.xy / z + center
-            # The perspective is linearised at the mean, but not far outside the image, where that
+            # The perspective is linearized at the mean, but not far outside the image, where that
             # would smear a Gaussian over it (3DGS's and gsplat's code do the same).
             slope = (ti.min(ti.max(mean, -GUARD * size), (1.0 + GUARD) * size) - center) / focal
             ju = (R[0, :] - slope.x * R[2, :]) * (focal.x / z)
@@ -119,15 +119,16 @@ def project(
     """Project n Gaussians: means (n, 3) m, covariances (n, 3, 3) m^2, opacities (n,).
 
     pose: (4, 4) world to camera, in place of the camera's own. Returns uv (n, 2) px; depth (n,) m;
-    conic (n, 3): the inverse 2D covariance (xx, xy, yy), 1/px^2; alpha (n,) at the centre of the
+    conic (n, 3): the inverse 2D covariance (xx, xy, yy), 1/px^2; alpha (n,) at the center of the
     ellipse; all differentiable; and reach (n, 3), which is not: half the size of the box around
     the level set where alpha falls to MIN_ALPHA, px, and that level. All are zero for a Gaussian
     that is not seen.
     """
     n = len(means)
-    shapes = [(n, 2), (n,), (n, 3), (n,), (n, 3)]
+    shapes: list[tuple[int, ...]] = [(n, 2), (n,), (n, 3), (n,), (n, 3)]
     if not n:
-        return tuple(means.new_zeros(shape) for shape in shapes)
+        uv, depth, conic, alpha, reach = (means.new_zeros(shape) for shape in shapes)
+        return uv, depth, conic, alpha, reach
     real = TAICHI_TYPE[means.dtype]
     constants = (
         ti.Vector([camera.fx, camera.fy], real),
@@ -137,8 +138,8 @@ def project(
     )
     rotation, translation = per_gaussian(pose[None, :3, :3], n), per_gaussian(pose[None, :3, 3], n)
     _, kernel = _kernels(means.dtype, antialiased)
-    *parts, reach = by_autodiff(
+    uv, depth, conic, alpha, reach = by_autodiff(
         kernel, means, covariances, opacities, rotation, translation,
         outputs=shapes, constants=constants,
     )  # fmt: skip
-    return *parts, reach.detach()
+    return uv, depth, conic, alpha, reach.detach()

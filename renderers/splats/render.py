@@ -6,6 +6,7 @@ image = render(camera, **gaussians.tensors(), background=(1, 1, 1))
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -60,8 +61,8 @@ def render(
     """Splat n Gaussians into the image of a camera, or of several of one size.
 
     means: (n, 3) m; opacities: (n,) 0 to 1; the shape either as quats (n, 4) wxyz and scales
-    (n, 3) m or as covariances (n, 3, 3) m^2; the colour either as sh (n, K, 3) or as colors (n, 3)
-    RGB; sh_axes: (n, 3, 3) rotations that have turned the Gaussians since sh was learnt; features:
+    (n, 3) m or as covariances (n, 3, 3) m^2; the color either as sh (n, K, 3) or as colors (n, 3)
+    RGB; sh_axes: (n, 3, 3) rotations that have turned the Gaussians since sh was learned; features:
     (n, N) of any kind, composited over zero; background: (3,) or an image (H, W, 3); near: m,
     Gaussians whose mean is closer are left out; antialiased: keep the light of Gaussians thinner
     than a pixel instead of making them brighter (Mip-Splatting); pose: (4, 4) world to camera in
@@ -72,10 +73,16 @@ def render(
     """
     runtime.ensure_initialized()
     tensors = {
-        "means": means, "opacities": opacities, "quats": quats, "scales": scales,
-        "covariances": covariances, "sh": sh, "sh_axes": sh_axes, "colors": colors,
+        "means": means,
+        "opacities": opacities,
+        "quats": quats,
+        "scales": scales,
+        "covariances": covariances,
+        "sh": sh,
+        "sh_axes": sh_axes,
+        "colors": colors,
         "features": features,
-    }  # fmt: skip
+    }
     tensors = _checked(tensors)
     near = finite_number("near", near, "a positive number of meters", low=0, open_end=True)
     options = {"near": near, "antialiased": antialiased}
@@ -89,7 +96,10 @@ def render(
             for one, at in zip(camera, poses, strict=True)
         ]
     fields = {field.name: [getattr(r, field.name) for r in renders] for field in _FIELDS}
-    return Render(**{k: None if v[0] is None else torch.stack(v) for k, v in fields.items()})
+    stacked: dict[str, Any] = {
+        k: None if v[0] is None else torch.stack(v) for k, v in fields.items()
+    }
+    return Render(**stacked)
 
 
 _FIELDS = dataclasses.fields(Render)
@@ -146,9 +156,14 @@ def _checked(tensors: dict) -> dict:
     _one_of("covariances", "quats and scales", tensors, {"covariances"}, {"quats", "scales"})
     _one_of("colors", "sh", tensors, {"colors"}, {"sh"})
     shapes = {
-        "means": (n, 3), "opacities": (n,), "quats": (n, 4), "scales": (n, 3),
-        "covariances": (n, 3, 3), "colors": (n, 3), "sh_axes": (n, 3, 3),
-    }  # fmt: skip
+        "means": (n, 3),
+        "opacities": (n,),
+        "quats": (n, 4),
+        "scales": (n, 3),
+        "covariances": (n, 3, 3),
+        "colors": (n, 3),
+        "sh_axes": (n, 3, 3),
+    }
     if tensors["sh"] is not None:
         shapes["sh"] = (n, sh_count(tensors["sh"]), 3)
     if features is not None:

@@ -1,4 +1,4 @@
-"""Colours that change with the direction of view: real spherical harmonics of degree 0 to 4.
+"""Colors that change with the direction of view: real spherical harmonics of degree 0 to 4.
 
 Signs, order and constants are those of 3D Gaussian Splatting and gsplat, so that their files look
 the same here.
@@ -17,9 +17,13 @@ DEGREE_1 = 0.4886025119029199
 DEGREE_2 = (1.0925484305920792, 0.31539156525252005, 0.5462742152960396)
 DEGREE_3 = (0.5900435899266435, 2.890611442640554, 0.4570457994644658, 0.3731763325901154)
 DEGREE_4 = (
-    2.5033429417967046, 1.7701307697799304, 0.9461746957575601,
-    0.6690465435572892, 0.10578554691520431, 0.6258357354491761,
-)  # fmt: skip
+    2.5033429417967046,
+    1.7701307697799304,
+    0.9461746957575601,
+    0.6690465435572892,
+    0.10578554691520431,
+    0.6258357354491761,
+)
 
 
 @functools.cache
@@ -103,7 +107,7 @@ def shade(
     """RGB (n, 3), never negative, of coefficients sh (n, K, 3) seen from eye (3,) m.
 
     means: (n, 3) m; axes: (n, 3, 3) rotations that have turned the Gaussians since their
-    coefficients were learnt, None for none: turning the ray back is the same as turning the
+    coefficients were learned, None for none: turning the ray back is the same as turning the
     harmonics. Differentiable in all four.
     """
     n, degree = len(means), SH_COUNTS.index(sh.shape[1])

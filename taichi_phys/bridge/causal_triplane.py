@@ -24,6 +24,9 @@ class CausalTriplane(nn.Module):
     and channels of the planes; hidden: width of the MLPs. Raises ValueError.
     """
 
+    lower: torch.Tensor
+    upper: torch.Tensor
+
     def __init__(
         self,
         *,
@@ -36,18 +39,16 @@ class CausalTriplane(nn.Module):
         hidden: int = 64,
     ):
         super().__init__()
-        lower, upper = torch.as_tensor(lower).float(), torch.as_tensor(upper).float()
-        if lower.shape != (3,) or upper.shape != (3,) or not (upper > lower).all():
-            raise ValueError(
-                f"lower, upper: got {lower.tolist()}, {upper.tolist()}, expected a box"
-            )
+        low, high = torch.as_tensor(lower).float(), torch.as_tensor(upper).float()
+        if low.shape != (3,) or high.shape != (3,) or not (high > low).all():
+            raise ValueError(f"lower, upper: got {low.tolist()}, {high.tolist()}, expected a box")
         for name, value in {"steps": steps, "resolution": resolution, "channels": channels}.items():
             if value < 1:
                 raise ValueError(f"{name}: got {value}, expected a positive integer")
         if not scale > 0:
             raise ValueError(f"scale: got {scale}, expected > 0")
-        self.register_buffer("lower", lower)
-        self.register_buffer("upper", upper)
+        self.register_buffer("lower", low)
+        self.register_buffer("upper", high)
         self.steps, self.scale = steps, scale
         self.planes = nn.Parameter(0.1 * torch.randn(3, channels, resolution, resolution))
         self.time_encoder = nn.Sequential(
@@ -61,8 +62,14 @@ class CausalTriplane(nn.Module):
             nn.SiLU(),
             nn.Linear(hidden, 3),
         )
-        nn.init.zeros_(self.decoder[-1].weight)
-        nn.init.zeros_(self.decoder[-1].bias)
+        nn.init.zeros_(self._last_layer.weight)
+        nn.init.zeros_(self._last_layer.bias)
+
+    @property
+    def _last_layer(self) -> nn.Linear:
+        layer = self.decoder[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def begin_step(self, step: int) -> None:
         """Before a video step is fitted: its time encoder starts from the weights of the last one,
@@ -88,7 +95,7 @@ class CausalTriplane(nn.Module):
     def shift(self, offset: torch.Tensor) -> None:
         """Add a constant (3,) to the field."""
         with torch.no_grad():
-            self.decoder[-1].bias += offset / self.scale
+            self._last_layer.bias.add_(offset / self.scale)
 
     def space_variation(self) -> torch.Tensor:
         """L_space: mean squared total variation of the planes (K-Planes, eq. 5)."""
@@ -101,5 +108,5 @@ class CausalTriplane(nn.Module):
         if not self._previous:
             return self.planes.new_zeros(())
         pairs = zip(self.time_encoder.parameters(), self._previous, strict=True)
-        total = sum((now - before).abs().sum() for now, before in pairs)
-        return total / sum(p.numel() for p in self._previous)
+        moves = ((now - before).abs().sum() for now, before in pairs)
+        return sum(moves, self.planes.new_zeros(())) / sum(p.numel() for p in self._previous)

@@ -24,6 +24,10 @@ class SpaceTimeEncoding(nn.Module):
     frequencies and time_frequencies: how many, 1, 2, 4, ... rad per unit. Raises ValueError.
     """
 
+    centre: torch.Tensor
+    scale: torch.Tensor
+    duration: torch.Tensor
+
     def __init__(
         self,
         *,
@@ -34,13 +38,13 @@ class SpaceTimeEncoding(nn.Module):
         time_frequencies: int,
     ):
         super().__init__()
-        centre = torch.as_tensor(centre).float()
-        if centre.shape != (3,) or not centre.isfinite().all():
-            raise ValueError(f"centre: got {centre.tolist()}, expected three finite numbers")
+        middle = torch.as_tensor(centre).float()
+        if middle.shape != (3,) or not middle.isfinite().all():
+            raise ValueError(f"centre: got {middle.tolist()}, expected three finite numbers")
         for name, value in {"scale": scale, "duration": duration}.items():
             if not 0 < value < math.inf:
                 raise ValueError(f"{name}: got {value}, expected a finite number > 0")
-        self.register_buffer("centre", centre)
+        self.register_buffer("centre", middle)
         self.register_buffer("scale", torch.tensor(float(scale)))
         self.register_buffer("duration", torch.tensor(float(duration)))
         self.frequencies, self.time_frequencies = frequencies, time_frequencies

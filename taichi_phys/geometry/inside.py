@@ -73,7 +73,8 @@ def _crossings(corners: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.nd
             turns = _turns(corners[triangle_of], rays[ray])
             ray, triangle_of, turns = (a[turns != 0] for a in (ray, triangle_of, turns))
             found.append((ray, _heights(corners[triangle_of], rays[ray]), turns))
-    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+    rays_met, heights, turns = (np.concatenate(column) for column in zip(*found, strict=True))
+    return rays_met, heights, turns
 
 
 def _rows(name: str, value) -> np.ndarray:

@@ -2,24 +2,42 @@
 
 import os
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from taichi_phys.geometry.inside import winding
 
 
-def triangles(mesh) -> tuple[np.ndarray, np.ndarray]:
+class TriangleMesh(Protocol):
+    """What has vertices (m, 3) m and faces (k, 3), for example a trimesh.Trimesh."""
+
+    @property
+    def vertices(self) -> Any: ...
+
+    @property
+    def faces(self) -> Any: ...
+
+
+class Triangles(NamedTuple):
+    """Vertices (m, 3) m and faces (k, 3), indices of vertices."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+
+
+def triangles(mesh: str | os.PathLike[str] | TriangleMesh) -> Triangles:
     """As `joined`, without the second of faces that lie on each other: surfaces may be two-sided.
 
     Raises ValueError.
     """
     vertices, faces = joined(mesh)
     _, kept = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
-    return vertices, faces[np.sort(kept)]
+    return Triangles(vertices, faces[np.sort(kept)])
 
 
-def joined(mesh) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (m, 3) and faces (k, 3) of a path or trimesh object, equal vertices made one.
+def joined(mesh: str | os.PathLike[str] | TriangleMesh) -> Triangles:
+    """The triangles of a path or trimesh object, equal vertices made one.
 
     Faces that then lack three different vertices are left out. Raises ValueError.
     """
@@ -58,10 +76,10 @@ def joined(mesh) -> tuple[np.ndarray, np.ndarray]:
     faces = faces[(ordered[:, 0] < ordered[:, 1]) & (ordered[:, 1] < ordered[:, 2])]
     if not len(faces):
         raise ValueError("mesh: its faces have no area")
-    return vertices, faces
+    return Triangles(vertices, faces)
 
 
-def load_mesh(path):
+def load_mesh(path: str | os.PathLike[str]) -> Any:
     """A mesh file as trimesh reads it. Raises ValueError, ImportError without trimesh."""
     path = Path(path)
     try:
@@ -98,7 +116,7 @@ def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     return ends, edge.reshape(-1), sides[:, 0] < sides[:, 1], count
 
 
-def outward(vertices, faces) -> tuple[np.ndarray, np.ndarray, float]:
+def outward(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """A closed mesh, its faces turned outwards (inwards round a cavity), and its volume, m^3."""
     vertices = vertices - (offset := vertices.mean(axis=0))
     faces, part = _consistent(faces)
@@ -117,7 +135,7 @@ def outward(vertices, faces) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def _consistent(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Faces turned so that neighbours agree, and the number of each face's part."""
+    """Faces turned so that neighbors agree, and the number of each face's part."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order, connected_components
 
@@ -137,16 +155,18 @@ def _consistent(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tree = coo_array((np.ones(len(rows)), (rows, np.append(right, first))), (n + 1, n + 1))
         sequence, parent = breadth_first_order(tree.tocsr(), n, directed=False)
         opposed = {
-            pair for a, b, ok in zip(left.tolist(), right.tolist(), same.tolist(), strict=True)
-            if not ok for pair in ((a, b), (b, a))
-        }  # fmt: skip
+            pair
+            for a, b, ok in zip(left.tolist(), right.tolist(), same.tolist(), strict=True)
+            if not ok
+            for pair in ((a, b), (b, a))
+        }
         turn = np.zeros(n + 1, bool)
         for face in sequence[1:].tolist():
             turn[face] = turn[parent[face]] ^ ((face, int(parent[face])) in opposed)
         faces = np.where(turn[:n, None], faces[:, ::-1], faces)
     if not agree(faces):
         raise ValueError(
-            "mesh: its faces cannot be turned so that all neighbours agree; repair it or give "
+            "mesh: its faces cannot be turned so that all neighbors agree; repair it or give "
             "thickness= (m)"
         )
     # Parts may be closed only together, where more than two faces meet at an edge.

@@ -9,31 +9,48 @@ well for few particles or thin bodies.
 """
 
 import math
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from taichi_phys.checks import finite_number, finite_vector, is_complex, one_of, whole_number
 from taichi_phys.geometry.inside import winding
-from taichi_phys.geometry.repair import open_edges, outward, triangles
+from taichi_phys.geometry.patterns import (
+    CANDIDATES,
+    JITTER,
+    MAX_COUNT,
+    blue,
+    box_shape,
+    centered_lattice,
+    filled,
+    lattice,
+    shared,
+    thinned,
+)
+from taichi_phys.geometry.repair import TriangleMesh, open_edges, outward, triangles
 
 
 PATTERNS = ("jittered", "lattice", "blue")
-JITTER = 0.25  # of the spacing, to each side
-MAX_COUNT = 50_000_000
-MAX_BLUE = 300_000  # beyond, pairs of neighbours take gigabytes
-REACH = 2 / (4 * math.sqrt(2)) ** (1 / 3)  # spacings: between points in the densest packing
-CANDIDATES = 5  # for each particle of blue noise; as in Yuksel 2015
+MAX_BLUE = 300_000  # beyond, pairs of neighbors take gigabytes
 CLOSING = 1  # voxels: holes in a shell up to twice as wide are closed before it is filled
 MAX_VOXELS = 2**27
 LARGEST = 1e9  # m: far beyond any body, and its cube is still a number
 
 
-class EnclosesNothing(ValueError):
-    """A cloud of points is no closed surface that could be filled."""
+class NothingEnclosedError(ValueError):
+    """The points of a cloud enclose no volume."""
 
 
 def sample_box(
-    lower, upper, *, spacing=None, count=None, pattern="jittered", seed=0
+    lower: Sequence[float],
+    upper: Sequence[float],
+    *,
+    spacing: float | None = None,
+    count: int | None = None,
+    pattern: str = "jittered",
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 that fill a box.
 
@@ -51,14 +68,20 @@ def sample_box(
         def turns(x):
             return ((x >= lower) & (x <= lower + size)).all(axis=1).astype(np.int64)
 
-        return _blue(lower, lower + size, turns, volume, h, count, rng)
-    shape = _box_shape(size, h, count)
-    x = lower + _lattice(shape, JITTER * (pattern == "jittered"), rng) * (size / shape)
-    return _shared(x, volume)
+        return blue(lower, lower + size, turns, volume, h, count, rng)
+    shape = box_shape(size, h, count)
+    x = lower + lattice(shape, JITTER * (pattern == "jittered"), rng) * (size / shape)
+    return shared(x, volume)
 
 
 def sample_sphere(
-    center, radius, *, spacing=None, count=None, pattern="jittered", seed=0
+    center: Sequence[float],
+    radius: float,
+    *,
+    spacing: float | None = None,
+    count: int | None = None,
+    pattern: str = "jittered",
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 that fill a ball.
 
@@ -74,13 +97,19 @@ def sample_sphere(
     def turns(x):
         return (np.square(x).sum(axis=1) <= radius**2).astype(np.int64)
 
-    fill = _blue if pattern == "blue" else _filled
+    fill = blue if pattern == "blue" else filled
     x, volumes = fill(low, high, turns, volume, h, count, rng, JITTER * (pattern == "jittered"))
     return center + x, volumes
 
 
 def sample_mesh(
-    mesh, *, spacing=None, count=None, thickness=None, pattern="jittered", seed=0
+    mesh: str | os.PathLike[str] | TriangleMesh,
+    *,
+    spacing: float | None = None,
+    count: int | None = None,
+    thickness: float | None = None,
+    pattern: str = "jittered",
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 of a triangle mesh.
 
@@ -108,16 +137,24 @@ def sample_mesh(
     def turns(x):
         return winding(vertices, faces, x)
 
-    fill = _blue if pattern == "blue" else _filled
+    fill = blue if pattern == "blue" else filled
     jitter = JITTER * (pattern == "jittered")
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     return fill(low, high, turns, volume, h, count, rng, jitter)
 
 
 def sample_cloud(
-    points, *, spacing=None, count=None, fill=True, weights=None, threshold=0.1, voxel=None,
-    pattern="jittered", seed=0,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    points: Any,
+    *,
+    spacing: float | None = None,
+    count: int | None = None,
+    fill: bool = True,
+    weights: Any = None,
+    threshold: float = 0.1,
+    voxel: float | None = None,
+    pattern: str = "jittered",
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 of the body that a cloud of points outlines.
 
     points: (m, 3) m on the surface, inside, or both, for example the means of Gaussians; weights:
@@ -125,7 +162,8 @@ def sample_cloud(
     in which the shell is closed, default: from the distances between points; spacing: m, or
     count: of particles, default: half a voxel; pattern, seed: see the module. The body is what a
     flood from outside does not reach, its surface through the points. fill=False keeps the points
-    as particles and shares out the volume of each voxel among those in it. Raises ValueError.
+    as particles and shares out the volume of each voxel among those in it. Raises ValueError, its
+    kind NothingEnclosedError where the points enclose no volume.
     """
     points = _cloud(points, weights, threshold)
     voxel = _typical_voxel(points) if voxel is None else _length("voxel", voxel)
@@ -139,7 +177,7 @@ def sample_cloud(
     if spacing is None and count is None:
         spacing = voxel / 2
     h, count, rng = _options(spacing, count, pattern, seed, volume, (high - low).max())
-    fill = _blue if pattern == "blue" else _filled
+    fill = blue if pattern == "blue" else filled
     return fill(low, high, turns, volume, h, count, rng, JITTER * (pattern == "jittered"))
 
 
@@ -181,143 +219,6 @@ def _options(spacing, count, pattern, seed, volume: float, extent: float, layers
     return spacing, count, np.random.default_rng(seed)
 
 
-def _shared(x: np.ndarray, volume: float) -> tuple[np.ndarray, np.ndarray]:
-    if not len(x):
-        raise ValueError(
-            "spacing, count: no particle fits into the body; expected a smaller spacing or a "
-            "larger count"
-        )
-    return x, np.full(len(x), volume / len(x))
-
-
-# Patterns
-
-
-def _lattice(shape, jitter: float, rng) -> np.ndarray:
-    """(n, 3) centres of cells of size one, moved by up to jitter to each side."""
-    axes = [np.arange(n) + 0.5 for n in shape]
-    x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    return x + rng.uniform(-jitter, jitter, x.shape) if jitter else x
-
-
-def _box_shape(size: np.ndarray, h: float, count: int | None) -> np.ndarray:
-    """Cells along each edge of a box: near h, and with the product near count if one is given."""
-    shape = np.maximum(1, np.round(size / h))
-    if count is not None:
-        near = [np.arange(max(1, int(0.8 * n)), int(1.25 * n) + 2) for n in size[:2] / h]
-        x, y = (axis.reshape(-1) for axis in np.meshgrid(*near))
-        trials = np.stack([x, y, np.maximum(1, np.round(count / (x * y)))], axis=1)
-        cells = size / trials
-        stretch = np.log(cells.max(axis=1) / cells.min(axis=1))
-        miss = np.abs(trials.prod(axis=1) / count - 1)
-        shape = trials[np.argmin(stretch + 10 * miss)]  # 1 % off is as bad as 10 % from a cube
-    return shape.astype(np.int64)
-
-
-def _centred_lattice(low, high, turns, h: float, jitter: float, rng):
-    """Points (n, 3) of a lattice centred on the box low to high, and how a body winds round them.
-
-    Slab by slab, so that memory follows the points that are kept.
-    """
-    shape = np.maximum(1, np.ceil((high - low) / h - 1e-9)).astype(np.int64)
-    if shape.astype(float).prod() > 50 * MAX_COUNT:
-        raise ValueError(
-            f"spacing, count: the body fills too little of its box of {shape.tolist()} cells; "
-            "expected a larger spacing or fewer particles"
-        )
-    corner = (low + high) / 2 - shape * h / 2
-    slab = max(1, 2_000_000 // int(shape[1] * shape[2]))
-    points, wound = [], []
-    for start in range(0, shape[0], slab):
-        block = (min(slab, shape[0] - start), shape[1], shape[2])
-        x = corner + (_lattice(block, jitter, rng) + [start, 0, 0]) * h
-        w = turns(x)
-        points.append(x[w != 0])
-        wound.append(w[w != 0])
-    return np.concatenate(points), np.concatenate(wound)
-
-
-def _united(volume: float, wound: np.ndarray) -> float:
-    """Volume of a body whose parts were counted as often as they overlap."""
-    return volume * len(wound) / max(1, abs(wound.sum()))
-
-
-def _filled(low, high, turns, volume, h, count, rng, jitter):
-    x, wound = _centred_lattice(low, high, turns, h, jitter, rng)
-    return _shared(x, _united(volume, wound))
-
-
-def _blue(low, high, turns, volume, h, count, rng, jitter=None):
-    """Blue noise: candidates, one at random in each cell of a fine lattice, thinned out.
-
-    Candidates round the body take part, or its skin would keep a quarter more than its share.
-    """
-    from scipy.spatial import cKDTree
-
-    wanted = max(1, round(volume / h**3)) if count is None else count
-    few = wanted < 100  # they have no skin to speak of, and need candidates that hit the body
-    fine = (volume / (CANDIDATES * (100 if few else wanted))) ** (1 / 3)
-    x, wound = _centred_lattice(low, high, turns, fine, 0.5, rng)
-    if not len(x):
-        return _shared(x, volume)
-    volume = _united(volume, wound)
-    if count is None:  # again, where bodies overlap
-        wanted = max(1, round(volume / h**3))
-    if few:
-        return _shared(_thinned(x, wanted, (volume / wanted) ** (1 / 3), x[:0]), volume)
-    h = (volume / wanted) ** (1 / 3)
-    tree, margin = cKDTree(x), REACH * h
-
-    def beside(place):
-        near = np.isfinite(tree.query(place, distance_upper_bound=margin)[0])
-        near[near] = turns(place[near]) == 0
-        return near
-
-    around, _ = _centred_lattice(low - margin, high + margin, beside, fine, 0.5, rng)
-    return _shared(_thinned(x, wanted, h, around), volume)
-
-
-def _thinned(x: np.ndarray, count: int, h: float, around: np.ndarray) -> np.ndarray:
-    """The count points of x (m, 3) that are left when those closest to others go first.
-
-    h: m, their spacing; around: (k, 3) points that go and stay like those of x, but are not
-    counted. Weighted sample elimination (Yuksel 2015, eq. 2 and 3), but all points that weigh
-    most among their neighbours, and more than most in the body, go at once: a few dozen array
-    passes. Without the second condition the density would drift by 10 % from place to place.
-    """
-    from scipy.spatial import cKDTree
-
-    m = len(x)
-    if m <= count:
-        return x
-    x = np.concatenate([x, around])
-    n = len(x)
-    reach, ratio = REACH * h, count / m
-    closest = reach / 2 * (1 - ratio**1.5) * 0.65  # weight limiting, gamma and beta of the paper
-    a, b = cKDTree(x).query_pairs(reach, output_type="ndarray").astype(np.int32).T
-    pair = np.sqrt(sum(np.square(axis[a] - axis[b]) for axis in x.T))
-    pair = (1 - np.maximum(pair, closest) / reach).clip(0) ** 8
-    weight = np.bincount(a, pair, n) + np.bincount(b, pair, n)
-    alive, left = np.ones(n, bool), m
-    while left > count:
-        top = alive & (weight >= np.quantile(weight[alive], 0.95))
-        heavier = weight[a] >= weight[b]
-        top[np.where(heavier, b, a)] = False
-        go = np.flatnonzero(top)
-        inner = np.searchsorted(go, m)  # those of x among them
-        if inner > left - count:
-            go = go[:inner][np.argsort(-weight[go[:inner]], kind="stable")[: left - count]]
-            inner = len(go)
-        alive[go] = False
-        left -= inner
-        stays_a, stays_b = alive[a], alive[b]
-        for end, gone in ((a, stays_a & ~stays_b), (b, stays_b & ~stays_a)):
-            weight -= np.bincount(end[gone], pair[gone], n)
-        keep = stays_a & stays_b
-        a, b, pair = a[keep], b[keep], pair[keep]
-    return x[:m][alive[:m]]
-
-
 def _sheet(vertices, faces, thickness, spacing, count, pattern, seed, extent):
     """Particles within thickness / 2 of a surface, along the normals of its faces."""
     thickness = _length("thickness", thickness)
@@ -348,7 +249,7 @@ def _sheet(vertices, faces, thickness, spacing, count, pattern, seed, extent):
     a, b, c = corners[face].transpose(1, 0, 2)
     x = a + u[:, None] * (b - a) + v[:, None] * (c - a)
     x += (thickness * (depth - 0.5) / double[face])[:, None] * normal[face]
-    return _shared(_thinned(x, wanted, h, x[:0]), volume)
+    return shared(thinned(x, wanted, h, x[:0]), volume)
 
 
 # Clouds
@@ -417,8 +318,8 @@ def _voxel_body(points: np.ndarray, voxel: float):
     cube = np.ones((2 * CLOSING + 1,) * 3)
     full = ndimage.binary_fill_holes(ndimage.binary_dilation(full, cube))
     full = ndimage.binary_erosion(full, cube)
-    # Signed distance in voxels, 0.5 at the centres of the outermost ones: points lie anywhere in
-    # those, so on average the surface runs through their centres.
+    # Signed distance in voxels, 0.5 at the centers of the outermost ones: points lie anywhere in
+    # those, so on average the surface runs through their centers.
     distance = ndimage.distance_transform_edt(full) - ndimage.distance_transform_edt(~full)
     distance = (distance - 0.5 * np.sign(distance)).astype(np.float32)
 
@@ -432,9 +333,9 @@ def _voxel_body(points: np.ndarray, voxel: float):
     fine = voxel / 4
     while math.prod((high - low) / fine) > 2e7 and fine < voxel:
         fine *= 1.3
-    volume = len(_centred_lattice(low, high, turns, fine, 0.0, None)[0]) * fine**3
+    volume = len(centered_lattice(low, high, turns, fine, 0.0, None)[0]) * fine**3
     if not volume > 0:
-        raise EnclosesNothing(
+        raise NothingEnclosedError(
             "points: they enclose nothing; give a larger voxel= (m) or fill=False"
         )
     return turns, low, high, volume

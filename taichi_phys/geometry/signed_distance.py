@@ -5,12 +5,13 @@ each. Signs are winding numbers.
 """
 
 import dataclasses
+import os
 
 import numpy as np
 
 from taichi_phys.checks import finite_number, finite_vector, set_fields, whole_number
 from taichi_phys.geometry.inside import winding
-from taichi_phys.geometry.repair import agree, joined, open_edges
+from taichi_phys.geometry.repair import TriangleMesh, agree, joined, open_edges
 
 
 MAX_NODES = 2**24  # their indices stay exact in single precision
@@ -48,7 +49,9 @@ class SignedDistance:
         set_fields(self, lower=lower, spacing=spacing, values=values)
 
 
-def signed_distance(mesh, *, cells: int = 48, padding: int = 2) -> SignedDistance:
+def signed_distance(
+    mesh: str | os.PathLike[str] | TriangleMesh, *, cells: int = 48, padding: int = 2
+) -> SignedDistance:
     """Signed distance to a closed mesh: a path that trimesh reads, or a trimesh.Trimesh, in m.
 
     cells: grid cells along the longest side of the mesh's box, from 2 to 400; padding: cells
@@ -86,7 +89,7 @@ def _closed(mesh) -> tuple[np.ndarray, np.ndarray]:
         )
     if not agree(faces):
         raise ValueError(
-            "mesh: neighbouring triangles face opposite ways; call mesh.fix_normals() first"
+            "mesh: neighboring triangles face opposite ways; call mesh.fix_normals() first"
         )
     return vertices, faces
 

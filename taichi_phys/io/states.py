@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ class Frame:
 # States
 
 
-def save_state(path: str | Path, state: State, **extras) -> None:
+def save_state(path: str | Path, state: State, **extras: Any) -> None:
     """Write a state, exactly, as one .npz that `load_state` reads; the file appears when whole.
 
     path: a name ending in .npz; extras: numbers, strings or arrays to keep beside the state, for
@@ -73,7 +74,7 @@ def load_state(path: str | Path) -> State:
     known = {f.name: f for f in dataclasses.fields(State)}
     found = {k: a for k, a in arrays.items() if not k.startswith("extra.")}
     _names(path, found, known)
-    # a field that files of an earlier day lack has the default of State
+    # a field that older files lack has the default of State
     required = [k for k, f in known.items() if f.default is dataclasses.MISSING]
     missing = [k for k in required if k not in found]
     if missing:
@@ -87,7 +88,10 @@ def load_state(path: str | Path) -> State:
             raise ValueError(
                 f"{path}: got {name} as {array.dtype} {array.shape}, expected floats {shape}"
             )
-    return State(**{k: torch.from_numpy(a) if a.ndim else a.item() for k, a in found.items()})
+    fields: dict[str, Any] = {
+        k: torch.from_numpy(a) if a.ndim else a.item() for k, a in found.items()
+    }
+    return State(**fields)
 
 
 def load_extras(path: str | Path) -> dict:
@@ -100,7 +104,7 @@ def load_extras(path: str | Path) -> dict:
 # Point files
 
 
-def save_ply(path: str | Path, state: State, **scalars) -> None:
+def save_ply(path: str | Path, state: State, **scalars: Any) -> None:
     """Write particles as a binary .ply: x y z vx vy vz and scalars, all float32.
 
     path: a name ending in .ply; scalars: arrays or tensors (n,), one property each, for example
@@ -141,7 +145,7 @@ def load_ply(path: str | Path) -> Frame:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path}: a damaged or incomplete PLY file ({reason})") from None
     names = () if table is None else table.dtype.names
-    if not {"x", "y", "z"} <= set(names):
+    if table is None or not {"x", "y", "z"} <= set(names):
         raise ValueError(f"{path}: got no vertices with x, y and z")
     numbers = [k for k in names if table.dtype[k].kind in "fiu"]
     columns = {k: table[k].astype(table.dtype[k].newbyteorder("=")) for k in numbers}
@@ -161,9 +165,14 @@ def load_ply(path: str | Path) -> Frame:
 
 
 def write_frames(
-    states: Iterable[State], folder: str | Path, *, format: str = "ply", fps: float = 24.0,
-    scalars: Callable[[State], dict] | None = None, start: int = 0,
-) -> int:  # fmt: skip
+    states: Iterable[State],
+    folder: str | Path,
+    *,
+    format: str = "ply",
+    fps: float = 24.0,
+    scalars: Callable[[State], dict[str, Any]] | None = None,
+    start: int = 0,
+) -> int:
     """Write each state as frame_0000.ply, frame_0001.ply ... as it comes; how many there then are.
 
     states: for example sim.run(...); folder: made if needed, without frames of another run;
@@ -202,8 +211,9 @@ def write_frames(
         else:
             arrays = {
                 f.name: _array(f.name, getattr(state, f.name))
-                for f in dataclasses.fields(state) if f.name not in NOT_IN_FRAMES
-            }  # fmt: skip
+                for f in dataclasses.fields(state)
+                if f.name not in NOT_IN_FRAMES
+            }
             arrays |= _scalars(len(state.x), more, taken={*arrays, *RESERVED})
             _write_npz(path, FRAME, arrays)
             held = list(arrays)
@@ -244,18 +254,18 @@ def read_frames(folder: str | Path) -> "Frames":
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Frames(Sequence):
+class Frames(Sequence[Frame]):
     """The frames of a folder; frames[i] and iteration read files one at a time."""
 
     folder: Path
     format: str
     fps: float
-    count: int
+    count: int  # type: ignore[assignment]  # hides Sequence.count, which nobody needs
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Frame:
+    def __getitem__(self, index: int) -> Frame:  # type: ignore[override]
         number = range(self.count)[index]
         if isinstance(number, range):
             raise ValueError(f"index: got {index}, expected one number of a frame")
@@ -341,7 +351,7 @@ def _write_npz(path: str | Path, kind: str, arrays: dict[str, np.ndarray]):
     head = {"kind": kind, "version": VERSION, "names": list(arrays)}
     arrays = {k: np.array(value) for k, value in head.items()} | arrays
     with atomic_path(path) as partial, partial.open("wb") as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
 def _read_npz(path: str | Path, kind: str) -> dict[str, np.ndarray]:
@@ -356,8 +366,14 @@ def _read_npz(path: str | Path, kind: str) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     except (
-        ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error
-    ) as error:  # fmt: skip
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path}: a damaged or foreign file ({reason})") from None
     found = arrays.pop("kind", np.array("unknown contents"))

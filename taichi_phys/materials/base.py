@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -108,8 +108,8 @@ class Solid(Material):
     E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5). Raises ValueError.
     """
 
-    positive = ("E",)
-    within = {"nu": "(-1, 0.5)"}
+    positive: ClassVar[tuple[str, ...]] = ("E",)
+    within: ClassVar[Mapping[str, str]] = {"nu": "(-1, 0.5)"}
 
     E: float | torch.Tensor
     nu: float | torch.Tensor
@@ -129,7 +129,7 @@ class Solid(Material):
 MATERIALS: dict[str, type[Material]] = {}
 
 
-def register(cls: type[Material] | None = None, *, name: str | None = None):
+def register(cls: type[Material] | None = None, *, name: str | None = None) -> Any:
     """Class decorator: adds a material to MATERIALS.
 
     name: default is the name of the class in snake case. Raises ValueError for a name that is

@@ -16,7 +16,7 @@ PRESETS: dict[str, tuple[Material, float]] = {
     # Soft unfilled natural rubber: typical handbook range E 1 to 5 MPa, density 920 to 960; nu is
     # 0.499 in the handbooks, lowered to 0.47 for the time step.
     "rubber": (Elastic(E=1e6, nu=0.47), 930.0),
-    # Modelling clay at room temperature: typical values, E some MPa, yield stress 50 to 200 kPa
+    # Modeling clay at room temperature: typical values, E some MPa, yield stress 50 to 200 kPa
     # at hand speed, density 1.7 to 1.9.
     "plasticine": (Elastoplastic(E=2e6, nu=0.4, yield_stress=8e4, hardening=5e4), 1800.0),
     # Annealed aluminium 1100: typical handbook values E 69 GPa, nu 0.33, yield stress 35 MPa,
@@ -43,7 +43,7 @@ PRESETS: dict[str, tuple[Material, float]] = {
 
 
 def preset(name: str) -> tuple[Material, float]:
-    """Material and density (kg/m^3) of that name; the comments of PRESETS say whence.
+    """Material and density (kg/m^3) of that name; the comments of PRESETS name the sources.
 
     Metal, sand and water are softer than the real thing, and rubber, jelly and foam more
     compressible: explicit time steps are as short as sound is fast. Raises ValueError.

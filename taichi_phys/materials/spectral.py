@@ -58,13 +58,16 @@ def _kernels(law: Law, precision: str):
         for p in range(F.shape[0]):
             eig[p], U[p] = sym_eig(F[p] @ F[p].transpose())
 
+    at_point = law.principal
+    assert at_point is not None
+
     @ti.kernel
     def principal(
         eps: nd(vec3, 1), plastic: nd(real, 1), params: nd(vecP, 1),
         eps_elastic: nd(vec3, 1), tau: nd(vec3, 1), plastic_now: nd(real, 1), dt: real,
     ):  # fmt: skip
         for p in range(eps.shape[0]):
-            now, stress, variable = law.principal(eps[p], plastic[p], params[p], dt)
+            now, stress, variable = at_point(eps[p], plastic[p], params[p], dt)
             eps_elastic[p] = now
             tau[p] = stress
             plastic_now[p] = variable
@@ -115,7 +118,8 @@ def pull(law: Law, precision: str) -> Callable:
     def differentiate(eps, plastic, params, dt, gnow, gtau, gplastic):
         """Gradients of principal's arguments, and exp(eps_elastic - eps)."""
         inputs = [t.detach().clone().requires_grad_() for t in (eps, plastic, params)]
-        now, tau, variable = evaluate(*(t.detach() for t in inputs), dt)
+        point, before, numbers = (t.detach() for t in inputs)
+        now, tau, variable = evaluate(point, before, numbers, dt)
         g = torch.exp(now - eps)
         results = [t.requires_grad_() for t in (now, tau, variable)]
         for t, seed in zip(results, (g * gnow, gtau, gplastic), strict=True):

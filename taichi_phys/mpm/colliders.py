@@ -101,7 +101,7 @@ class Plane(Collider):
         normal /= np.abs(normal).max()  # its square may overflow or vanish
         set_fields(self, point=point, normal=tuple((normal / np.linalg.norm(normal)).tolist()))
 
-    def _row(self, offset):
+    def _row(self, offset: int) -> tuple[int, list[float]]:
         return PLANE, [*self.point, *self.normal]
 
 
@@ -124,7 +124,7 @@ class Box(Collider):
             raise ValueError(f"half_size: got {self.half_size!r}, expected 3 positive lengths")
         set_fields(self, center=center, half_size=size)
 
-    def _row(self, offset):
+    def _row(self, offset: int) -> tuple[int, list[float]]:
         return BOX, [*self.center, *self.half_size]
 
 
@@ -142,7 +142,7 @@ class Sphere(Collider):
         super().__post_init__()
         set_fields(self, center=finite_vector("center", self.center), radius=_radius(self.radius))
 
-    def _row(self, offset):
+    def _row(self, offset: int) -> tuple[int, list[float]]:
         return CAPSULE, [*self.center, 0, 0, 0, self.radius, 0, 0, 1]
 
 
@@ -163,7 +163,7 @@ class Capsule(Collider):
         start, end = finite_vector("start", self.start), finite_vector("end", self.end)
         set_fields(self, start=start, end=end, radius=_radius(self.radius))
 
-    def _row(self, offset):
+    def _row(self, offset: int) -> tuple[int, list[float]]:
         along = np.subtract(self.end, self.start)
         across = np.cross(along, np.eye(3)[np.abs(along).argmin()])
         size = np.linalg.norm(across)
@@ -191,13 +191,16 @@ class Mesh(Collider):
         distance = self.mesh if ready else signed_distance(self.mesh, cells=self.cells)
         set_fields(self, distance=distance)
 
-    def _row(self, offset):
+    def _row(self, offset: int) -> tuple[int, list[float]]:
         d = self.distance
         return MESH, [offset, d.spacing, 0, *d.values.shape, *d.lower]
 
 
 def moving(
-    *, velocity=(0.0, 0.0, 0.0), angular_velocity=(0.0, 0.0, 0.0), center=(0.0, 0.0, 0.0)
+    *,
+    velocity: Sequence[float] = (0.0, 0.0, 0.0),
+    angular_velocity: Sequence[float] = (0.0, 0.0, 0.0),
+    center: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> Callable[[float], tuple[np.ndarray, np.ndarray]]:
     """A pose for colliders that move steadily from where they are given at t = 0.
 
@@ -219,7 +222,7 @@ def _moved(velocity, rate, axis, center, t):
     return R, center + velocity * t - R @ center
 
 
-def check_colliders(colliders) -> tuple[Collider, ...]:
+def check_colliders(colliders: Any) -> tuple[Collider, ...]:
     """colliders as a tuple; the ValueError names them."""
     if isinstance(colliders, Collider) or not isinstance(colliders, Sequence):
         raise ValueError(f"colliders: got {type(colliders).__name__}, expected a list of colliders")
@@ -244,7 +247,7 @@ def distances(colliders: Sequence[Collider]) -> np.ndarray:
     return np.concatenate(values) if values else np.zeros(1)
 
 
-def table(colliders: Sequence[Collider], times, dt: float) -> np.ndarray:
+def table(colliders: Sequence[Collider], times: np.ndarray, dt: float) -> np.ndarray:
     """What kernels know about colliders: (substeps, colliders, COLUMNS), float64.
 
     times: (substeps,) start of each, s; dt: s. A single row of substeps if nothing moves, begins

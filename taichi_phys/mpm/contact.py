@@ -21,7 +21,7 @@ from taichi_phys.mpm.colliders import (
     TOLERANCE,
     TRANSLATION,
     VELOCITY,
-)  # fmt: skip
+)
 from taichi_phys.mpm.grid import WALL_CELLS, WALLS
 
 

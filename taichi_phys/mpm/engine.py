@@ -18,7 +18,7 @@ from taichi_phys.mpm.layout import (
     V,
     X,
     pack_numbers,
-)  # fmt: skip
+)
 from taichi_phys.mpm.particles import State
 from taichi_phys.runtime import quick_compile
 
@@ -141,13 +141,20 @@ class Engine:
         """Finish the backward substep of particles whose law has no adjoint of its own."""
         state, gstate = State.unpack(packed, 0.0), State.unpack(g[0], 0.0)
         gtau = self.work[0, :, STRESS_GRADIENT : STRESS_GRADIENT + 9].reshape(-1, 3, 3)
+        assert state.plastic is not None and gstate.plastic is not None
         inputs = (state.F, state.C, state.plastic, given[:, PARAMS:], given[:, LAW])
         gF, gC = gstate.F.contiguous(), gstate.C.contiguous()
         gplastic, gparams = gstate.plastic.contiguous(), ggiven[:, PARAMS:]
         pull(
-            *(t.contiguous() for t in inputs), index, dt,
-            gF, gC, gtau.contiguous(), gplastic, gparams,
-        )  # fmt: skip
+            *(t.contiguous() for t in inputs),
+            index,
+            dt,
+            gF,
+            gC,
+            gtau.contiguous(),
+            gplastic,
+            gparams,
+        )
         g[0] = gstate.replace(C=gC, F=gF, plastic=gplastic).pack()
 
     def check(self, packed: torch.Tensor, order: torch.Tensor | None, dt: float) -> None:

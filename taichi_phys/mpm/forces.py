@@ -9,6 +9,7 @@ tensors.
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def _check(name: str, value, x: torch.Tensor, unit: str) -> torch.Tensor:
 
 
 class ForceField:
-    """What takes velocities and masses too; own kinds derive from it and define __call__."""
+    """A force that knows velocities and masses too; derive from it and define __call__."""
 
     def __call__(
         self, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
@@ -67,10 +68,10 @@ class ForceField:
         """(n, 3) N on particles at x (n, 3) m, time t s, velocity v (n, 3) m/s, mass (n,) kg."""
         raise NotImplementedError
 
-    def __add__(self, other) -> "ForceField":
+    def __add__(self, other: Any) -> "ForceField":
         return total([self, other])
 
-    def __radd__(self, other) -> "ForceField":  # 0: the start of sum()
+    def __radd__(self, other: Any) -> "ForceField":  # 0: the start of sum()
         return self if isinstance(other, int) and other == 0 else total([other, self])
 
 
@@ -80,16 +81,18 @@ class Total(ForceField):
 
     parts: tuple
 
-    def __call__(self, x, t, v, mass):
+    def __call__(
+        self, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
+    ) -> torch.Tensor:
         """(n, 3) N."""
         return sum((evaluate(part, x, t, v, mass) for part in self.parts), torch.zeros_like(x))
 
 
-def total(forces) -> Total:
+def total(forces: Sequence[Any]) -> Total:
     """The sum of forces: a sequence of force fields, callables f(x, t) and tensors (n, 3) N."""
     if not isinstance(forces, Sequence):
         raise ValueError(f"forces: got {type(forces).__name__}, expected a sequence of forces")
-    parts = []
+    parts: list[Any] = []
     for force in forces:
         parts += force.parts if isinstance(force, Total) else [_force(force)]
     return Total(tuple(parts))
@@ -109,7 +112,9 @@ def _force(force):
     return force
 
 
-def evaluate(force, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor):
+def evaluate(
+    force: Any, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
+) -> torch.Tensor:
     """(n, 3) N of any kind of force, in the dtype of x.
 
     force: a ForceField, a callable f(x, t), a tensor (n, 3) N, a sequence of those (their sum)
@@ -143,7 +148,9 @@ class Uniform(ForceField):
         name = "force" if self.acceleration is None else "acceleration"
         set_fields(self, **{name: _vector(name, getattr(self, name))})
 
-    def __call__(self, x, t, v, mass):
+    def __call__(
+        self, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
+    ) -> torch.Tensor:
         """(n, 3) N."""
         if self.force is not None:
             return (mass / mass.sum())[:, None] * _as(self.force, x)
@@ -174,7 +181,9 @@ class Drag(ForceField):
         if not tensor and self.rate == 0 == self.quadratic:
             raise ValueError("rate: got 0, expected > 0 (1/s), or quadratic > 0 (1/m)")
 
-    def __call__(self, x, t, v, mass):
+    def __call__(
+        self, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
+    ) -> torch.Tensor:
         """(n, 3) N."""
         air = self.air(x, t) if callable(self.air) else _as(self.air, x).expand_as(x)
         slip = _check("air", air, x, "in m/s") - v
@@ -199,7 +208,9 @@ class Acceleration(ForceField):
             raise ValueError(f"field: got {type(self.field).__name__}, expected a callable (x, t)")
         _number("scale", self.scale, "to m/s^2", sign=True)
 
-    def __call__(self, x, t, v, mass):
+    def __call__(
+        self, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
+    ) -> torch.Tensor:
         """(n, 3) N."""
         field = _check("field", self.field(x, t), x, "in m/s^2 after scale")
         return mass[:, None] * _as(self.scale, x) * field
@@ -223,14 +234,17 @@ class Triplane(ForceField):
         if not isinstance(self.field, torch.nn.Module):
             raise ValueError(f"field: got {type(self.field).__name__}, expected a CausalTriplane")
         if self.states is not None and (
-            not isinstance(self.states, Sequence) or not self.states
+            not isinstance(self.states, Sequence)
+            or not self.states
             or not all(isinstance(s, dict) for s in self.states)
-        ):  # fmt: skip
+        ):
             raise ValueError("states: expected a sequence of at least one state_dict, or None")
         _number("fps", self.fps, "1/s")
         whole_number("step", self.step, "the number of a video step", low=0)
 
-    def __call__(self, x, t, v, mass):
+    def __call__(
+        self, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
+    ) -> torch.Tensor:
         """(n, 3) N."""
         own = next(self.field.parameters(), x)
         near = x.to(own)
@@ -247,13 +261,13 @@ class Triplane(ForceField):
 
 
 class AirVelocity:
-    """A velocity field u(x, t) of the air; own kinds derive from it and define __call__."""
+    """A velocity field u(x, t) of the air; derive from it and define __call__."""
 
     def __call__(self, x: torch.Tensor, t: float) -> torch.Tensor:
         """(n, 3) m/s at x (n, 3) m and time t s."""
         raise NotImplementedError
 
-    def __add__(self, other) -> "AirVelocity":
+    def __add__(self, other: Any) -> "AirVelocity":
         """other: an air velocity, a callable u(x, t), or (3,) m/s."""
         if not callable(other):
             other = _vector("air", other)
@@ -270,7 +284,7 @@ class AirSum(AirVelocity):
 
     parts: tuple
 
-    def __call__(self, x, t):
+    def __call__(self, x: torch.Tensor, t: float) -> torch.Tensor:
         """(n, 3) m/s."""
         u = torch.zeros_like(x)
         for part in self.parts:
@@ -300,7 +314,7 @@ class Vortex(AirVelocity):
         _number("strength", self.strength, "m^2/s", sign=True)
         _number("radius", self.radius, "m")
 
-    def __call__(self, x, t):
+    def __call__(self, x: torch.Tensor, t: float) -> torch.Tensor:
         """(n, 3) m/s; the same at all times."""
         axis, radius = _as(self.axis, x), _as(self.radius, x)
         axis = (axis / axis.norm()).expand_as(x)
@@ -358,7 +372,7 @@ class Noise(AirVelocity):
         waves = (k, sway, 2 * np.pi * phase, omega)
         set_fields(self, _waves=tuple(torch.from_numpy(w) for w in waves))
 
-    def __call__(self, x, t):
+    def __call__(self, x: torch.Tensor, t: float) -> torch.Tensor:
         """(n, 3) m/s."""
         k, sway, phase, omega = self._waves
         # in double, modulo a turn: in float32 the phase would be coarse after an hour

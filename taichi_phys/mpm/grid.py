@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -54,10 +55,11 @@ class Grid:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Number of nodes along x, y and z."""
-        return tuple(
+        i, j, k = (
             math.ceil((high - low) / self.dx - 1e-6) + 1
             for low, high in zip(self.lower, self.upper, strict=True)
         )
+        return i, j, k
 
     @property
     def room(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -66,7 +68,7 @@ class Grid:
         return tuple(low + pad for low in self.lower), tuple(high - pad for high in self.upper)
 
     @classmethod
-    def around(cls, points, *, dx: float, margin: float, contact: str = "separate") -> "Grid":
+    def around(cls, points: Any, *, dx: float, margin: float, contact: str = "separate") -> "Grid":
         """The smallest grid that keeps points (..., 3) m at least margin m from its walls."""
         points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
         pad = margin + WALL_CELLS * dx

@@ -18,8 +18,12 @@ from taichi_phys.mpm.grid import WALLS, Grid
 
 # states: offsets of the fields of State, each of this shape for a particle
 STATE_FIELDS: dict[str, tuple[int, ...]] = {
-    "x": (3,), "v": (3,), "C": (3, 3), "F": (3, 3), "plastic": (),
-}  # fmt: skip
+    "x": (3,),
+    "v": (3,),
+    "C": (3, 3),
+    "F": (3, 3),
+    "plastic": (),
+}
 STATE_SIZES = [math.prod(shape) for shape in STATE_FIELDS.values()]
 X, V, C, F, PLASTIC, STATE_SIZE = itertools.accumulate([0, *STATE_SIZES])
 

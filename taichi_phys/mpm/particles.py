@@ -1,6 +1,8 @@
 """Bodies made of particles, and the state of a simulation at a frame boundary."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +37,7 @@ class State:
         """The same state, cut off from the graph that computed it."""
         return self.replace(**{name: getattr(self, name).detach() for name in STATE_FIELDS})
 
-    def replace(self, **changes) -> "State":
+    def replace(self, **changes: Any) -> "State":
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
@@ -77,24 +79,22 @@ def _tensor(name: str, value, shape: tuple, like: int | None = None) -> torch.Te
     return tensor if tensor.is_floating_point() else tensor.double()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _ParticleFields:
-    v: np.ndarray | torch.Tensor | None = None
-    density: float | np.ndarray = 1000.0
-    volume: float | np.ndarray | None = None
-    material: Material
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class Particles(_ParticleFields):
+class Particles:
     """A body: positions and what they are made of.
 
     x: (n, 3) m; v: (n, 3) m/s, default at rest; density: kg/m^3, number or (n,); volume: m^3 per
     particle, number or (n,), default: cell volume / particles in the cell, from the grid;
-    material: its parameters may be numbers or (n,). Arrays: numpy or torch. Raises ValueError.
+    material: its parameters may be numbers or (n,). Arrays: numpy or torch; they become tensors.
+    Raises ValueError.
     """
 
-    x: np.ndarray | torch.Tensor = None
+    x: np.ndarray | torch.Tensor
+    _: dataclasses.KW_ONLY
+    v: np.ndarray | torch.Tensor | Sequence[Any] | None = None
+    density: float | np.ndarray | torch.Tensor = 1000.0
+    volume: float | np.ndarray | torch.Tensor | None = None
+    material: Material
 
     def __post_init__(self):
         x = _tensor("x", self.x, (-1, 3))

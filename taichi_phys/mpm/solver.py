@@ -69,18 +69,19 @@ class MPM:
         self.grid, self.cfl, self.bodies = grid, cfl, bodies
         self.outside, self.precision = outside, precision
         self.dtype, self.device = runtime.PRECISIONS[precision], running.device
-        x = torch.cat([b.x.detach().double().cpu() for b in bodies])
+        places = [torch.as_tensor(b.x).detach().double().cpu() for b in bodies]
+        x = torch.cat(places)
         lower = torch.tensor(grid.lower, dtype=torch.float64)
         self._check_inside(x)
         volume = torch.cat(
             [
-                cell_volumes(b.x.detach().double().cpu(), lower, grid.dx)
+                cell_volumes(place, lower, grid.dx)
                 if b.volume is None
-                else b.volume.cpu()
-                for b in bodies
+                else torch.as_tensor(b.volume).cpu()
+                for b, place in zip(bodies, places, strict=True)
             ]
         )
-        density = torch.cat([b.density.cpu() for b in bodies])
+        density = torch.cat([torch.as_tensor(b.density).cpu() for b in bodies])
         laws = tuple(dict.fromkeys(b.material.law for b in bodies))
         law = torch.cat([torch.full((len(b),), float(laws.index(b.material.law))) for b in bodies])
         self.volume, self.mass = self._tensor(volume), self._tensor(volume * density)
@@ -110,7 +111,7 @@ class MPM:
         were set since. States of this simulation go on in the new one as long as it has as many
         particles. Raises ValueError.
         """
-        made = {
+        made: dict[str, Any] = {
             "particles": self.bodies,
             "grid": self.grid,
             "gravity": self._engine.gravity,
@@ -130,7 +131,7 @@ class MPM:
         shape = torch.tensor(self.grid.shape)
         outside = ((cells < 1) | (cells > shape - 2)).any(dim=1).nonzero()
         if len(outside):
-            p = outside[0].item()
+            p = int(outside[0].item())
             raise ValueError(
                 f"particles: {len(outside)} lie outside the grid, the first is particle {p} at "
                 f"{tuple(round(c, 4) for c in x[p].tolist())} m; the grid reaches from "
@@ -143,7 +144,7 @@ class MPM:
         return self._tensor(self._engine.gravity)
 
     @gravity.setter
-    def gravity(self, value: Sequence[float]):
+    def gravity(self, value: Sequence[float]) -> None:
         self._engine.gravity = finite_vector("gravity", value)
 
     @property
@@ -208,7 +209,12 @@ class MPM:
         expected = "a positive number of seconds"
         frame_dt = finite_number("frame_dt", frame_dt, expected, low=0, open_end=True)
         now = self._force(force, state.x, state.v, state.time)
-        step = {"frame_dt": frame_dt, "force": force, "now": now, "recompute": recompute}
+        step: dict[str, Any] = {
+            "frame_dt": frame_dt,
+            "force": force,
+            "now": now,
+            "recompute": recompute,
+        }
         if substeps is not None:
             substeps = whole_number("substeps", substeps, "a positive integer", low=1)
             return self._frame(state, substeps, **step)
@@ -217,13 +223,14 @@ class MPM:
         # whatever would cross the whole grid in a frame is rejected at its end, not followed
         limit = self.grid.dx * max(self.grid.shape) / frame_dt
         substeps = self.substeps(frame_dt, speed if speed < limit else limit)
-        for retry in range(RETRIES + 1):
+        retry = 0
+        while True:
             try:
                 result = self._frame(state, substeps << retry, **step)
             except SimulationError as error:
                 if retry == RETRIES or not error.smaller_dt_helps or not speed < limit:
                     raise
-                reason = str(error)
+                reason, retry = str(error), retry + 1
                 continue
             if retry and not self._warned:
                 self._warned = True
@@ -240,9 +247,15 @@ class MPM:
     ) -> State:
         field = functools.partial(self._force, force) if callable(force) else None
         return advance_frame(
-            self._engine, state, now, self.parameters(), dt=frame_dt / substeps, substeps=substeps,
-            field=field, recompute=recompute,
-        )  # fmt: skip
+            self._engine,
+            state,
+            now,
+            self.parameters(),
+            dt=frame_dt / substeps,
+            substeps=substeps,
+            field=field,
+            recompute=recompute,
+        )
 
     def _state(self, state: State) -> State:
         """state in the dtype and on the device of the simulation, its shapes checked."""
@@ -272,7 +285,7 @@ class MPM:
             raise ValueError(f"force: {int((~torch.isfinite(value)).sum())} values are not finite")
         return value.to(dtype=self.dtype, device=self.device)
 
-    def impulse(self, state: State, impulse, particles=slice(None)) -> State:
+    def impulse(self, state: State, impulse: Any, particles: Any = slice(None)) -> State:
         """state after a sudden impulse.
 
         impulse: N s, (3,) shared by the particles in proportion to their mass, or one (n, 3) for

@@ -4,8 +4,8 @@ Two sets of parameters describe how such a particle moves. Rates about the origi
 
     v(x) = v_bar + w x x,    v_bar and w grow at the constant rates a_bar and eps,
 
-as TRACE learns them, since a centre of rotation c and its velocity v_c cannot both be seen in a
-motion. And a centre of its own (`advance_rigid`), with constant a_c and eps. They agree through
+as TRACE learns them, since a center of rotation c and its velocity v_c cannot both be seen in a
+motion. And a center of its own (`advance_rigid`), with constant a_c and eps. They agree through
 
     v_bar = v_c - w x c
     a_bar = d v_bar / dt = a_c - eps x c - w x v_c
@@ -47,7 +47,7 @@ def advance(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """x, quats, v_bar, w after duration, with a_bar and eps constant (TRACE, sec. 3, RK2).
 
-    x (n, 3) m; quats (n, 4) orientation, wxyz, normalised in the result; v_bar (n, 3) m/s and
+    x (n, 3) m; quats (n, 4) orientation, wxyz, normalized in the result; v_bar (n, 3) m/s and
     a_bar (n, 3) m/s^2, of the particle's velocity field at the origin; w (n, 3) rad/s; eps (n, 3)
     rad/s^2; duration s, negative to go back in time; max_step s; order 2 (midpoint) or 1 (Euler).
     Gradients reach all tensors; backward holds the positions of all steps. Raises ValueError.
@@ -77,11 +77,11 @@ def advance_rigid(
     duration: float,
     max_step: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """x, quats, c, v_c, w after duration: the particle turns about a centre on its parabola.
+    """x, quats, c, v_c, w after duration: the particle turns about a center on its parabola.
 
     x(t) = c + v_c t + a_c t^2 / 2 + R(t) (x - c), dR/dt = [w + eps t] R. R is exact in any step
     where eps is parallel to w or one of them is zero; else each step is one of Magnus, of order 4.
-    c (n, 3) m, v_c (n, 3) m/s, a_c (n, 3) m/s^2: centre of rotation; the others as in `advance`.
+    c (n, 3) m, v_c (n, 3) m/s, a_c (n, 3) m/s^2: center of rotation; the others as in `advance`.
     Gradients reach all tensors. Raises ValueError.
     """
     _check(duration, max_step, x=x, quats=quats, c=c, v_c=v_c, a_c=a_c, w=w, eps=eps)
@@ -94,7 +94,7 @@ def advance_rigid(
 def about_origin(
     c: torch.Tensor, v_c: torch.Tensor, a_c: torch.Tensor, w: torch.Tensor, eps: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """v_bar, a_bar at this instant of particles given by a centre: all (n, 3), as in `advance`."""
+    """v_bar, a_bar at this instant of particles given by a center: all (n, 3), as in `advance`."""
     cross = torch.linalg.cross
     return v_c - cross(w, c), a_c - cross(eps, c) - cross(w, v_c)
 

@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,11 @@ class Place:
         return SceneError(f"{self.file}, line {self.line}: {message}")
 
     @contextlib.contextmanager
-    def errors(self, keys: Mapping[str, str] | None = None):
+    def errors(self, keys: Mapping[str, str] | None = None) -> Iterator[None]:
         """Inside, a ValueError "name: got ..." of the API becomes that of this place.
 
-        keys: what a name of the API is called in the file.
+        keys: what an argument of the API is called in the file. Every ValueError of the API begins
+        with the name of the argument, so that its line is found.
         """
         try:
             yield
@@ -61,14 +62,19 @@ class Place:
             raise
         except (ValueError, OverflowError, ImportError, MemoryError) as error:
             message = " ".join(str(error).split()) or type(error).__name__
-            found = re.match(r"(\w+)(?:, \w+)*: ", message)
-            name = found[1] if found else None
-            if keys and name in keys:
-                message = f"{keys[name]}: {message[found.end() :]}"
-            if name is not None and (*self.path, name) in self.lines:
-                message = message if ", " in found[0] else message[found.end() :]
-                raise self.at(name).error(message) from None
+            names, sentence = _arguments(message)
+            if names and keys and names[0] in keys:
+                message = f"{keys[names[0]]}: {sentence}"
+            if names and (*self.path, names[0]) in self.lines:
+                place = self.at(names[0])
+                raise place.error(message if len(names) > 1 else sentence) from None
             raise self.error(message) from None
+
+
+def _arguments(message: str) -> tuple[list[str], str]:
+    """The arguments that a message of the API begins with, "lower, upper: ...", and the rest."""
+    found = re.match(r"(\w+(?:, \w+)*): ", message)
+    return (found[1].split(", "), message[found.end() :]) if found else ([], message)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,16 +171,16 @@ INTERVAL = vector("s", 2)
 DURING = Kind("[t0, t1] in seconds with t0 < t1", _during)
 
 
-def _colour(value):
+def _color(value):
     if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         return tuple(int(value[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    colour = vector("", 3).read(value)
-    if not all(0 <= c <= 1 for c in colour):
+    color = vector("", 3).read(value)
+    if not all(0 <= c <= 1 for c in color):
         raise ValueError
-    return colour
+    return color
 
 
-COLOUR = Kind('"#rrggbb" or [red, green, blue] from 0 to 1', _colour)
+COLOR = Kind('"#rrggbb" or [red, green, blue] from 0 to 1', _color)
 
 
 def _text(value):

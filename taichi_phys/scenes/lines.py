@@ -142,6 +142,7 @@ class _Finder:
 
     def _skip(self, pattern: re.Pattern) -> str:
         found = pattern.match(self.text, self.at)
+        assert found is not None  # the document is valid
         self.at = found.end()
         return found[0]
 

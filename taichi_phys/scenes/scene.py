@@ -14,14 +14,16 @@ import math
 from pathlib import Path
 from typing import Any
 
-from taichi_phys.checks import finite_number, whole_number
+import numpy as np
+
+from taichi_phys.checks import finite_number, finite_vector, whole_number
 from taichi_phys.materials import MATERIALS, Material
 from taichi_phys.mpm.forces import ForceField, total
 from taichi_phys.mpm.grid import WALL_CELLS, WALLS, Grid
 from taichi_phys.mpm.solver import MPM, OUTSIDE
 from taichi_phys.runtime import PRECISIONS
 from taichi_phys.scenes.keys import (
-    COLOUR,
+    COLOR,
     FLAG,
     TEXT,
     Place,
@@ -31,19 +33,10 @@ from taichi_phys.scenes.keys import (
     read_table,
     show,
     vector,
-)  # fmt: skip
+)
 from taichi_phys.scenes.lines import read_toml
-from taichi_phys.scenes.parts import (
-    METRES,
-    PLACE,
-    SEED,
-    Body,
-    Force,
-    Obstacle,
-    read_body,
-    read_collider,
-    read_force,
-)  # fmt: skip
+from taichi_phys.scenes.parts import LENGTH, POSITION, SEED, Body, Force, Obstacle
+from taichi_phys.scenes.reading import read_body, read_collider, read_force
 
 
 Vector = tuple[float, float, float]
@@ -62,12 +55,12 @@ class Time:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class View:
+class Look:
     """[camera]: from eye to target, or from a side; what is None follows from the scene.
 
     eye, target: (3,) m; azimuth, elevation: degrees, counter-clockwise from above (at 0 the view
     is along +y) and above the horizon; fov: vertical, degrees; turns: round the target during the
-    film; width, height: px; background: colour; walls: draws the edges of the room.
+    film; width, height: px; background: color; walls: draws the edges of the room.
     """
 
     eye: Vector | None = None
@@ -84,11 +77,12 @@ class View:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Output:
-    """[output]: what is written of the frames, every so many of them.
+    """[output]: what is written of the frames.
 
-    video, report: whether; frames: "ply", "npz" (exact), or "none": removed after the film; color:
-    what particles are coloured by; limits: values at the ends of the colours, None: from the data;
-    colormap: a name of matplotlib; radius: of the drawn particles, m, None: from their volume.
+    video, report: whether; every: 2 is every second frame; frames: "ply", "npz" (exact), or
+    "none": removed after the film; color: what particles are colored by; limits: values at the ends
+    of the colors, None: from the data; colormap: a name of matplotlib; radius: of the drawn
+    particles, m, None: from their volume.
     """
 
     video: bool = True
@@ -102,7 +96,7 @@ class Output:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Simulation:
+class Numerics:
     """[simulation]: arguments of MPM, and the seed of whatever has none of its own."""
 
     cfl: float = 0.4
@@ -113,28 +107,43 @@ class Simulation:
 
 KINDS = {
     "grid": {
-        "lower": PLACE, "upper": PLACE, "dx": number("m", least=1e-6), "contact": choice(WALLS),
+        "lower": POSITION,
+        "upper": POSITION,
+        "dx": number("m", least=1e-6),
+        "contact": choice(WALLS),
         "friction": number(least=0),
     },
     "time": {"frames": integer(1, 1_000_000), "fps": number("1/s", least=1e-3, most=1e6)},
     "camera": {
-        "eye": PLACE, "target": PLACE, "azimuth": number("degrees"),
+        "eye": POSITION,
+        "target": POSITION,
+        "azimuth": number("degrees"),
         "elevation": number("degrees", least=-89, most=89),
-        "fov": number("degrees", least=1, most=170), "turns": number(),
-        "width": integer(16, 7680), "height": integer(16, 4320), "background": COLOUR,
+        "fov": number("degrees", least=1, most=170),
+        "turns": number(),
+        "width": integer(16, 7680),
+        "height": integer(16, 4320),
+        "background": COLOR,
         "walls": FLAG,
     },
     "output": {
-        "video": FLAG, "frames": choice(EXPORTS), "every": integer(1, 1_000_000), "report": FLAG,
-        "color": choice(COLORS), "limits": vector("of the colours", 2), "colormap": TEXT,
-        "radius": METRES,
+        "video": FLAG,
+        "frames": choice(EXPORTS),
+        "every": integer(1, 1_000_000),
+        "report": FLAG,
+        "color": choice(COLORS),
+        "limits": vector("of the colors", 2),
+        "colormap": TEXT,
+        "radius": LENGTH,
     },
     "simulation": {
-        "cfl": number(above=0, most=1), "outside": choice(OUTSIDE),
-        "precision": choice(PRECISIONS), "seed": SEED,
+        "cfl": number(above=0, most=1),
+        "outside": choice(OUTSIDE),
+        "precision": choice(PRECISIONS),
+        "seed": SEED,
     },
-}  # fmt: skip
-CLASSES = {"time": Time, "camera": View, "output": Output, "simulation": Simulation}
+}
+CLASSES = {"time": Time, "camera": Look, "output": Output, "simulation": Numerics}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,9 +158,9 @@ class Scene:
     colliders: tuple[Obstacle, ...]
     forces: tuple[Force, ...]
     time: Time
-    camera: View
+    camera: Look
     output: Output
-    simulation: Simulation
+    simulation: Numerics
     place: Place = dataclasses.field(repr=False)
 
     def build(self) -> tuple[MPM, ForceField | None]:
@@ -160,19 +169,15 @@ class Scene:
         particles = [body.particles(folder, self.grid) for body in self.bodies]
         obstacles = [obstacle.make(folder) for obstacle in self.colliders]
         with self.place.errors():
-            try:
-                sim = MPM(
-                    particles=particles, grid=self.grid, gravity=self.gravity, colliders=obstacles,
-                    cfl=self.simulation.cfl, outside=self.simulation.outside,
-                    precision=self.simulation.precision,
-                )  # fmt: skip
-            except RuntimeError as error:
-                if "alloc" not in str(error) and "memory" not in str(error):
-                    raise
-                raise self.place.at("grid", "dx").error(
-                    f"got {self.grid.dx:g}, expected a larger one: {self.grid.shape} nodes do not "
-                    "fit into memory"
-                ) from None
+            sim = MPM(
+                particles=particles,
+                grid=self.grid,
+                gravity=self.gravity,
+                colliders=obstacles,
+                cfl=self.simulation.cfl,
+                outside=self.simulation.outside,
+                precision=self.simulation.precision,
+            )
         force = total([f.make() for f in self.forces]) if self.forces else None
         return sim, force
 
@@ -218,7 +223,7 @@ def load_scene(path: str | Path) -> Scene:
     seed, folder = tables["simulation"].get("seed", 0), path.parent
     view = tables["camera"]
     if "eye" in view and "target" not in view:
-        raise root.at("camera", "target").error(f"missing beside eye, expected {PLACE.expected}")
+        raise root.at("camera", "target").error(f"missing beside eye, expected {POSITION.expected}")
     if "eye" in view:
         eye, target = view["eye"], view["target"]
         if math.dist(eye[:2], target[:2]) <= 1e-5 * math.dist(eye, target):
@@ -268,8 +273,8 @@ def shrink(scene: Scene, *, frames: int | None = None, coarsen: float = 1.0) -> 
         with scene.place.at("grid").errors({"grid": "lower, upper, dx"}):
             grid = dataclasses.replace(
                 grid,
-                lower=tuple(c - pad for c in grid.lower),
-                upper=tuple(c + pad for c in grid.upper),
+                lower=finite_vector("lower", np.subtract(grid.lower, pad)),
+                upper=finite_vector("upper", np.add(grid.upper, pad)),
                 dx=grid.dx * coarsen,
             )
         bodies = tuple(_coarser(body, coarsen) for body in bodies)
