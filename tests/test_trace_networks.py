@@ -12,13 +12,13 @@ from taichi_phys.rigid import advance, advance_rigid
 
 
 f64 = torch.float64
-CENTRE, SCALE, DURATION = (1.0, -2.0, 0.5), 3.0, 0.75  # exact in f32
-WORLD = {"centre": CENTRE, "scale": SCALE, "duration": DURATION}
+CENTER, SCALE, DURATION = (1.0, -2.0, 0.5), 3.0, 0.75  # exact in f32
+WORLD = {"center": CENTER, "scale": SCALE, "duration": DURATION}
 SMALL = {"depth": 4, "width": 16, "frequencies": 2, "time_frequencies": 2}
 
 
 def points(n=7):
-    return torch.tensor(CENTRE, dtype=f64) + SCALE * (2 * torch.rand(n, 3, dtype=f64) - 1)
+    return torch.tensor(CENTER, dtype=f64) + SCALE * (2 * torch.rand(n, 3, dtype=f64) - 1)
 
 
 def count(module):
@@ -48,7 +48,7 @@ def deformation(**options):
 
 def test_encoding():
     encode = SpaceTimeEncoding(**WORLD, frequencies=2, time_frequencies=1).double()
-    x = torch.tensor(CENTRE, dtype=f64) + SCALE * torch.tensor([[0.5, 0.0, -1.0]], dtype=f64)
+    x = torch.tensor(CENTER, dtype=f64) + SCALE * torch.tensor([[0.5, 0.0, -1.0]], dtype=f64)
     features, time = encode(x, 0.375)
     angles = [0.5, 1.0, 0.0, 0.0, -1.0, -2.0]  # 2^k rad per unit, as in the paper's code
     expected = [0.5, 0.0, -1.0, *map(math.sin, angles), *map(math.cos, angles)]
@@ -82,8 +82,19 @@ def test_the_state_says_where_the_scene_is(make):
 # Dynamics
 
 
+@pytest.mark.parametrize("make", [dynamics, deformation])
+def test_older_states_say_centre(make):
+    """The name of the buffer before it was spelled center."""
+    state = make(**WORLD).state_dict()
+    state["encode.centre"] = state.pop("encode.center")
+    network = make()
+    network.load_state_dict(state)
+    torch.testing.assert_close(network.encode.center, torch.tensor(CENTER, dtype=f64))
+    assert "encode.centre" in state  # the caller's own dictionary is left as it was
+
+
 def test_parameter_counts():
-    """As counted in the code of TRACE; three more outputs with a centre of rotation."""
+    """As counted in the code of TRACE; three more outputs with a center of rotation."""
     assert count(DynamicsMLP(size="light")) == 104_332
     assert count(DynamicsMLP()) == 542_988
     assert count(DynamicsMLP(size="light", rigid=True)) == 104_332 + 3 * 129
@@ -118,25 +129,25 @@ def outputs(net, values):
 
 
 def test_what_the_numbers_mean():
-    """Order, signed squares, lengths in scale, times in duration, a field about the centre."""
+    """Order, signed squares, lengths in scale, times in duration, a field about the center."""
     net = outputs(dynamics(**WORLD), [1, 2, 3, 4, 5, 6, 1, -2, 3, -4, 5, 6])
     x = points()
     v_bar, a_bar, w, eps = net(x, 0.2)
     length, second = SCALE, DURATION
     assert w[0].tolist() == pytest.approx([4 / second, 5 / second, 6 / second])
     assert eps[0].tolist() == pytest.approx([v / second**2 for v in (-1.6, 2.5, 3.6)])
-    centre = torch.tensor(CENTRE, dtype=f64).expand_as(w)
-    v = (v_bar + torch.linalg.cross(w, centre))[0].tolist()
-    a = (a_bar + torch.linalg.cross(eps, centre))[0].tolist()
+    center = torch.tensor(CENTER, dtype=f64).expand_as(w)
+    v = (v_bar + torch.linalg.cross(w, center))[0].tolist()
+    a = (a_bar + torch.linalg.cross(eps, center))[0].tolist()
     assert v == pytest.approx([length / second * value for value in (1, 2, 3)])
     assert a == pytest.approx([length / second**2 * value for value in (0.1, -0.4, 0.9)])
 
 
-def test_what_the_numbers_mean_with_a_centre():
+def test_what_the_numbers_mean_with_a_center():
     values = [0.5, 0, -1, 1, 2, 3, 4, 5, 6, 1, -2, 3, -4, 5, 6]
     net = outputs(dynamics(**WORLD, rigid=True), values)
     c, v_c, a_c, w, eps = (t[0].tolist() for t in net(points(), 0.2))
-    assert c == pytest.approx([CENTRE[0] + 0.5 * SCALE, CENTRE[1], CENTRE[2] - SCALE])
+    assert c == pytest.approx([CENTER[0] + 0.5 * SCALE, CENTER[1], CENTER[2] - SCALE])
     assert v_c == pytest.approx([SCALE / DURATION * value for value in (1, 2, 3)])
     assert a_c == pytest.approx([SCALE / DURATION**2 * value for value in (0.1, -0.4, 0.9)])
     assert w == pytest.approx([value / DURATION for value in (4, 5, 6)])
@@ -151,11 +162,11 @@ def test_the_same_motion_in_other_units_and_from_another_origin(rigid):
     x = 2 * torch.rand(7, 3, dtype=f64) - 1
     q = torch.tensor([[1.0, 0, 0, 0]], dtype=f64).repeat(7, 1)
     x_unit, q_unit, *_ = motion(x, q, *unit(x, 0.3), 0.5, 0.1)
-    centre = torch.tensor(CENTRE, dtype=f64)
-    X = centre + SCALE * x
+    center = torch.tensor(CENTER, dtype=f64)
+    X = center + SCALE * x
     x_world, q_world, *_ = motion(X, q, *world(X, 0.3 * DURATION), 0.5 * DURATION, 0.1 * DURATION)
     assert 0.1 < (x_unit - x).abs().max() < 10
-    torch.testing.assert_close((x_world - centre) / SCALE, x_unit, rtol=0, atol=1e-10)
+    torch.testing.assert_close((x_world - center) / SCALE, x_unit, rtol=0, atol=1e-10)
     torch.testing.assert_close(q_world, q_unit, rtol=0, atol=1e-10)
 
 
@@ -203,7 +214,7 @@ def test_deformation_outputs():
     dx, quats, log_scales = world(x, 0.3)
     torch.testing.assert_close(quats.norm(dim=-1), torch.ones(7, dtype=f64))
     assert (quats[:, 1:].abs().sum(dim=-1) > 1e-2).all()
-    expected = unit((x - torch.tensor(CENTRE, dtype=f64)) / SCALE, 0.3 / DURATION)
+    expected = unit((x - torch.tensor(CENTER, dtype=f64)) / SCALE, 0.3 / DURATION)
     got = (dx / SCALE, quats, log_scales)
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
     assert torch.autograd.gradcheck(lambda x: world(x, 0.2), points(2).requires_grad_())
@@ -233,7 +244,7 @@ def test_deformation_network():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("centre", (0.0, 0.0)), ("centre", (0.0, math.nan, 0.0)), ("scale", 0.0),
+        ("center", (0.0, 0.0)), ("center", (0.0, math.nan, 0.0)), ("scale", 0.0),
         ("scale", math.nan), ("scale", math.inf), ("duration", -1.0),
     ],
 )  # fmt: skip

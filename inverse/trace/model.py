@@ -78,7 +78,7 @@ class TraceModel(nn.Module):
         self.gaussians, self.config = gaussians, config
         self.center, self.half_side = tuple(map(float, center)), float(half_side)
         self.duration, self.frame_dt = float(duration), float(frame_dt)
-        scene: dict[str, Any] = {"centre": center, "scale": half_side, "duration": duration}
+        scene: dict[str, Any] = {"center": center, "scale": half_side, "duration": duration}
         self.deformation = None
         if config.deformation:
             self.deformation = DeformationMLP(

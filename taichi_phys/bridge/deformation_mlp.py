@@ -19,14 +19,14 @@ class DeformationMLP(nn.Module):
     first layer and again after the middle one (TRACE uses 8 layers of 256). The heads start at
     zero, so the network starts at no deformation.
 
-    centre (3,) m, scale m and duration s of the scene: lengths and times are measured in them;
+    center (3,) m, scale m and duration s of the scene: lengths and times are measured in them;
     depth and width of the network. Raises ValueError.
     """
 
     def __init__(
         self,
         *,
-        centre: Sequence[float] = (0.0, 0.0, 0.0),
+        center: Sequence[float] = (0.0, 0.0, 0.0),
         scale: float = 1.0,
         duration: float = 1.0,
         depth: int = 8,
@@ -39,7 +39,7 @@ class DeformationMLP(nn.Module):
             if value < least:
                 raise ValueError(f"{name}: got {value}, expected at least {least}")
         self.encode = SpaceTimeEncoding(
-            centre=centre,
+            center=center,
             scale=scale,
             duration=duration,
             frequencies=frequencies,

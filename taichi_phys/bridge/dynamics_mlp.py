@@ -18,21 +18,21 @@ class DynamicsMLP(nn.Module):
     """f_trd(x, t): the parameters of the particle that is at x at time t, in SI units.
 
     They come in the order in which the stepping takes them: v_bar, a_bar, w, eps for
-    `rigid.advance`, or with a centre of rotation c, v_c, a_c, w, eps for `rigid.advance_rigid`;
+    `rigid.advance`, or with a center of rotation c, v_c, a_c, w, eps for `rigid.advance_rigid`;
     each (n, 3). With squared, as in the paper's code, an acceleration is a signed square of what
-    the network says, o |o| / 10, so that small ones are easy to say; but then none is learnt from
+    the network says, o |o| / 10, so that small ones are easy to say; but then none is learned from
     where it starts, near zero, within the steps that a CPU can afford.
 
-    centre (3,) m, scale m and duration s of the scene: lengths and times are measured in them, and
-    v_bar and a_bar of the paper are learnt about centre, so neither units nor the place of the
-    origin matter. size: "small", "light" or "full"; rigid: with a centre of rotation. Raises
+    center (3,) m, scale m and duration s of the scene: lengths and times are measured in them, and
+    v_bar and a_bar of the paper are learned about center, so neither units nor the place of the
+    origin matter. size: "small", "light" or "full"; rigid: with a center of rotation. Raises
     ValueError.
     """
 
     def __init__(
         self,
         *,
-        centre: Sequence[float] = (0.0, 0.0, 0.0),
+        center: Sequence[float] = (0.0, 0.0, 0.0),
         scale: float = 1.0,
         duration: float = 1.0,
         size: str = "full",
@@ -42,7 +42,7 @@ class DynamicsMLP(nn.Module):
         super().__init__()
         frequencies, width, layers = SIZES[one_of("size", size, tuple(SIZES))]
         self.encode = SpaceTimeEncoding(
-            centre=centre,
+            center=center,
             scale=scale,
             duration=duration,
             frequencies=frequencies,
@@ -64,11 +64,11 @@ class DynamicsMLP(nn.Module):
         *rates, a, eps = out.split(3, dim=-1)
         if self.squared:
             a, eps = a * a.abs() / 10, eps * eps.abs() / 10
-        centre, length, second = self.encode.centre, self.encode.scale, self.encode.duration
+        center, length, second = self.encode.center, self.encode.scale, self.encode.duration
         a, eps = a * (length / second**2), eps / second**2
         v, w = rates[-2] * (length / second), rates[-1] / second
         if self.rigid:
-            return centre + length * rates[0], v, a, w, eps
-        # from the field about centre, v + w x (x - centre), to that about the origin
-        centre = centre.expand_as(v)
-        return v - torch.linalg.cross(w, centre), a - torch.linalg.cross(eps, centre), w, eps
+            return center + length * rates[0], v, a, w, eps
+        # from the field about center, v + w x (x - center), to that about the origin
+        center = center.expand_as(v)
+        return v - torch.linalg.cross(w, center), a - torch.linalg.cross(eps, center), w, eps

@@ -18,37 +18,43 @@ def fourier_features(x: torch.Tensor, frequencies: int, base: float = math.pi) -
 
 
 class SpaceTimeEncoding(nn.Module):
-    """Features of (x - centre) / scale and t / duration, for worlds of any size and pace.
+    """Features of (x - center) / scale and t / duration, for worlds of any size and pace.
 
-    centre (3,) m, scale m and duration s of the scene (0, 1 and 1 leave x and t as they are);
+    center (3,) m, scale m and duration s of the scene (0, 1 and 1 leave x and t as they are);
     frequencies and time_frequencies: how many, 1, 2, 4, ... rad per unit. Raises ValueError.
     """
 
-    centre: torch.Tensor
+    center: torch.Tensor
     scale: torch.Tensor
     duration: torch.Tensor
 
     def __init__(
         self,
         *,
-        centre: Sequence[float],
+        center: Sequence[float],
         scale: float,
         duration: float,
         frequencies: int,
         time_frequencies: int,
     ):
         super().__init__()
-        middle = torch.as_tensor(centre).float()
+        middle = torch.as_tensor(center).float()
         if middle.shape != (3,) or not middle.isfinite().all():
-            raise ValueError(f"centre: got {middle.tolist()}, expected three finite numbers")
+            raise ValueError(f"center: got {middle.tolist()}, expected three finite numbers")
         for name, value in {"scale": scale, "duration": duration}.items():
             if not 0 < value < math.inf:
                 raise ValueError(f"{name}: got {value}, expected a finite number > 0")
-        self.register_buffer("centre", middle)
+        self.register_buffer("center", middle)
         self.register_buffer("scale", torch.tensor(float(scale)))
         self.register_buffer("duration", torch.tensor(float(duration)))
         self.frequencies, self.time_frequencies = frequencies, time_frequencies
         self.widths = 3 * (1 + 2 * frequencies), 1 + 2 * time_frequencies
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        old = f"{prefix}centre"  # its name in older checkpoints
+        if old in state_dict:
+            state_dict[f"{prefix}center"] = state_dict.pop(old)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(
         self, x: torch.Tensor, t: float | torch.Tensor
@@ -59,7 +65,7 @@ class SpaceTimeEncoding(nn.Module):
         t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
         if t.shape not in ((), (len(x),)):
             raise ValueError(f"t: got {tuple(t.shape)}, expected one time or ({len(x)},)")
-        x, t = (x - self.centre) / self.scale, t.reshape(-1, 1) / self.duration
+        x, t = (x - self.center) / self.scale, t.reshape(-1, 1) / self.duration
         return (
             fourier_features(x, self.frequencies, base=1.0),
             fourier_features(t, self.time_frequencies, base=1.0),
