@@ -60,6 +60,7 @@ FAILURES = {
     "bad value": (ValueError("frames: got 0"), "frames: got 0", 2),
     "file in the way": (NotADirectoryError(20, "Not a directory", "out/a"), "out/a: not a dir", 2),
     "port in use": (OSError(98, "Address already in use"), "address already in use", 2),
+    "pipe of ffmpeg": (BrokenPipeError(32, "Broken pipe"), "broken pipe", 2),
     "simulation": (
         tp.SimulationError("too fast", particle=3, smaller_dt_helps=True),
         "too fast",

@@ -7,6 +7,7 @@ the rest when they are called, so that Ctrl-C is answered in a word from the fir
 import argparse
 import contextlib
 import os
+import select
 import signal
 import sys
 import warnings
@@ -76,11 +77,9 @@ def _guarded(work: Callable[[_Stop], object]) -> int:
             sys.stdout.flush()  # a closed pipe shows here, not at the exit
     except KeyboardInterrupt:
         return _stopped(stop)
-    except BrokenPipeError:  # of `| head`, say; nobody is left to hear of it
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return FAILED
         sentence = _sentence(error)
         if sentence is None and stop.asked:  # a module whose import was cut off says so in its way
             return _stopped(stop)
@@ -89,6 +88,17 @@ def _guarded(work: Callable[[_Stop], object]) -> int:
         print(f"error: {sentence}", file=sys.stderr)
         return error.code if isinstance(error, CommandError) else BAD_INPUT
     return result if isinstance(result, int) else DONE
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe that `| head`, say, has closed; it is let go then."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # no file, or no poll: Windows
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        if any(event & select.POLLERR for _, event in poll.poll(0)):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return True
+    return False
 
 
 def _stopped(stop: _Stop) -> int:
