@@ -143,7 +143,7 @@ def test_commands_parse(page):
         known = script in COMMANDS if program == "taichi-phys" else (ROOT / script).is_file()
         assert known, words
         parser = parser_of(script)
-        if "--help" in arguments:
+        if "--help" in arguments or (program == "taichi-phys" and not arguments):
             continue
         if parser is None:
             assert not arguments, words

@@ -14,3 +14,8 @@ def asset(name: str) -> Path:
         if (folder / name).exists():
             return folder / name
     raise ValueError(f"{name}: not among the files that come with the project")
+
+
+def shipped_scenes() -> list[str]:
+    """Names of the scenes that come with the project."""
+    return sorted(path.stem for path in asset("scenes").glob("*.toml"))

@@ -137,13 +137,6 @@ def _signals(stop: _Stop) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does, if this is the main thread."""
-    with _signals(_Stop()):
-        yield
-
-
-@contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
     """Warnings are a sentence for whoever runs a command, not a line of source."""
     before = warnings.formatwarning

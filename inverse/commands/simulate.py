@@ -12,7 +12,7 @@ import argparse
 import difflib
 from pathlib import Path
 
-from inverse.commands.assets import asset
+from inverse.commands.assets import asset, shipped_scenes
 from inverse.commands.runner import command_line, command_parser, run_command
 
 
@@ -22,10 +22,9 @@ def make_parser() -> argparse.ArgumentParser:
     from inverse.simulation import SceneJob
 
     parser = command_parser("simulate", __doc__)
-    parser.add_argument(
-        "scene",
-        help=f"a .toml file, or the name of a scene that comes along: {', '.join(shipped())}",
-    )
+    names = ", ".join(shipped_scenes())
+    about = f"a .toml file, or the name of a scene that comes along: {names}"
+    parser.add_argument("scene", help=about)
     parser.add_argument(
         "--check", action="store_true", help="only check the scene and say what is in it"
     )
@@ -46,16 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(make_parser, lambda args: _simulate(args, command), argv, resumable=True)
 
 
-def shipped() -> list[str]:
-    """Names of the scenes that come along."""
-    return sorted(path.stem for path in asset("scenes").glob("*.toml"))
-
-
 def scene_path(word: str) -> str:
     """The path of a scene file, which may be given as the name of a scene that comes along."""
     if Path(word).exists() or Path(word).name != word or Path(word).suffix:
         return word
-    names = shipped()
+    names = shipped_scenes()
     if word not in names:
         close = difflib.get_close_matches(word, names, 1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"

@@ -1,6 +1,6 @@
 """Look and poke: scenes, bodies, splats, recovered winds and learned motions in a window.
 
-    %(prog)s assets/scenes/jelly_drop.toml  # a scene file: live physics
+    %(prog)s jelly_drop                   # a scene that comes along, or my.toml: live physics
     %(prog)s bunny.obj --material jelly   # a body: a mesh, or splats (.ply, .splat)
     %(prog)s out/wind                     # a wind run: forces beside the clip
     %(prog)s out/trace                    # a TRACE run: past its last frame
@@ -16,6 +16,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inverse.commands.assets import asset, shipped_scenes
 from inverse.commands.runner import CommandError, command_parser, run_command
 from inverse.commands.show import UPS
 
@@ -40,7 +41,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = command_parser("view", __doc__)
     add = parser.add_argument
     shown = "default: %(default)s"
-    add("path", help="scene.toml, a mesh, a .ply or .splat, or the folder of a run or of frames")
+    what = "a scene (.toml, or the name of one that comes along), a mesh, a .ply or .splat, or the "
+    add("path", help=f"{what}folder of a run or of frames")
     add("--out", default="out/view", metavar="DIR", help=f"pictures, videos; {shown}")
     add("--headless", action="store_true", help="write pictures, open no window")
     add("--frames", type=int, default=24, metavar="N", help=f"with --headless; {shown}")
@@ -108,6 +110,8 @@ def serve(session: "Session", port: int) -> None:
 def open_stage(args: argparse.Namespace) -> "Stage":
     """The stage of args.path, showing what the flags choose. Raises ValueError, in one sentence."""
     path = Path(args.path)
+    if not path.exists() and args.path in shipped_scenes():
+        path = asset(f"scenes/{args.path}.toml")
     if path.is_dir():
         stage = open_folder(path, args)
     elif not path.exists():
