@@ -14,7 +14,7 @@ a browser. In the window, h shows the keys.
 import argparse
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inverse.commands.assets import asset, shipped_scenes
 from inverse.commands.runner import CommandError, command_parser, run_command
@@ -215,7 +215,7 @@ def splat_stage(gaussians: "Gaussians", title: str, args: argparse.Namespace) ->
     up = UPS[args.up or "-y"]
 
     def make():
-        options = {"weights": gaussians.opacities, "threshold": OPAQUE}
+        options: dict[str, Any] = {"weights": gaussians.opacities, "threshold": OPAQUE}
         try:
             x, volume = tp.sample_cloud(gaussians.means, **options, count=args.particles)
         except tp.NothingEnclosedError:
