@@ -1,5 +1,6 @@
 """What all commands do around their work: parsing, errors, exit codes, signals."""
 
+import contextlib
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 import taichi_phys as tp
-from inverse.commands import COMMANDS
+from inverse.commands import COMMANDS, simulate
 from inverse.commands import main as taichi_phys
 from inverse.commands.assets import asset
 from inverse.commands.runner import (
@@ -109,6 +110,41 @@ def test_import_that_a_signal_cuts_off_may_fail_as_it_likes(capfd):
 
     assert stoppable(imports) == 130
     assert capfd.readouterr().err == "stopped\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such timer")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_that_a_library_swallows_is_repeated(number, capfd):
+    before = signal.getsignal(signal.SIGALRM)
+
+    def work(args):
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(number)
+        while True:
+            pass
+
+    assert run(work) == 130
+    assert capfd.readouterr().err == "stopped\n"
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such timer")
+def test_what_is_saved_after_a_signal_is_not_interrupted(capfd):
+    saved = []
+
+    def work(args):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGALRM)
+            with contextlib.suppress(OSError):
+                signal.raise_signal(signal.SIGALRM)
+                raise OSError("tried in another way")
+            saved.append("checkpoint")
+
+    assert run(work, resumable=True) == 130
+    assert saved == ["checkpoint"] and capfd.readouterr().err.strip() == RESUME
 
 
 def test_ignored_ctrl_c_stays_ignored():
@@ -287,6 +323,13 @@ def test_unknown_commands_are_refused(words, capsys):
     with pytest.raises(SystemExit) as stopped:
         taichi_phys(words)
     assert stopped.value.code == 2 and "error:" in capsys.readouterr().err
+
+
+def test_device_has_a_second_name_in_simulate():
+    parser = simulate.make_parser()
+    for flag in ("--device", "--arch"):
+        assert parser.parse_args(["a.toml", flag, "cpu"]).device == "cpu"
+    assert "--arch" not in parser.format_help()
 
 
 # Clips and scenes that come along

@@ -127,6 +127,8 @@ def _torch() -> Iterator[Finding]:
 
 
 def _taichi() -> Iterator[Finding]:
+    if importlib.util.find_spec("torch") is None:  # said already
+        return
     try:
         from taichi_phys import runtime
 

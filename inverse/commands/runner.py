@@ -13,9 +13,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 
 DONE, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130  # exit codes
+AGAIN = 0.5  # s after which an interrupt that had no effect is repeated
 RESUME = "stopped; the same command with --resume goes on from here"
 
 
@@ -35,6 +37,21 @@ class _Stop:
 
     def __call__(self, number: int, frame: object) -> None:
         self.asked = True
+        if hasattr(signal, "setitimer"):  # not on Windows
+            signal.signal(signal.SIGALRM, self.again)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
+        raise KeyboardInterrupt
+
+    def again(self, number: int, frame: object) -> None:
+        """Interrupt again, unless the interrupt is on its way, through a finally that saves, say.
+
+        A bare `except:` swallows it, such as the one in Taichi that is run for every kernel.
+        """
+        error = sys.exc_info()[1]
+        while error is not None:
+            if isinstance(error, KeyboardInterrupt):
+                return
+            error = error.__context__
         raise KeyboardInterrupt
 
 
@@ -121,7 +138,8 @@ def _sentence(error: Exception) -> str | None:
 @contextlib.contextmanager
 def _signals(stop: _Stop) -> Iterator[None]:
     """SIGTERM ends the work as Ctrl-C does; only the main thread is told of either."""
-    before = {}
+    before: dict[int, Any] = {}
+    alarm = signal.getsignal(signal.SIGALRM) if hasattr(signal, "SIGALRM") else None
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             # where Ctrl-C is ignored, as in the background of a shell, it stays so
@@ -132,6 +150,9 @@ def _signals(stop: _Stop) -> Iterator[None]:
     try:
         yield
     finally:
+        if stop.asked and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, alarm)
         for number, handler in before.items():
             signal.signal(number, handler)
 
