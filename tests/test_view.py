@@ -15,7 +15,8 @@ from stages import FPS, SCENE, center, control, on_screen
 from tiny_scene import figure
 
 import taichi_phys as tp
-from inverse.commands.view import main, make_parser, open_stage
+from inverse.commands.stages import open_stage
+from inverse.commands.view import main, make_parser
 from inverse.trace import TraceRun
 from inverse.trace.stage import TraceStage
 from inverse.wind import WindRun

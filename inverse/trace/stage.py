@@ -54,11 +54,9 @@ class TraceStage(Recorded):
 
     @property
     def time(self) -> float:
-        """s."""
         return self.duration * self.frame / (SECONDS * self.fps)
 
     def cameras(self) -> list[Camera]:
-        """Those of the photographs."""
         return self.run.cameras
 
     def labels(self) -> np.ndarray:
@@ -83,7 +81,6 @@ class TraceStage(Recorded):
         return (second - first) / (times[1] - times[0])
 
     def controls(self) -> list[Control]:
-        """Time, and what is shown."""
         frames = SECONDS * self.fps / self.duration
         return [
             Slider(
@@ -96,7 +93,6 @@ class TraceStage(Recorded):
         ]  # fmt: skip
 
     def snapshot(self, fast: bool = False) -> Snapshot:
-        """Gaussians, or balls in their places, and arrows of their velocity."""
         now = dict(self.tensors())
         arrows, colors, legend = None, None, None
         if self.arrows or self.color == "speed":

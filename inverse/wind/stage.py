@@ -49,13 +49,11 @@ class WindStage(Recorded):
             self.message = "neither the clip nor the run's video can be read"
 
     def cameras(self) -> list[Camera]:
-        """That of the clip, if it stood still."""
         cameras = self.run.cameras
         still = all(camera is cameras[0] for camera in cameras)
         return list(cameras[:1]) if still else []
 
     def controls(self) -> list[Control]:
-        """Time, what is shown, and bodies to blow the wind at."""
         return [
             Slider("frame", bound(self, "frame")[0], self.go, 0, self.last, whole=True),
             Switch("force arrows", *bound(self, "arrows"), "a"),
@@ -66,7 +64,6 @@ class WindStage(Recorded):
         ]
 
     def snapshot(self, fast: bool = False) -> Snapshot:
-        """The particles of a frame, and arrows of the force per mass on some of them."""
         x, specific = self.run.x[self.frame], self.specific[self.frame]
         values = specific if self.color == "force" else self.v[self.frame]
         colors = strength_colors(np.linalg.norm(values, axis=1), self._limits[self.color])

@@ -62,7 +62,6 @@ class Live(Stage):
 
     @property
     def still(self) -> bool:
-        """Whether they are splats that have not become a body."""
         return self.playground is None
 
     def ready(self) -> Playground:
@@ -112,12 +111,10 @@ class Live(Stage):
         return self._done == 0
 
     def seek(self, frames: int) -> None:
-        """Go on by so many frames; not back."""
         self.message = "" if frames > 0 else "time runs forwards only; r goes to the start"
         super().seek(frames)
 
     def reset(self) -> None:
-        """Back to the start."""
         self._done, self.message, self._peak = 0, "", {}
         if self.playground is not None:
             self.playground.reset()
@@ -125,28 +122,23 @@ class Live(Stage):
     # Mouse
 
     def cameras(self) -> list[Camera]:
-        """That of the scene's file."""
         return self.views
 
     def grab(self, camera: Camera, pixel: Vector) -> bool:
-        """Hold the body at a pixel (2,)."""
         return self.try_ready() and self.ready().grab(camera, pixel)
 
     def drag(self, camera: Camera, pixel: Vector) -> None:
-        """Pull it to a pixel (2,)."""
         pull = self.ready().pull
         if pull is not None:
             pull.follow(camera, pixel)
 
     def release(self) -> None:
-        """Let it go."""
         if self.playground is not None:
             self.playground.pull = None
 
     # What can be changed
 
     def controls(self) -> list[Control]:
-        """Sliders of forces and of the material, then what is shown."""
         e = self.playground
         if e is None:
             return [Button("make it a body (or press space)", self.try_ready)]
@@ -227,7 +219,6 @@ class Live(Stage):
         return strength_colors(values, (0.0, high)), ((0.0, high), LABELS[self.color])
 
     def snapshot(self, fast: bool = False) -> Snapshot:
-        """Particles or splats, walls and colliders, and the arrow of the push."""
         if self.playground is None and self.gaussians is not None:
             caption = f"{len(self.gaussians):,} Gaussians"
             return Snapshot(box=self.box(), splats=self.gaussians.tensors(), caption=caption)

@@ -51,8 +51,7 @@ class Panel:
     def show(self, now: Snapshot | None, scenery: Scenery) -> None:
         """Show what a snapshot says, None: only that it cannot be had."""
         stage = self._session.stage
-        text = [] if now is None else now.caption.splitlines()
-        text = [escape(line) for line in text]
+        text = [] if now is None else [escape(line) for line in now.caption.splitlines()]
         text += [f"**{escape(stage.message)}**"] if stage.message else []
         _put(self._caption, "content", "<br/>".join(text))
         _put(self._play, "label", "Pause" if stage.playing else "Play")

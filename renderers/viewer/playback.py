@@ -44,11 +44,9 @@ class Playback(Recorded):
         self._radius = 0.55 * float(filled) ** (1 / 3)
 
     def controls(self) -> list[Control]:
-        """The slider of time."""
         return [Slider("frame", bound(self, "frame")[0], self.go, 0, self.last, whole=True)]
 
     def snapshot(self, fast: bool = False) -> Snapshot:
-        """Particles colored by their speed. Raises ValueError for a damaged frame."""
         frame = self.frames[self.frame]
         here = ~frame.removed
         x, speed = frame.x[here], np.linalg.norm(frame.v[here], axis=1)

@@ -18,22 +18,8 @@ GRAB = 0.35  # of the body's size: how far around the picked point a push is fel
 NEAR = 14  # px from a particle at which the mouse still picks it, at 720 rows
 DRAG_RATE = 2.0  # 1/s of the breeze
 ARROW = (0.0, 60.0)  # m/s^2: colors of the push
+NOTHING = tp.Uniform(acceleration=(0.0, 0.0, 0.0))  # makes a force field of what is added to it
 Force = tp.ForceField | Callable[[torch.Tensor, float], torch.Tensor]
-
-
-class Times(tp.ForceField):
-    """A force multiplied by a number."""
-
-    def __init__(self, force: Force, gain: float):
-        self.force, self.gain = force, gain
-
-    def __call__(
-        self, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
-    ) -> torch.Tensor:
-        """(n, 3) N."""
-        if isinstance(self.force, tp.ForceField):
-            return self.gain * self.force(x, t, v, mass)
-        return self.gain * self.force(x, t)
 
 
 class Pull(tp.ForceField):
@@ -123,16 +109,16 @@ class Playground:
     def forces(self) -> torch.Tensor:
         """(n, 3) N on the particles now, beside gravity."""
         state = self.state
-        parts: list[tp.ForceField] = []
+        now = state.x, state.time, state.v, self.sim.mass
+        force = torch.zeros_like(state.x)
         if self.given is not None and self.gain:
-            parts.append(Times(self.given, self.gain))
+            force = force + self.gain * (NOTHING + self.given)(*now)
         if self.wind_speed:
-            parts.append(tp.Drag(air=tuple(self.wind().tolist()), rate=DRAG_RATE))
+            force = force + tp.Drag(air=tuple(self.wind().tolist()), rate=DRAG_RATE)(*now)
         if self.pull is not None:
             self.pull.strength = self.push
-            parts.append(self.pull)
-        now = state.x, state.time, state.v, self.sim.mass
-        return sum((part(*now) for part in parts), torch.zeros_like(state.x))
+            force = force + self.pull(*now)
+        return force
 
     def wind(self) -> np.ndarray:
         """(3,) m/s: velocity of the wind of the sliders."""
