@@ -167,7 +167,7 @@ def test_a_scene_knows_where_to_look_from(tmp_path):
     assert before.lines is after.lines and "t = 0.167 s" in after.caption
     np.testing.assert_allclose(stage.start.position, (0.5, -2, 0.6))
     assert stage.start.project(np.full(3, 0.5))[0] == pytest.approx([320, 240])
-    assert stage.cameras()[0] is stage.start
+    assert stage.views[0] is stage.start
 
 
 def test_a_scene_out_of_which_particles_go(tmp_path):
@@ -221,7 +221,7 @@ def test_wind_run(wind_run, tmp_path):  # noqa: F811
     stage = WindStage(WindRun.load(wind_run))
     screen = on_screen(stage, tmp_path)
     now = stage.snapshot()
-    assert now.side.shape == (48, 64, 3) and len(stage.cameras()) == 1
+    assert now.side.shape == (48, 64, 3) and len(stage.views) == 1
     along = np.diff(now.arrows.ends, axis=1)[:, 0]
     assert len(along) == 60 and (along[:, 0] > 0).mean() > 0.9  # it was pushed that way
     assert now.legend[1].startswith("force")
@@ -232,7 +232,7 @@ def test_wind_run(wind_run, tmp_path):  # noqa: F811
     assert changed[:, :200].any() and changed[:, 240:340].any()  # the clip, and the view
     screen.press("c")
     of_clip = screen.camera()
-    np.testing.assert_allclose(of_clip.world_to_camera, stage.cameras()[0].world_to_camera)
+    np.testing.assert_allclose(of_clip.world_to_camera, stage.views[0].world_to_camera)
     screen.press("c")
     assert screen.eye.given is None
     stage.arrows = False
@@ -294,9 +294,9 @@ def test_trace_run_goes_past_the_last_frame(trace_run, tmp_path):  # noqa: F811
     assert stage.snapshot().arrows.ends.shape[1:] == (2, 3)
     screen.press("x")
     assert stage.show == "particles" and screen.draw().std() > 1
-    assert len(stage.cameras()) == 9
+    assert len(stage.views) == 9
     screen.press("c")
-    assert screen.eye.given is stage.cameras()[0] and screen.draw().shape == (360, 640, 3)
+    assert screen.eye.given is stage.views[0] and screen.draw().shape == (360, 640, 3)
     for _ in range(stage.last + 5):
         stage.seek(1)
     assert stage.time == pytest.approx(2 * stage.duration)

@@ -250,7 +250,7 @@ class Clock:
 def test_nothing_plays_faster_than_in_real_time():
     clock, stage = Clock(), Counter()
     session = Session(stage, clock=clock)
-    session.toggle()
+    session.press(" ")
     for _ in range(20):
         session.tick()
     assert session.frames <= 2
@@ -264,7 +264,7 @@ def test_nothing_plays_faster_than_in_real_time():
 def test_what_is_late_is_not_caught_up_with():
     clock, stage = Clock(), Counter()
     session = Session(stage, clock=clock)
-    session.toggle()
+    session.press(" ")
     session.tick()
     clock.now += 10.0
     for _ in range(20):

@@ -58,7 +58,7 @@ class Moving(Recorded):
         self.splats, self.whole, self.level, self.name, self.pressed = splats, True, 10.0, "a", 0
         self._lines = Lines.of((box_lines(*BOX), (120, 130, 150)))
         self._arrows = Arrows.of(np.array([[0.08, 0, 0.01]]), np.array([[0, 0, 1.0]]), 0.08, 10.0)
-        self._cameras = [look_at((0, -0.5, 0.05), (0, 0, 0.05), width=64, height=48, fov=30)]
+        self.views = [look_at((0, -0.5, 0.05), (0, 0, 0.05), width=64, height=48, fov=30)]
 
     def controls(self):
         press = lambda: setattr(self, "pressed", self.pressed + 1)  # noqa: E731
@@ -68,9 +68,6 @@ class Moving(Recorded):
             Switch("whole", *bound(self, "whole")), Choice("name", "ab", *bound(self, "name"), "o"),
             Button("press me", press),
         ]  # fmt: skip
-
-    def cameras(self):
-        return self._cameras
 
     def snapshot(self, fast=False):
         x, _ = tp.sample_sphere((-0.06 + 0.03 * self.frame, 0.0, 0.05), 0.02, count=1500)
@@ -205,7 +202,7 @@ def test_buttons_switches_choices_and_keys_reach_the_stage(browser):
         browser.key("ArrowRight", "ArrowRight", 39)
         client = next(iter(page._server.get_clients().values()))
         browser.click("Next camera")
-        there = page._scenery._units(stage.cameras()[0].position)
+        there = page._scenery._units(stage.views[0].position)
         wait_for(lambda: np.abs(client.camera.position - there).max() < 1e-3)
         browser.click("Whole scene")
         wait_for(lambda: np.abs(client.camera.position - there).max() > 1)
@@ -283,7 +280,7 @@ def test_a_successor_takes_the_page(wind_run, viser):  # noqa: F811
             page._show()
             assert "gravity (m/s2)" in page._panel._shown and not page._panel._side.visible
             assert "body 0" in page._scenery._handles
-            session.leave()
+            session.press("b")
             page._show()
             assert "frame" in page._panel._shown and "body 0" not in page._scenery._handles
 
@@ -328,10 +325,10 @@ def test_a_frame_that_cannot_be_read_is_said(viser):
 
     session = Session(Broken())
     with WebPage(session, port=0) as page:
-        session.step()
+        session.press("n")
         page._show()
         assert "frame_0001.ply: damaged &lt;b&gt;" in page._panel._caption.content
-        session.step()
+        session.press("n")
         page._show()
         assert "moment 2" in page._panel._caption.content
 

@@ -45,7 +45,7 @@ def open_stage(args: argparse.Namespace) -> Stage:
         stage = _scene(path)
     elif path.suffix.lower() in (".ply", ".splat"):
         with contextlib.suppress(NotGaussiansError):  # a .ply may be a mesh
-            stage = _splats(load_gaussians(path), path.name, args)
+            stage = _body(path, args, load_gaussians(path))
     if stage is None:
         stage = _body(path, args)
     _choose(stage, "show", args.show)
@@ -63,7 +63,7 @@ def _folder(path: Path, args: argparse.Namespace) -> Stage:
     if isinstance(run, TraceRun):
         return TraceStage(run)
     if isinstance(run, FitRun):
-        stage = _splats(run.gaussians, path.name, args)
+        stage = _body(path, args, run.gaussians)
         stage.views = run.cameras
         return stage
     if isinstance(run, SceneRun):
@@ -98,35 +98,24 @@ def _scene(path: Path) -> Live:
     return stage
 
 
-def _body(path: Path, args: argparse.Namespace) -> Live:
-    """A mesh."""
-    up = UPS[args.up or "z"]
+def _body(path: Path, args: argparse.Namespace, gaussians: Gaussians | None = None) -> Live:
+    """A mesh, or splats, which become a body when they are first pushed or played."""
+    up = UPS[args.up or ("z" if gaussians is None else "-y")]
 
     def make() -> tuple[tp.MPM, None]:
-        x, volume = tp.sample_mesh(path, count=args.particles)
+        if gaussians is None:
+            x, volume = tp.sample_mesh(path, count=args.particles)
+        else:
+            points, weights = gaussians.means, gaussians.opacities
+            sample = partial(tp.sample_cloud, points, weights=weights, threshold=OPAQUE)
+            try:
+                x, volume = sample(count=args.particles)
+            except tp.NothingEnclosedError:
+                x, volume = sample(fill=False)
         return body_simulation(x, volume, up=up, material=args.material), None
 
-    stage = Live(make, title=path.name, material=args.material, up=up)
-    stage.ready()
-    return stage
-
-
-def _splats(gaussians: Gaussians, title: str, args: argparse.Namespace) -> Live:
-    """Splats that become a body when they are first pushed or played."""
-    up = UPS[args.up or "-y"]
-
-    def make() -> tuple[tp.MPM, None]:
-        sample = partial(
-            tp.sample_cloud, gaussians.means, weights=gaussians.opacities, threshold=OPAQUE
-        )
-        try:
-            x, volume = sample(count=args.particles)
-        except tp.NothingEnclosedError:
-            x, volume = sample(fill=False)
-        return body_simulation(x, volume, up=up, material=args.material), None
-
-    stage = Live(make, title=title, material=args.material, gaussians=gaussians, up=up)
-    if args.live or args.color:
+    stage = Live(make, title=path.name, material=args.material, gaussians=gaussians, up=up)
+    if gaussians is None or args.live or args.color:
         stage.ready()
     return stage
 

@@ -77,7 +77,8 @@ def _view(args: argparse.Namespace) -> None:
                     print(f"{session.stage.title}: {page.url}, Ctrl-C ends it", flush=True)
                     page.run()
                 return
-            screen = Screen(session, width=args.width, height=args.height, out=args.out)
+            size = {"width": args.width, "height": args.height}
+            screen = Screen(session, **size, out=args.out, panel=not args.headless)
             if args.headless:
                 paths = headless(screen, args.frames, args.out)
                 print(f"{len(paths)} pictures: {paths[0]} to {paths[-1].name}")

@@ -8,7 +8,6 @@ import torch
 from inverse.spread import farthest_points
 from inverse.trace.results import PALETTE, find_parts
 from inverse.trace.run import TraceRun
-from renderers.camera import Camera
 from renderers.overlay import strength_colors
 from renderers.splats.gaussians import Gaussians
 from renderers.viewer.live import LABELS
@@ -34,7 +33,7 @@ class TraceStage(Recorded):
         self.run, self.model, self.title = run, run.model, f"TRACE: {run.folder.name}"
         self.last = round(SECONDS * self.fps * (1 + BEYOND))
         self.show, self.color, self.arrows = "splats", "picture", False
-        self._labels = run.labels
+        self._labels, self.views = run.labels, run.cameras
         self._at: tuple[float, dict[str, torch.Tensor]] = (math.nan, {})
         gaussians = self.model.gaussians
         x, opacities = gaussians.means.double().numpy(), gaussians.opacities.numpy()
@@ -55,9 +54,6 @@ class TraceStage(Recorded):
     @property
     def time(self) -> float:
         return self.duration * self.frame / (SECONDS * self.fps)
-
-    def cameras(self) -> list[Camera]:
-        return self.run.cameras
 
     def labels(self) -> np.ndarray:
         """(n,) part of each Gaussian, 0: it stands still; the run's own, or found now."""
@@ -94,7 +90,7 @@ class TraceStage(Recorded):
 
     def snapshot(self, fast: bool = False) -> Snapshot:
         now = dict(self.tensors())
-        arrows, colors, legend = None, None, None
+        arrows, legend = None, None
         if self.arrows or self.color == "speed":
             v = self.velocities()
             speed = np.linalg.norm(v, axis=1)
@@ -110,29 +106,25 @@ class TraceStage(Recorded):
             colors = (255 * PALETTE[self.labels() % len(PALETTE)]).astype(np.uint8)
         elif self.color == "speed":
             colors = strength_colors(speed, (0, self._fastest))
-        return Snapshot(
-            box=self.box, arrows=arrows, legend=legend, caption=self._caption(),
-            splats=self._splats(now, colors) if self.show == "splats" else None,
-            points=self._points(now, colors) if self.show == "particles" else None,
-        )  # fmt: skip
-
-    def _splats(
-        self, now: dict[str, torch.Tensor], colors: np.ndarray | None
-    ) -> dict[str, torch.Tensor]:
-        if colors is not None:
-            del now["sh"]
-            now["colors"] = torch.from_numpy(colors / np.float32(255))
-        return now
-
-    def _points(self, now: dict[str, torch.Tensor], colors: np.ndarray | None) -> Points:
-        if colors is None:
+        else:
             seen = Gaussians(**{k: t.detach() for k, t in now.items()}).colors()
             colors = (255 * seen.clamp(max=1)).byte().numpy()
-        solid = now["opacities"].numpy() > DRAWN
-        radius = 0.5 * float(now["scales"].mean())
-        return Points(x=now["means"].numpy()[solid], colors=colors[solid], radius=radius)
-
-    def _caption(self) -> str:
-        seen = "observed" if self.time <= self.duration + 1e-9 else "predicted"
-        caption = f"t = {self.time:.3f} s, {seen}\n{len(self.model.gaussians):,} Gaussians"
-        return caption if self._labels is None else f"{caption}\n{self._labels.max()} moving parts"
+        points, splats = None, None
+        if self.show == "particles":
+            solid = now["opacities"].numpy() > DRAWN
+            radius = 0.5 * float(now["scales"].mean())
+            x = now["means"].numpy()[solid]
+            points = Points(x=x, colors=colors[solid], radius=radius)
+        elif self.color == "picture":
+            splats = now
+        else:
+            del now["sh"]
+            splats = now | {"colors": torch.from_numpy(colors / np.float32(255))}
+        observed = "observed" if self.time <= self.duration + 1e-9 else "predicted"
+        caption = f"t = {self.time:.3f} s, {observed}\n{len(colors):,} Gaussians"
+        if self._labels is not None:
+            caption += f"\n{self._labels.max()} moving parts"
+        return Snapshot(
+            box=self.box, arrows=arrows, legend=legend, caption=caption, points=points,
+            splats=splats,
+        )  # fmt: skip

@@ -8,7 +8,6 @@ import numpy as np
 import taichi_phys as tp
 from inverse.spread import farthest_points
 from inverse.wind.run import WindRun
-from renderers.camera import Camera
 from renderers.lines import box_lines
 from renderers.overlay import strength_colors
 from renderers.viewer.live import LABELS, Live
@@ -44,14 +43,11 @@ class WindStage(Recorded):
         points = run.x.reshape(-1, 3)
         self.box = np.stack([points.min(axis=0), points.max(axis=0)])
         self._lines = Lines.of((box_lines(*self.box), FRAME))
+        if all(camera is run.cameras[0] for camera in run.cameras):  # it stood still
+            self.views = run.cameras[:1]
         self._clip = run.clip()
         if self._clip is None:
             self.message = "neither the clip nor the run's video can be read"
-
-    def cameras(self) -> list[Camera]:
-        cameras = self.run.cameras
-        still = all(camera is cameras[0] for camera in cameras)
-        return list(cameras[:1]) if still else []
 
     def controls(self) -> list[Control]:
         return [

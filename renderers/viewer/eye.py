@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from renderers.camera import Camera
-from renderers.lines import Vector
 from renderers.orbit import look_at, outward
+from renderers.viewer.stage import Stage
 
 
 FOV = 40.0  # degrees, vertical
@@ -16,13 +16,11 @@ TURN = 0.35  # degrees per px of a drag
 
 
 class Eye:
-    """A camera that looks at a center from around it, or one that is given.
+    """A camera that looks at a center from around it, at first from a stage's side; or one that is
+    given."""
 
-    up: (3,); azimuth, elevation: degrees, as `renderers.orbit.outward` takes them.
-    """
-
-    def __init__(self, up: Vector, azimuth: float, elevation: float):
-        self.up, self.azimuth, self.elevation = up, azimuth, elevation
+    def __init__(self, stage: Stage):
+        self.up, self.azimuth, self.elevation = stage.up, stage.azimuth, stage.elevation
         self.center, self.distance = np.zeros(3), 1.0
         self.given: Camera | None = None
 

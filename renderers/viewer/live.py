@@ -22,7 +22,6 @@ from renderers.viewer.snapshot import Legend, Points, Snapshot
 from renderers.viewer.stage import Button, Choice, Control, Slider, Stage, Switch, bound
 
 
-FPS = 24.0
 PIECE = 0.25  # s of computing after which the mouse is looked at again
 SLIDERS = {  # field of a material -> what the slider is called, its range
     "E": ("stiffness E (Pa)", 1e2, 1e8), "bulk_modulus": ("bulk modulus (Pa)", 1e3, 1e7),
@@ -45,13 +44,12 @@ class Live(Stage):
     def __init__(
         self, make: Callable[[], tuple[tp.MPM, Force | None]], *, title: str,
         material: str = "as given", gaussians: Gaussians | None = None,
-        box: np.ndarray | None = None, up: Vector = (0.0, 0.0, 1.0), fps: float = FPS,
+        box: np.ndarray | None = None, up: Vector = (0.0, 0.0, 1.0), fps: float = 24.0,
         given: str = "given force", color: str = "speed",
     ):  # fmt: skip
         self.make, self.title, self.up, self.fps, self.given = make, title, up, fps, given
         self.gaussians, self.color, self._box = gaussians, color, box
         self.splats = gaussians is not None  # whether they are shown
-        self.views: list[Camera] = []
         self.playground: Playground | None = None
         self._material = material
         self._framing: np.ndarray | None = None
@@ -120,9 +118,6 @@ class Live(Stage):
             self.playground.reset()
 
     # Mouse
-
-    def cameras(self) -> list[Camera]:
-        return self.views
 
     def grab(self, camera: Camera, pixel: Vector) -> bool:
         return self.try_ready() and self.ready().grab(camera, pixel)

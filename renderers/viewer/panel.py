@@ -1,6 +1,5 @@
 """The controls of a page: viser, optional extra `web`."""
 
-import math
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -17,7 +16,7 @@ from renderers.viewer.stage import Button, Choice, Control, Slider, Switch
 STEPS = 500  # of a slider
 HOTKEYS = {" ": "space", "Left": "arrowleft", "Right": "arrowright"}
 MOVES = "wasdqe"  # keys by which a page moves its camera
-TIME = {"Step back": "back", "Step": "step", "Reset": "reset", "Leave": "leave"}
+TIME = {"Step back": "Left", "Step": "n", "Reset": "r", "Leave": "b"}  # button -> key
 VIEWS = ("Whole scene", "Next camera")
 
 
@@ -29,17 +28,17 @@ class Panel:
     """
 
     def __init__(
-        self, server: Any, session: Session, post: Callable[[Callable[[], Any]], None],
+        self, server: Any, session: Session, post: Callable[..., None],
         view: Callable[[Any, str], None],
     ):  # fmt: skip
         self._gui, self._session, self._post = server.gui, session, post
         self._caption = self._gui.add_markdown("")
         self._play = self._gui.add_button("Play")
-        self._play.on_click(lambda _: post(session.toggle))
+        self._play.on_click(lambda _: post(session.press, " "))
         times = self._gui.add_button_group("", tuple(TIME))
-        times.on_click(lambda event: post(getattr(session, TIME[event.target.value])))
+        times.on_click(lambda event: post(session.press, TIME[event.target.value]))
         views = self._gui.add_button_group("", VIEWS)
-        views.on_click(lambda event: view(event.client, event.target.value))
+        views.on_click(lambda event: post(view, event.client, event.target.value))
         self._legend = self._gui.add_html("", visible=False)
         self._side = self._gui.add_image(np.zeros((8, 8, 3), np.uint8), visible=False)
         self._folder = self._gui.add_folder("")
@@ -50,7 +49,7 @@ class Panel:
 
     def show(self, now: Snapshot | None, scenery: Scenery) -> None:
         """Show what a snapshot says, None: only that it cannot be had."""
-        stage = self._session.stage
+        self._scenery, stage = scenery, self._session.stage
         text = [] if now is None else [escape(line) for line in now.caption.splitlines()]
         text += [f"**{escape(stage.message)}**"] if stage.message else []
         _put(self._caption, "content", "<br/>".join(text))
@@ -63,7 +62,7 @@ class Panel:
             if now.side is not None:
                 self._side.image = now.side
         controls = stage.controls()
-        shape = [(stage, *_shape(control)) for control in controls]
+        shape = [stage, *((type(c), c.name, *_limits(c)) for c in controls)]
         if shape != self._shape:
             self._shape = shape
             self._remake(controls)
@@ -75,7 +74,7 @@ class Panel:
                 self._kinds[kind] = self._gui.add_checkbox(f"show {kind}", True)
                 self._kinds[kind].on_update(
                     lambda event, kind=kind: self._post(
-                        lambda: scenery.set_visible(kind, event.target.value)
+                        self._scenery.set_visible, kind, event.target.value
                     )
                 )
 
@@ -93,21 +92,21 @@ class Panel:
             if key not in MOVES:
                 hotkey = HOTKEYS.get(key, key.upper())
                 command = self._gui.add_command(text, hotkey=hotkey)
-                command.on_trigger(lambda _, key=key: self._post(lambda: self._session.press(key)))
+                command.on_trigger(lambda _, key=key: self._post(self._session.press, key))
                 self._commands.append(command)
 
     def _make(self, control: Control) -> None:
         gui = self._gui
         if isinstance(control, Button):
             handle = gui.add_button(control.name)
-            handle.on_click(lambda _: self._post(lambda: self._session.do(control)))
+            handle.on_click(lambda _: self._post(self._session.do, control.press))
             return
         value = _to_page(control)
         if isinstance(control, Slider):
-            low, high = _span(control)
-            step = 1 if control.whole else (high - low) / STEPS
+            low, high = (control.place(end) for end in (control.low, control.high))
+            number, step = (int, 1) if control.whole else (float, (high - low) / STEPS)
             top = high if high > low else low + step
-            handle = gui.add_slider(_label(control), low, top, step, value)
+            handle = gui.add_slider(_label(control), number(low), number(top), step, value)
         elif isinstance(control, Choice):
             options = control.options if value in control.options else [value, *control.options]
             handle = gui.add_dropdown(control.name, tuple(options), initial_value=value)
@@ -118,14 +117,15 @@ class Panel:
         @handle.on_update
         def _(event: Any) -> None:
             if event.client is not None:  # not what `_follow` set
-                self._post(lambda: self._take(control, event.target.value))
+                self._post(self._take, control, event.target.value)
 
     def _take(self, control: Slider | Choice | Switch, value: Any) -> None:
         """A browser moved a control."""
         handle, before = self._shown[control.name]
         if value != before:
             self._shown[control.name] = handle, value
-            self._session.set(control, _from_page(control, value))
+            value = control.value(value) if isinstance(control, Slider) else value
+            self._session.do(control.set, value)
 
     def _follow(self, control: Slider | Choice | Switch) -> None:
         """Show the value that a control has now."""
@@ -143,36 +143,24 @@ def _put(handle: Any, name: str, value: Any) -> None:
         setattr(handle, name, value)
 
 
-def _shape(control: Control) -> tuple:
+def _limits(control: Control) -> tuple:
     """What of a control does not change with its value."""
-    options = tuple(control.options) if isinstance(control, Choice) else ()
-    span = (control.low, control.high) if isinstance(control, Slider) else ()
-    return type(control), control.name, options, span
+    if isinstance(control, Slider):
+        return control.low, control.high
+    return tuple(control.options) if isinstance(control, Choice) else ()
 
 
 def _label(control: Slider) -> str:
     return f"{control.name}: {control.get():.3g}, log10" if control.log else control.name
 
 
-def _span(control: Slider) -> tuple[float, float]:
-    if control.whole:
-        return int(control.low), int(control.high)
-    if control.log:
-        return math.log10(control.low), math.log10(control.high)
-    return float(control.low), float(control.high)
-
-
 def _to_page(control: Slider | Choice | Switch) -> Any:
     value: Any = control.get()
     if isinstance(control, Slider):
-        low, high = _span(control)
-        value = math.log10(max(value, 1e-300)) if control.log else value
-        value = min(max(int(value) if control.whole else round(float(value), 6), low), high)
+        low, high = control.place(control.low), control.place(control.high)
+        value = min(max(round(control.place(value), 6), low), high)
+        value = int(value) if control.whole else value
     return value
-
-
-def _from_page(control: Slider | Choice | Switch, value: Any) -> Any:
-    return 10.0**value if isinstance(control, Slider) and control.log else value
 
 
 def _bar(legend: Legend) -> str:

@@ -13,9 +13,6 @@ from renderers.images import write_png
 from renderers.video import write_video
 
 
-NOTHING = "no frames, no video"
-
-
 class Recorder:
     """Writes picture_000.png, video_000.mp4 and so on into a folder.
 
@@ -51,7 +48,9 @@ class Recorder:
         frames, self.frames = self.frames, None
         self._queue.put(None)
         self._thread.join()
-        return (self._error or f"wrote {self.path}, {frames} frames") if frames else NOTHING
+        if not frames:
+            return "no frames, no video"
+        return self._error or f"wrote {self.path}, {frames} frames"
 
     def add(self, picture: np.ndarray, every: float = 0.0) -> None:
         """Append a picture to the video unless the last one is less than `every` s old."""

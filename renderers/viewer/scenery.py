@@ -109,14 +109,14 @@ class Scenery:
         """Places (..., 3) m in the units of the page."""
         return (self._scale * (np.asarray(x, np.float64) - self._middle)).astype(np.float32)
 
-    def _put(self, kind: str, add: Callable, fields: Mapping[str, Any], **fixed: Any) -> None:
-        """Add something to the scene, or change what is there."""
-        handle = self._handles.get(kind)
-        if handle is None:
+    def _put(self, kind: str, add: Callable, fields: Mapping[str, Any], **fixed: Any) -> bool:
+        """Add something to the scene, or change what is there; whether it is new."""
+        if kind not in self._handles:
             self._handles[kind] = add(f"/{kind}", **fields, **fixed)
-        else:
-            for name, value in fields.items():
-                setattr(handle, name, value)
+            return True
+        for name, value in fields.items():
+            setattr(self._handles[kind], name, value)
+        return False
 
     def _points(self, points: Points) -> None:
         # viser's size is a radius
@@ -161,17 +161,13 @@ class Scenery:
     def _hulls(self, now: Snapshot) -> None:
         """Invisible hulls around the bodies: viser tells of drags at meshes only."""
         radius = 0.0 if now.points is None else now.points.radius
-        directions = HULL["vertices"]
+        fixed = {"faces": HULL["faces"], "color": (0, 0, 0), "opacity": 0.0, "side": "double"}
         for k, x in enumerate(now.bodies):
             if len(x):
-                farthest = (x @ directions.T).argmax(axis=0)
-                fields = {"vertices": self._units(x[farthest] + radius * directions)}
-                name = f"body {k}"
-                new = name not in self._handles
-                add = self._server.scene.add_mesh_simple
-                fixed = {"faces": HULL["faces"], "opacity": 0.0, "side": "double"}
-                self._put(name, add, fields, **({"color": (0, 0, 0)} | fixed if new else {}))
-                if new:
+                farthest = x[(x @ HULL["vertices"].T).argmax(axis=0)]
+                vertices = self._units(farthest + radius * HULL["vertices"])
+                name, add = f"body {k}", self._server.scene.add_mesh_simple
+                if self._put(name, add, {"vertices": vertices}, **fixed):
                     self._handles[name].on_drag("left")(self._dragged)
 
     async def _dragged(self, event: Any) -> None:

@@ -58,7 +58,7 @@ class Screen:
     def _look(self) -> None:
         """See the session's stage from its own side."""
         self.stage, self.opened = self.session.stage, None
-        self.eye = Eye(self.stage.up, self.stage.azimuth, self.stage.elevation)
+        self.eye = Eye(self.stage)
         self.home()
 
     # The camera
@@ -91,7 +91,7 @@ class Screen:
         last, self._at = self._at, (x, y)
         if not held & {"LMB", "RMB", "MMB"}:
             if self._mode == "push":
-                self.session.release()
+                self.session.do(self.stage.release)
             self._mode = ""
         elif not self._mode:
             self._mode = self._begin(x, y, held)
@@ -102,14 +102,14 @@ class Screen:
         if self.panel and x >= self.width - PANEL:
             return "panel"
         if "LMB" in held:
-            return "push" if self.session.grab(self.camera(), (x, y)) else "turn"
+            return "push" if self.session.do(self.stage.grab, self.camera(), (x, y)) else "turn"
         if "MMB" in held or "Shift" in held:
             return "move"
         return "zoom" if "Control" in held else "turn"
 
     def _drag(self, dx: float, dy: float) -> None:
         if self._mode == "push":
-            self.session.drag(self.camera(), self._at)
+            self.session.do(self.stage.drag, self.camera(), self._at)
         elif self._mode == "turn":
             self.eye.turn(dx, dy)
         elif self._mode == "move":
@@ -124,7 +124,7 @@ class Screen:
         eye, flip = self.eye, self.flip
         own = {
             "Up": lambda: eye.zoom(1 / ZOOM), "Down": lambda: eye.zoom(ZOOM), "f": self.home,
-            "c": lambda: eye.next(self.stage.cameras()), "s": self.screenshot, "v": self.record,
+            "c": lambda: eye.next(self.stage.views), "s": self.screenshot, "v": self.record,
             "h": lambda: flip("help"), "g": lambda: flip("panel"), "q": lambda: flip("running"),
         }  # fmt: skip
         return self.session.actions() | {key: (KEYS[key], own[key]) for key in KEYS}
@@ -208,8 +208,6 @@ def help_lines(screen: Screen) -> list[str]:
 
 def headless(screen: Screen, frames: int, folder: str | Path) -> list[Path]:
     """Write pictures of a screen without a window: frame_0000.png and so on; their paths."""
-    screen.panel = False
-    screen.home()
     paths = []
     for frame in range(frames):
         if screen.stage.still:  # walk around it

@@ -5,9 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from renderers.camera import Camera
-from renderers.lines import Vector
-from renderers.viewer.stage import Button, Choice, Slider, Stage, Switch
+from renderers.viewer.stage import Choice, Slider, Stage
 
 
 KEYS = {  # key -> (what it does, method of a session)
@@ -51,45 +49,36 @@ class Session:
         self.stage.playing, self.stage = False, stage
         self.stir()
 
-    # What keys and buttons do
+    def do(self, action: Callable[..., Any], *values: Any) -> Any:
+        """Call something that changes what is there, for instance a control's `set`."""
+        self.stir()
+        return action(*values)
+
+    # What keys do
 
     def toggle(self) -> None:
         """Play, or stand still."""
         self.stage.playing = not self.stage.playing
-        self.stir()
 
     def step(self) -> None:
         """Go on by one frame, and stay there."""
         self.stage.playing = False
         self.stage.seek(1)
         self.frames += 1
-        self.stir()
 
     def back(self) -> None:
         """Go back by one frame, and stay there."""
         self.stage.playing = False
         self.stage.seek(-1)
-        self.stir()
 
     def reset(self) -> None:
         """Go back to the start."""
         self.stage.reset()
-        self.stir()
 
     def leave(self) -> None:
         """Go back to the stage that was shown before."""
         if self._past:
             self._show(self._past.pop())
-
-    def set(self, control: Slider | Choice | Switch, value: Any) -> None:
-        """Move a control of the stage."""
-        control.set(value)
-        self.stir()
-
-    def do(self, button: Button) -> None:
-        """Do what a button of the stage does."""
-        button.press()
-        self.stir()
 
     def actions(self) -> dict[str, tuple[str, Callable[[], Any]]]:
         """What each key does: its own keys, then those of the stage's controls."""
@@ -104,23 +93,5 @@ class Session:
         """A key went down: a letter, a space, Left or Right; whether it means something here."""
         action = self.actions().get(key)
         if action is not None:
-            action[1]()
-            self.stir()
+            self.do(action[1])
         return action is not None
-
-    # The push
-
-    def grab(self, camera: Camera, pixel: Vector) -> bool:
-        """Take hold of what is at a pixel (2,) of a camera; whether something is."""
-        self.stir()
-        return self.stage.grab(camera, pixel)
-
-    def drag(self, camera: Camera, pixel: Vector) -> None:
-        """Pull what was taken towards a pixel (2,)."""
-        self.stage.drag(camera, pixel)
-        self.stir()
-
-    def release(self) -> None:
-        """Let it go."""
-        self.stage.release()
-        self.stir()

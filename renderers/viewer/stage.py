@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,14 @@ class Slider:
     high: float
     log: bool = False
     whole: bool = False
+
+    def place(self, value: float) -> float:
+        """Where a value lies on the slider's own scale."""
+        return math.log10(max(value, 1e-300)) if self.log else float(value)
+
+    def value(self, place: float) -> float:
+        """The value at a place on that scale."""
+        return 10.0**place if self.log else place
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,8 +84,9 @@ class Stage:
     """What a viewer shows; each kind of thing overrides what it can do.
 
     title: of the window; up: (3,); azimuth, elevation: of the first view, degrees; fps: scene
-    frames per second; playing; message: a line for the user; start: a camera from which a page
-    looks first; successor: a stage that the session goes on to, if one is put there.
+    frames per second; playing; message: a line for the user; views: cameras that belong to the
+    scene, beside the one that the mouse moves; start: a camera from which a page looks first;
+    successor: a stage that the session goes on to, if one is put there.
     """
 
     title = "viewer"
@@ -85,6 +95,7 @@ class Stage:
     fps = 24.0
     playing = False
     message = ""
+    views: Sequence[Camera] = ()
     start: Camera | None = None
     successor: "Stage | None" = None
 
@@ -112,10 +123,6 @@ class Stage:
 
     def controls(self) -> list[Control]:
         """Sliders, choices, switches and buttons, top to bottom."""
-        return []
-
-    def cameras(self) -> list[Camera]:
-        """Cameras that belong to the scene, beside the one that the mouse moves."""
         return []
 
     def grab(self, camera: Camera, pixel: Vector) -> bool:

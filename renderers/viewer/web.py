@@ -5,6 +5,7 @@ import io
 import queue
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -49,7 +50,7 @@ class WebPage:
             self._server.gui.configure_theme(
                 dark_mode=True, show_logo=False, show_share_button=False, control_width="medium"
             )
-            self._panel = Panel(self._server, session, self._calls.put, self._change_view)
+            self._panel = Panel(self._server, session, self._post, self._change_view)
             self._arrive()
             self._show()
         except BaseException:
@@ -76,6 +77,10 @@ class WebPage:
             self.session.tick()
             if self.session.changes != self._seen and not self._ended:
                 self._show()
+
+    def _post(self, call: Callable[..., Any], *values: Any) -> None:
+        """Let the thread that runs the page call something."""
+        self._calls.put(partial(call, *values))
 
     def _take(self, patience: float) -> None:
         """Do what the browsers ask for, all that has come."""
@@ -116,31 +121,25 @@ class WebPage:
             self._scenery.look(camera, first)
 
     def _eye(self) -> Eye:
-        eye = Eye(self.session.stage.up, self.session.stage.azimuth, self.session.stage.elevation)
+        eye = Eye(self._stage)
         eye.see(self._box)
         return eye
 
     def _change_view(self, client: Any, view: str) -> None:
         """A browser asked to see the whole scene, or what the next camera saw."""
-
-        def change() -> None:
-            eye = self._eyes.setdefault(client.client_id, self._eye())
-            if view == VIEWS[0]:
-                eye.see(self.session.stage.snapshot(fast=True).box)
-            else:
-                eye.next(self.session.stage.cameras())
-            self._scenery.look(client.camera, eye)
-
-        self._calls.put(change)
+        eye = self._eyes.setdefault(client.client_id, self._eye())
+        if view == VIEWS[0]:
+            eye.see(self.session.stage.snapshot(fast=True).box)
+        else:
+            eye.next(self.session.stage.views)
+        self._scenery.look(client.camera, eye)
 
     def _drag(self, phase: str, camera: Camera, pixel: np.ndarray) -> None:
-        session = self.session
-        if phase == "start":
-            self._calls.put(lambda: session.grab(camera, pixel))
-        elif phase == "update":
-            self._calls.put(lambda: session.drag(camera, pixel))
+        stage, do = self.session.stage, self.session.do
+        if phase == "end":
+            self._post(do, stage.release)
         else:
-            self._calls.put(session.release)
+            self._post(do, stage.grab if phase == "start" else stage.drag, camera, pixel)
 
 
 # The server

@@ -8,9 +8,9 @@ GGUI reports no mouse wheel; keys and drags zoom.
 import contextlib
 import ctypes
 import functools
-import math
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +25,7 @@ from taichi_phys import runtime
 
 PACKAGES = "mesa-vulkan-drivers libvulkan1"
 BUTTONS = ("LMB", "RMB", "MMB", "Shift", "Control")
+COLUMNS = 38  # of the panel, for messages
 LEAST = 1 / 60  # s a loop takes at least
 
 
@@ -148,7 +149,7 @@ def _panel(gui, screen: Screen) -> None:
             _control(gui, screen, control)
         for line in screen.caption.splitlines():
             gui.text(line)
-        for line in _wrapped(stage.message):
+        for line in textwrap.wrap(stage.message, COLUMNS):
             gui.text(line, color=(1.0, 0.8, 0.3))
         if frames is not None:
             gui.text(f"recording: {frames} frames", color=(1.0, 0.35, 0.3))
@@ -158,30 +159,19 @@ def _panel(gui, screen: Screen) -> None:
                 gui.text(line)
 
 
-def _wrapped(text: str, columns: int = 38) -> list[str]:
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(line) + 1 + len(word) > columns:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return [*lines, line] if line else lines
-
-
 def _control(gui, screen: Screen, control: Control) -> None:
     session = screen.session
     if isinstance(control, Slider):
         before, after = _slider(gui, control)
         if after != before:
-            session.set(control, after)
+            session.do(control.set, after)
     elif isinstance(control, Switch):
         before = control.get()
         if gui.checkbox(control.name, before) != before:
-            session.set(control, not before)
+            session.do(control.set, not before)
     elif isinstance(control, Button):
         if gui.button(control.name):
-            session.do(control)
+            session.do(control.press)
     elif isinstance(control, Choice):
         _choice(gui, screen, control)
 
@@ -193,15 +183,14 @@ def _slider(gui, control: Slider) -> tuple[float, float]:
         at = gui.slider_int(control.name, int(value), int(control.low), int(control.high))
         return int(value), at
     gui.text(f"{control.name}: {value:.4g}")
-    scale = (math.log10, lambda y: 10.0**y) if control.log else (float, float)
-    low, high = scale[0](control.low), scale[0](control.high)
-    at = scale[0](min(max(value, control.low), control.high))
+    low, high = control.place(control.low), control.place(control.high)
+    at = min(max(control.place(value), low), high)
     # GGUI has no format: the slider of a logarithm shows that, and says so beside it
     label = "log10" if control.log else ""
     moved = gui.slider_float(f"{label}##{control.name}", at, low, high)
     if abs(moved - at) <= 1e-5 * (high - low):  # GGUI's numbers are float32
         return value, value
-    return value, min(max(scale[1](moved), control.low), control.high)
+    return value, min(max(control.value(moved), control.low), control.high)
 
 
 def _choice(gui, screen: Screen, control: Choice) -> None:
@@ -213,4 +202,4 @@ def _choice(gui, screen: Screen, control: Choice) -> None:
         for option in control.options:
             if gui.button(("> " if option == current else "   ") + option):
                 screen.opened = None
-                screen.session.set(control, option)
+                screen.session.do(control.set, option)
