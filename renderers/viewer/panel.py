@@ -14,6 +14,7 @@ from renderers.viewer.stage import Button, Choice, Control, Slider, Switch
 
 
 STEPS = 500  # of a slider
+LAST = 1e9  # in the order of the panel
 HOTKEYS = {" ": "space", "Left": "arrowleft", "Right": "arrowright"}
 MOVES = "wasdqe"  # keys by which a page moves its camera
 TIME = {"Step back": "Left", "Step": "n", "Reset": "r", "Leave": "b"}  # button -> key
@@ -40,7 +41,8 @@ class Panel:
         views = self._gui.add_button_group("", VIEWS)
         views.on_click(lambda event: post(view, event.client, event.target.value))
         self._legend = self._gui.add_html("", visible=False)
-        self._side = self._gui.add_image(np.zeros((8, 8, 3), np.uint8), visible=False)
+        blank = np.zeros((8, 8, 3), np.uint8)
+        self._side = self._gui.add_image(blank, visible=False, order=LAST)
         self._folder = self._gui.add_folder("")
         self._shape: list = []
         self._shown: dict[str, tuple[Any, Any]] = {}  # name -> handle, value that it shows

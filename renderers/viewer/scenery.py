@@ -23,7 +23,7 @@ SIZE = 10.0  # the scene in the units of the browser, which holds covariances as
 FLOAT16 = 6e4  # near the largest number of that
 ROOM = 1.1  # around the scene
 ROWS = 1000  # px, height of the camera of a client
-SHAFT, HEAD = 0.012, 0.035  # radii of arrows in units of the browser
+SHAFT, HEAD = 0.03, 0.075  # radii of arrows in units of the browser
 HULL = ball_mesh((0, 0, 0), 1.0, rings=12)
 KINDS = ("particles", "splats", "arrows", "lines")
 
