@@ -17,9 +17,9 @@ from renderers.camera import Camera
 
 
 MIN_FRAMES = 5  # that the longest track must have
-MIN_TRACKS = 3  # that must be as long
-KINK = 8.0  # times the usual second difference: a track with more than that jumped elsewhere
-MIN_SIGMA = 0.02  # px: no tracker is better, whatever a clip without noise says
+MIN_TRACKS = 3  # that there must be of that length
+KINK = 8.0  # times the usual second difference: a track with a larger one jumped elsewhere
+MIN_SIGMA = 0.02  # px: no tracker is better, even where a clip has no noise
 # Assumed where a clip is too short to learn from: smoothness of order 3 with this amplitude,
 # relative to the object's size, and this noise, px.
 ASSUMED_ORDER, ASSUMED_AMPLITUDE, ASSUMED_SIGMA = 3, 0.01, 0.3

@@ -27,7 +27,7 @@ CAUCHY = 2.385  # in sigmas, where an observation loses half its weight (Holland
 # Lengths and amplitudes, of the object's size, below which nothing is measured: ready tracks may
 # hold a point twice, and a motion may be as exact as arithmetic.
 SHORTEST, STEADIEST = 1e-3, 1e-6
-FEW_OBSERVATIONS = 3  # of all points in a frame: with fewer the object may only drift on
+FEW_OBSERVATIONS = 3  # of all points in a frame, below which the object may only drift on
 FIRST_STEP = 0.05  # of the object's size, by which the first guess may move from frame to frame
 FIRST_ROUNDS = 6  # Gauss-Newton steps for each frame of the first guess
 NEAR_PLANE = 1e-6  # m in front of the camera, within which nothing is seen
@@ -207,10 +207,8 @@ class _Problem:
             self.time.append((D.T @ D * (weight / amplitude**2), H))
         # Motions of a high order run away where nothing is seen.
         seen = sum(tracks.visible.sum(axis=1) for tracks, _ in self.views)
-        D = (
-            differences(self.frames, 2)
-            * (seen < FEW_OBSERVATIONS)[2:, None][: max(self.frames - 2, 0)]
-        )
+        blind = seen[2:, None] < FEW_OBSERVATIONS
+        D = differences(self.frames, 2) * blind
         amplitude = max(self.motion.acceleration, STEADIEST * self.extent)
         self.time += [(D.T @ D / amplitude**2, H) for _, H in self.time]
 

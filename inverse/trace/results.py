@@ -160,7 +160,7 @@ def with_truth(
     """Of the masks of a split those that the data has too, and these, at their size."""
     found, given = [], []
     for mask, view in zip(masks, photographs.views, strict=True):
-        path = folder / f"{Path(view.name).stem}.png"
+        path = folder / f"{view.label}.png"
         if not path.exists():
             continue
         truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)

@@ -11,13 +11,13 @@ from renderers.camera import Camera
 from taichi_phys.rotations import nearest_rotation
 
 
-MIN_CORNERS = 20  # a frame must share with the one before: fewer may lie on one moving thing
+MIN_CORNERS = 20  # shared with the frame before: fewer may all lie on one thing that moves
 MAX_CORNERS = 500  # followed at once
 CORNER_QUALITY = 0.01  # of the strongest corner's strength (Shi and Tomasi 1994)
 CORNER_SPACING = 8  # px, between corners
 GROWTH = np.ones((15, 15), np.uint8)  # px, by which the object's mask grows: it moves a little
 RADIUS, LEVELS = 10, 4  # of the tracker's window, px, and pyramid: a turn moves the whole image far
-MAX_FORWARD_BACKWARD = 0.5  # px
+MAX_FORWARD_BACKWARD = 0.5  # px, by which tracking a corner back may miss it
 MAX_HOMOGRAPHY_ERROR = 1.0  # px, by which a corner may differ from what moves as one
 
 
