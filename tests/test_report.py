@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import taichi_phys
 from inverse.runs.plots import INK, plot_components, plot_lines
 from inverse.runs.report import Report, command_line, environment, shorten
 
@@ -146,6 +147,7 @@ def test_settings_versions_and_seed_are_shown(html):
     for word in ("inner.rate", "0.01", "seed", "taichi", "torch", "numpy", "python", "note"):
         assert word in text
     assert environment()["numpy"] == np.__version__
+    assert environment()["taichi-phys"] == taichi_phys.__version__
 
 
 def test_plots_follow_the_text_colour_and_are_reproducible(html, tmp_path):

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import taichi_phys
 from inverse.runs.plots import INK
 from taichi_phys.io.files import atomic_path
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-PACKAGES = ("taichi-phys", "taichi", "torch", "numpy")
+PACKAGES = ("taichi", "torch", "numpy")
 WIDE = 4  # columns: phones show a table of more row by row
 MEDIA = {".mp4": "video/mp4", ".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif"}
 
@@ -171,7 +172,7 @@ def _nested(value: object) -> bool:
 
 def environment() -> dict[str, str]:
     """Versions of the project, Python and the packages that matter, and the system."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "taichi-phys": taichi_phys.__version__}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
