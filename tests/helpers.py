@@ -4,6 +4,9 @@ A new material, force field, flow of air or collider is tested by being put into
 test_helpers.py fails until it is.
 """
 
+import contextlib
+import signal
+import subprocess
 import time
 
 import numpy as np
@@ -26,6 +29,22 @@ def wait_for(condition, process=None, pause=0.05):
         assert time.monotonic() < end, "nothing happened"
         time.sleep(pause)
     return found
+
+
+def interrupt(process):
+    """Press Ctrl-C until the process has ended.
+
+    Once may not do: Python drops an interrupt that comes while it collects garbage. What is being
+    put away after the first is left time for that.
+    """
+
+    def ended():
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+        return process.poll() is not None
+
+    wait_for(ended)
 
 
 E, NU, YIELD, VISCOSITY = 1e4, 0.3, 150.0, 5.0

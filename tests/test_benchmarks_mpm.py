@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from helpers import PATIENCE, wait_for
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,12 +47,9 @@ def test_ctrl_c_ends_it_and_its_workers_in_a_word():
     command = [sys.executable, str(ROOT / "benchmarks" / "mpm.py"), "--quick"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        end = time.monotonic() + 60
-        while not (workers := children(process.pid)):
-            assert process.poll() is None and time.monotonic() < end
-            time.sleep(0.05)
+        workers = wait_for(lambda: children(process.pid), process)
         os.kill(process.pid, signal.SIGINT)  # to the program alone
-        error = process.communicate(timeout=30)[1]
+        error = process.communicate(timeout=PATIENCE)[1]
     finally:
         process.kill()
     assert (process.returncode, error) == (130, "stopped\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import PATIENCE
 
 import taichi_phys as tp
 from inverse.commands import COMMANDS, simulate
@@ -229,7 +230,7 @@ def test_ctrl_c_while_modules_are_imported_is_one_word(name, tmp_path):
     process = start(words, stderr=subprocess.PIPE, env={"PYTHONPATH": path})
     assert process.stdout.readline() == b"importing\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60)[1] == b"stopped\n"
+    assert process.communicate(timeout=PATIENCE)[1] == b"stopped\n"
     assert process.returncode == 130
 
 
@@ -238,7 +239,7 @@ def test_closed_pipe_is_no_error():
              "sys.exit(stoppable(lambda: print('x' * 10)))"]  # fmt: skip
     process = start(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
-    assert process.communicate(b"go\n", timeout=60)[1] == b""
+    assert process.communicate(b"go\n", timeout=PATIENCE)[1] == b""
     assert process.returncode == 1
 
 
@@ -302,7 +303,7 @@ def test_help_and_version_are_quick():
             "print({'torch', 'taichi', 'numpy', 'cv2', 'scipy'} & set(sys.modules))"
         )
         process = start(["-c", script, flag])
-        shown = process.communicate(timeout=60)[0].decode()
+        shown = process.communicate(timeout=PATIENCE)[0].decode()
         assert shows in shown and shown.endswith("set()\n")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import PATIENCE
 
 from inverse.commands import doctor
 from taichi_phys import runtime
@@ -35,7 +36,7 @@ def test_all_is_said_and_what_is_needed_works(tmp_path):
         [sys.executable, "-m", "inverse.commands", "doctor"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         cwd=tmp_path,
         env=dict(os.environ, PYTHONPATH=str(ROOT)),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import taichi as ti
 import torch
+from helpers import PATIENCE
 
 import taichi_phys as tp
 from taichi_phys.mpm.grid import WALL_CELLS
@@ -279,7 +280,7 @@ def test_threads_do_not_matter(fall):
         "import test_mpm; *_, s = test_mpm.three_bodies().run(frames=30); print(test_mpm.digest(s))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, cwd=here,
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, cwd=here,
         env=dict(os.environ, PYTHONPATH=str(here.parent)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import PATIENCE
 
 import taichi_phys as tp
 from taichi_phys.mpm import rollout
@@ -41,7 +42,7 @@ def elsewhere(script):
     """Run Python code in a process of its own, in the folder of the tests."""
     here = Path(__file__).parent
     return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, cwd=here,
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, cwd=here,
         env=dict(os.environ, PYTHONPATH=str(here.parent)),
     )  # fmt: skip
 

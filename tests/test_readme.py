@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers import PATIENCE
+
 from inverse.commands import COMMANDS
 
 
@@ -17,7 +19,7 @@ def run(blocks, tmp_path, header=""):
     script = tmp_path / "readme.py"
     script.write_text("\n".join([header, *blocks]), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=600, cwd=tmp_path,
+        [sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path,
         env=dict(os.environ, PYTHONPATH=str(ROOT)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

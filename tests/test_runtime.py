@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import PATIENCE
 
 import taichi_phys as tp
 from taichi_phys import runtime as taichi_runtime
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 def python(*arguments):
     """Run a fresh interpreter; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=300, cwd=ROOT,
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=PATIENCE, cwd=ROOT,
         env=dict(os.environ, PYTHONPATH=str(ROOT)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

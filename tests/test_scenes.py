@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import PATIENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -343,7 +344,7 @@ def test_same_bits_in_another_process(tmp_path, runs):
     if not out.exists():
         assert run(path, *arguments, "--out", out) == 0
     command = [sys.executable, ROOT / "examples" / "simulate.py", path, *arguments, "--no-video"]
-    subprocess.run([*command, "--out", tmp_path, "--threads", "1"], check=True, timeout=200)
+    subprocess.run([*command, "--out", tmp_path, "--threads", "1"], check=True, timeout=PATIENCE)
     one, two = (tp.load_state(p / "checkpoints" / "state.npz") for p in (out, tmp_path))
     assert final_bytes(one) == final_bytes(two)
     assert not (tmp_path / "video.mp4").exists()

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from helpers import PATIENCE, wait_for
 
 from inverse.runs.settings import write_json
 from inverse.wind import WindConfig, WindJob
@@ -36,7 +36,7 @@ def leaf_run(tmp_path_factory):
 
 
 def run_in_process(arguments):
-    return subprocess.run([*EXAMPLE, *arguments], timeout=300).returncode
+    return subprocess.run([*EXAMPLE, *arguments], timeout=PATIENCE).returncode
 
 
 def test_run_directory_is_complete(leaf_run):
@@ -148,9 +148,7 @@ def test_killed_and_resumed_ends_the_same(leaf_run, tmp_path):
     with open(log, "wb") as sink:
         process = subprocess.Popen(arguments, stdout=sink, stderr=sink)
         checkpoint = out / "checkpoints" / "force.pt"
-        deadline = time.monotonic() + 200
-        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(checkpoint.exists, process, pause=0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert checkpoint.exists() and not (out / "forces.npz").exists(), log.read_text()
