@@ -163,6 +163,26 @@ def test_what_stands_still_is_frozen(folder):
     assert torch.equal(after[0.0][~upper], after[0.6][~upper])
 
 
+def test_what_stands_still_is_looked_for_once(folder, tmp_path):
+    """Also where nothing does, and in a training that goes on."""
+    config = dataclasses.replace(CONFIG, freeze=0.5)
+    looks = []
+
+    def trainer():
+        made = make_trainer(folder, config, checkpoint=tmp_path / "trace.pt")
+        made.model.find_static = lambda: looks.append(made.iteration)
+        return made
+
+    first = trainer()
+    for first.iteration in range(20):
+        first.step()
+    first.save()
+    again = trainer()
+    again.resume()
+    again.run()
+    assert looks == [15]
+
+
 def test_resumed_training_ends_like_an_uninterrupted_one(folder, tmp_path):
     whole = make_trainer(folder)
     whole.run()

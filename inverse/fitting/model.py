@@ -12,8 +12,11 @@ from renderers.splats.gaussians import SH_COUNTS, SH_DEGREE_0, Gaussians
 
 
 class GaussianModel(torch.nn.Module):
-    """n Gaussians in numbers without bounds: means (n, 3) m, quats (n, 4) wxyz of any length,
-    log_scales (n, 3), opacity_logits (n,), sh_first (n, 1, 3) and sh_rest (n, K - 1, 3)."""
+    """n Gaussians in numbers without bounds.
+
+    means: (n, 3) m; quats: (n, 4) wxyz of any length; log_scales: (n, 3); opacity_logits: (n,);
+    sh_first: (n, 1, 3) and sh_rest: (n, K - 1, 3).
+    """
 
     def __init__(self, gaussians: Gaussians):
         super().__init__()
@@ -60,8 +63,11 @@ class GaussianModel(torch.nn.Module):
 
 
 def gaussians_at(points: np.ndarray, colors: np.ndarray, degree: int) -> Gaussians:
-    """Round, faint Gaussians at points (n, 3) m with colors (n, 3) RGB, as wide as the points lie
-    apart; sh of the given degree, zero above the constant."""
+    """Round, faint Gaussians at points (n, 3) m, as wide as these lie apart.
+
+    colors: (n, 3) RGB in 0..1; degree: of the spherical harmonics, which are zero above the
+    constant.
+    """
     n = len(points)
     k = min(4, n)
     apart = np.zeros(n) if n < 2 else cKDTree(points).query(points, k=k)[0][:, 1:].mean(axis=1)
@@ -107,12 +113,12 @@ def carve(
     half: float,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random points (count, 3) m in the cube that no view shows as empty, and that at least half of
-    the views see; and their colors (count, 3).
+    """Random points (count, 3) m in a cube and their colors (count, 3): no view shows the points as
+    empty, and at least half of the views see them.
 
-    images: rgb (H, W, 3) and alpha (H, W) in 0..1 of each camera. Where alpha is one everywhere
-    that is the whole cube. A point's color is the mean over the views that see it. Raises
-    ValueError if next to nothing is left.
+    images: rgb (H, W, 3) and alpha (H, W) in 0..1 of each camera; where alpha is one everywhere
+    nothing is empty. center: (3,) m and half: m, half the side, of the cube. A point's color is
+    the mean over the views that see it. Raises ValueError if next to nothing is left.
     """
     rng = np.random.default_rng(seed)
     kept, found, tried = [], 0, 0
@@ -144,7 +150,8 @@ def carve(
 
 
 def _pixels(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row and column of the pixels that show points (n, 3), and which of them the image shows."""
+    """Row and column (k,) of the pixels that show points (n, 3) m, and which of the points (n,) the
+    image shows."""
     local = camera.to_camera(points)
     front = local[:, 2] > 1e-9
     uv, _ = camera.project(points[front])

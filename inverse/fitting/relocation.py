@@ -1,8 +1,8 @@
 """Where to put Gaussians: 3D Gaussian Splatting as Markov Chain Monte Carlo (Kheradmand 2024).
 
-The number of Gaussians is given and stays. Those that have faded away are moved onto others,
-chosen by opacity, which share their place so that the picture does not change; and all that are
-faint wander about, so that they find what is missing.
+The number of Gaussians stays as it is given. Gaussians that have faded away are moved onto others,
+chosen by opacity, which then share their place so that the picture does not change; and faint ones
+wander about, so that they find what is missing.
 """
 
 import functools
@@ -14,8 +14,8 @@ from inverse.fitting.model import GaussianModel
 from renderers.splats.projection import covariances_of
 
 
-DEAD = 0.005  # opacity of Gaussians that are moved; from 1 / 255 on they can be seen
-MOST = 51  # Gaussians in one place
+DEAD = 0.005  # opacity up to which a Gaussian is moved; above 1 / 255 it can be seen
+MOST = 51  # Gaussians that may share one place
 
 
 @functools.cache
@@ -51,7 +51,7 @@ def relocate(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Move faded Gaussians onto others, and what the optimizer remembers of them is forgotten.
 
-    Returns which (k,) were moved onto which (k,).
+    Returns the indices (k,) of those that were moved, and of those (k,) that they were moved onto.
     """
     opacities = model.opacities
     dead = (opacities <= DEAD).nonzero()[:, 0]

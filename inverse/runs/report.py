@@ -51,7 +51,7 @@ class Report:
         return self._add(f'<p class="summary">{_text(text)}</p>')
 
     def heading(self, text: str) -> "Report":
-        """Starts a new part."""
+        """The heading of a new part."""
         return self._add(f"<h2>{_text(text)}</h2>")
 
     def text(self, text: str) -> "Report":
@@ -101,7 +101,7 @@ class Report:
         return self._folded(caption, dict(_flat(config)))
 
     def assumptions(self, items: Iterable[str]) -> "Report":
-        """What was taken for granted, as a list that is not to be overlooked."""
+        """What was assumed, as a list in a colored box."""
         items = "".join(f"<li>{_text(item)}</li>" for item in items)
         return self._add(f'<div class="assumptions"><h3>Assumptions</h3><ul>{items}</ul></div>')
 
@@ -185,7 +185,7 @@ def environment() -> dict[str, str]:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """A command as one would type it, without the absolute paths of this machine."""
+    """A command as it is typed, without the absolute paths of this machine."""
     words = ["python"] if str(next(iter(arguments), "")).endswith(".py") else []
     for argument in arguments:
         flag, equals, value = str(argument).rpartition("=")

@@ -95,7 +95,7 @@ class TraceModel(nn.Module):
         self.register_buffer("moving", torch.ones(len(gaussians), dtype=torch.bool))
 
     def scene(self) -> dict[str, Any]:
-        """What makes the model beside its Gaussians and settings, for a checkpoint."""
+        """What is needed to make the model beside its weights and settings, for a checkpoint."""
         return {
             "center": list(self.center),
             "half_side": self.half_side,
@@ -132,7 +132,7 @@ class TraceModel(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        """Whether what stands still has been found."""
+        """Whether something has been found to stand still."""
         return not bool(self.moving.all())
 
     def deformed(
@@ -147,7 +147,10 @@ class TraceModel(nn.Module):
         return self.deformation(x, t)
 
     def motion(self, x: torch.Tensor, t: float) -> Rates:
-        """What the dynamics say of particles at x (m, 3) m at the time t s."""
+        """Rates of particles at x (m, 3) m at time t s, as the dynamics say.
+
+        Raises ValueError where the model has no dynamics.
+        """
         if self.dynamics is None:
             raise ValueError("dynamics: the model has none")
         if self.config.dynamics == "rigid":
@@ -198,8 +201,11 @@ class TraceModel(nn.Module):
 
     @torch.no_grad()
     def find_static(self, threshold: float = 0.01, samples: int = 16) -> int:
-        """Freeze the Gaussians that the deformation moves by less than threshold half sides at
-        all observed times; returns how many. They stay where they are at t = 0."""
+        """Freeze the Gaussians that the deformation hardly moves; returns how many are frozen.
+
+        They stay where they are at t = 0. threshold: of the movement since t = 0, in half sides;
+        samples: of the observed time at which the movement is looked at.
+        """
         first, _, _ = self.deformed(0.0)
         farthest = torch.zeros_like(first[:, 0])
         for k in range(1, samples + 1):

@@ -1,9 +1,9 @@
 """How every part moves, from the paths of its particles through all that was observed.
 
-The parameters that the dynamics give a particle at one time are good for carrying it on; its
-acceleration at one instant is known far less well than that along a path. So a part's motion is
-fitted to the paths of all its particles: constant acceleration of its center, and a spin that is
-constant, or changes at a constant rate where the paths say so.
+The parameters that the dynamics give a particle at one time carry it on well, but they tell its
+acceleration at that instant far less well than its path does. So a part's motion is fitted to the
+paths of all its particles: a constant acceleration of its center, and a spin that is constant, or
+changes at a constant rate where the paths say so.
 """
 
 from typing import Any

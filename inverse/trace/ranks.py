@@ -26,8 +26,8 @@ def own_gpu() -> None:
 class Ranks:
     """Rank and number of the processes of a training; one alone by default.
 
-    All hold the same model and draw the same random numbers; each renders its share of a batch,
-    and gradients are summed, so that all take the same step.
+    All hold the same model and draw the same random numbers. Each renders its share of a batch, and
+    the gradients are summed, so that all take the same step.
     """
 
     def __init__(self, rank: int = 0, size: int = 1):

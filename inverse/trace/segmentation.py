@@ -17,16 +17,18 @@ from sklearn.cluster import AgglomerativeClustering
 from inverse.trace.readout import check_particles, rigid_fit
 
 
-NEIGHBORS = 16  # whose median speaks for a particle
-MEDIAN_ROUNDS = 8
+NEIGHBORS = 16  # neighbors whose median motion stands for that of a particle
+MEDIAN_ROUNDS = 8  # of Weiszfeld's iteration
 SAMPLE = 1_200  # particles that are compared with each other
-PIECES = 100  # that the sample is cut into before they are put together
-NOISE = 4.0  # motions agree that differ by less than so many times the misfit of the particles
-AGREEMENT = 0.2  # and than this share of their speed,
-ROUNDING = 0.02  # or than this share of the mean speed of all parts
-REST = 2.0  # parts are at rest whose speed is less than so many times their misfit
-NEGLIGIBLE = 0.015  # share of the weight below which nothing is a part
-STRAYS = 3  # pieces with fewer particles are none
+PIECES = 100  # that the sample is cut into before pieces are united
+# Two motions agree when they differ by less than NOISE times the misfit of the particles and less
+# than AGREEMENT of their speed; or by less than ROUNDING of the mean speed of all parts.
+NOISE = 4.0
+AGREEMENT = 0.2
+ROUNDING = 0.02
+REST = 2.0  # a part is at rest when its speed is less than this many times its misfit
+NEGLIGIBLE = 0.015  # share of the weight below which particles are no part of their own
+STRAYS = 3  # particles that a piece has at least
 ROUNDS = 20  # of reassigning, at most
 
 
@@ -94,7 +96,7 @@ def segment(
 def _smoothed(
     x: np.ndarray, v: np.ndarray, w: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """v and w as the neighbors of each particle see them: a stray particle has none like it."""
+    """v and w of each particle as its neighbors have them, which leaves out stray particles."""
     _, near = cKDTree(x).query(x, range(1, 1 + min(NEIGHBORS, len(x))))
     there = v[near] + np.cross(w[near], x[:, None] - x[near])
     return _median(there, weights[near]), _median(w[near], weights[near])
@@ -112,7 +114,7 @@ def _median(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _pieces(x: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Labels of pieces with nearly one motion, -1 for strays, which fall off first."""
+    """Labels of pieces of nearly one motion; -1 for strays, which are cut off first."""
     if len(x) == 1:
         return np.zeros(1, dtype=np.int64)
     miss = np.linalg.norm(v[:, None] + np.cross(w[:, None], x - x[:, None]) - v, axis=2)
@@ -134,7 +136,8 @@ def _united(
     least: int,
     force: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and fields with parts united while their motions agree; force: down to `least`."""
+    """Labels and fields when parts have been united as long as two motions agree; force: unites
+    down to `least` parts whether they agree or not."""
     fields = _fields(x, v, weights, label)
     while len(fields) > least:
         speed, misfit, apart = _motions(x, v, w, label, fields)
@@ -187,7 +190,7 @@ def _flow(field: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _misfit(x: np.ndarray, v: np.ndarray, w: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """By how much particles and a part, at its center, miss each other's velocity, m/s."""
+    """(n,) m/s: how far the motion of each particle is from that of a part."""
     there = v + np.cross(w, field[0] - x) - field[1]
     return (np.linalg.norm(v - _flow(field, x), axis=1) + np.linalg.norm(there, axis=1)) / 2
 
@@ -195,7 +198,8 @@ def _misfit(x: np.ndarray, v: np.ndarray, w: np.ndarray, field: np.ndarray) -> n
 def _motions(
     x: np.ndarray, v: np.ndarray, w: np.ndarray, label: np.ndarray, fields: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each part: speed and misfit of its particles, and how far the others' motions are, m/s."""
+    """Speed (k,) m/s of each part, misfit (k,) m/s of its particles, and how far (k, k) m/s the
+    motions of two parts differ."""
     count = len(fields)
     speed, misfit, apart = np.zeros(count), np.zeros(count), np.zeros((count, count))
     for k, field in enumerate(fields):

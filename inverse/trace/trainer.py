@@ -27,11 +27,15 @@ from renderers.splats.render import render
 class TraceTrainer(Training):
     """Trains a TraceModel on photographs (TRACE, sec. 3; the schedule is that of its code).
 
-    In the warm-up the Gaussians learn t = 0. Then each step renders a photograph at a random
-    observed time t from the deformed state at a time t' that the dynamics carry there. The paper's
-    t' is one interval away. Two more kinds of steps make it faster: t' = t, which teaches the
-    deformation alone, and any t', which teaches the dynamics alone: about accelerations, of which
-    neighbors in time show next to nothing.
+    In the warm-up the Gaussians learn what t = 0 looks like. Then each step renders a photograph
+    of a random observed time t from the deformed state at a time t', which the dynamics carry to
+    t. The paper's t' is one interval away. Two more kinds of steps make the training faster: t' = t
+    teaches the deformation alone, and any other t' teaches the dynamics alone, above all
+    accelerations, of which neighboring times show next to nothing.
+
+    model: is trained in place; train: photographs with their times; checkpoint: the file, None to
+    keep none; ranks: the processes that train together, default: this one alone. Raises ValueError
+    for a batch that leaves a process without a photograph.
     """
 
     def __init__(
@@ -122,24 +126,26 @@ class TraceTrainer(Training):
         return BACKGROUNDS["white" if self.config.white_background else "black"]
 
     def _seen(self, progress: float) -> float:
-        """Until when the video is seen yet, s: the curriculum."""
+        """The latest time that is shown so far, s: the curriculum."""
         config = self.config
         share = (progress - config.warm_up) / max(config.curriculum - config.warm_up, 1e-9)
         return self.times[-1] * min(max(share, 1e-9), 1.0)
 
     def _ramp(self, progress: float) -> float:
-        """How far hops may go, 0 to 1: from one interval to all of the video."""
+        """How far hops may go: 0, by one interval, to 1, through all of the video."""
         start = self.config.curriculum
         return min(max((progress - start) / max(self.config.hop_ramp - start, 1e-9), 0.0), 1.0)
 
     def _photograph(self, draw: int, progress: float) -> int:
-        """A photograph among those seen yet: first those of t = 0, at last all."""
+        """A photograph among those that are shown so far: at first of t = 0, at last all."""
         last = 0.0 if progress < self.config.warm_up else self._seen(progress)
         last = next((time for time in self.times if time >= last - 1e-9), self.times[-1])
         allowed = [k for k, time in enumerate(self.train.times) if time <= last + 1e-9]
         return allowed[self.permutation(len(allowed), draw)]
 
-    def _source(self, t: float, generator, progress: float) -> tuple[float | None, bool]:
+    def _source(
+        self, t: float, generator: torch.Generator, progress: float
+    ) -> tuple[float | None, bool]:
         """The time t' whose state is carried to t, and whether the gradient follows it there."""
         config = self.config
         if self.model.dynamics is None:
@@ -156,7 +162,7 @@ class TraceTrainer(Training):
             # gets no gradient that would bring it back.
             reach = dt + ramp * (self.times[-1] - dt)
             first, latest = max(t - reach, 0.0), min(t + reach, last, self.model.duration)
-            # The last time's parameters make the future: they are asked most often.
+            # The future follows from the parameters of the last time, so these are learned most.
             source = latest if sign < config.from_last else first + place * (latest - first)
             return source, abs(source - t) < 1e-6  # without a hop there is the deformation to learn
         source = t - dt if sign < 0.5 else t + dt

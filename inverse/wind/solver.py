@@ -34,7 +34,7 @@ from taichi_phys.rotations import nearest_rotation
 
 
 MIN_SUBSTEPS = 8  # per video interval
-TORN = 5.0  # times, by which particles are stretched or crushed that are healed
+TORN = 5.0  # particles that are stretched or crushed by more than this factor are torn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,19 +42,19 @@ class WindResult:
     """A recovered motion of T frames and n particles.
 
     x: (T, n, 3) m; F: (T, n, 3, 3); force: (T-1, n, 3) N, held during each interval; loss: (T-1,)
-    L_motion in m/s^2 at the end of each interval; fields: state of the force field per interval;
-    healed: frame -> particles that were torn there and went on undeformed.
+    L_motion in m/s^2 at the end of each interval; fields: state_dict of the force field after each
+    interval; healed: how many particles were torn at a frame and went on undeformed, by frame.
     """
 
     x: torch.Tensor
     F: torch.Tensor
     force: torch.Tensor
     loss: list[float]
-    fields: list[dict]
+    fields: list[dict[str, torch.Tensor]]
     healed: dict[int, int] = dataclasses.field(default_factory=dict)
 
     def frame_forces(self) -> torch.Tensor:
-        """(T, n, 3) N: the force averaged over the frame interval centerd on each frame.
+        """(T, n, 3) N: the force averaged over the frame interval centered on each frame.
 
         Held forces are averages over the intervals between frames; a cubic through four of them
         has the average (-1, 9, 9, -1) / 16 around the frame in their middle. Beside the ends two
