@@ -1,10 +1,12 @@
 """What several tests share: one list of each family of the simulator, and patience.
 
 A new material, force field, flow of air or collider is tested by being put into its list here;
-test_helpers.py fails until it is.
+test_helpers.py fails until it is. Stages are listed in test_view.py.
 """
 
 import contextlib
+import importlib
+import pkgutil
 import signal
 import subprocess
 import time
@@ -29,6 +31,20 @@ def wait_for(condition, process=None, pause=0.05):
         assert time.monotonic() < end, "nothing happened"
         time.sleep(pause)
     return found
+
+
+def kinds_of(base, *packages):
+    """All kinds in these packages that derive from base; tests derive some of their own."""
+    packages = packages or (tp,)
+    for package in packages:
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    inside, waiting = {package.__name__ for package in packages}, [base]
+    while waiting:
+        derived = waiting.pop().__subclasses__()
+        waiting += derived
+        yield from (kind for kind in derived if kind.__module__.split(".")[0] in inside)
 
 
 def interrupt(process):

@@ -1,24 +1,10 @@
 """The lists that tests are parametrized over hold every kind that the simulator has."""
 
-import importlib
-import pkgutil
-
 import helpers
+from helpers import kinds_of
 
 import taichi_phys as tp
 from taichi_phys.mpm.colliders import Collider
-
-
-for module in pkgutil.walk_packages(tp.__path__, "taichi_phys."):
-    importlib.import_module(module.name)
-
-
-def kinds_of(base):
-    """All kinds of the simulator that derive from base; tests derive some of their own."""
-    for kind in base.__subclasses__():
-        if kind.__module__.startswith("taichi_phys."):
-            yield kind
-        yield from kinds_of(kind)
 
 
 def test_every_material_is_listed():

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import kinds_of
 from PIL import Image
 from small_runs import trace_run, wind_run  # noqa: F401
 from stages import FPS, SCENE, center, control, on_screen
 from tiny_scene import figure
 
+import inverse
+import renderers
 import taichi_phys as tp
 from inverse.commands.stages import open_stage
 from inverse.commands.view import main, make_parser
@@ -27,6 +30,7 @@ from renderers.video import write_video
 from renderers.viewer import window
 from renderers.viewer.live import Live
 from renderers.viewer.playback import Playback
+from renderers.viewer.stage import Recorded, Stage
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,6 +107,12 @@ def test_headless(name, files, tmp_path, monkeypatch, capsys):
     assert pictures[0].shape == (270, 480, 3) and pictures[0].std() > 3
     for before, after in zip(pictures, pictures[1:], strict=False):
         assert (np.abs(after - before).max(-1) > 8).sum() > 20
+
+
+def test_every_kind_of_stage_is_listed(files):
+    """A new stage is tested by being opened in HEADLESS."""
+    shown = {type(opened(files[name])) for name in HEADLESS}
+    assert shown == set(kinds_of(Stage, renderers, inverse)) - {Recorded}
 
 
 # Splats
