@@ -49,8 +49,8 @@ def wind_run(tmp_path_factory):
             progress=False
         )
     WindRun(
-        folder=folder.path, job=job, config=config, t=t, x=result.x.numpy(),
-        force=result.frame_forces().numpy(), mass=sim.mass.numpy(), metrics={},
+        folder=folder.path, job=job, config=config, t=t, x=result.x.cpu().numpy(),
+        force=result.frame_forces().cpu().numpy(), mass=sim.mass.cpu().numpy(), metrics={},
         gravity=np.array([0, 0, -9.81]), cameras=[camera] * len(t),
     ).save()  # fmt: skip
     return folder.path

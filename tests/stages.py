@@ -64,7 +64,7 @@ def control(stage: Stage, name: str):
 
 def center(stage: Live) -> np.ndarray:
     """(3,) m: the middle of the particles."""
-    return stage.playground.state.x.mean(0).double().numpy()
+    return stage.playground.state.x.mean(0).double().cpu().numpy()
 
 
 def pixel(screen: Screen, point) -> np.ndarray:

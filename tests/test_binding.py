@@ -122,7 +122,7 @@ def test_a_turned_body_looks_as_from_a_camera_turned_along():
     still = render(camera, **gaussians.tensors(), background=(1, 1, 1)).rgb
     Q = rotation_matrix(torch.tensor([[0.8, 0.3, -0.5, 0.4]]))[0]
     shift = torch.tensor([0.3, -0.1, 0.2])
-    view = carried(camera, Q.double().numpy(), shift.numpy())
+    view = carried(camera, Q.double().cpu().numpy(), shift.cpu().numpy())
     moved = picture(gaussians, binding, x @ Q.T + shift, Q.expand(300, 3, 3), view)
     torch.testing.assert_close(moved, still, rtol=0, atol=2e-4)
     assert still.std() > 0.1

@@ -83,7 +83,7 @@ def distances_at(collider, x, t=0.0, dtype=f64):
     x = torch.as_tensor(x, dtype=dtype).contiguous()
     d, n = torch.empty(len(x), dtype=dtype), torch.empty_like(x)
     kernels("f64" if dtype == f64 else "f32").distance(table, 0, 0, sdf, x, d, n)
-    return d.numpy(), n.numpy()
+    return d.cpu().numpy(), n.cpu().numpy()
 
 
 def contact(v, n, u, kind, friction, gv=None):
@@ -147,7 +147,7 @@ POSES = {
 def test_distances_and_normals(shape, pose):
     (make, fields), closed_form = COLLIDERS[shape], CLOSED_FORMS[shape]
     R, T = (np.eye(3), np.zeros(3)) if pose == "still" else POSES["matrix"](0)
-    local = np.array([0.6, 0.5, 0.7]) + 0.5 * random(400, 3).numpy().clip(-1.8, 1.8)
+    local = np.array([0.6, 0.5, 0.7]) + 0.5 * random(400, 3).cpu().numpy().clip(-1.8, 1.8)
     d, n = distances_at(make(**fields, pose=POSES[pose]), local @ R.T + T)
     expected = closed_form(local)
     assert (expected < 0).sum() > 20 and (expected > 0).sum() > 20
@@ -378,7 +378,7 @@ def test_only_nodes_inside_an_acting_collider_touch_it():
                   pose=moving(velocity=(1, 2, 3), center=(0.6, 0.5, 0.7)))  # fmt: skip
     for time, acting in ((0.5, False), (1.0, True), (2.5, False)):
         out, _ = boundary(node, v, v, colliders=[ball], time=time)
-        x = node.double().numpy() * DX - time * np.array([1, 2, 3])
+        x = node.double().cpu().numpy() * DX - time * np.array([1, 2, 3])
         inside = torch.as_tensor(sphere_distance(x) < 0) & acting
         free = torch.where(side_stops(node, v), 0, v)
         expected = torch.where(inside[:, None], torch.tensor([1.0, 2.0, 3.0], dtype=f64), free)
@@ -406,8 +406,8 @@ def test_a_spinning_collider_drags_material_round():
     box = Box(center=center, half_size=(0.2, 0.2, 0.2), contact="sticky", pose=pose)
     node = torch.tensor([[6, 5, 7], [7, 5, 7], [6, 6, 6]], dtype=torch.int32)
     out, _ = boundary(node, random(3, 3), random(3, 3), colliders=[box], time=0.2)
-    expected = np.cross(w, node.numpy() * DX - center)
-    np.testing.assert_allclose(out.numpy(), expected, rtol=0, atol=1e-12)
+    expected = np.cross(w, node.cpu().numpy() * DX - center)
+    np.testing.assert_allclose(out.cpu().numpy(), expected, rtol=0, atol=1e-12)
 
 
 MOTION = moving(velocity=(0.3, -0.4, 0.5), angular_velocity=(1.0, 2.0, -1.5),

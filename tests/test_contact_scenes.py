@@ -138,7 +138,7 @@ def test_hydrostatic_pressure():
     layer = (torch.as_tensor(height + wall - x[:, 2]) / dx).long()
     p, d = (torch.stack([a[layer == k].mean() for k in range(layers)]) for a in (pressure, depth))
     inner = slice(1, layers - 1)  # away from surface and floor
-    slope, offset = np.polyfit(d[inner].numpy(), p[inner].numpy(), 1)
+    slope, offset = np.polyfit(d[inner].cpu().numpy(), p[inner].cpu().numpy(), 1)
     errors = (p - density * G * d)[inner] / (density * G * height)
     assert slope == pytest.approx(density * G, rel=0.02)
     assert errors.abs().max() < 0.03

@@ -66,7 +66,7 @@ def collapse(aspect, law, cells):
     frames = 12
     states = list(sim.run(frames=frames, fps=frames / (4.8 * math.sqrt(height / G))))
     late = states[frames * 3 // 4 - 1], states[-1]
-    return [heap_radius(s.x.numpy(), volume, dx) / RADIUS - 1 for s in late]
+    return [heap_radius(s.x.cpu().numpy(), volume, dx) / RADIUS - 1 for s in late]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,9 @@ def test_push_breeze_and_given_force_are_force_fields_and_add_up():
     torch.testing.assert_close(e.forces(), both + e.pull(*now))
     blown = both - 2 * e.given(*now)
     np.testing.assert_allclose(blown.sum(0) / e.sim.mass.sum(), 2.0 * e.wind(), atol=1e-4)
-    size = float(np.ptp(e.state.x.numpy(), axis=0).max())  # pulled by so much, it gets all of it
+    size = float(
+        np.ptp(e.state.x.cpu().numpy(), axis=0).max()
+    )  # pulled by so much, it gets all of it
     share = np.linalg.norm(e.pull.reach(e.state.x)) / size
     total = torch.linalg.vector_norm(e.pull(*now).sum(0)) / e.sim.mass.sum()
     assert float(total) == pytest.approx(e.push * share, rel=1e-3)
@@ -133,7 +135,7 @@ def test_particles_that_left_the_grid_are_neither_shown_nor_pushed(tmp_path):
     assert len(now.points.x) == len(now.points.colors) == len(now.bodies[0]) == int((~gone).sum())
     row = int(pixel(screen, (0.5, 0.5, 0.85))[1])
     assert row > 20 and (before[:row] == picture[:row]).all()
-    hidden, shown = (e.state.x[k].double().numpy() for k in (gone, ~gone))
+    hidden, shown = (e.state.x[k].double().cpu().numpy() for k in (gone, ~gone))
     assert not stage.grab(camera, camera.project(hidden[np.argmax(hidden[:, 2])])[0])
     assert stage.grab(camera, camera.project(shown[np.argmax(shown[:, 2])])[0])
     assert not (e.pull.weight[gone] > 0).any() and (e.pull.weight > 0).any()

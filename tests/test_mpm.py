@@ -252,7 +252,7 @@ def three_bodies(precision="f32"):
 
 def digest(state):
     joined = torch.cat([t.flatten() for t in (state.x, state.v, state.C, state.F)])
-    return hashlib.sha256(joined.numpy().tobytes()).hexdigest()
+    return hashlib.sha256(joined.cpu().numpy().tobytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -400,7 +400,7 @@ def test_bad_grid(name, value, named):
 
 
 def test_grid_around_points():
-    grid = tp.Grid.around(X.numpy() + [[0, 0, 0], [0.1, 0, 0], [0, 0.2, 0], [0, 0, 0.3]],
+    grid = tp.Grid.around(X.cpu().numpy() + [[0, 0, 0], [0.1, 0, 0], [0, 0.2, 0], [0, 0, 0.3]],
                           dx=DX, margin=0.2)  # fmt: skip
     reach = 0.2 + WALL_CELLS * DX
     assert grid.lower == pytest.approx((0.5 - reach,) * 3)

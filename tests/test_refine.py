@@ -83,14 +83,14 @@ def test_the_object_is_opaque_and_nothing_else_is(refined):
     faint = dataclasses.replace(start, opacities=torch.full_like(start.opacities, 0.5))
     inside = ~dilated(~mask, 3)
     for gaussians in (fitted, refine_on_image(faint, image, mask, camera)):
-        alpha = render(camera, **gaussians.tensors()).alpha.numpy()
+        alpha = render(camera, **gaussians.tensors()).alpha.cpu().numpy()
         assert alpha[inside].mean() > 0.99 and alpha[inside].min() > 0.9
         assert alpha[~dilated(mask, 5)].max() < 0.02
 
 
 def test_rim_pixels_do_not_take_the_color_of_the_background(refined):
     camera, _, mask, _, start, fitted = refined
-    column, row = np.floor(camera.project(start.means.numpy())[0]).astype(int).T
+    column, row = np.floor(camera.project(start.means.cpu().numpy())[0]).astype(int).T
     rim = dilated(~mask, 3)[row, column]
     torch.testing.assert_close(fitted.sh[rim], start.sh[rim], rtol=0, atol=0)
     assert (fitted.sh[~rim] - start.sh[~rim]).abs().mean() > 0.02
@@ -105,13 +105,15 @@ def test_gaussians_stay_flat_on_the_surface(refined):
     slide = fitted.means - start.means
     normals = rotation_matrix(start.quats)[..., 2]
     assert (slide * normals).sum(1).abs().max() < 1e-5
-    pixels = camera.project(fitted.means.numpy())[0] - camera.project(start.means.numpy())[0]
+    pixels = (
+        camera.project(fitted.means.cpu().numpy())[0] - camera.project(start.means.cpu().numpy())[0]
+    )
     distance = np.linalg.norm(pixels, axis=1)
     assert 0.05 < distance.max() < 1.05 * SLIDE
     aside = np.linalg.inv(camera.world_to_camera)
     aside[:3, 3] += (0.8, 0, 0)
     view = dataclasses.replace(camera, world_to_camera=np.linalg.inv(aside), cx=camera.cx + 32)
-    before, after = (render(view, **g.tensors()).alpha.numpy() for g in (start, fitted))
+    before, after = (render(view, **g.tensors()).alpha.cpu().numpy() for g in (start, fitted))
     body = before > 0.5
     assert 500 < body.sum() < 2000
     assert after[~dilated(~body, 7)].min() > 0.95 and after[~dilated(body, 3)].max() < 0.03

@@ -105,7 +105,7 @@ def run(*arguments):
 
 def final_bytes(state):
     return b"".join(
-        getattr(state, f.name).numpy().tobytes()
+        getattr(state, f.name).cpu().numpy().tobytes()
         for f in dataclasses.fields(state) if f.name != "time"
     )  # fmt: skip
 
@@ -244,7 +244,7 @@ def test_boxes_turn_about_their_centre(tmp_path):
     long = "lower = [0.3, 0.47, 0.47]\nupper = [0.7, 0.53, 0.53]\nrotation = [0, 0, 30]"
     text = re.sub(r"lower = \[0.3.*\n.*\ncount = 27", long + "\ncount = 600", SCENE)
     scene = load_scene(write(tmp_path, text))
-    x = scene.bodies[1].particles(tmp_path, scene.grid).x.numpy() - 0.5
+    x = scene.bodies[1].particles(tmp_path, scene.grid).x.cpu().numpy() - 0.5
     assert abs(x.mean(axis=0)).max() < 0.005
     axis = np.linalg.svd(x)[2][0]
     np.testing.assert_allclose(axis * np.sign(axis[0]), [math.sqrt(0.75), 0.5, 0], atol=0.01)

@@ -41,7 +41,7 @@ def same(a, b):
     """Bit for bit: -0 is not 0."""
     pairs = [(getattr(a, k), getattr(b, k)) for k in NAMES if k != "time"]
     return a.time == b.time and all(
-        one.dtype == two.dtype and one.numpy().tobytes() == two.numpy().tobytes()
+        one.dtype == two.dtype and one.cpu().numpy().tobytes() == two.cpu().numpy().tobytes()
         for one, two in pairs
     )
 
@@ -185,8 +185,8 @@ def test_a_ply_file(tmp_path, dtype):
     assert vertex.data.dtype.names == ("x", "y", "z", "vx", "vy", "vz", "plastic_strain", "heat")
     frame = load_ply(path)
     assert frame.x.dtype == np.float32
-    np.testing.assert_array_equal(frame.x, state.x.float().numpy())
-    np.testing.assert_array_equal(frame.v, state.v.float().numpy())
+    np.testing.assert_array_equal(frame.x, state.x.float().cpu().numpy())
+    np.testing.assert_array_equal(frame.v, state.v.float().cpu().numpy())
     assert frame.time == 1 / 3
     assert frame.fields["plastic_strain"].tolist() == [0, 1, 2, 3, 4]
     assert set(frame.fields) == {"plastic_strain", "heat"}

@@ -261,7 +261,7 @@ def test_recovered_wind_blows_another_body_the_same_way(wind_run, tmp_path):  # 
     e = other.ready()
     assert e.gravity() == 0 and e.material == "foam"
     start = center(other)
-    net = e.forces().sum(0).double().numpy() / float(e.sim.mass.sum())
+    net = e.forces().sum(0).double().cpu().numpy() / float(e.sim.mass.sum())
     recovered = stage.specific[0].mean(axis=0)
     assert np.linalg.norm(net - recovered) < 0.25 * np.linalg.norm(recovered)
     other.seek(3)

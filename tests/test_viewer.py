@@ -143,7 +143,7 @@ def test_drag_pushes_in_its_direction(direction, tmp_path):
     screen.pointer(*at, {"LMB"})
     assert playground.pull is not None and float(playground.forces().abs().max()) < 1e-6
     screen.pointer(*(at + direction), {"LMB"})
-    force = playground.forces().sum(0).double().numpy()
+    force = playground.forces().sum(0).double().cpu().numpy()
     across = screen.camera().rotation @ force
     assert abs(across[2]) < 1e-6 * np.linalg.norm(force)  # in the plane of the picture
     cosine = across[:2] @ direction / np.linalg.norm(across[:2]) / np.linalg.norm(direction)

@@ -36,7 +36,7 @@ def photograph(camera, gaussians: Gaussians) -> tuple[np.ndarray, np.ndarray]:
     """Straight rgb (H, W, 3) and alpha (H, W), float32."""
     image = render(camera, **gaussians.tensors())
     rgb = image.rgb / image.alpha.clamp_min(1e-6)[..., None]
-    return rgb.clamp(0, 1).numpy(), image.alpha.numpy()
+    return rgb.clamp(0, 1).cpu().numpy(), image.alpha.cpu().numpy()
 
 
 def write_frames(folder, split: str, frames: list) -> None:
