@@ -52,7 +52,7 @@ def test_all_is_said_and_what_is_needed_works(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [("scipy", "scipy"), ("cv2", "opencv-python-headless")]
+    ("module", "name"), [("plyfile", "plyfile"), ("cv2", "opencv-python-headless")]
 )
 def test_missing_package_is_named_with_its_cure(module, name, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, module, None)  # as if it could not be imported
