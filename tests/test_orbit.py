@@ -152,13 +152,13 @@ def test_turns_are_shared_by_the_frames():
         ({"turns": math.nan}, "turns: got nan"),
         ({"azimuth": math.inf}, "azimuth: got inf"),
         ({"up": (0, 0, 0)}, "up: got zeros"),
-        ({"centre": (1, 2)}, "centre: got"),
+        ({"center": (1, 2)}, "center: got"),
         ({"fov": 0}, "fov: got 0"),
     ],
 )
 def test_orbit_refuses(change, message):
     with pytest.raises(ValueError, match=message):
-        orbit(**{"centre": TARGET, "radius": 1.0, "frames": 3, "fov": 40, **SIZE} | change)
+        orbit(**{"center": TARGET, "radius": 1.0, "frames": 3, "fov": 40, **SIZE} | change)
 
 
 # framing
@@ -176,11 +176,11 @@ BODIES = {
 @pytest.mark.parametrize("name", BODIES)
 def test_the_body_fits_from_all_sides_and_fills_the_picture(name, fov, scale):
     points = BODIES[name]
-    centre, radius = framing(body(points, scale=scale), fov)
+    center, radius = framing(body(points, scale=scale), fov)
     shown = []
     for elevation in (-60, 0, 20):
         for camera in orbit(
-            centre, radius, elevation=elevation, frames=12, fov=fov, width=100, height=100
+            center, radius, elevation=elevation, frames=12, fov=fov, width=100, height=100
         ):
             pixels, depth = camera.project(points)
             assert (depth > 0).all()
@@ -197,8 +197,8 @@ def test_strays_and_huge_faint_gaussians_change_nothing():
     far = body(uniform(50, (1, 1, 1), seed=1) + [300, 0, 0])
     huge = body(uniform(900, (20, 20, 20), seed=2), scale=30, opacity=0.02)
     inside = body(uniform(900, (1, 1, 1), seed=3) + [5, 0, -2], scale=30, opacity=0.02)
-    centre, radius = framing(joined(far, body(points), huge, inside), 40)
-    np.testing.assert_allclose(centre, clean[0], atol=0.05)
+    center, radius = framing(joined(far, body(points), huge, inside), 40)
+    np.testing.assert_allclose(center, clean[0], atol=0.05)
     np.testing.assert_allclose(radius, clean[1], rtol=0.05)
 
 
@@ -213,9 +213,9 @@ def test_a_single_huge_opaque_gaussian_is_the_body():
 
 def test_units_do_not_matter():
     points = BODIES["pole"]
-    centre, radius = framing(body(points), 40)
-    large_centre, large_radius = framing(body(1000 * points, scale=1), 40)
-    np.testing.assert_allclose(large_centre, 1000 * centre, rtol=1e-5, atol=1e-3)
+    center, radius = framing(body(points), 40)
+    large_center, large_radius = framing(body(1000 * points, scale=1), 40)
+    np.testing.assert_allclose(large_center, 1000 * center, rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(large_radius, 1000 * radius, rtol=1e-5)
 
 
