@@ -16,7 +16,7 @@ from browser import CHROMIUM, Browser, alive, picture_when, still
 from helpers import PATIENCE, wait_for
 from PIL import Image
 from small_runs import wind_run  # noqa: F401
-from stages import block, center
+from stages import FPS, block, center
 
 import taichi_phys as tp
 from inverse.commands.view import main
@@ -191,8 +191,11 @@ def test_buttons_switches_choices_and_keys_reach_the_stage(browser):
         for name, frame in (("Step", 1), ("Step", 2), ("Step back", 1), ("Reset", 0)):
             browser.click(name)
             wait_for(lambda frame=frame: stage.frame == frame)
-        browser.ask("document.querySelectorAll('input[type=checkbox]').forEach(b => b.click())")
-        wait_for(lambda: not stage.whole and not any(page._scenery._visible.values()))
+        boxes = "[...document.querySelectorAll('input[type=checkbox]')]"
+        browser.ask(f"{boxes}.at(-4).click()")  # before those for particles, arrows and lines
+        wait_for(lambda: not stage.whole)
+        browser.ask(f"{boxes}.at(-3).click()")
+        wait_for(lambda: not page._scenery._handles["particles"].visible)
         browser.key("o", "KeyO", 79)
         wait_for(lambda: stage.name == "b")
         browser.key(" ", "Space", 32)
@@ -245,13 +248,13 @@ def test_a_drag_pushes_the_body_in_its_direction(browser):
         arm = wait_for(lambda: pulled(seen, size, (120, -40)))
         assert np.abs(arm[0] - (120, -40)).max() < 3
         keep(picture_when(lambda: still(browser)), "push")
-        browser.key(" ", "Space", 32)
-        wait_for(lambda: e.state.time > 0.15)
-        browser.key(" ", "Space", 32)
+        for frame in (1, 2, 3):
+            browser.key("n", "KeyN", 78)
+            wait_for(lambda frame=frame: e.state.time > (frame - 0.5) / FPS)
         browser.let_go(at + (120, -40))
-        wait_for(lambda: e.pull is None and not stage.playing)
+        wait_for(lambda: e.pull is None)
         shift = seen.project(center(stage))[0] - seen.project(before)[0]
-        assert shift @ (3, -1) > 0.98 * np.linalg.norm(shift) * np.sqrt(10) > 1
+        assert shift @ (3, -1) > 0.95 * np.linalg.norm(shift) * np.sqrt(10) > 1
 
     def pulled(seen, size, wanted):
         """How far the body is pulled, px, once that is about what is wanted."""
