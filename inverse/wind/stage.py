@@ -36,10 +36,8 @@ class WindStage(Recorded):
         self._some = farthest_points(run.x[0], ARROWS)
         strength, speed = (np.linalg.norm(a, axis=-1) for a in (self.specific, self.v))
         self.strongest = max(float(np.percentile(strength, HIGHEST)), 1e-9)
-        self._limits = {
-            "force": (0.0, self.strongest),
-            "speed": (0.0, max(float(np.percentile(speed, HIGHEST)), 1e-9)),
-        }
+        fastest = max(float(np.percentile(speed, HIGHEST)), 1e-9)
+        self._limits = {"force": (0.0, self.strongest), "speed": (0.0, fastest)}
         points = run.x.reshape(-1, 3)
         self.box = np.stack([points.min(axis=0), points.max(axis=0)])
         self._lines = Lines.of((box_lines(*self.box), FRAME))

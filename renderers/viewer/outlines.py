@@ -19,10 +19,8 @@ class Outlines:
 
     def __init__(self, sim: tp.MPM):
         lower, upper = np.array(sim.grid.lower), np.array(sim.grid.upper)
-        self._walls = [
-            (box_lines(lower, upper), DOMAIN),
-            (box_lines(*np.array(sim.grid.room)), WALLS),
-        ]
+        room = box_lines(*np.array(sim.grid.room))
+        self._walls = [(box_lines(lower, upper), DOMAIN), (room, WALLS)]
         self._colliders = [(c, collider_lines(c, lower, upper)) for c in sim.colliders]
         self._still = all(c.pose is None and c.during is None for c in sim.colliders)
         self._last: Lines | None = None

@@ -41,8 +41,7 @@ class Panel:
         views = self._gui.add_button_group("", VIEWS)
         views.on_click(lambda event: post(view, event.client, event.target.value))
         self._legend = self._gui.add_html("", visible=False)
-        blank = np.zeros((8, 8, 3), np.uint8)
-        self._side = self._gui.add_image(blank, visible=False, order=LAST)
+        self._side = self._gui.add_image(np.zeros((8, 8, 3)), visible=False, order=LAST)
         self._folder = self._gui.add_folder("")
         self._shape: list = []
         self._shown: dict[str, tuple[Any, Any]] = {}  # name -> handle, value that it shows

@@ -50,8 +50,7 @@ class Screen:
         self.recorder = Recorder(out)
         self._mode, self._at, self._moved = "", (0.0, 0.0), 0.0
         self._picture: np.ndarray | None = None
-        self.caption = ""
-        self._full, self._turned = False, False
+        self.caption, self._full, self._turned = "", False, False
         self._seen = session.changes, session.frames
         self._look()
 
@@ -174,8 +173,7 @@ class Screen:
         if self._picture is None or (rests and not self._full):
             self._full = rests
             self._picture = self.draw(1.0 if rests else FAST, fast=not rests)
-            recording = self.recorder.frames is not None
-            if self._turned and recording and not self.stage.playing:
+            if self._turned and self.recorder.frames is not None and not self.stage.playing:
                 self.recorder.add(self.draw(), every=1 / self.stage.fps)
             self._turned = False
         return self._picture

@@ -50,9 +50,8 @@ def show(screen: Screen, *, after: Callable[[Screen], None] | None = None) -> No
                 screen.press(event.key)
             x, y = window.get_cursor_pos()
             held = {name for name in BUTTONS if window.is_pressed(name)}
-            screen.pointer(
-                x * screen.width, (1 - y) * screen.height, held
-            )  # in px of the screen, whatever size the window was given
+            # in px of the screen, whatever size the window was given
+            screen.pointer(x * screen.width, (1 - y) * screen.height, held)
             screen.tick()
             canvas.set_image(_upload(screen.picture()))
             if screen.panel:
