@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import taichi_phys as tp
+from inverse.wind.results import carried_deformation
+from inverse.wind.solver import WindResult
 from renderers.camera import Camera
-from renderers.splats.binding import bind
+from renderers.splats.binding import bind, total_deformation
 from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
 from taichi_phys.rotations import rotation_matrix
@@ -44,6 +46,32 @@ def test_binding_is_local_and_differentiable():
     torch.testing.assert_close(moved - means, y - x)
     moved[:50].sum().backward()
     assert y.grad[:50].sum() == pytest.approx(150, rel=1e-4) and not y.grad[50:].any()
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_what_flowed_carries_gaussians_too(flat):
+    """A plastic block, pressed flat, keeps little elastic strain, but its Gaussians are flat."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(400, 3, generator=g)
+    total = torch.tensor([[1.1, 0.2, 0], [0, 1.1, 0], [0, 0, 0.83]])
+    elastic = torch.diag(torch.tensor([1.002, 1.002, 0.994])).expand(400, 3, 3)
+    if flat:
+        x[:, 2] = 0  # nothing says how thick it is now: that is left to F
+        total[2, 2] = 0.994
+    found = total_deformation(x, x @ total.T + 1, elastic)
+    torch.testing.assert_close(found, total.expand(400, 3, 3), rtol=0, atol=2e-3)
+    with pytest.raises(ValueError, match="F: "):
+        total_deformation(x, x, elastic[:3])
+
+
+def test_a_plastic_run_is_drawn_by_its_total_deformation():
+    g = torch.Generator().manual_seed(0)
+    x0, stretch = torch.rand(300, 3, generator=g), torch.tensor([1.1, 1.1, 0.83])
+    x, F = torch.stack([x0, x0 * stretch]), torch.eye(3).expand(2, 300, 3, 3)
+    result = WindResult(x=x, F=F, force=x[1:], loss=[], fields=[])
+    assert carried_deformation(result, plastic=False) is F
+    carried = carried_deformation(result, plastic=True)
+    torch.testing.assert_close(carried[1], torch.diag(stretch).expand(300, 3, 3), rtol=0, atol=2e-3)
 
 
 def test_binding_with_few_or_coincident_particles():

@@ -13,6 +13,7 @@ from inverse.perception import (
     load_mask,
     object_model,
     visible_surface,
+    without_outliers,
 )
 from renderers.camera import camera_from_fov, load_camera
 from taichi_phys.rotations import rotation_matrix
@@ -83,6 +84,22 @@ def test_rim_pixels_that_mix_object_and_background_depth_are_mended():
     clean = visible_surface(mask, depth, camera)
     assert np.linalg.norm(surface.points - clean.points, axis=1).max() < 0.1
     assert surface.area.sum() == pytest.approx(clean.area.sum(), rel=0.03)
+
+
+@pytest.mark.parametrize("factor", [0.3, 3.0])
+@pytest.mark.parametrize("count", [1, 200])
+def test_depth_that_bleeds_at_the_rim_has_no_effect(factor, count):
+    """The background, or a leak of the foreground, two pixels deep."""
+    camera, mask, depth = tilted_square()
+    band = mask & (cv2.erode(mask.astype(np.uint8), np.ones((5, 5))) == 0)
+    rows, columns = np.nonzero(band)
+    dirty = depth.copy()
+    dirty[rows[:count], columns[:count]] *= factor
+    clean, wrong = without_outliers(mask, dirty, camera)
+    assert wrong == min(count, len(rows))
+    np.testing.assert_allclose(clean[mask], depth[mask], rtol=0.06)
+    untouched, none = without_outliers(mask, depth, camera)
+    assert none == 0 and np.array_equal(untouched, depth, equal_nan=True)
 
 
 def test_object_model_refuses_what_cannot_be():

@@ -15,6 +15,7 @@ from helpers import PATIENCE, wait_for
 from inverse.runs.settings import write_json
 from inverse.wind import WindConfig, WindJob
 from inverse.wind.results import load_truth, picture_metrics
+from inverse.wind.verdict import LEVELS
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +55,10 @@ def test_run_directory_is_complete(leaf_run):
     assert metrics["seconds"]["total"] > metrics["seconds"]["splats"] > 0
     assert 22 < metrics["psnr"] < 50 and 0.8 < metrics["ssim"] < 1
     assert metrics["psnr"] > metrics["psnr_of_first_frame_held"] + 3
-    for name in ("errors", "errors_of_first_force_held"):
+    assert metrics["verdict"]["belief"] in LEVELS and metrics["verdict"]["until"] == 5
+    assert len(metrics["seen_share"]) == 6 and metrics["seen_share"][0] > 0.9
+    assert all(len(values) == 6 and min(values) > 0 for values in metrics["noise"].values())
+    for name in ("errors", "errors_all_frames", "errors_of_first_force_held"):
         assert set(metrics[name]) == {
             "direction_error_deg", "magnitude_error_percent", "vector_error_percent",
         }  # fmt: skip
@@ -65,6 +69,10 @@ def test_run_directory_is_complete(leaf_run):
 def test_report_and_video_show_the_run(leaf_run):
     report = (leaf_run / "report.html").read_text("utf-8")
     assert "data:video/mp4;base64," in report and "The camera stands still." in report
+    verdict = json.loads((leaf_run / "metrics.json").read_text())["verdict"]["sentence"]
+    assert report.index(verdict) < report.index("The force that carries")
+    assert report.index("data:image/png") < report.index("data:video/mp4")  # the mask in use
+    assert "frames 1 to 2" in report and "all 6 frames" in report
     assert "picture (PSNR)" in report and "where the object is or may be" in report
     assert "gravity (0, 0, -9.81) m/s² that was assumed" in report and str(ROOT) not in report
     assert "http://" not in report.replace("http://www.w3.org", "") and "https://" not in report

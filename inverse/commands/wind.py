@@ -43,11 +43,17 @@ def _recover(args: argparse.Namespace, command: list[str]) -> None:
     job, config = settings(args)
     run = recover_wind(job, config, command=command)
     metrics = run.metrics
-    for key in ("errors", "errors_of_first_force_held"):
+    print(metrics["verdict"]["sentence"])
+    inner = f"in frames 1 to {metrics['frames'] - 4}"
+    for key, name in (
+        ("errors", f"errors {inner}"),
+        ("errors_all_frames", "errors in all frames"),
+        ("errors_of_first_force_held", f"errors {inner} of the true force of frame 0, held"),
+    ):
         if key in metrics:
             errors = metrics[key]
             print(
-                f"{key.replace('_', ' ')}: direction {errors['direction_error_deg']:.1f} degrees, "
+                f"{name}: direction {errors['direction_error_deg']:.1f} degrees, "
                 f"magnitude {errors['magnitude_error_percent']:.1f} %, "
                 f"vector {errors['vector_error_percent']:.1f} %"
             )

@@ -9,6 +9,7 @@ from inverse.perception.model import object_model as object_model
 from inverse.perception.refine import refine_on_image as refine_on_image
 from inverse.perception.surface import VisibleSurface as VisibleSurface
 from inverse.perception.surface import visible_surface as visible_surface
+from inverse.perception.surface import without_outliers as without_outliers
 
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "object_model",
     "refine_on_image",
     "visible_surface",
+    "without_outliers",
 ]

@@ -17,6 +17,11 @@ NEIGHBORHOOD = 37  # pixels, the disc of radius 3 px to which a plane is fitted 
 # pixel by more than RIM_STEPS of the object's own large steps (their RIM_QUANTILE) and RIM_DEPTH
 # of the depth, which is about the rounding of a depth map in millimeters.
 RIM_STEPS, RIM_QUANTILE, RIM_DEPTH = 4.0, 0.95, 1e-3
+# A pixel's depth is wrong where it lies more than STEP of the object's size from the median of the
+# WINDOW pixels around it, and farther than a surface at the steepest angle would go on the way.
+STEP, WINDOW = 0.25, 81
+OUTLIER_ROUNDS = 4  # at corners most neighbors may be wrong, until others are mended
+BLOCK = 16384  # pixels looked at at once, so that memory stays bounded
 CLOSING = np.ones((5, 5), np.uint8)  # px, gaps between the samples that another view fills
 
 
@@ -89,6 +94,34 @@ def mend_rim(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
     nearest = depth[tuple(ndimage.distance_transform_edt(~inner, return_indices=True)[1])]
     mixed = mask & ~inner & (np.abs(depth - nearest) > usual + RIM_DEPTH * nearest)
     return np.where(mixed, nearest, depth)
+
+
+def without_outliers(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> tuple[np.ndarray, int]:
+    """Depth (H, W) m in which pixels of the mask that lie far off their neighbors take the median
+    of these, and how many they are.
+
+    mask: (H, W) bool; depth: (H, W) m. Depth maps bleed at rims: a few pixels show what is behind,
+    and would make the object as deep as the room.
+    """
+    rows, columns = np.nonzero(mask)
+    pixels, z = np.stack([columns, rows], axis=1), depth[rows, columns]
+    tree, k = cKDTree(pixels), min(WINDOW, len(pixels))
+    wrong = np.zeros(len(z), dtype=bool)
+    for _ in range(OUTLIER_ROUNDS):
+        usual, reach = np.empty(len(z)), np.empty(len(z))
+        for start in range(0, len(z), BLOCK):
+            block = slice(start, start + BLOCK)
+            gap, near = tree.query(pixels[block], k=k)
+            usual[block], reach[block] = np.median(z[near], axis=1), gap[:, -1]
+        pixel = usual / np.sqrt(camera.fx * camera.fy)  # m
+        size = np.ptp(pixels, axis=0).max() * np.median(pixel)
+        found = np.abs(z - usual) > np.maximum(STEP * size, reach * pixel / GRAZING)
+        if not found.any():
+            break
+        z, wrong = np.where(found, usual, z), wrong | found
+    mended = depth.copy()
+    mended[rows, columns] = z
+    return mended, int(wrong.sum())
 
 
 def surface_in_view(surface: VisibleSurface, camera: Camera) -> tuple[np.ndarray, np.ndarray]:

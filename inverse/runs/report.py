@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("taichi", "torch", "numpy")
 WIDE = 4  # columns: phones show a table of more row by row
+NOTICES = ("good", "care", "bad")
 MEDIA = {".mp4": "video/mp4", ".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif"}
 
 
@@ -49,6 +50,12 @@ class Report:
     def summary(self, text: str) -> "Report":
         """The result in a sentence or two."""
         return self._add(f'<p class="summary">{_text(text)}</p>')
+
+    def notice(self, text: str, kind: str = "good") -> "Report":
+        """What is to be read before all else; kind: "good", "care" or "bad", its color."""
+        if kind not in NOTICES:
+            raise ValueError(f"notice: got kind {kind!r}, expected one of {', '.join(NOTICES)}")
+        return self._add(f'<p class="notice {kind}">{_text(text)}</p>')
 
     def heading(self, text: str) -> "Report":
         """The heading of a new part."""
@@ -112,6 +119,15 @@ class Report:
     def image(self, path: str | Path, caption: str) -> "Report":
         """A PNG, JPEG or GIF file. Raises ValueError for another kind or an unreadable file."""
         return self._add(_framed(f'<img alt="{_text(caption)}" src="{_data_uri(path)}">', caption))
+
+    def picture(self, pixels: np.ndarray, caption: str) -> "Report":
+        """A picture (H, W, 3) uint8."""
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format="png")
+        source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+        return self._add(_framed(f'<img alt="{_text(caption)}" src="{source}">', caption))
 
     def video(self, path: str | Path, caption: str) -> "Report":
         """An .mp4 file, playing in a loop. Raises ValueError if it cannot be read."""
@@ -295,9 +311,11 @@ PAGE = """<!doctype html>
 STYLE = """
 :root { --ink: #1c2330; --soft: #5b6575; --line: #d9dee6; --paper: #fff; --plate: #f4f6f9;
   --accent: #0a6ebd; --warn: #fff6df; --warn-line: #d9a520;
+  --good: #e4f4ea; --good-line: #2a9d62; --bad: #fdeae6; --bad-line: #c8402a;
   --shade: #1c233048; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --soft: #a0aaba; --line: #343c49;
   --paper: #14181f; --plate: #1e242e; --accent: #6cb6ff; --warn: #2e2814; --warn-line: #b98b1c;
+  --good: #15291e; --good-line: #2a9d62; --bad: #331b16; --bad-line: #d3553f;
   --shade: #a0aaba58; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.5;
@@ -307,6 +325,11 @@ h1 { font-size: 1.8rem; line-height: 1.2; margin: 0 0 .5rem; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; border-bottom: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 0 0 .25rem; }
 .summary { font-size: 1.1rem; color: var(--soft); margin: 0 0 1.25rem; max-width: 46rem; }
+.notice { font-size: 1.1rem; font-weight: 600; border-left: 4px solid; border-radius: .3rem;
+  padding: .7rem 1rem; margin: .75rem 0; max-width: 46rem; }
+.notice.good { background: var(--good); border-color: var(--good-line); }
+.notice.care { background: var(--warn); border-color: var(--warn-line); }
+.notice.bad { background: var(--bad); border-color: var(--bad-line); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem;
   margin: 1rem 0; }
 .card { background: var(--plate); border-radius: .6rem; padding: .7rem .9rem; }

@@ -5,7 +5,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from inverse.perception import constant_depth, grabcut_mask, load_depth, load_mask
+from inverse.perception import (
+    constant_depth,
+    grabcut_mask,
+    load_depth,
+    load_mask,
+    without_outliers,
+)
 from inverse.tracking import Tracks, camera_rotation, load_tracks
 from inverse.wind.config import WindJob
 from renderers.camera import Camera, camera_from_fov, load_camera
@@ -78,7 +84,12 @@ def load_inputs(job: WindJob) -> Inputs:
         )
     if job.depth is not None:
         scale = _positive(job.depth, "depth_scale", extra.get("depth_scale", DEPTH_SCALE))
-        depth = load_depth(job.depth, scale, mask)
+        depth, wrong = without_outliers(mask, load_depth(job.depth, scale, mask), cameras[0])
+        if wrong:
+            assumptions.append(
+                f"{wrong} of {mask.sum()} pixels of the depth map lie far off those around them "
+                "and were taken to be as deep as these."
+            )
     else:
         distance = _given("distance", job.distance)
         depth = constant_depth(mask, distance)

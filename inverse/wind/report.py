@@ -1,66 +1,98 @@
 """The report of a wind run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_components, plot_lines
-from inverse.runs.report import Report
+from inverse.runs.report import NOTICES, Report
+from inverse.wind.inputs import Inputs
+from inverse.wind.verdict import ABOVE_NOISE, LEVELS, LOST, Verdict
 
 
 if TYPE_CHECKING:
     from inverse.wind.run import WindRun
 
+ERRORS = {
+    "direction_error_deg": "direction (degrees)",
+    "magnitude_error_percent": "magnitude (%)",
+    "vector_error_percent": "vector (%)",
+}
+OBJECT_PICTURE = 640  # px, longer side of the picture of the mask
+OUTLINE, DOT = (255, 210, 0), (0, 160, 255)
+
 
 def write_report(
     run: "WindRun",
     metrics: Mapping[str, Any],
-    assumptions: Sequence[str],
+    inputs: Inputs,
+    verdict: Verdict,
     *,
     specific: np.ndarray,
+    keypoints: np.ndarray,
     truth: np.ndarray | None,
     psnr: Mapping[str, np.ndarray],
     command: list[str] | None,
 ) -> None:
     """Write report.html of a finished run.
 
-    specific: (T, 3) m/s^2, net force per mass; truth: the same from the clip, or None; psnr: name
-    -> (T,) dB of pictures against the clip.
+    specific: (T, 3) m/s^2, net force per mass; keypoints: (k, 2) px, followed from frame 0 of the
+    first view; truth: as specific, from the clip, or None; psnr: name -> (T,) dB of pictures
+    against the clip. Curves end where the object is lost.
     """
-    t = run.t
+    t, until = run.t, verdict.until
     strength = np.linalg.norm(specific, axis=1)
-    peak = int(strength.argmax())
-    report = Report("What moved this?").summary(
-        f"The force that carries the object through {len(t)} frames is {strength.mean():.2f} m/s² "
+    peak = int(strength[: until + 1].argmax())
+    strength, known = strength.copy(), specific.copy()
+    strength[until + 1 :] = known[until + 1 :] = np.nan
+    mean = float(np.nanmean(strength))
+    report = Report("What moved this?")
+    report.notice(verdict.sentence, NOTICES[LEVELS.index(verdict.belief)])
+    report.summary(
+        f"The force that carries the object through {until + 1} frames is {mean:.2f} m/s² "
         f"per unit of mass on average and {strength[peak]:.2f} m/s² at its strongest, "
         f"{t[peak]:.2f} s into the clip. It is everything that acts on the object from outside, "
         "gravity included."
     )
     figures = {
-        "mean strength": (f"{strength.mean():.2f}", "m/s²"),
+        "mean strength": (f"{mean:.2f}", "m/s²", _noise_note(metrics)),
         "peak": (f"{strength[peak]:.2f}", "m/s²", f"at {t[peak]:.2f} s"),
         "distance to targets": (f"{1e3 * metrics['target_distance_m']:.1f}", "mm"),
         "picture (PSNR)": (f"{metrics['psnr']:.1f}", "dB", f"SSIM {metrics['ssim']:.3f}"),
         "time": (f"{metrics['seconds']['total']:.0f}", "s"),
     }
     if truth is not None:
-        errors = metrics["errors"]
-        figures["direction error"] = (f"{errors['direction_error_deg']:.1f}", "degrees")
-        figures["magnitude error"] = (f"{errors['magnitude_error_percent']:.1f}", "%")
+        for name, key, unit in (
+            ("direction error", "direction_error_deg", "degrees"),
+            ("magnitude error", "magnitude_error_percent", "%"),
+        ):
+            note = f"frames 1 to {len(t) - 4}; all: {metrics['errors_all_frames'][key]:.1f}"
+            figures[name] = (f"{metrics['errors'][key]:.1f}", unit, note)
     report.figures(figures)
+    report.picture(
+        object_picture(inputs.videos[0][0], inputs.mask, keypoints),
+        "What was taken to be the object in frame 0 (outlined), and the points that were followed. "
+        "If this is not the object, give a mask or another box.",
+    )
+    least = ABOVE_NOISE * np.median(metrics["noise"]["part_m_s2"])
     report.video(
         run.folder / VIDEO,
         "Input, re-simulation, and force per mass as arrows, drawn "
-        "where the clip shows the object.",
+        "where the clip shows the object and where the force stands out of the noise of a frame "
+        f"({least:.2g} m/s²).",
     )
     report.heading("The force over time")
     report.plot(
-        plot_components(t, specific, "time (s)", "net force per mass (m/s²)", reference=truth),
-        "Net external force per mass, by component of the world frame, gravity included.",
+        plot_components(t, known, "time (s)", "net force per mass (m/s²)", reference=truth),
+        "Net external force per mass, by component of the world frame, gravity included."
+        + (
+            f" It ends at {t[until]:.2f} s, where the object is lost." if until + 1 < len(t) else ""
+        ),
     )
-    wind_only = specific - run.gravity
+    wind_only = known - run.gravity
     report.plot(
         plot_lines(
             t,
@@ -72,18 +104,19 @@ def write_report(
     )  # fmt: skip
     if truth is not None:
         report.heading("Against the truth")
-        names = {
-            "direction_error_deg": "direction (degrees)",
-            "magnitude_error_percent": "magnitude (%)",
-            "vector_error_percent": "vector (%)",
-        }
-        held = metrics["errors_of_first_force_held"]
+        columns = [
+            metrics[key] for key in ("errors", "errors_all_frames", "errors_of_first_force_held")
+        ]
+        inner = f"frames 1 to {len(t) - 4}"
         report.table(
-            "Mean errors over the frames 1 to T - 4, counted from 0.",
-            [[names[k], f"{metrics['errors'][k]:.1f}", f"{held[k]:.1f}"] for k in names],
-            header=["error", "recovered", "true force of frame 0, held"],
-        )
-        cosine = (specific * truth).sum(1) / (strength * np.linalg.norm(truth, axis=1) + 1e-12)
+            "Mean errors. The ends of a clip do not determine a net force, which is a second "
+            f"difference of positions: figures are those of {inner}, counted from 0, where nothing "
+            "else is said.",
+            [[name, *(f"{one[key]:.1f}" for one in columns)] for key, name in ERRORS.items()],
+            header=["error", f"recovered, {inner}", f"recovered, all {len(t)} frames",
+                    "true force of frame 0, held"],
+        )  # fmt: skip
+        cosine = (known * truth).sum(1) / (strength * np.linalg.norm(truth, axis=1) + 1e-12)
         report.plot(
             plot_lines(
                 t, {"direction error": np.degrees(np.arccos(np.clip(cosine, -1, 1)))},
@@ -92,6 +125,13 @@ def write_report(
             "Angle between recovered and true net force.",
         )  # fmt: skip
     report.heading("How well it fits")
+    report.plot(
+        plot_lines(
+            t, {"seen": 100 * np.asarray(metrics["seen_share"])}, "time (s)", "seen (%)",
+            reference={"lost": np.full(len(t), 100 * LOST)}, zero=True,
+        ),
+        "Share of the object that tracks still see. Below the dashed line it is lost.",
+    )  # fmt: skip
     report.plot(
         plot_lines(t[1:], {"L_motion": np.asarray(metrics["loss"])}, "time (s)", "m/s²"),
         "What is left of the motion loss at the end of each interval.",
@@ -104,7 +144,32 @@ def write_report(
     )
     healed = [f"{count} particles in frame {k}" for k, count in metrics["healed"].items()]
     torn = [f"The object was torn; these went on undeformed: {', '.join(healed)}."]
-    report.assumptions([*assumptions, *(torn if healed else [])])
+    report.assumptions([*inputs.assumptions, *(torn if healed else [])])
     report.settings({"run": run.job, "solver": run.config})
     report.environment(seed=run.job.seed, command=command)
     report.write(run.folder / REPORT)
+
+
+def _noise_note(metrics: Mapping[str, Any]) -> str:
+    return f"± {np.median(metrics['noise']['net_m_s2']):.2g} in a frame"
+
+
+def object_picture(image: np.ndarray, mask: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """The surroundings of the mask with its outline and the keypoints, (h, w, 3) uint8.
+
+    image: (H, W, 3) uint8; mask: (H, W) bool; keypoints: (k, 2) px.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    margin = max(rows[-1] - rows[0], columns[-1] - columns[0]) // 2 + 16
+    top, left = max(rows[0] - margin, 0), max(columns[0] - margin, 0)
+    part = (slice(top, rows[-1] + margin), slice(left, columns[-1] + margin))
+    image, mask = image[part], mask[part].astype(np.uint8)
+    scale = OBJECT_PICTURE / max(image.shape[:2])
+    size = (round(scale * image.shape[1]), round(scale * image.shape[0]))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image, outlines, -1, OUTLINE, 2, cv2.LINE_AA)
+    for u, v in scale * (keypoints - [left, top]):
+        cv2.circle(image, (int(u), int(v)), 3, DOT, -1, cv2.LINE_AA)
+    return image

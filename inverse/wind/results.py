@@ -18,10 +18,12 @@ from inverse.spread import farthest_points
 from inverse.wind.inputs import Inputs
 from inverse.wind.report import write_report
 from inverse.wind.solver import WindResult
+from inverse.wind.targets import Tracked
+from inverse.wind.verdict import ABOVE_NOISE, SEEN, Facts, followed_until, judge
 from renderers.camera import Camera
 from renderers.images import to_bytes
 from renderers.overlay import draw_arrows, side_by_side
-from renderers.splats.binding import bind
+from renderers.splats.binding import bind, total_deformation
 from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
 from renderers.video import write_video
@@ -33,9 +35,9 @@ if TYPE_CHECKING:
 
 TRUTH = "ground_truth.npz"  # beside the first video, where there is one
 ARROWS = 48  # drawn on the object
-SEEN = 0.2  # confidence below which a particle's force is a guess and not drawn
 ARROW_LENGTH = 0.16  # of the picture's height, for the strongest force
 INNER = slice(1, -3)  # frames whose net force counts: the ends of a clip do not determine it
+ALL = slice(None)
 
 
 def write_results(
@@ -44,29 +46,29 @@ def write_results(
     result: WindResult,
     gaussians: Gaussians,
     *,
-    targets: np.ndarray,
-    confidence: np.ndarray,
+    tracked: Tracked,
     clock: Clock,
     command: list[str] | None,
 ) -> dict[str, Any]:
     """Write the video and the report of a run; returns the record of its metrics.
 
-    run: without metrics yet; result: of the solver; gaussians: of the object in frame 0; targets:
-    (T, n, 3) m; confidence: (T, n) in 0..1; clock: has timed the stages before; command: as in the
-    report.
+    run: without metrics yet; result: of the solver; gaussians: of the object in frame 0; tracked:
+    what the tracks say; clock: has timed the stages before; command: as in the report.
     """
-    video, cameras = inputs.videos[0], run.cameras
+    video, cameras, targets = inputs.videos[0], run.cameras, tracked.targets
+    seen_share = (tracked.confidence >= SEEN).mean(axis=1)
     with clock("video"), runtime.one_torch_thread():
         covered = object_coverage(
             video.shape[:3], cameras, (targets, run.x),
             spacing=np.sqrt(inputs.mask.sum() / (run.x.shape[1] / 2)),
         )  # fmt: skip
         behind = backgrounds(video, covered, moving_camera=run.job.moving_camera)
-        motion = render_motion(gaussians, result.x, result.F, cameras, behind)
-        frames = result_frames(run, video, motion, confidence)
+        F = carried_deformation(result, plastic=run.job.material != "elastic")
+        motion = render_motion(gaussians, result.x, F, cameras, behind)
+        frames = result_frames(run, video, motion, tracked)
         write_video(run.folder / VIDEO, frames, inputs.fps)
         pictures = picture_metrics(motion, video, covered)
-        still = render_motion(gaussians, result.x, result.F, cameras, behind, held=True)
+        still = render_motion(gaussians, result.x, F, cameras, behind, held=True)
         held = picture_metrics(still, video, covered)
     metrics = {
         "frames": len(run.t),
@@ -81,14 +83,28 @@ def write_results(
         "peak_memory_mb": peak_memory_mb(),
     }
     specific = net_force(run.force, run.mass)
+    verdict = judge(
+        find_facts(
+            run, inputs, tracked, specific, torn=sum(result.healed.values()),
+            psnr=pictures["psnr"], psnr_held=held["psnr"],
+        )
+    )  # fmt: skip
+    metrics = {
+        "verdict": verdict.record(),
+        "seen_share": seen_share.tolist(),
+        "noise": {"net_m_s2": tracked.net_noise.tolist(), "part_m_s2": tracked.noise.tolist()},
+        **metrics,
+    }
     # Read only now, when the solution is final.
     truth = load_truth(Path(run.job.video[0]).parent / TRUTH, len(run.t))
     if truth is not None:
         metrics["errors"] = force_errors(specific, truth)
+        metrics["errors_all_frames"] = force_errors(specific, truth, ALL)
         first = np.broadcast_to(truth[0], truth.shape)
         metrics["errors_of_first_force_held"] = force_errors(first, truth)
     write_report(
-        run, metrics, inputs.assumptions, truth=truth, specific=specific, command=command,
+        run, metrics, inputs, verdict, truth=truth, specific=specific, command=command,
+        keypoints=tracked.keypoints,
         psnr={"re-simulation": pictures["psnr"], "held as in frame 0": held["psnr"]},
     )  # fmt: skip
     return metrics
@@ -99,12 +115,57 @@ def net_force(force: np.ndarray, mass: np.ndarray) -> np.ndarray:
     return force.sum(axis=1) / mass.sum()
 
 
-def force_errors(specific: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Errors of net specific force (T, 3) m/s^2 over the frames 1 <= t < T - 3.
+def force_errors(
+    specific: np.ndarray, truth: np.ndarray, frames: slice = INNER
+) -> dict[str, float]:
+    """Errors of net specific force (T, 3) m/s^2 over frames, by default 1 <= t < T - 3.
 
     A net force is a second difference of positions: the ends of a clip do not determine it.
     """
-    return vector_errors(specific[INNER], truth[INNER])
+    return vector_errors(specific[frames], truth[frames])
+
+
+def find_facts(
+    run: "WindRun",
+    inputs: Inputs,
+    tracked: Tracked,
+    specific: np.ndarray,
+    *,
+    torn: int,
+    psnr: np.ndarray,
+    psnr_held: np.ndarray,
+) -> Facts:
+    """What the verdict on a run is made of; torn: particles that were; the rest: as in Facts."""
+    seen_share = (tracked.confidence >= SEEN).mean(axis=1)
+    followed = slice(0, followed_until(seen_share) + 1)
+    # Where particles are in the picture, also where the camera turns: as frame 0 saw it.
+    first = run.cameras[0]
+    x = run.x[followed]
+    pixels = np.stack([first.project(place)[0] for place in x])
+    moved = first.to_camera(x.mean(axis=1))
+    moved = ((moved - moved[0]) ** 2).mean(axis=0)
+    return Facts(
+        seen_share=seen_share,
+        psnr=psnr,
+        psnr_held=psnr_held,
+        moved_px=float(np.linalg.norm(pixels - pixels[0], axis=-1).mean(axis=1).max()),
+        along_axis=float(moved[2] / max(moved.sum(), 1e-300)),
+        views=len(inputs.videos),
+        torn_share=torn / len(run.mass),
+        tracks=int(tracked.count),
+        size_px=float(np.sqrt(inputs.mask.sum())),
+        flat=run.job.depth is None,
+        strength=np.linalg.norm(specific, axis=1),
+        noise=tracked.net_noise,
+    )
+
+
+def carried_deformation(result: WindResult, *, plastic: bool) -> torch.Tensor:
+    """(T, n, 3, 3) by which Gaussians are carried: F, and for plastic bodies also what flowed."""
+    if not plastic:
+        return result.F
+    pairs = zip(result.x, result.F, strict=True)
+    return torch.stack([total_deformation(result.x[0], x, F) for x, F in pairs])
 
 
 def load_truth(path: Path, frames: int) -> np.ndarray | None:
@@ -233,32 +294,38 @@ def object_coverage(
 
 
 def result_frames(
-    run: "WindRun", video: np.ndarray, motion: list[np.ndarray], confidence: np.ndarray
+    run: "WindRun", video: np.ndarray, motion: list[np.ndarray], tracked: Tracked
 ) -> Iterator[np.ndarray]:
     """Pictures: input | re-simulation | force arrows colored by strength.
 
     video: (T, H, W, 3) uint8; motion: the re-simulation, a picture (H, W, 3) uint8 for each frame;
-    confidence: (T, n) in 0..1.
+    tracked: says where particles are seen, and how noisy their forces are. Arrows stand where the
+    object is seen and the force stands out of the noise, up to where the object is lost.
     """
     cameras, x = run.cameras, run.x
     specific = run.force / run.mass[:, None]
     shown = farthest_points(x[0], ARROWS)
     strength = np.linalg.norm(specific[:, shown], axis=-1)
-    counted = strength[confidence[:, shown] >= SEEN]
-    strongest = max(float(np.percentile(counted, 98)), 1e-9) if counted.size else 1.0
+    seen_share = (tracked.confidence >= SEEN).mean(axis=1)
+    least = ABOVE_NOISE * tracked.noise
+    drawn = (tracked.confidence[:, shown] >= SEEN) & (strength >= least[:, None])
+    drawn[followed_until(seen_share) + 1 :] = False
+    strongest = float(np.percentile(strength[drawn], 98)) if drawn.any() else float(least.max())
+    strongest = max(strongest, 1e-9)
     distance = float(np.median(cameras[0].project(x[0])[1]))
     pixel = distance / cameras[0].fy  # m
     length = ARROW_LENGTH * cameras[0].height * pixel / strongest  # m per m/s^2
     for frame in range(len(video)):
-        seen = confidence[frame, shown] >= SEEN
-        camera, start = cameras[frame], x[frame, shown[seen]]
+        some = drawn[frame]
+        camera, start = cameras[frame], x[frame, shown[some]]
         starts = camera.project(start)[0]
-        ends = camera.project(start + length * specific[frame, shown[seen]])[0]
+        ends = camera.project(start + length * specific[frame, shown[some]])[0]
         faded = (0.55 * video[frame].astype(np.float32) + 0.45 * 255).astype(np.uint8)
         arrows = draw_arrows(
-            faded, starts, ends, strength[frame, seen], limits=(0, strongest), legend="m/s²"
+            faded, starts, ends, strength[frame, some], limits=(0, strongest), legend="m/s²"
         )
+        lost = frame > followed_until(seen_share)
         yield side_by_side(
             [video[frame], motion[frame], arrows],
-            ["input", "re-simulation", "force per mass"],
+            ["input", "re-simulation", "object lost" if lost else "force per mass"],
         )

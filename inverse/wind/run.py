@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,27 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 import taichi_phys as tp
-from inverse.lifting import targets_from_video
 from inverse.perception import ObjectModel, object_model, refine_on_image
-from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.clock import Clock
-from inverse.runs.folder import (
-    CAMERAS,
-    METRICS,
-    REPORT,
-    VIDEO,
-    RunFolder,
-    read_npz,
-    write_npz,
-)
-from inverse.tracking import track_cotracker, track_lucas_kanade
+from inverse.runs.folder import CAMERAS, METRICS, REPORT, VIDEO, RunFolder
 from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.inputs import Inputs, load_inputs
 from inverse.wind.results import write_results
 from inverse.wind.solver import WindSolver
+from inverse.wind.targets import find_targets
 from renderers.camera import Camera
 from renderers.video import read_video
 from taichi_phys import runtime
@@ -179,7 +167,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
             iterations=job.splat_iterations, seed=job.seed,
         )  # fmt: skip
     with clock("targets"), _one_thread():
-        targets, confidence = _targets(job, inputs, model, folder.checkpoint(TARGETS))
+        tracked = find_targets(job, inputs, model, folder.checkpoint(TARGETS))
+    targets, confidence = tracked.targets, tracked.confidence
     sim = _simulator(job, model, targets, dx)
     with clock("force"), _one_thread():
         torch.manual_seed(job.seed)
@@ -204,9 +193,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     )
     run.save()  # the forces, whatever becomes of the pictures
     metrics = write_results(
-        run, inputs, result, gaussians,
-        targets=targets, confidence=confidence, clock=clock, command=command,
-    )  # fmt: skip
+        run, inputs, result, gaussians, tracked=tracked, clock=clock, command=command
+    )
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
 
 
@@ -225,42 +213,6 @@ def _object(job: WindJob, inputs: Inputs) -> tuple[ObjectModel, float]:
     return model, dx
 
 
-def _targets(
-    job: WindJob, inputs: Inputs, model: ObjectModel, path: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """Particle targets (T, n, 3) m and confidence (T, n), kept in a file for a run that resumes."""
-    stamp = _stamp(job, inputs, model)
-    if job.resume:
-        with contextlib.suppress(ValueError):  # missing, damaged or of other input: made again
-            saved, targets, confidence = read_npz(path, "stamp", "targets", "confidence")
-            if str(saved) == stamp:
-                return targets, confidence
-    tracker = track_lucas_kanade
-    if job.tracker == "cotracker":
-        device = str(runtime.ensure_initialized().device)
-        tracker = functools.partial(
-            track_cotracker, repo_or_checkpoint=job.cotracker, device=device
-        )
-
-    with _StageBar() as bar:
-        found = targets_from_video(
-            inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
-            tracks=inputs.tracks, tracker=tracker, max_count=job.keypoints, progress=bar,
-        )  # fmt: skip
-    write_npz(path, targets=found.targets, confidence=found.confidence, stamp=stamp)
-    return found.targets, found.confidence
-
-
-def _stamp(job: WindJob, inputs: Inputs, model: ObjectModel) -> str:
-    """Digest of what targets depend on."""
-    cameras = [dataclasses.asdict(camera) for path in inputs.cameras for camera in path]
-    arrays = [*inputs.videos, inputs.mask, inputs.depth, model.x]
-    for tracks in inputs.tracks or ():
-        arrays += [tracks.xy, tracks.visible]
-    settings = (inputs.fps, job.tracker, job.cotracker, job.keypoints, cameras)
-    return fingerprint_of(settings, arrays)
-
-
 def _simulator(job: WindJob, model: ObjectModel, targets: np.ndarray, dx: float) -> tp.MPM:
     """The object's simulator, without gravity: that is part of the force to be found."""
     size = float(np.ptp(model.x, axis=0).max())
@@ -269,26 +221,6 @@ def _simulator(job: WindJob, model: ObjectModel, targets: np.ndarray, dx: float)
     )
     grid = tp.Grid.around(targets, dx=dx, margin=0.25 * size)
     return tp.MPM(particles=particles, grid=grid, gravity=(0.0, 0.0, 0.0))
-
-
-class _StageBar:
-    """A progress bar for stages that report (stage, done, total); quiet without a terminal."""
-
-    def __enter__(self) -> "_StageBar":
-        self._bar: Any = None
-        self._stage = ""
-        return self
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage != self._stage:
-            self.__exit__()
-            self._bar, self._stage = tqdm(desc=stage, total=total, disable=None), stage
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 @contextlib.contextmanager

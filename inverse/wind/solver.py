@@ -137,7 +137,12 @@ class WindSolver(Resumable):
         # Symplectic Euler is leapfrog: its velocities live half a substep before its positions.
         # A pulse moves farther than the same impulse held: for the same positions its velocities
         # at frames are those of a moment earlier.
-        rest = (self.substeps - self._pulse_substeps()) / self.substeps
+        on = self._pulse_substeps()
+        rest = (self.substeps - on) / self.substeps
+        # How far a unit of force per mass moves a particle within an interval, m per m/s^2: of a
+        # pulse in k of S substeps dt^2 (1 - (k - 1) / 2S), of a held force half of dt^2.
+        share = 0.5 if on == self.substeps else 1 - (on - 1) / (2 * self.substeps)
+        self.way = share * self.frame_dt**2
         lag = 0.5 * self.frame_dt / self.substeps + 0.5 * self.frame_dt * rest
         if velocity is None:
             velocity = initial_velocities(targets, fps, lag)
@@ -232,7 +237,7 @@ class WindSolver(Resumable):
 
     def _residuals(self, step: int, state: State) -> tuple[torch.Tensor, torch.Tensor]:
         """(n, 3) m/s^2 by which the acceleration missed the target positions and velocities."""
-        position = (self.targets[step + 1] - state.x) / (0.5 * self.frame_dt**2)
+        position = (self.targets[step + 1] - state.x) / self.way
         velocity = (self.velocities[step + 1] - state.v) / self.frame_dt
         return position, velocity
 

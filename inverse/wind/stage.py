@@ -8,6 +8,7 @@ import numpy as np
 import taichi_phys as tp
 from inverse.spread import farthest_points
 from inverse.wind.run import WindRun
+from inverse.wind.verdict import ABOVE_NOISE
 from renderers.lines import box_lines
 from renderers.overlay import strength_colors
 from renderers.viewer.live import LABELS, Live
@@ -32,6 +33,9 @@ class WindStage(Recorded):
         self.specific = run.force / run.mass[:, None]
         self.v = np.gradient(run.x, run.t, axis=0)
         self.arrows, self.color = True, "force"
+        noise = run.metrics.get("noise", {}).get("part_m_s2", [0.0] * len(run.t))
+        self._least = ABOVE_NOISE * np.asarray(noise)
+        self.until = run.metrics.get("verdict", {}).get("until", self.last)
         self.size = float(np.ptp(run.x[0], axis=0).max())
         self._some = farthest_points(run.x[0], ARROWS)
         strength, speed = (np.linalg.norm(a, axis=-1) for a in (self.specific, self.v))
@@ -62,18 +66,21 @@ class WindStage(Recorded):
         values = specific if self.color == "force" else self.v[self.frame]
         colors = strength_colors(np.linalg.norm(values, axis=1), self._limits[self.color])
         arrows = None
-        if self.arrows:
+        if self.arrows and self.frame <= self.until:
             some = self._some
+            some = some[np.linalg.norm(specific[some], axis=1) >= self._least[self.frame]]
             arrows = Arrows.of(x[some], specific[some], ARROW_LENGTH * self.size, self.strongest)
         shown = "force" if self.arrows else self.color
         legend: Legend = self._limits[shown], FORCE if shown == "force" else LABELS["speed"]
         net = (self.run.mass[:, None] * specific).sum(axis=0) / self.run.mass.sum()
+        force = f"net ({net[0]:+.2f}, {net[1]:+.2f}, {net[2]:+.2f}) m/s2"
+        if self.frame > self.until:
+            force = "the object is lost here"
         return Snapshot(
             box=self.box, lines=self._lines, arrows=arrows, legend=legend,
             points=Points(x=x, colors=colors, radius=0.9 * self.size / math.sqrt(len(x))),
             side=None if self._clip is None else self._clip[min(self.frame, len(self._clip) - 1)],
-            caption=f"t = {self.time:.3f} s, {len(x):,} particles\n"
-            f"net ({net[0]:+.2f}, {net[1]:+.2f}, {net[2]:+.2f}) m/s2",
+            caption=f"t = {self.time:.3f} s, {len(x):,} particles\n{force}",
         )  # fmt: skip
 
     def blow(self, body: str | tuple[np.ndarray, np.ndarray], count: int = 4000) -> Live | None:

@@ -9,6 +9,9 @@ from taichi_phys.checks import check_tensor, whole_number
 from taichi_phys.rotations import nearest_rotation
 
 
+RIDGE = 1e-4  # of the neighbors' spread, below which they do not extend in a direction
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Binding:
     """m Gaussians, each bound to its k nearest particles when the body was undeformed.
@@ -76,3 +79,30 @@ def bind(
         offsets=means[:, None] - x[index],
         covariances=covariances,
     )
+
+
+@torch.no_grad()
+def total_deformation(
+    x0: torch.Tensor, x: torch.Tensor, F: torch.Tensor, *, neighbors: int = 16
+) -> torch.Tensor:
+    """(n, 3, 3): how the surroundings of particles were deformed on the way from x0 to x (n, 3) m.
+
+    F of a plastic body is its elastic part, which has forgotten what flowed; Gaussians are carried
+    by all of it ("Seeing the wind", eq. 8). This is the affine map that fits the motion of the
+    nearest particles in least squares (Falk and Langer 1998); along directions in which
+    those do not extend it is F (n, 3, 3). neighbors: how many. Raises ValueError for wrong shapes.
+    """
+    n = x0.shape[0] if x0.ndim else 0
+    for name, value, shape in (("x0", x0, (n, 3)), ("x", x, (n, 3)), ("F", F, (n, 3, 3))):
+        check_tensor(name, value, shape)
+    k = min(whole_number("neighbors", neighbors, "an integer >= 1", low=1) + 1, n)
+    places = x0.detach().cpu().numpy()
+    index = torch.as_tensor(cKDTree(places).query(places, k=list(range(1, k + 1)))[1]).to(x0.device)
+    before, after = (p.double()[index] - p.double()[:, None] for p in (x0, x))
+    spread = before.mT @ before
+    ridge = RIDGE * spread.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None]
+    ridge = ridge.clamp_min(torch.finfo(torch.float64).tiny)
+    one = torch.eye(3, dtype=torch.float64, device=x0.device)
+    # A = (after^T before + ridge F) (spread + ridge)^-1, of symmetric matrices.
+    moved = after.mT @ before + ridge * F.double()
+    return torch.linalg.solve(spread + ridge * one, moved.mT).mT.to(x.dtype)

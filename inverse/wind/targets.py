@@ -1,0 +1,117 @@
+"""Targets of the particles from tracks, and how noisy they are, kept for a run that resumes."""
+
+import contextlib
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from inverse.lifting import Targets, targets_from_video
+from inverse.perception import ObjectModel
+from inverse.runs.checkpoint import fingerprint_of
+from inverse.runs.folder import read_npz, write_npz
+from inverse.tracking import track_cotracker, track_lucas_kanade
+from inverse.wind.config import WindJob
+from inverse.wind.inputs import Inputs
+from inverse.wind.noise import acceleration_noise
+from taichi_phys import runtime
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Tracked:
+    """What the tracks of a clip of T frames say of n particles.
+
+    targets: (T, n, 3) m; confidence: (T, n) in 0..1, how well each is seen; keypoints: (k, 2) px of
+    those in frame 0 of the first view; count: number of points that were followed in any view;
+    net_noise and noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the
+    acceleration of the whole object and of a part of it.
+    """
+
+    targets: np.ndarray
+    confidence: np.ndarray
+    keypoints: np.ndarray
+    count: np.ndarray
+    net_noise: np.ndarray
+    noise: np.ndarray
+
+
+NAMES = [field.name for field in dataclasses.fields(Tracked)]
+
+
+def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -> Tracked:
+    """Track, lift and carry the particles of a model; or read what path holds, where the job
+    resumes and that was made from the same inputs."""
+    stamp = _stamp(job, inputs, model)
+    if job.resume:
+        with contextlib.suppress(ValueError):  # missing, damaged or of other input: made again
+            saved, *arrays = read_npz(path, "stamp", *NAMES)
+            if str(saved) == stamp:
+                return Tracked(**dict(zip(NAMES, arrays, strict=True)))
+    tracker = track_lucas_kanade
+    if job.tracker == "cotracker":
+        device = str(runtime.ensure_initialized().device)
+        tracker = functools.partial(
+            track_cotracker, repo_or_checkpoint=job.cotracker, device=device
+        )
+    with _StageBar() as bar:
+        found = targets_from_video(
+            inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
+            tracks=inputs.tracks, tracker=tracker, max_count=job.keypoints, progress=bar,
+        )  # fmt: skip
+    tracked = _tracked(found, inputs)
+    write_npz(path, stamp=stamp, **{name: getattr(tracked, name) for name in NAMES})
+    return tracked
+
+
+def _tracked(found: Targets, inputs: Inputs) -> Tracked:
+    lifted, frames = found.lifted, len(found.targets)
+    camera = inputs.cameras[0][0]
+    pixel = float(np.median(camera.to_camera(found.keypoints.points)[:, 2])) / camera.fx  # m
+    one = lifted.sigma_px * pixel
+    followed = np.any([tracks.visible[1:].any(axis=0) for tracks in found.tracks], axis=0)
+    count = int(followed.sum())
+    # The mean of so many tracks is no better than that, however smooth it looks in a short clip.
+    mean = max(lifted.centroid.noise, one / np.sqrt(max(count, 1)))
+    net = acceleration_noise(lifted.centroid, mean, frames, inputs.fps)
+    local = acceleration_noise(lifted.local, one, frames, inputs.fps)
+    return Tracked(
+        targets=found.targets,
+        confidence=found.confidence,
+        keypoints=found.keypoints.queries[0][found.keypoints.usable[0]],
+        count=np.array(count),
+        net_noise=net,
+        noise=np.hypot(net, local),
+    )
+
+
+def _stamp(job: WindJob, inputs: Inputs, model: ObjectModel) -> str:
+    """Digest of what targets depend on."""
+    cameras = [dataclasses.asdict(camera) for path in inputs.cameras for camera in path]
+    arrays = [*inputs.videos, inputs.mask, inputs.depth, model.x]
+    for tracks in inputs.tracks or ():
+        arrays += [tracks.xy, tracks.visible]
+    settings = (inputs.fps, job.tracker, job.cotracker, job.keypoints, cameras)
+    return fingerprint_of(settings, arrays)
+
+
+class _StageBar:
+    """A progress bar for stages that report (stage, done, total); quiet without a terminal."""
+
+    def __enter__(self) -> "_StageBar":
+        self._bar: Any = None
+        self._stage = ""
+        return self
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self.__exit__()
+            self._bar, self._stage = tqdm(desc=stage, total=total, disable=None), stage
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,191 @@
+"""Whether to believe a wind run, in words, from what the run knows of itself."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+BELIEVABLE, CARE, DOUBTFUL = "believable", "to be read with care", "not to be believed"
+LEVELS = (BELIEVABLE, CARE, DOUBTFUL)  # from good to bad
+
+ABOVE_NOISE = 2.0  # standard deviations: weaker forces do not stand out, and are not drawn
+SEEN = 0.2  # confidence below which the tracks do not see a particle: its force is a guess
+# Share of the particles below which a frame is lost. Thirteen filmed clips were tried: in every one
+# that failed it was reached by frame 1 to 10, and in none of those that a user was content with.
+LOST = 0.5
+EARLY = 10  # frames: what is lost by then was never followed
+EARLY_SHARE = 1 / 3  # the same, as a share of the clip: a camera that travels loses an object later
+# Motion in the picture, px, of an object that moved at all: tracks drift by one or two.
+MOVED = 2.0
+# By how many dB the re-simulation has to be closer to the clip than the object held still: failed
+# clips gave less than none (9.1 against 14.9 dB), the good ones 8 to 14 dB.
+WORSE, LITTLE_BETTER = 0.0, 3.0
+TORN_SHARE = 0.1  # of the particles: what is torn beyond that has no shape to carry a force
+FEW_TRACKS = 20  # eight is the least that can be lifted; a sheet that bends has more unknowns
+AXIS_SHARE = 0.7  # of the motion that lies along the axis of the only camera, which cannot see it
+# Size in the picture, px, below which patches of the tracker hold more background than object: a
+# leaf of 20 px gave a direction error of 36 degrees.
+SMALL, TINY = 40.0, 20.0
+# Reprojection error of the lift, px: what tracks measure to a tenth of a pixel is not followed.
+ROUGH_LIFT, FAILED_LIFT = 2.0, 5.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Facts:
+    """What a verdict is made of, of a run of T frames.
+
+    seen_share: (T,) share of the particles that tracks still see; psnr, psnr_held: (T,) dB of the
+    re-simulation, and of the object held as in frame 0, over the object's pixels, NaN where there
+    are none; moved_px: how far the particles moved from frame 0, at most, on average over them;
+    along_axis: share of that motion which lies along the optical axis; views: number of cameras;
+    torn_share: particles that were torn, of all; tracks: number of points that were followed;
+    size_px: of the object in frame 0; flat: whether its depth was assumed; strength, noise: (T,)
+    m/s^2 of the net force; reprojection_px: (T,) error of the lift, and converged: (T,) bool,
+    whether it ended, None where that is not known.
+    """
+
+    seen_share: np.ndarray
+    psnr: np.ndarray
+    psnr_held: np.ndarray
+    moved_px: float
+    along_axis: float
+    views: int
+    torn_share: float
+    tracks: int
+    size_px: float
+    flat: bool
+    strength: np.ndarray
+    noise: np.ndarray
+    reprojection_px: np.ndarray | None = None
+    converged: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether to believe a run: belief is one of LEVELS; until: the last frame that was followed;
+    frames: their number in the clip; reasons: parts of sentences, the gravest first."""
+
+    belief: str
+    until: int
+    frames: int
+    reasons: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The verdict and its reasons in one sentence."""
+        reach = ""
+        if self.until < self.frames - 1 and self.belief != DOUBTFUL:
+            reach = f" up to frame {self.until} of {self.frames}, counted from 0"
+        return f"This result is {self.belief}{reach}: {'; '.join(self.reasons)}."
+
+    def record(self) -> dict[str, Any]:
+        """As metrics.json keeps it."""
+        return {**dataclasses.asdict(self), "sentence": self.sentence}
+
+
+def followed_until(seen_share: Sequence[float] | np.ndarray) -> int:
+    """The last frame before tracks see less than half of the particles; frame 0 is always seen."""
+    lost = np.flatnonzero(np.asarray(seen_share)[1:] < LOST)
+    return int(lost[0]) if len(lost) else len(seen_share) - 1
+
+
+def judge(facts: Facts) -> Verdict:
+    """The verdict on a run."""
+    frames, until = len(facts.seen_share), followed_until(facts.seen_share)
+    found = [*_lost(facts, until), *_lift(facts, until), *_picture(facts, until), *_body(facts)]
+    found += _assumptions(facts)
+    found.sort(key=lambda pair: -pair[0])  # stable: of the same level in the order above
+    level = max((rank for rank, _ in found), default=0)
+    reasons = [text for _, text in found] + (_good(facts, until) if level < 2 else [])
+    return Verdict(belief=LEVELS[level], until=until, frames=frames, reasons=tuple(reasons))
+
+
+Reasons = list[tuple[int, str]]  # (index in LEVELS, part of a sentence)
+
+
+def _lost(facts: Facts, until: int) -> Reasons:
+    frames = len(facts.seen_share)
+    if until == frames - 1:
+        return []
+    least = f"{100 * float(np.min(facts.seen_share)):.0f} %"
+    text = f"from frame {until + 1} on tracks see less than half of the object ({least} at least)"
+    never = until < max(EARLY, EARLY_SHARE * frames)
+    return [(2 if never else 1, text)]
+
+
+def _lift(facts: Facts, until: int) -> Reasons:
+    found: Reasons = []
+    if facts.converged is not None:
+        open_frames = int((~np.asarray(facts.converged, bool)[: until + 1]).sum())
+        if open_frames:
+            text = f"the motion in space was not found in {open_frames} frames"
+            found.append((2 if open_frames > 0.1 * (until + 1) else 1, text))
+    if facts.reprojection_px is not None:
+        off = float(np.nanmedian(np.asarray(facts.reprojection_px)[: until + 1]))
+        if off > ROUGH_LIFT:
+            text = f"the motion in space misses the tracks by {off:.1f} px"
+            found.append((2 if off > FAILED_LIFT else 1, text))
+    return found
+
+
+def _gain(facts: Facts, until: int) -> float:
+    """dB by which the re-simulation is closer to the clip than the object held still."""
+    gains = (np.asarray(facts.psnr) - np.asarray(facts.psnr_held))[1 : until + 1]
+    return float(np.nanmean(gains)) if np.isfinite(gains).any() else 0.0
+
+
+def _picture(facts: Facts, until: int) -> Reasons:
+    gain = _gain(facts, until)
+    if facts.moved_px < MOVED:
+        torn = gain < WORSE - LITTLE_BETTER
+        return [(2, f"the object rests, and its re-simulation is {-gain:.1f} dB off")] * torn
+    if gain < WORSE:
+        return [(2, f"the re-simulation is {-gain:.1f} dB farther from the clip than holding the "
+                    "object still")]  # fmt: skip
+    if gain < LITTLE_BETTER:
+        return [(1, f"the re-simulation is only {gain:.1f} dB closer to the clip than holding the "
+                    "object still")]  # fmt: skip
+    return []
+
+
+def _body(facts: Facts) -> Reasons:
+    found: Reasons = []
+    if facts.torn_share > 0:
+        text = f"{100 * facts.torn_share:.2g} % of the object was torn in the simulation"
+        found.append((2 if facts.torn_share > TORN_SHARE else 1, text))
+    if facts.size_px < SMALL:
+        text = f"the object is only {facts.size_px:.0f} px across"
+        found.append((2 if facts.size_px < TINY else 1, text))
+    if facts.tracks < FEW_TRACKS:
+        found.append((1, f"only {facts.tracks} points could be followed"))
+    if facts.views == 1 and facts.along_axis > AXIS_SHARE and facts.moved_px >= MOVED:
+        share = 100 * facts.along_axis
+        found.append((1, f"{share:.0f} % of the motion is along the axis of the only camera"))
+    return found
+
+
+def _assumptions(facts: Facts) -> Reasons:
+    if facts.flat and facts.moved_px >= MOVED:
+        return [(1, "the object was taken to be flat and to face the camera, and forces on what is "
+                    "not are wrong in direction")]  # fmt: skip
+    return []
+
+
+def _good(facts: Facts, until: int) -> list[str]:
+    """What speaks for a run."""
+    shares = 100 * np.asarray(facts.seen_share)[: until + 1]
+    all_of_it = shares.min() > 99.5
+    found = [f"tracks see {'all' if all_of_it else f'at least {shares.min():.0f} %'} of the object"]
+    if facts.moved_px < MOVED:
+        found[0] += f", which moved by no more than {facts.moved_px:.1f} px"
+    else:
+        found[0] += f", and the re-simulation is {_gain(facts, until):.1f} dB closer to the clip "
+        found[0] += "than holding it still"
+    strength, noise = (np.asarray(a)[: until + 1] for a in (facts.strength, facts.noise))
+    if (strength < ABOVE_NOISE * noise).mean() > 0.5:
+        found.append(
+            f"no net force stands out of the noise of single frames ({np.median(noise):.2g} m/s²)"
+        )
+    return found

@@ -1,0 +1,129 @@
+"""Whether to believe a wind run: verdict, noise, and what a report and a film show of both."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from inverse.lifting.smoothness import Smoothness
+from inverse.wind.noise import acceleration_noise
+from inverse.wind.report import object_picture
+from inverse.wind.verdict import BELIEVABLE, CARE, DOUBTFUL, Facts, followed_until, judge
+
+
+T = 30
+GOOD = Facts(
+    seen_share=np.full(T, 0.95), psnr=np.full(T, 28.0), psnr_held=np.full(T, 15.0), moved_px=60.0,
+    along_axis=0.2, views=1, torn_share=0.0, tracks=150, size_px=140.0, flat=False,
+    strength=np.full(T, 5.0), noise=np.full(T, 0.5),
+)  # fmt: skip
+
+
+def share_lost_at(frame):
+    share = np.full(T, 0.95)
+    share[frame:] = 0.3
+    return share
+
+
+def test_a_good_run_is_believable():
+    verdict = judge(GOOD)
+    assert verdict.belief == BELIEVABLE and verdict.until == T - 1
+    assert verdict.sentence == (
+        "This result is believable: tracks see at least 95 % of the object, and the re-simulation "
+        "is 13.0 dB closer to the clip than holding it still."
+    )
+
+
+@pytest.mark.parametrize(
+    "change, belief, reason",
+    [
+        ({"seen_share": share_lost_at(1)}, DOUBTFUL, "from frame 1 on tracks see less than half"),
+        ({"seen_share": share_lost_at(10)}, DOUBTFUL, "from frame 10 on"),
+        ({"seen_share": share_lost_at(20)}, CARE, "up to frame 19 of 30"),
+        ({"psnr": np.full(T, 9.1)}, DOUBTFUL, "5.9 dB farther from the clip than holding"),
+        ({"psnr": np.full(T, 16.0)}, CARE, "only 1.0 dB closer"),
+        ({"torn_share": 0.01}, CARE, "1 % of the object was torn"),
+        ({"torn_share": 0.4}, DOUBTFUL, "40 % of the object was torn"),
+        ({"tracks": 12}, CARE, "only 12 points"),
+        ({"size_px": 30.0}, CARE, "only 30 px across"),
+        ({"size_px": 10.0}, DOUBTFUL, "only 10 px across"),
+        ({"along_axis": 0.9}, CARE, "90 % of the motion is along the axis"),
+        ({"along_axis": 0.9, "views": 2}, BELIEVABLE, "tracks see"),
+        ({"flat": True}, CARE, "taken to be flat"),
+        ({"reprojection_px": np.full(T, 3.0)}, CARE, "misses the tracks by 3.0 px"),
+        ({"converged": np.zeros(T, bool)}, DOUBTFUL, "not found in 30 frames"),
+        ({"noise": np.full(T, 9.0)}, BELIEVABLE, "no net force stands out of the noise"),
+    ],
+)
+def test_what_is_wrong_is_said(change, belief, reason):
+    verdict = judge(dataclasses.replace(GOOD, **change))
+    assert verdict.belief == belief
+    assert reason in verdict.sentence
+
+
+def test_a_thing_at_rest_is_as_good_as_held_still():
+    rest = dataclasses.replace(GOOD, psnr=GOOD.psnr_held, moved_px=0.3, flat=True)
+    assert judge(rest).belief == BELIEVABLE
+    assert "moved by no more than 0.3 px" in judge(rest).sentence
+    assert judge(dataclasses.replace(rest, psnr=np.full(T, 9.0))).belief == DOUBTFUL
+
+
+def test_only_frames_that_were_followed_count():
+    """A picture that falls apart after the object was lost does not spoil what came before."""
+    psnr = np.where(np.arange(T) < 20, 28.0, 5.0)
+    verdict = judge(dataclasses.replace(GOOD, seen_share=share_lost_at(20), psnr=psnr))
+    assert verdict.belief == CARE and "13.0 dB closer" in verdict.sentence
+
+
+def test_the_gravest_reason_comes_first():
+    verdict = judge(dataclasses.replace(GOOD, flat=True, size_px=10.0, tracks=9))
+    assert [text.split()[1] for text in verdict.reasons] == ["object", "9", "object"]
+    assert "10 px" in verdict.reasons[0]
+
+
+def test_followed_until_half_is_lost():
+    assert followed_until([1, 1, 0.5, 0.49, 1]) == 2
+    assert followed_until([0.1, 1, 1]) == 2  # the first frame is where the object is given
+    assert followed_until([1, 0.2, 0.2]) == 0
+
+
+# Noise
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_noise_of_accelerations_is_that_of_the_smoothest_motion_through_noisy_tracks(order):
+    """Against the spread of what is made of many noisy tracks of motions of that smoothness."""
+    frames, fps, sigma, amplitude = 20, 24.0, 2e-3, 1e-3
+    rng = np.random.default_rng(0)
+    D = np.diff(np.eye(frames), order, axis=0)
+    smoother = np.linalg.inv(np.eye(frames) + (sigma / amplitude) ** 2 * D.T @ D)
+    white = amplitude * rng.standard_normal((4000, frames - order))
+    truth = white @ np.linalg.pinv(D).T
+    found = (truth + sigma * rng.standard_normal(truth.shape)) @ smoother.T
+    miss = fps**2 * np.diff(found - truth, 2, axis=1).std(axis=0)
+    expected = acceleration_noise(
+        Smoothness(order=order, amplitude=amplitude, noise=sigma), sigma, frames, fps
+    )
+    np.testing.assert_allclose(expected[1:-1], miss, rtol=0.06)
+    assert expected[0] == expected[1] and expected[-1] == expected[-2]
+
+
+def test_exact_tracks_have_no_noise_and_rough_motions_all_of_it():
+    exact = acceleration_noise(Smoothness(order=3, amplitude=1.0, noise=0.0), 0.0, 9, 24.0)
+    assert not exact.any()
+    rough = acceleration_noise(Smoothness(order=3, amplitude=1.0, noise=1e-6), 1e-6, 9, 10.0)
+    np.testing.assert_allclose(rough, 1e-6 * 100 * np.sqrt(6), rtol=1e-6)
+    assert len(acceleration_noise(Smoothness(order=2, amplitude=1, noise=1), 1, 2, 24.0)) == 2
+
+
+def test_the_object_in_use_is_outlined():
+    image = np.full((200, 300, 3), 90, np.uint8)
+    mask = np.zeros((200, 300), bool)
+    mask[80:120, 100:180] = True
+    shown = object_picture(image, mask, np.array([[140.0, 100.0]]))
+    assert max(shown.shape[:2]) == 640 and shown.dtype == np.uint8
+    changed = (shown != 90).any(axis=2)
+    scale = shown.shape[1] / (79 + 2 * 55)
+    middle = changed[int(scale * 75) - 2 : int(scale * 75) + 3, int(scale * 95) - 2 :][:, :5]
+    assert middle.any()  # the keypoint, in the middle of the part that is shown
+    assert 0.005 < changed.mean() < 0.1 and not changed[:20].any()
