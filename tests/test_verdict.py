@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inverse.lifting.smoothness import Smoothness
-from inverse.wind.noise import acceleration_noise
+from inverse.wind.noise import solver_noise, track_noise
 from inverse.wind.report import object_picture
 from inverse.wind.verdict import BELIEVABLE, CARE, DOUBTFUL, Facts, followed_until, judge
 
@@ -101,19 +101,30 @@ def test_noise_of_accelerations_is_that_of_the_smoothest_motion_through_noisy_tr
     truth = white @ np.linalg.pinv(D).T
     found = (truth + sigma * rng.standard_normal(truth.shape)) @ smoother.T
     miss = fps**2 * np.diff(found - truth, 2, axis=1).std(axis=0)
-    expected = acceleration_noise(
-        Smoothness(order=order, amplitude=amplitude, noise=sigma), sigma, frames, fps
-    )
+    smooth = Smoothness(order=order, amplitude=amplitude, noise=sigma)
+    off, expected = track_noise(smooth, sigma, frames, fps)
+    np.testing.assert_allclose(off, (found - truth).std(axis=0), rtol=0.06)
     np.testing.assert_allclose(expected[1:-1], miss, rtol=0.06)
     assert expected[0] == expected[1] and expected[-1] == expected[-2]
 
 
 def test_exact_tracks_have_no_noise_and_rough_motions_all_of_it():
-    exact = acceleration_noise(Smoothness(order=3, amplitude=1.0, noise=0.0), 0.0, 9, 24.0)
-    assert not exact.any()
-    rough = acceleration_noise(Smoothness(order=3, amplitude=1.0, noise=1e-6), 1e-6, 9, 10.0)
+    exact = track_noise(Smoothness(order=3, amplitude=1.0, noise=0.0), 0.0, 9, 24.0)
+    assert not np.any(exact)
+    off, rough = track_noise(Smoothness(order=3, amplitude=1.0, noise=1e-6), 1e-6, 9, 10.0)
+    np.testing.assert_allclose(off, 1e-6, rtol=1e-6)
     np.testing.assert_allclose(rough, 1e-6 * 100 * np.sqrt(6), rtol=1e-6)
-    assert len(acceleration_noise(Smoothness(order=2, amplitude=1, noise=1), 1, 2, 24.0)) == 2
+    assert not track_noise(Smoothness(order=2, amplitude=1, noise=1), 1, 2, 24.0)[1].any()
+
+
+def test_what_the_solver_misses_is_noise_of_its_force():
+    """A parabola of 0.5 m/s^2 too much in x; of half of the mass."""
+    targets = np.zeros((6, 4, 3))
+    x = targets.copy()
+    x[:, :2, 0] = 0.25 * (np.arange(6) / 10)[:, None] ** 2
+    net, part = solver_noise(x, targets, np.array([1.0, 1.0, 1.0, 1.0]), 10.0)
+    assert net == pytest.approx(0.25 / np.sqrt(3)) and part == pytest.approx(0.5 / np.sqrt(6))
+    assert solver_noise(x[:2], targets[:2], np.ones(4), 10.0) == (0.0, 0.0)
 
 
 def test_the_object_in_use_is_outlined():

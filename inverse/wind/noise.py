@@ -1,13 +1,20 @@
-"""How much of a recovered force is noise of the tracks.
+"""How much of a recovered force is noise: three sources, taken to be independent.
 
-The lift takes positions x to be smooth (differences D x of some order are white, of standard
-deviation q) and tracks y = x + e to have white noise of standard deviation s; both are measured on
-the tracks. Then the covariance of x, given y, is
+*Tracks.* The lift takes positions x to be smooth (differences D x of some order are white, of
+standard deviation q) and tracks y = x + e to have white noise of standard deviation s; both are
+measured on the tracks. Then the covariance of x, given y, is
 
     P = (I / s^2 + D^T D / q^2)^-1,
 
 and that of its second differences, which are the accelerations, follows. It is large at the ends
-of a clip. Only the directions across the camera's axis are meant: with one view, depth is worse.
+of a clip. Only directions across the camera's axis are meant: with one view, depth is worse.
+
+*Stiffness.* A part that noise displaces by p, against others at a distance l, is held there by a
+force of c^2 p / l^2 per mass, where c^2 = E / density is the square of the speed of sound. l is the
+distance between keypoints. It sums to nothing over the object.
+
+*Solver.* The accelerations by which the re-simulation misses its targets: second differences of
+what is left between them.
 """
 
 import numpy as np
@@ -18,19 +25,33 @@ from inverse.lifting.smoothness import Smoothness, differences
 MOST = 1e5  # noise over amplitude, beyond which a motion is stiff whatever the tracks say
 
 
-def acceleration_noise(smooth: Smoothness, noise: float, frames: int, fps: float) -> np.ndarray:
-    """(T,) m/s^2: standard deviation of accelerations along an axis, at each of T frames.
+def track_noise(
+    smooth: Smoothness, noise: float, frames: int, fps: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviations along an axis of positions, m, and accelerations, m/s^2, at T frames.
 
-    smooth: of the motion, with amplitude in m; noise: s, m; fps: frames per second. The first and
-    last frame have that of their neighbors.
+    smooth: of the motion, with amplitude in m; noise: s, m; fps: frames per second. In the first
+    and last frame accelerations have those of their neighbors.
     """
-    if frames < 3:
-        return np.zeros(frames)
     D = differences(frames, smooth.order)
-    # Scaled by s: P / s^2.
     ratio = min(noise / max(smooth.amplitude, 1e-300), MOST)
-    covariance = np.linalg.inv(np.eye(frames) + (ratio * D).T @ (ratio * D))
+    covariance = np.linalg.inv(np.eye(frames) + (ratio * D).T @ (ratio * D))  # P / s^2
+    position = noise * np.sqrt(np.diagonal(covariance))
+    if frames < 3:
+        return position, np.zeros(frames)
     second = differences(frames, 2)
     variance = np.einsum("ta,ab,tb->t", second, covariance, second)
     inner = noise * fps**2 * np.sqrt(np.maximum(variance, 0))
-    return np.concatenate([inner[:1], inner, inner[-1:]])
+    return position, np.concatenate([inner[:1], inner, inner[-1:]])
+
+
+def solver_noise(
+    x: np.ndarray, targets: np.ndarray, mass: np.ndarray, fps: float
+) -> tuple[float, float]:
+    """Root mean square acceleration along an axis, m/s^2, by which particles x miss their targets,
+    both (T, n, 3) m: of the center of their mass (n,), and of one of them."""
+    if len(x) < 3:
+        return 0.0, 0.0
+    second = np.diff(x - targets, 2, axis=0) * fps**2
+    net = np.einsum("tnd,n->td", second, mass / mass.sum())
+    return float(np.sqrt((net**2).mean())), float(np.sqrt((second**2).mean()))

@@ -1,5 +1,6 @@
 """What a wind run shows: its pictures, the metrics of both, and the report."""
 
+import dataclasses
 import resource
 import sys
 import warnings
@@ -16,6 +17,7 @@ from inverse.runs.clock import Clock
 from inverse.runs.folder import VIDEO, read_npz
 from inverse.spread import farthest_points
 from inverse.wind.inputs import Inputs
+from inverse.wind.noise import solver_noise
 from inverse.wind.report import write_report
 from inverse.wind.solver import WindResult
 from inverse.wind.targets import Tracked
@@ -57,6 +59,12 @@ def write_results(
     """
     video, cameras, targets = inputs.videos[0], run.cameras, tracked.targets
     seen_share = (tracked.confidence >= SEEN).mean(axis=1)
+    followed = slice(0, followed_until(seen_share) + 1)
+    missed = solver_noise(run.x[followed], targets[followed], run.mass, run.fps)
+    tracked = dataclasses.replace(
+        tracked, net_noise=np.hypot(tracked.net_noise, missed[0]),
+        noise=np.hypot(tracked.noise, missed[1]),
+    )  # fmt: skip
     with clock("video"), runtime.one_torch_thread():
         covered = object_coverage(
             video.shape[:3], cameras, (targets, run.x),

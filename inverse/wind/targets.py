@@ -16,7 +16,7 @@ from inverse.runs.folder import read_npz, write_npz
 from inverse.tracking import track_cotracker, track_lucas_kanade
 from inverse.wind.config import WindJob
 from inverse.wind.inputs import Inputs
-from inverse.wind.noise import acceleration_noise
+from inverse.wind.noise import track_noise
 from taichi_phys import runtime
 
 
@@ -27,7 +27,7 @@ class Tracked:
     targets: (T, n, 3) m; confidence: (T, n) in 0..1, how well each is seen; keypoints: (k, 2) px of
     those in frame 0 of the first view; count: number of points that were followed in any view;
     net_noise and noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the
-    acceleration of the whole object and of a part of it.
+    force per mass on the whole object and on a part of it, as far as tracks make it (noise.py).
     """
 
     targets: np.ndarray
@@ -61,29 +61,31 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
             inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
             tracks=inputs.tracks, tracker=tracker, max_count=job.keypoints, progress=bar,
         )  # fmt: skip
-    tracked = _tracked(found, inputs)
+    tracked = _tracked(job, found, inputs)
     write_npz(path, stamp=stamp, **{name: getattr(tracked, name) for name in NAMES})
     return tracked
 
 
-def _tracked(found: Targets, inputs: Inputs) -> Tracked:
-    lifted, frames = found.lifted, len(found.targets)
+def _tracked(job: WindJob, found: Targets, inputs: Inputs) -> Tracked:
+    lifted, frames, fps = found.lifted, len(found.targets), inputs.fps
     camera = inputs.cameras[0][0]
     pixel = float(np.median(camera.to_camera(found.keypoints.points)[:, 2])) / camera.fx  # m
     one = lifted.sigma_px * pixel
     followed = np.any([tracks.visible[1:].any(axis=0) for tracks in found.tracks], axis=0)
-    count = int(followed.sum())
+    count = max(int(followed.sum()), 1)
     # The mean of so many tracks is no better than that, however smooth it looks in a short clip.
-    mean = max(lifted.centroid.noise, one / np.sqrt(max(count, 1)))
-    net = acceleration_noise(lifted.centroid, mean, frames, inputs.fps)
-    local = acceleration_noise(lifted.local, one, frames, inputs.fps)
+    mean = max(lifted.centroid.noise, one / np.sqrt(count))
+    _, net = track_noise(lifted.centroid, mean, frames, fps)
+    off, local = track_noise(lifted.local, one, frames, fps)
+    apart = pixel * np.sqrt(inputs.mask.sum() / count)  # m, between keypoints
+    stiff = job.E / job.density * off / apart**2
     return Tracked(
         targets=found.targets,
         confidence=found.confidence,
         keypoints=found.keypoints.queries[0][found.keypoints.usable[0]],
         count=np.array(count),
         net_noise=net,
-        noise=np.hypot(net, local),
+        noise=np.sqrt(net**2 + local**2 + stiff**2),
     )
 
 
