@@ -1,6 +1,7 @@
 """Whether to believe a wind run: verdict, noise, and what a report and a film show of both."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ import pytest
 from inverse.lifting.smoothness import Smoothness
 from inverse.wind.noise import solver_noise, track_noise
 from inverse.wind.report import object_picture
+from inverse.wind.results import result_frames
+from inverse.wind.targets import Tracked
 from inverse.wind.verdict import BELIEVABLE, CARE, DOUBTFUL, Facts, followed_until, judge
+from renderers.orbit import look_at
 
 
 T = 30
@@ -125,6 +129,27 @@ def test_what_the_solver_misses_is_noise_of_its_force():
     net, part = solver_noise(x, targets, np.array([1.0, 1.0, 1.0, 1.0]), 10.0)
     assert net == pytest.approx(0.25 / np.sqrt(3)) and part == pytest.approx(0.5 / np.sqrt(6))
     assert solver_noise(x[:2], targets[:2], np.ones(4), 10.0) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("noise, seen", [(0.1, 1.0), (5.0, 1.0), (0.1, 0.0)])
+def test_arrows_of_the_film_stand_out_of_the_noise_where_the_object_is_seen(noise, seen):
+    """Four particles pushed to the right at 4 m/s^2; lost in frame 2 if not seen there."""
+    n, frames = 4, 4
+    camera = look_at((0, -2, 0), (0, 0, 0), fov=40, width=120, height=120)
+    x = np.tile([[-0.3, 0, 0.3], [0.3, 0, 0.3], [-0.3, 0, -0.1], [0.3, 0, -0.1]], (frames, 1, 1))
+    force = np.tile([4.0, 0, 0], (frames, n, 1))
+    run = SimpleNamespace(cameras=[camera] * frames, x=x, force=force, mass=np.ones(n))
+    confidence = np.ones((frames, n))
+    confidence[2] = seen
+    tracked = Tracked(
+        targets=x, confidence=confidence, keypoints=np.zeros((0, 2)), count=np.array(9),
+        net_noise=np.zeros(frames), noise=np.full(frames, noise),
+    )  # fmt: skip
+    video = np.full((frames, 120, 120, 3), 128, np.uint8)
+    films = list(result_frames(run, video, list(video), tracked))
+    panels = [film[-120:-60, 252:].astype(int) for film in films]  # above the color bar
+    drawn = [bool((np.ptp(panel, axis=2) > 40).any()) for panel in panels]
+    assert drawn == [noise < 2, noise < 2, noise < 2 and seen > 0, noise < 2 and seen > 0]
 
 
 def test_the_object_in_use_is_outlined():

@@ -1,5 +1,6 @@
 """What the command `view` opens: runs, scenes, bodies, splats, frames; as pictures."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -249,6 +250,21 @@ def test_wind_run(wind_run, tmp_path):  # noqa: F811
     without = screen.draw()
     screen.press("a")
     assert (screen.draw() != without).any(-1).sum() > 100
+
+
+def test_arrows_that_do_not_stand_out_are_not_drawn(wind_run, tmp_path):  # noqa: F811
+    run = WindRun.load(wind_run)
+    strength = np.linalg.norm(run.force / run.mass[:, None], axis=2)
+    noise = {"part_m_s2": [0, *np.median(strength, axis=1)[1:] / 2]}
+    run = dataclasses.replace(run, metrics={"noise": noise, "verdict": {"until": 2}})
+    stage = WindStage(run)
+    counts = []
+    for frame in range(4):
+        stage.go(frame)
+        arrows = stage.snapshot().arrows
+        counts.append(None if arrows is None else len(arrows.strengths))
+    assert counts[0] == 60 and 0 < counts[1] < 60 and counts[3] is None
+    assert "lost" in stage.snapshot().caption
 
 
 def test_recovered_wind_blows_another_body_the_same_way(wind_run, tmp_path):  # noqa: F811
