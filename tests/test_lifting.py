@@ -289,7 +289,22 @@ def test_targets_of_the_leaf_follow_it_in_both_views(leaf):
     moved = np.linalg.norm(truth[-1].mean(0) - truth[0].mean(0))
     offset = (result.targets - truth)[-1, inner].mean(axis=0)
     assert np.linalg.norm(offset) < 0.1 * moved
+    assert result.quality.converged and result.quality.fits.all()
+    assert result.quality.seen_share.min() > 0.7
+    assert np.nanmax(result.quality.reprojection_px[:, 0]) < 0.5
+    assert 150 < result.quality.object_px < 200
     assert {"lift", "refine tracks", "track view 0", "track view 1"} <= stages
+
+
+def test_tracks_that_no_motion_explains_are_an_error(leaf):
+    videos, cameras, mask, depth, truth = leaf
+    xy = np.stack([cameras[0].project(frame)[0] for frame in truth])[:, ::9]
+    xy[1:] = np.random.default_rng(0).uniform(0, 384, xy[1:].shape)
+    tracks = Tracks(xy=xy, visible=np.ones(xy.shape[:2], bool))
+    with pytest.raises(ValueError, match="no motion of the object explains them"):
+        targets_from_video(
+            videos[:1], cameras[:1], mask, depth, FPS, truth[0], tracks=[tracks], config=FAST
+        )
 
 
 def test_refined_tracks_find_lost_points_again(leaf):

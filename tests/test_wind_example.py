@@ -52,6 +52,9 @@ def test_run_directory_is_complete(leaf_run):
     np.testing.assert_allclose(np.diff(forces["t"]), 1 / 24)
     metrics = json.loads((leaf_run / "metrics.json").read_text())
     assert len(metrics["loss"]) == 5 and metrics["peak_memory_mb"] > 0
+    lift = metrics["lift"]
+    assert lift["converged"] and all(lift["fits"]) and min(lift["keypoints_seen_share"]) > 0.5
+    assert max(lift["reprojection_px"]["median"]) < 1
     assert metrics["seconds"]["total"] > metrics["seconds"]["splats"] > 0
     assert 22 < metrics["psnr"] < 50 and 0.8 < metrics["ssim"] < 1
     assert metrics["psnr"] > metrics["psnr_of_first_frame_held"] + 3

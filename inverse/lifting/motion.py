@@ -20,6 +20,7 @@ MIN_FRAMES = 5  # that the longest track must have
 MIN_TRACKS = 3  # that there must be of that length
 KINK = 8.0  # times the usual second difference: a track with a larger one jumped elsewhere
 MIN_SIGMA = 0.02  # px: no tracker is better, even where a clip has no noise
+MISTAKEN = 2.0  # times the known noise: more is a motion that is smooth at no order
 # Assumed where a clip is too short to learn from: smoothness of order 3 with this amplitude,
 # relative to the object's size, and this noise, px.
 ASSUMED_ORDER, ASSUMED_AMPLITUDE, ASSUMED_SIGMA = 3, 0.01, 0.3
@@ -45,11 +46,15 @@ class MotionStatistics:
 
 
 def measure_motion(
-    views: Sequence[tuple[Tracks, Sequence[Camera]]], points0: np.ndarray
+    views: Sequence[tuple[Tracks, Sequence[Camera]]],
+    points0: np.ndarray,
+    *,
+    sigma_px: float | None = None,
 ) -> MotionStatistics:
     """Estimate the statistics of a motion from its tracks.
 
-    views: tracks with one camera per frame; points0: (N, 3) m, the tracked points in frame 0.
+    views: tracks with one camera per frame; points0: (N, 3) m, the tracked points in frame 0;
+    sigma_px: noise of the tracks, where it is known already, px.
     """
     center: list[np.ndarray] = []
     local: list[np.ndarray] = []
@@ -82,17 +87,29 @@ def measure_motion(
         modes.append(np.swapaxes(whole - mean, 0, 1))
         scale.append(cameras[0].fx / z)
     try:
-        smooth = estimate_smoothness(local)
+        noise = None if sigma_px is None or not scale else sigma_px / float(np.mean(scale))
+        smooth = _smoothness(local, noise)
         return MotionStatistics(
-            centroid=estimate_smoothness(center),
+            centroid=_smoothness(center, noise),
             local=smooth,
             modes=float(np.mean([effective_count(series, smooth) for series in modes])),
             acceleration=float(np.sqrt(np.mean([(np.diff(y, 2) ** 2).mean() for y in center]))),
-            sigma_px=max(smooth.noise * float(np.mean(scale)), MIN_SIGMA),
+            sigma_px=max(smooth.noise * float(np.mean(scale)), MIN_SIGMA)
+            if sigma_px is None
+            else sigma_px,
         )
     except ValueError:  # a handful of frames: nothing to learn from, assume little
         size = ASSUMED_AMPLITUDE * float(np.linalg.norm(points0.std(axis=0)))
         assumed = Smoothness(order=ASSUMED_ORDER, amplitude=size, noise=0.0)
         return MotionStatistics(
-            centroid=assumed, local=assumed, modes=1.0, acceleration=size, sigma_px=ASSUMED_SIGMA
-        )
+            centroid=assumed, local=assumed, modes=1.0, acceleration=size,
+            sigma_px=ASSUMED_SIGMA if sigma_px is None else sigma_px,
+        )  # fmt: skip
+
+
+def _smoothness(series: Sequence[np.ndarray], noise: float | None) -> Smoothness:
+    """How smooth series are; what lies far above a known noise is motion, however rough."""
+    found = estimate_smoothness(series)
+    if noise is None or found.noise <= MISTAKEN * noise:
+        return found
+    return estimate_smoothness(series, noise=noise)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from inverse.lifting.binding import TriangleBinding, bind_to_triangles, dense_targets
+from inverse.lifting.energy import MIN_TRACKS, LiftConfig, camera_path
 from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
+from inverse.lifting.quality import LiftQuality, seen_share, width_px
 from inverse.lifting.refine import refine_tracks
-from inverse.lifting.solve import MIN_TRACKS, LiftConfig, Lifted, camera_path, lift
+from inverse.lifting.solve import Lifted, lift
 from inverse.perception.surface import visible_surface
 from inverse.tracking.lucas_kanade import track_lucas_kanade
 from inverse.tracking.tracks import Tracks
@@ -23,7 +25,8 @@ class Targets:
     """Targets of particles, and what they were made from.
 
     targets: (T, n, 3) m; confidence: (T, n), 0 to 1; binding: of the particles to the keypoints;
-    lifted: the keypoints in space; tracks: of the keypoints, per view.
+    lifted: the keypoints in space; tracks: of the keypoints, per view; quality: how far all this is
+    to be believed.
     """
 
     targets: np.ndarray
@@ -32,6 +35,7 @@ class Targets:
     lifted: Lifted
     keypoints: Keypoints
     tracks: list[Tracks]
+    quality: LiftQuality
 
 
 def targets_from_video(
@@ -57,8 +61,8 @@ def targets_from_video(
     it turns (`camera_rotation`); mask (H, W) bool and depth (H, W) m: frame 0 of the first view;
     fps: frames per second; tracks: ready ones of the same points per view, instead of the tracker;
     tracker: called with (video, queries, mask=, progress=); max_count: keypoints; progress: called
-    with (stage, done, total). Raises ValueError for inputs that disagree, and for fewer than 8
-    usable tracks.
+    with (stage, done, total). Raises ValueError for inputs that disagree, for fewer than 8 usable
+    tracks, and for tracks that no motion of the object explains.
     """
     if len(videos) != len(cameras) or len(videos) == 0:
         raise ValueError(
@@ -81,6 +85,7 @@ def targets_from_video(
         report = _stage(progress, "lift draft")
         views = list(zip(tracks, paths, strict=True))
         draft = lift(views, points.points, fps, config=config, progress=report)
+        _quality(draft, points, draft.confidence)  # a false draft finds false tracks
         report = _stage(progress, "refine tracks")
         tracks = refine_tracks(videos, paths, points, draft, progress=report)
         initial = draft.points
@@ -99,7 +104,25 @@ def targets_from_video(
         lifted=lifted,
         keypoints=points,
         tracks=list(tracks),
+        quality=_quality(lifted, points, confidence),
     )
+
+
+def _quality(lifted: Lifted, points: Keypoints, confidence: np.ndarray) -> LiftQuality:
+    """How far a lift is to be believed; confidence: (T, n), of particles. Raises ValueError where
+    nothing of it can be used."""
+    quality = LiftQuality(
+        converged=lifted.converged,
+        reprojection_px=lifted.reprojection_px,
+        seen_share=seen_share(confidence),
+        keypoints_seen_share=seen_share(lifted.confidence),
+        sigma_px=lifted.sigma_px,
+        object_px=width_px(points.queries[0]),
+    )
+    failure = quality.failure()
+    if failure is not None:
+        raise ValueError(failure)
+    return quality
 
 
 def _track(

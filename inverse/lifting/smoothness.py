@@ -32,7 +32,9 @@ def differences(frames: int, order: int) -> np.ndarray:
     return np.diff(np.eye(frames), order, axis=0) if frames > order else np.zeros((0, frames))
 
 
-def estimate_smoothness(series: Sequence[np.ndarray], orders: Sequence[int] = ORDERS) -> Smoothness:
+def estimate_smoothness(
+    series: Sequence[np.ndarray], orders: Sequence[int] = ORDERS, *, noise: float | None = None
+) -> Smoothness:
     """The smoothness under which sequences of one kind of motion are likeliest.
 
     If differences of order k of a motion are white, those of order K >= k of its observations,
@@ -42,8 +44,9 @@ def estimate_smoothness(series: Sequence[np.ndarray], orders: Sequence[int] = OR
     then gives q and s from all that the data say.
 
     series: one-dimensional sequences, smooth motion with white noise; orders: the k to choose from.
-    Those that are at least half of the longest sequence are left out. Raises ValueError when none
-    is left.
+    Those that are at least half of the longest sequence are left out; noise: where it is known
+    already, in the unit of the series: a motion that is smooth at no order passes for noise
+    otherwise. Raises ValueError when no order is left.
     """
     longest = max((len(y) for y in series), default=0)
     possible = sorted((order for order in orders if 2 * order < longest), reverse=True)
@@ -54,15 +57,17 @@ def estimate_smoothness(series: Sequence[np.ndarray], orders: Sequence[int] = OR
     groups = [np.stack([y for y in series if len(y) == length]) for length in lengths]
     best, lowest = top, np.inf
     for order in possible:
-        deviance = _fit(groups, order, top)[0]
+        deviance = _fit(groups, order, top, noise)[0]
         # Where only noise is left, all orders tie: then the highest, which presumes least.
         if deviance < lowest - DEVIANCE:
             best, lowest = order, deviance
-    _, amplitude, noise = _fit(groups, best, best)
+    _, amplitude, noise = _fit(groups, best, best, noise)
     return Smoothness(order=best, amplitude=amplitude, noise=noise)
 
 
-def _fit(groups: list[np.ndarray], order: int, top: int) -> tuple[float, float, float]:
+def _fit(
+    groups: list[np.ndarray], order: int, top: int, known: float | None
+) -> tuple[float, float, float]:
     """Least deviance over q / s, with q and s, of differences of order `top`."""
     powers, spectra = [], []
     for y in groups:
@@ -75,6 +80,8 @@ def _fit(groups: list[np.ndarray], order: int, top: int) -> tuple[float, float, 
 
     def deviance(log_ratio):
         variance = 1 + np.exp(2 * log_ratio) * ratios
+        if known is not None:
+            return (power / variance).sum() / known**2 + np.log(variance).sum()
         return len(power) * np.log((power / variance).mean()) + np.log(variance).sum()
 
     values = np.array([deviance(x) for x in LOG_RATIOS])
@@ -83,7 +90,10 @@ def _fit(groups: list[np.ndarray], order: int, top: int) -> tuple[float, float, 
         # Only noise is seen: then the motion is as rough as would go unnoticed, not rigid.
         found = np.flatnonzero(values < values[found] + DEVIANCE)[-1]
     ratio = np.exp(LOG_RATIOS[found])
-    noise = np.sqrt((power / (1 + np.exp(2 * LOG_RATIOS[found]) * ratios)).mean())
+    if known is None:
+        noise = np.sqrt((power / (1 + np.exp(2 * LOG_RATIOS[found]) * ratios)).mean())
+    else:
+        noise = known
     return float(values.min()), float(ratio * noise), float(noise)
 
 

@@ -7,36 +7,36 @@ barely sees, then follows from lengths and from smoothness, instead of frame by 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.linalg import solveh_banded
-from scipy.spatial import cKDTree
 
-from inverse.lifting.motion import measure_motion
-from inverse.lifting.smoothness import Smoothness, differences
-from inverse.spread import farthest_points
+from inverse.lifting.energy import (
+    MIN_TRACKS,
+    SHORTEST,
+    LiftConfig,
+    LiftEnergy,
+    TrackedView,
+    camera_path,
+)
+from inverse.lifting.motion import ASSUMED_SIGMA, MIN_SIGMA, measure_motion
+from inverse.lifting.quality import median_and_most, reprojection_errors
+from inverse.lifting.rigid import MEDIAN_LENGTH
+from inverse.lifting.smoothness import Smoothness
+from inverse.lifting.starts import rigid_poses, small_steps
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
-from taichi_phys.checks import finite_number, whole_number
-from taichi_phys.rotations import nearest_rotation
+from taichi_phys.checks import finite_number
 
 
-MIN_TRACKS = 8  # fewer leave the shape of a sheet open
-CAUCHY = 2.385  # in sigmas, where an observation loses half its weight (Holland and Welsch 1977)
-# Lengths and amplitudes, of the object's size, below which nothing is measured: ready tracks may
-# hold a point twice, and a motion may be as exact as arithmetic.
-SHORTEST, STEADIEST = 1e-3, 1e-6
-FEW_OBSERVATIONS = 3  # of all points in a frame, below which the object may only drift on
-FIRST_STEP = 0.05  # of the object's size, by which the first guess may move from frame to frame
-FIRST_ROUNDS = 6  # Gauss-Newton steps for each frame of the first guess
-NEAR_PLANE = 1e-6  # m in front of the camera, within which nothing is seen
 # Levenberg-Marquardt: damping of the diagonal at the start, its least, and where it gives up.
 DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-6, 1e-9, 1e3
-FLAT = 0.02  # extent over the largest one below which a set of nodes is flat in a direction
-
-
-TrackedView = tuple[Tracks, list[Camera]]  # tracks, and the camera of each frame
+AT_REST = 1e-3  # of the energy: a step that brings less has come to rest
+# Reprojection error (median over a frame's keypoints) up to which a solution needs no second
+# opinion, in sigmas of the tracks' noise, and up to which that noise may be one, px.
+SOUND_SIGMAS, SOUND_PX = 3.0, 1.0
+OUTLIER = 5.0  # sigmas from a pose, beyond which an observation says nothing about smoothness
+PATIENCE = 2  # times as many iterations from rigid poses, which start farther off
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +46,9 @@ class Lifted:
     points: (T, N, 3) m; confidence: (T, N) in 0..1, how well each was seen; fps: frames per second;
     sigma_px: noise of the tracks, px; centroid, local: smoothness in time that the tracks show, of
     the centroid and of the shape around it, in m and frames of 1 / fps s; strain: root mean square
-    relative change of the lengths between neighbors.
+    relative change of the lengths between neighbors; converged: whether the solution came to rest;
+    reprojection_px: (T, 2) px, median and 90 % of the distances between where keypoints were
+    tracked and where they project, NaN where none is seen.
     """
 
     points: np.ndarray
@@ -56,27 +58,8 @@ class Lifted:
     centroid: Smoothness
     local: Smoothness
     strain: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LiftConfig:
-    """What is assumed of the object, not of the clip."""
-
-    neighbors: int = 8  # keypoints that each is tied to
-    nodes: int = 48  # control points that carry the deformation
-    strain: float = 0.01  # relative stretch expected between neighbors
-    bending: float = 0.2  # relative change of shape of a neighborhood that is still usual
-    depth_error: float = 1e-3  # of the frame-0 depth, relative
-    iterations: int = 15
-    tolerance: float = 3e-4  # of the object's size: a shorter step is the last
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            name, value = f"lift {field.name}", getattr(self, field.name)
-            if field.type is int:
-                whole_number(name, value, "a whole number from 1 on", low=1)
-            else:
-                finite_number(name, value, "a positive number", low=0, open_end=True)
+    converged: bool
+    reprojection_px: np.ndarray
 
 
 def lift(
@@ -99,15 +82,40 @@ def lift(
     points0 = np.asarray(points0, dtype=np.float64)
     paths = [(tracks, camera_path(camera, tracks.frames)) for tracks, camera in views]
     _check(paths, points0, fps)
-    problem = _Problem(paths, points0, config)
-    C = problem.start() if initial is None else problem.fit_nodes(np.asarray(initial))
-    damping, cost = DAMPING, problem.cost(C)
-    for k in range(config.iterations):
-        blocks, gradient = problem.linearize(C)
+    energy = LiftEnergy(paths, points0, config)
+    C = small_steps(energy) if initial is None else energy.fit_nodes(np.asarray(initial))
+    solution = _minimize(energy, C, config.iterations, config.tolerance, progress)
+    if not (solution.converged and _is_sound(energy, solution.nodes)):
+        second, other = _from_poses(energy, progress)
+        if other.cost < second.cost(solution.nodes):
+            energy, solution = second, other
+    return _result(energy, solution, float(fps))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Solution:
+    """Nodes (T, M, 3) m, their energy, and whether the last step was short or brought little."""
+
+    nodes: np.ndarray
+    cost: float
+    converged: bool
+
+
+def _minimize(
+    energy: LiftEnergy,
+    C: np.ndarray,
+    iterations: int,
+    tolerance: float,
+    progress: Callable[[int, int], None] | None,
+) -> _Solution:
+    """Levenberg-Marquardt over all frames at once, from nodes C (T, M, 3) m."""
+    damping, cost, converged = DAMPING, energy.cost(C), False
+    for k in range(iterations):
+        blocks, gradient = energy.linearize(C)
         while True:
             try:
-                trial = C + problem.solve(blocks, gradient, damping)
-                new = problem.cost(trial)
+                trial = C + energy.solve(blocks, gradient, damping)
+                new = energy.cost(trial)
             except np.linalg.LinAlgError:  # too little seen to fix every node: damp more
                 new = np.inf
             if new <= cost or damping > MOST_DAMPING:
@@ -116,24 +124,55 @@ def lift(
         if not new <= cost:
             break
         change = np.abs(trial - C).max()
+        converged = change < tolerance * energy.extent or cost - new < AT_REST * cost
         C, cost, damping = trial, new, max(damping / 10, LEAST_DAMPING)
         if progress is not None:
-            progress(k + 1, config.iterations)
-        if change < config.tolerance * problem.extent:
+            progress(k + 1, iterations)
+        if change < tolerance * energy.extent:
             break
-    return problem.result(C, float(fps))
+    return _Solution(nodes=C, cost=float(cost), converged=bool(converged))
 
 
-def camera_path(camera: Camera | Sequence[Camera], frames: int) -> list[Camera]:
-    """One camera per frame, of one that stands still or a sequence.
+def _is_sound(energy: LiftEnergy, C: np.ndarray) -> bool:
+    """Whether nodes C (T, M, 3) m explain what is seen in every frame, and the noise is small."""
+    errors = reprojection_errors(energy.views, energy.keypoints(C))
+    worst = max((float(np.median(r)) for r in errors if len(r)), default=0.0)
+    sigma = energy.motion.sigma_px
+    return worst < SOUND_SIGMAS * sigma and sigma < SOUND_PX
 
-    Raises ValueError for a sequence that is too short.
+
+def _from_poses(
+    energy: LiftEnergy, progress: Callable[[int, int], None] | None
+) -> tuple[LiftEnergy, _Solution]:
+    """The motion that starts from rigid poses, with the energy in which it is least.
+
+    What tracks alone say of noise and smoothness may be wrong where the motion is fast or tracks
+    are: both are measured again, against the poses.
     """
-    if isinstance(camera, Camera):
-        return [camera] * frames
-    if len(camera) < frames:
-        raise ValueError(f"cameras: got {len(camera)} for a view of {frames} frames")
-    return list(camera[:frames])
+    config, views, points0 = energy.config, energy.views, energy.points0
+    sigma = min(energy.motion.sigma_px, ASSUMED_SIGMA)
+    motion = dataclasses.replace(energy.motion, sigma_px=sigma)
+    C = rigid_poses(LiftEnergy(views, points0, config, motion))
+    X = energy.keypoints(C)
+    usual = [float(np.median(r)) for r in reprojection_errors(views, X) if len(r)]
+    sigma = max(float(np.median(usual)) / MEDIAN_LENGTH, MIN_SIGMA) if usual else sigma
+    motion = measure_motion(_cleaned(views, X, sigma), points0, sigma_px=sigma)
+    second = LiftEnergy(views, points0, config, motion)
+    rounds = PATIENCE * config.iterations
+    return second, _minimize(second, C, rounds, config.tolerance, progress)
+
+
+def _cleaned(views: Sequence[TrackedView], X: np.ndarray, sigma: float) -> list[TrackedView]:
+    """Tracks of all keypoints in all frames: where X (T, N, 3) m projects when nothing is seen
+    there, or something far off."""
+    cleaned = []
+    for tracks, cameras in views:
+        xy = np.stack([camera.project(x)[0] for camera, x in zip(cameras, X, strict=True)])
+        off = np.linalg.norm(tracks.xy - xy, axis=2)
+        good = tracks.visible & (off < OUTLIER * sigma)
+        xy[good] = tracks.xy[good]
+        cleaned.append((Tracks(xy=xy, visible=np.ones(good.shape, dtype=bool)), cameras))
+    return cleaned
 
 
 def _check(views: Sequence[TrackedView], points0: np.ndarray, fps: float) -> None:
@@ -154,221 +193,24 @@ def _check(views: Sequence[TrackedView], points0: np.ndarray, fps: float) -> Non
             )
 
 
-class _Problem:
-    """The energy, in the positions C (T, M, 3) of M nodes that carry the keypoints X = W C."""
-
-    def __init__(self, views: Sequence[TrackedView], points0: np.ndarray, config: LiftConfig):
-        self.views, self.config, self.points0 = views, config, points0
-        self.frames = views[0][0].frames
-        self.extent = np.linalg.norm(points0.std(axis=0))
-        self.nodes = farthest_points(points0, config.nodes)
-        self.W = thin_plate_weights(points0[self.nodes], points0)
-        k = min(config.neighbors, len(points0) - 1)
-        self.near = cKDTree(points0).query(points0, k + 1)[1][:, 1:]
-        self.motion = measure_motion(views, points0)
-        self._prepare_shape()
-        self._prepare_time()
-
-    def _prepare_shape(self) -> None:
-        """Edges, and the constant part of the as-rigid-as-possible energy."""
-        n, k = self.near.shape
-        i, j = np.repeat(np.arange(n), k), self.near.ravel()
-        self.edges = np.unique(np.sort(np.stack([i, j], 1), axis=1), axis=0)
-        a, b = self.edges.T
-        shortest = SHORTEST * self.extent
-        self.length = np.linalg.norm(self.points0[a] - self.points0[b], axis=1)
-        self.edge_W = self.W[a] - self.W[b]
-        self.star = self.points0[self.near] - self.points0[:, None]  # (N, k, 3)
-        self.star_W = self.W[self.near] - self.W[:, None]  # (N, k, M)
-        reach = np.maximum(np.linalg.norm(self.star, axis=2), shortest)
-        # Each neighborhood counts once, however many neighbors it has.
-        self.star_weight = 1 / (self.config.bending * reach) ** 2 / k
-        flat = self.star_W.reshape(-1, self.star_W.shape[2])
-        self.shape_H = flat.T @ (self.star_weight.reshape(-1, 1) * flat)
-        self.stiffness = 1 / (self.config.strain * np.maximum(self.length, shortest))
-        # In frame 0 the nodes lie where the depth map puts them.
-        depth = self.views[0][1][0].to_camera(self.points0[self.nodes])[:, 2]
-        self.anchor = 1 / (self.config.depth_error * depth) ** 2
-
-    def _prepare_time(self) -> None:
-        """Smoothness in time as quadratic forms: of the centroid, and of the shape around it."""
-        m = len(self.nodes)
-        mean = self.W.mean(axis=0)
-        apart = np.eye(m) - np.outer(np.ones(m), mean)
-        # The nodes do not move independently: together they weigh as much as their modes.
-        share = self.motion.modes / m
-        self.time = []
-        for smooth, H, weight in (
-            (self.motion.centroid, np.outer(mean, mean), 1.0),
-            (self.motion.local, apart.T @ apart, share),
-        ):
-            D = differences(self.frames, smooth.order)
-            amplitude = max(smooth.amplitude, STEADIEST * self.extent)
-            self.time.append((D.T @ D * (weight / amplitude**2), H))
-        # Motions of a high order run away where nothing is seen.
-        seen = sum(tracks.visible.sum(axis=1) for tracks, _ in self.views)
-        blind = seen[2:, None] < FEW_OBSERVATIONS
-        D = differences(self.frames, 2) * blind
-        amplitude = max(self.motion.acceleration, STEADIEST * self.extent)
-        self.time += [(D.T @ D / amplitude**2, H) for _, H in self.time]
-
-    def fit_nodes(self, X: np.ndarray) -> np.ndarray:
-        """Nodes (T, M, 3) m that carry given keypoints (T, N, 3) m."""
-        return np.einsum("mn,tnd->tmd", np.linalg.pinv(self.W), X)
-
-    def start(self) -> np.ndarray:
-        """A first guess, frame after frame, each from where the last one ended (eq. 11)."""
-        m = len(self.nodes)
-        C = np.empty((self.frames, m, 3))
-        C[0] = self.points0[self.nodes]
-        stay = 1 / (FIRST_STEP * self.extent) ** 2
-        for t in range(1, self.frames):
-            C[t] = guess = 2 * C[t - 1] - C[t - 2] if t > 1 else C[0]
-            for _ in range(FIRST_ROUNDS):
-                H, g = self._frame(t, C[t])
-                H = H + stay * np.eye(3 * m)
-                g = g + stay * (C[t] - guess).ravel()
-                C[t] -= np.linalg.solve(H, g).reshape(m, 3)
-        return C
-
-    def _residuals(self, t: int, X: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-        """Reprojection (whitened by sigma), its Jacobian and robust weight, view by view."""
-        for tracks, cameras in self.views:
-            seen, camera = tracks.visible[t], cameras[t]
-            local = camera.to_camera(X)
-            seen = seen & (local[:, 2] > NEAR_PLANE)
-            local = local[seen]
-            z = local[:, 2]
-            at = camera.project(X[seen])[0]
-            root = np.linalg.cholesky(tracks.information[t, seen]) / self.motion.sigma_px
-            r = np.einsum("nba,nb->na", root, at - tracks.xy[t, seen])
-            robust = 1 / (1 + (r**2).sum(1) / CAUCHY**2)
-            J = np.zeros((len(z), 2, 3))
-            J[:, 0, 0], J[:, 0, 2] = camera.fx / z, -camera.fx * local[:, 0] / z**2
-            J[:, 1, 1], J[:, 1, 2] = camera.fy / z, -camera.fy * local[:, 1] / z**2
-            J = np.einsum("nba,nbc->nac", root, J @ camera.rotation)
-            yield seen, r, J, robust
-
-    def _shape(self, X: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Edges, their lengths and strain, and bending: each star against its turned rest shape."""
-        a, b = self.edges.T
-        edge = X[a] - X[b]
-        now = np.linalg.norm(edge, axis=1)
-        star = X[self.near] - X[:, None]
-        rotations = best_rotations(self.star, star, self.star_weight)
-        bend = star - self.star @ np.swapaxes(rotations, 1, 2)
-        return edge, now, self.stiffness * (now - self.length), bend
-
-    def _frame(self, t: int, C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gauss-Newton matrix (3M, 3M) and gradient (3M,) of one frame without time."""
-        m = len(C)
-        X = self.W @ C
-        rows, rest = [], []
-        for seen, r, J, robust in self._residuals(t, X):
-            w = np.sqrt(robust)[:, None]
-            rows.append((J * w[..., None])[:, :, None] * self.W[seen][:, None, :, None])
-            rest.append((r * w).ravel())
-        edge, now, strain, bend = self._shape(X)
-        unit = edge * (self.stiffness / np.maximum(now, 1e-12))[:, None]
-        rows.append(unit[:, None] * self.edge_W[..., None])
-        rest.append(strain)
-        J, r = np.concatenate([row.reshape(-1, 3 * m) for row in rows]), np.concatenate(rest)
-        H = J.T @ J + np.kron(self.shape_H, np.eye(3))
-        pull = (self.star_weight[..., None] * bend).reshape(-1, 3)
-        g = J.T @ r + (self.star_W.reshape(-1, m).T @ pull).ravel()
-        if t == 0:
-            H = H + np.diag(np.repeat(self.anchor, 3))
-            g = g + (self.anchor[:, None] * (C - self.points0[self.nodes])).ravel()
-        return H, g
-
-    def linearize(self, C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Gauss-Newton blocks (T, 3M, 3M) of the frames and gradient (T, M, 3) at C."""
-        parts = [self._frame(t, C[t]) for t in range(self.frames)]
-        gradient = np.stack([g for _, g in parts]).reshape(C.shape)
-        return np.stack([H for H, _ in parts]), gradient + self._time_gradient(C)
-
-    def cost(self, C: np.ndarray) -> float:
-        """The energy at C, twice the negative logarithm of the posterior."""
-        total = (C * self._time_gradient(C)).sum()
-        total += (self.anchor[:, None] * (C[0] - self.points0[self.nodes]) ** 2).sum()
-        for t in range(self.frames):
-            X = self.W @ C[t]
-            for _, r, _, _ in self._residuals(t, X):
-                total += CAUCHY**2 * np.log1p((r**2).sum(1) / CAUCHY**2).sum()
-            _, _, strain, bend = self._shape(X)
-            total += strain @ strain + (self.star_weight * (bend**2).sum(-1)).sum()
-        return total
-
-    def _time_gradient(self, C: np.ndarray) -> np.ndarray:
-        return sum(np.einsum("ts,smc->tmc", K, H @ C) for K, H in self.time)
-
-    def solve(self, blocks: np.ndarray, gradient: np.ndarray, damping: float) -> np.ndarray:
-        """The damped step (T, M, 3), by a banded matrix: differences tie few frames together."""
-        size = blocks.shape[1]
-        reach = 1 + max(self.motion.centroid.order, self.motion.local.order)
-        band = np.zeros((reach * size, size * self.frames))
-        time = [(K, np.kron(H, np.eye(3))) for K, H in self.time]
-        a, b = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
-        for t in range(self.frames):
-            for s in range(min(reach, self.frames - t)):
-                block = sum(K[t + s, t] * H for K, H in time)
-                row, column = s * size + a - b, t * size + b
-                if s == 0:
-                    block = block + blocks[t]
-                    block = block + damping * np.diag(np.diag(block))
-                    keep = row >= 0
-                    band[row[keep], column[keep]] = block[keep]
-                else:
-                    band[row, column] = block
-        step = solveh_banded(band, -gradient.ravel(), lower=True, overwrite_ab=True)
-        return step.reshape(gradient.shape)
-
-    def result(self, C: np.ndarray, fps: float) -> Lifted:
-        """The keypoints that nodes C carry, with what the tracks say of them."""
-        X = np.einsum("nm,tmd->tnd", self.W, C)
-        confidence = np.zeros(X.shape[:2])
-        for t in range(self.frames):
-            for seen, _, _, robust in self._residuals(t, X[t]):
-                confidence[t, seen] = np.maximum(confidence[t, seen], robust)
-        a, b = self.edges.T
-        strain = np.linalg.norm(X[:, a] - X[:, b], axis=2) - self.length
-        strain /= np.maximum(self.length, SHORTEST * self.extent)
-        return Lifted(
-            points=X,
-            confidence=confidence,
-            fps=fps,
-            sigma_px=self.motion.sigma_px,
-            centroid=self.motion.centroid,
-            local=self.motion.local,
-            strain=float(np.sqrt((strain**2).mean())),
-        )
-
-
-def best_rotations(rest: np.ndarray, now: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Rotations (N, 3, 3) that best turn rest (N, k, 3) into now (N, k, 3) (Kabsch 1976)."""
-    covariance = np.einsum("nka,nkb,nk->nab", now, rest, weight)
-    return nearest_rotation(covariance)
-
-
-def thin_plate_weights(nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """W (N, M) with f(points) = W f(nodes): the smoothest interpolation, exact for affine maps.
-
-    nodes: (M, d); points: (N, d). Polyharmonic splines |x|^2 log|x| (Duchon 1977) with a linear
-    part over the axes along which the nodes extend, so that flat sheets are no special case.
-    """
-    center = nodes.mean(axis=0)
-    _, extent, axes = np.linalg.svd(nodes - center, full_matrices=False)
-    axes = axes[extent > FLAT * extent[0]]
-    scale = extent[0] / np.sqrt(len(nodes))
-
-    def kernel(p: np.ndarray) -> np.ndarray:
-        r2 = ((p[:, None] - nodes[None]) ** 2).sum(-1) / scale**2
-        return 0.5 * r2 * np.log(np.maximum(r2, 1e-30))
-
-    def linear(p: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.ones((len(p), 1)), (p - center) @ axes.T / scale], axis=1)
-
-    m, d = len(nodes), 1 + len(axes)
-    system = np.block([[kernel(nodes), linear(nodes)], [linear(nodes).T, np.zeros((d, d))]])
-    solution = np.linalg.solve(system, np.eye(m + d)[:, :m])
-    return np.concatenate([kernel(points), linear(points)], axis=1) @ solution
+def _result(energy: LiftEnergy, solution: _Solution, fps: float) -> Lifted:
+    """The keypoints that a solution carries, with what the tracks say of them."""
+    X = energy.keypoints(solution.nodes)
+    confidence = np.zeros(X.shape[:2])
+    for t in range(energy.frames):
+        for seen, _, _, robust in energy.residuals(t, X[t]):
+            confidence[t, seen] = np.maximum(confidence[t, seen], robust)
+    a, b = energy.edges.T
+    strain = np.linalg.norm(X[:, a] - X[:, b], axis=2) - energy.length
+    strain /= np.maximum(energy.length, SHORTEST * energy.extent)
+    return Lifted(
+        points=X,
+        confidence=confidence,
+        fps=fps,
+        sigma_px=energy.motion.sigma_px,
+        centroid=energy.motion.centroid,
+        local=energy.motion.local,
+        strain=float(np.sqrt((strain**2).mean())),
+        converged=solution.converged,
+        reprojection_px=median_and_most(reprojection_errors(energy.views, X)),
+    )

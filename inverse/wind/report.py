@@ -21,6 +21,7 @@ ERRORS = {
     "magnitude_error_percent": "magnitude (%)",
     "vector_error_percent": "vector (%)",
 }
+MISSES = {"median": "median", "90 %": "90_percent"}
 OBJECT_PICTURE = 640  # px, longer side of the picture of the mask
 OUTLINE, DOT = (255, 210, 0), (0, 160, 255)
 
@@ -125,6 +126,12 @@ def write_report(
             "Angle between recovered and true net force.",
         )  # fmt: skip
     report.heading("How well it fits")
+    misses = metrics["lift"]["reprojection_px"]
+    shown = {name: np.array(misses[key], dtype=float) for name, key in MISSES.items()}
+    report.plot(
+        plot_lines(t, shown, "time (s)", "px", zero=True),
+        "Distance between where keypoints were tracked and where the motion in space puts them.",
+    )
     report.plot(
         plot_lines(
             t, {"seen": 100 * np.asarray(metrics["seen_share"])}, "time (s)", "seen (%)",

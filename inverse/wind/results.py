@@ -58,7 +58,7 @@ def write_results(
     what the tracks say; clock: has timed the stages before; command: as in the report.
     """
     video, cameras, targets = inputs.videos[0], run.cameras, tracked.targets
-    seen_share = (tracked.confidence >= SEEN).mean(axis=1)
+    seen_share = tracked.quality.seen_share
     followed = slice(0, followed_until(seen_share) + 1)
     missed = solver_noise(run.x[followed], targets[followed], run.mass, run.fps)
     tracked = dataclasses.replace(
@@ -100,6 +100,7 @@ def write_results(
     metrics = {
         "verdict": verdict.record(),
         "seen_share": seen_share.tolist(),
+        "lift": tracked.quality.to_record(),
         "noise": {"net_m_s2": tracked.net_noise.tolist(), "part_m_s2": tracked.noise.tolist()},
         **metrics,
     }
@@ -144,7 +145,7 @@ def find_facts(
     psnr_held: np.ndarray,
 ) -> Facts:
     """What the verdict on a run is made of; torn: particles that were; the rest: as in Facts."""
-    seen_share = (tracked.confidence >= SEEN).mean(axis=1)
+    seen_share = tracked.quality.seen_share
     followed = slice(0, followed_until(seen_share) + 1)
     # Where particles are in the picture, also where the camera turns: as frame 0 saw it.
     first = run.cameras[0]
@@ -165,6 +166,9 @@ def find_facts(
         flat=run.job.depth is None,
         strength=np.linalg.norm(specific, axis=1),
         noise=tracked.net_noise,
+        reprojection_px=tracked.quality.reprojection_px[:, 0],
+        converged=tracked.quality.fits,
+        at_rest=tracked.quality.converged,
     )
 
 
@@ -314,7 +318,7 @@ def result_frames(
     specific = run.force / run.mass[:, None]
     shown = farthest_points(x[0], ARROWS)
     strength = np.linalg.norm(specific[:, shown], axis=-1)
-    seen_share = (tracked.confidence >= SEEN).mean(axis=1)
+    seen_share = tracked.quality.seen_share
     least = ABOVE_NOISE * tracked.noise
     drawn = (tracked.confidence[:, shown] >= SEEN) & (strength >= least[:, None])
     drawn[followed_until(seen_share) + 1 :] = False

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from inverse.lifting import Targets, targets_from_video
+from inverse.lifting import LiftQuality, Targets, targets_from_video
 from inverse.perception import ObjectModel
 from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.folder import read_npz, write_npz
@@ -27,7 +27,8 @@ class Tracked:
     targets: (T, n, 3) m; confidence: (T, n) in 0..1, how well each is seen; keypoints: (k, 2) px of
     those in frame 0 of the first view; count: number of points that were followed in any view;
     net_noise and noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the
-    force per mass on the whole object and on a part of it, as far as tracks make it (noise.py).
+    force per mass on the whole object and on a part of it, as far as tracks make it (noise.py); quality:
+    of the lift.
     """
 
     targets: np.ndarray
@@ -36,20 +37,25 @@ class Tracked:
     count: np.ndarray
     net_noise: np.ndarray
     noise: np.ndarray
+    quality: LiftQuality
 
 
-NAMES = [field.name for field in dataclasses.fields(Tracked)]
+NAMES = [field.name for field in dataclasses.fields(Tracked) if field.name != "quality"]
+QUALITY = [field.name for field in dataclasses.fields(LiftQuality)]
 
 
 def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -> Tracked:
     """Track, lift and carry the particles of a model; or read what path holds, where the job
-    resumes and that was made from the same inputs."""
+    resumes and that was made from the same inputs. Raises ValueError for tracks that no motion of
+    the object explains."""
     stamp = _stamp(job, inputs, model)
     if job.resume:
         with contextlib.suppress(ValueError):  # missing, damaged or of other input: made again
-            saved, *arrays = read_npz(path, "stamp", *NAMES)
+            saved, *arrays = read_npz(path, "stamp", *NAMES, *QUALITY)
             if str(saved) == stamp:
-                return Tracked(**dict(zip(NAMES, arrays, strict=True)))
+                record = dict(zip([*NAMES, *QUALITY], arrays, strict=True))
+                quality = LiftQuality.from_arrays({name: record.pop(name) for name in QUALITY})
+                return Tracked(**record, quality=quality)
     tracker = track_lucas_kanade
     if job.tracker == "cotracker":
         device = str(runtime.ensure_initialized().device)
@@ -62,7 +68,8 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
             tracks=inputs.tracks, tracker=tracker, max_count=job.keypoints, progress=bar,
         )  # fmt: skip
     tracked = _tracked(job, found, inputs)
-    write_npz(path, stamp=stamp, **{name: getattr(tracked, name) for name in NAMES})
+    arrays = {name: getattr(tracked, name) for name in NAMES}
+    write_npz(path, stamp=stamp, **arrays, **tracked.quality.to_arrays())
     return tracked
 
 
@@ -86,6 +93,7 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs) -> Tracked:
         count=np.array(count),
         net_noise=net,
         noise=np.sqrt(net**2 + local**2 + stiff**2),
+        quality=found.quality,
     )
 
 

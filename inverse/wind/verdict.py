@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from inverse.lifting.quality import SEEN as SEEN
+
 
 BELIEVABLE, CARE, DOUBTFUL = "believable", "to be read with care", "not to be believed"
 LEVELS = (BELIEVABLE, CARE, DOUBTFUL)  # from good to bad
 
 ABOVE_NOISE = 2.0  # standard deviations: weaker forces do not stand out, and are not drawn
-SEEN = 0.2  # confidence below which the tracks do not see a particle: its force is a guess
 # Share of the particles below which a frame is lost. Thirteen filmed clips were tried: in every one
 # that failed it was reached by frame 1 to 10, and in none of those that a user was content with.
 LOST = 0.5
@@ -43,7 +44,8 @@ class Facts:
     torn_share: particles that were torn, of all; tracks: number of points that were followed;
     size_px: of the object in frame 0; flat: whether its depth was assumed; strength, noise: (T,)
     m/s^2 of the net force; reprojection_px: (T,) error of the lift, and converged: (T,) bool,
-    whether it ended, None where that is not known.
+    whether it fits the tracks, None where that is not known; at_rest: whether its iterations ended
+    because nothing changed any more.
     """
 
     seen_share: np.ndarray
@@ -60,6 +62,7 @@ class Facts:
     noise: np.ndarray
     reprojection_px: np.ndarray | None = None
     converged: np.ndarray | None = None
+    at_rest: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +125,8 @@ def _lift(facts: Facts, until: int) -> Reasons:
         if open_frames:
             text = f"the motion in space was not found in {open_frames} frames"
             found.append((2 if open_frames > 0.1 * (until + 1) else 1, text))
+    if not facts.at_rest:
+        found.append((1, "the motion in space had not come to rest when its iterations were over"))
     if facts.reprojection_px is not None:
         off = float(np.nanmedian(np.asarray(facts.reprojection_px)[: until + 1]))
         if off > ROUGH_LIFT:
