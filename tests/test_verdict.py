@@ -56,6 +56,7 @@ def test_a_good_run_is_believable():
         ({"flat": True}, CARE, "taken to be flat"),
         ({"reprojection_px": np.full(T, 3.0)}, CARE, "misses the tracks by 3.0 px"),
         ({"converged": np.zeros(T, bool)}, DOUBTFUL, "not found in 30 frames"),
+        ({"at_rest": False}, CARE, "had not come to rest"),
         ({"noise": np.full(T, 9.0)}, BELIEVABLE, "no net force stands out of the noise"),
     ],
 )
