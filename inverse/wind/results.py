@@ -318,7 +318,7 @@ def result_frames(
     specific = run.force / run.mass[:, None]
     shown = farthest_points(x[0], ARROWS)
     strength = np.linalg.norm(specific[:, shown], axis=-1)
-    seen_share = tracked.quality.seen_share
+    seen_share = (tracked.confidence >= SEEN).mean(axis=1)
     least = ABOVE_NOISE * tracked.noise
     drawn = (tracked.confidence[:, shown] >= SEEN) & (strength >= least[:, None])
     drawn[followed_until(seen_share) + 1 :] = False

@@ -27,8 +27,8 @@ class Tracked:
     targets: (T, n, 3) m; confidence: (T, n) in 0..1, how well each is seen; keypoints: (k, 2) px of
     those in frame 0 of the first view; count: number of points that were followed in any view;
     net_noise and noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the
-    force per mass on the whole object and on a part of it, as far as tracks make it (noise.py); quality:
-    of the lift.
+    force per mass on the whole object and on a part of it, as far as tracks make it (noise.py);
+    quality: of the lift.
     """
 
     targets: np.ndarray
