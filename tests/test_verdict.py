@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from inverse.lifting.quality import LiftQuality, seen_share
 from inverse.lifting.smoothness import Smoothness
 from inverse.wind.noise import solver_noise, track_noise
 from inverse.wind.report import object_picture
@@ -145,6 +146,10 @@ def test_arrows_of_the_film_stand_out_of_the_noise_where_the_object_is_seen(nois
     tracked = Tracked(
         targets=x, confidence=confidence, keypoints=np.zeros((0, 2)), count=np.array(9),
         net_noise=np.zeros(frames), noise=np.full(frames, noise),
+        quality=LiftQuality(
+            converged=True, reprojection_px=np.zeros((frames, 2)), sigma_px=0.1, object_px=60.0,
+            seen_share=seen_share(confidence), keypoints_seen_share=np.ones(frames),
+        ),
     )  # fmt: skip
     video = np.full((frames, 120, 120, 3), 128, np.uint8)
     films = list(result_frames(run, video, list(video), tracked))
