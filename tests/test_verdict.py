@@ -67,6 +67,12 @@ def test_what_is_wrong_is_said(change, belief, reason):
     assert reason in verdict.sentence
 
 
+def test_a_clip_of_a_few_frames_determines_little():
+    few = {k: v[:6] for k, v in vars(GOOD).items() if isinstance(v, np.ndarray)}
+    verdict = judge(dataclasses.replace(GOOD, **few))
+    assert verdict.belief == CARE and "of 6 frames hardly any" in verdict.sentence
+
+
 def test_a_thing_at_rest_is_as_good_as_held_still():
     rest = dataclasses.replace(GOOD, psnr=GOOD.psnr_held, moved_px=0.3, flat=True)
     assert judge(rest).belief == BELIEVABLE

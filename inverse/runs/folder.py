@@ -171,11 +171,14 @@ def read_npz(path: str | Path, *names: str) -> list[np.ndarray]:
     """The arrays of these names in a .npz. Raises ValueError in one sentence."""
     try:
         with np.load(path, allow_pickle=False) as record:
-            return [record[name] for name in names]
+            missing = [name for name in names if name not in record]
+            if not missing:
+                return [record[name] for name in names]
     except OSError as error:
         raise unreadable(path, error) from None
     except Exception as error:  # numpy and zipfile raise a dozen kinds for a damaged file
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+    raise ValueError(f"{path}: it lacks {', '.join(missing)}")
 
 
 def _leaves(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from inverse.lifting import LiftQuality, Targets, targets_from_video
+from inverse.lifting.binding import NEAREST
 from inverse.perception import ObjectModel
 from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.folder import read_npz, write_npz
@@ -84,6 +85,9 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs) -> Tracked:
     mean = max(lifted.centroid.noise, one / np.sqrt(count))
     _, net = track_noise(lifted.centroid, mean, frames, fps)
     off, local = track_noise(lifted.local, one, frames, fps)
+    # Jitter that stays is not white, and not smoothed away: what a single frame shows, of the few
+    # keypoints that carry a part.
+    off = np.maximum(off, one / np.sqrt(NEAREST))
     apart = pixel * np.sqrt(inputs.mask.sum() / count)  # m, between keypoints
     stiff = job.E / job.density * off / apart**2
     return Tracked(

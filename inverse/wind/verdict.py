@@ -25,6 +25,7 @@ MOVED = 2.0
 WORSE, LITTLE_BETTER = 0.0, 3.0
 TORN_SHARE = 0.1  # of the particles: what is torn beyond that has no shape to carry a force
 FEW_TRACKS = 20  # eight is the least that can be lifted; a sheet that bends has more unknowns
+SHORT = 8  # frames: the first and the last three do not determine a net force, so fewer are left
 AXIS_SHARE = 0.7  # of the motion that lies along the axis of the only camera, which cannot see it
 # Size in the picture, px, below which patches of the tracker hold more background than object: a
 # leaf of 20 px gave a direction error of 36 degrees.
@@ -165,6 +166,9 @@ def _body(facts: Facts) -> Reasons:
         found.append((2 if facts.size_px < TINY else 1, text))
     if facts.tracks < FEW_TRACKS:
         found.append((1, f"only {facts.tracks} points could be followed"))
+    if len(facts.seen_share) < SHORT:
+        text = f"of {len(facts.seen_share)} frames hardly any determines a force"
+        found.append((1, text))
     if facts.views == 1 and facts.along_axis > AXIS_SHARE and facts.moved_px >= MOVED:
         share = 100 * facts.along_axis
         found.append((1, f"{share:.0f} % of the motion is along the axis of the only camera"))
