@@ -1,5 +1,7 @@
-"""Checks of arguments at the public boundary: a ValueError names the argument, what came and what
-was expected."""
+"""Checks of arguments at the public boundary.
+
+Each raises a ValueError that names the argument, the value it got and the value it expects.
+"""
 
 import difflib
 import math
@@ -18,7 +20,7 @@ def is_complex(value: Any) -> bool:
 
 
 def finite_vector(name: str, value: Any) -> tuple[float, float, float]:
-    """value as a tuple of three finite numbers."""
+    """Return value as a tuple of three finite numbers. Raises ValueError."""
     try:
         vector = np.asarray(value)
         vector = np.full(0, np.nan) if vector.dtype.kind == "c" else vector.astype(np.float64)
@@ -38,7 +40,7 @@ def finite_number(
     high: float = math.inf,
     open_end: bool = False,
 ) -> float:
-    """value as a float from low (itself only without open_end) to high."""
+    """Return value as a float from low to high; open_end excludes low itself. Raises ValueError."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)
     try:
         number = float(value) if real else math.nan
@@ -50,7 +52,10 @@ def finite_number(
 
 
 def whole_number(name: str, value: Any, expected: str, *, low: int, high: int = 2**53) -> int:
-    """value as an int from low to high, by default the largest that a float counts exactly."""
+    """Return value as an int from low to high. Raises ValueError.
+
+    The default of high is 2^53, up to which a float holds every integer exactly.
+    """
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
     if not whole or not low <= value <= high:
         raise ValueError(f"{name}: got {value!r}, expected {expected}")
@@ -58,7 +63,7 @@ def whole_number(name: str, value: Any, expected: str, *, low: int, high: int = 
 
 
 def one_of(name: str, value: Any, allowed: Collection[str]) -> str:
-    """value, if it is one of the allowed strings."""
+    """Return value if it is one of the allowed strings. Raises ValueError."""
     if not isinstance(value, str) or value not in allowed:
         close = difflib.get_close_matches(value, allowed, 1) if isinstance(value, str) else []
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -67,7 +72,7 @@ def one_of(name: str, value: Any, allowed: Collection[str]) -> str:
 
 
 def path_of(name: str, value: Any) -> Path:
-    """value as a Path."""
+    """Return value as a Path. Raises ValueError."""
     try:
         return Path(value)
     except TypeError:
@@ -76,31 +81,32 @@ def path_of(name: str, value: Any) -> Path:
 
 
 def check_tensor(name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
-    """Refuse what is not a finite floating-point tensor of this shape."""
+    """Raise ValueError unless value is a finite floating-point tensor of the given shape."""
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
         raise ValueError(f"{name}: got {kind}, expected a floating-point tensor")
     if tuple(value.shape) != shape:
         raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {shape}")
-    # The sum is a quick look that misses nothing: NaN and infinity survive it.
+    # NaN and infinity survive a sum, so the sum is a quick test that misses neither.
     bad = value.numel() - int(torch.isfinite(value).sum()) if not value.sum().isfinite() else 0
     if bad:
-        raise ValueError(f"{name}: got {bad} values that are NaN or infinite, expected none")
+        raise ValueError(f"{name}: got {bad} values that are NaN or infinite, expected finite ones")
 
 
 def refuse_rows(name: str, bad: torch.Tensor, expected: str) -> None:
-    """Refuse a tensor if any of its rows is marked in bad (n,); the message counts them."""
+    """Raise ValueError if any row is marked in bad (n,); the message counts the marked rows."""
     if bad.any():
         first, count = int(bad.nonzero()[0]), int(bad.sum())
         raise ValueError(
-            f"{name}: expected {expected}, but {count} of {len(bad)} are not, the first is {first}"
+            f"{name}: expected {expected}, but {count} of {len(bad)} rows are not; the first is "
+            f"row {first}"
         )
 
 
 def set_fields(record: Any, **values: Any) -> None:
-    """Set fields of a frozen dataclass, for its own __post_init__, which checks and tidies them.
+    """Set fields of a frozen dataclass from its own __post_init__, which checks and converts them.
 
-    The one place that goes behind a dataclass' back; afterwards the record does not change.
+    Only this function bypasses the freezing; after __post_init__ a record does not change.
     """
     for name, value in values.items():
         object.__setattr__(record, name, value)

@@ -1,4 +1,7 @@
-"""3x3 kit as Taichi functions, generic in precision; derivatives are exact, without clamps."""
+"""Functions of 3x3 matrices in Taichi, generic in precision, with exact derivatives.
+
+No derivative is clamped where eigenvalues meet; see `log_divided_difference`.
+"""
 
 import math
 from collections.abc import Mapping
@@ -7,17 +10,18 @@ from typing import Any
 import taichi as ti
 
 
-JACOBI_SWEEPS = 8  # at most: convergence is quadratic, 3 to 5 reach rounding
+JACOBI_SWEEPS = 8  # a limit: convergence is quadratic, 3 to 5 sweeps reach rounding
 ROUNDING = {"f32": 2.0**-24, "f64": 2.0**-53}
-# Sums of powers of a traceless Y, |eigenvalues| <= REACH: the first term left out of ln(1 + y)
-# is y^TERMS / TERMS of the first one kept, at rounding; exp(y) - 1 converges faster
+# Power series of a traceless Y whose eigenvalues are at most REACH in size: the first omitted term
+# of ln(1 + y) is y^TERMS / TERMS times the first term, which is rounding; exp(y) - 1 converges
+# faster.
 REACH = {"f32": 0.25, "f64": 0.05}
 TERMS = 12
 FACTORIAL = tuple(math.factorial(n) for n in range(TERMS))
 
 
 def of_type(table: Mapping[str, Any], x: Any) -> Any:
-    """The entry of table for the type of x, a Taichi scalar; inside ti.static only."""
+    """The entry of table for the type of the Taichi scalar x; only for use inside ti.static."""
     return table[str(x.ptr.get_rvalue_type())]
 
 
@@ -29,7 +33,7 @@ def sym(A):
 
 @ti.func
 def cofactor(A):
-    """Cofactor matrix det(A) A^-T, defined for singular A too."""
+    """Cofactor matrix det(A) A^-T, which is defined for singular A too."""
     r = ti.zero(A)
     for i, j in ti.static(ti.ndrange(3, 3)):
         a, b, c, d = ti.static((i + 1) % 3, (i + 2) % 3, (j + 1) % 3, (j + 2) % 3)
@@ -39,9 +43,9 @@ def cofactor(A):
 
 @ti.func
 def sym_eig(A):
-    """Eigenvalues and eigenvectors U (columns) of symmetric A, by cyclic Jacobi rotations.
+    """Eigenvalues and eigenvectors (the columns of U) of a symmetric A, by cyclic Jacobi rotations.
 
-    Stops when what is left beside the diagonal is below rounding of the largest eigenvalue.
+    The sweeps stop when the entries off the diagonal are below rounding of the largest eigenvalue.
     """
     D = A
     U = ti.zero(A)
@@ -57,8 +61,8 @@ def sym_eig(A):
         sweep += 1
         for p, q in ti.static(((0, 1), (0, 2), (1, 2))):
             k = ti.static(3 - p - q)
-            # t = tan of the rotation that zeroes D[p, q]; the smaller root, written without
-            # cancellation: t = d / (|g| + h) sign(g) with h = sqrt(g^2 + d^2)
+            # t is the tangent of the rotation that zeroes D[p, q], the smaller of two roots:
+            # t = d / (|g| + h) sign(g) with h = sqrt(g^2 + d^2), which does not cancel
             g = D[q, q] - D[p, p]
             d = 2.0 * D[p, q]
             h = ti.sqrt(g * g + d * d)
@@ -89,8 +93,8 @@ def log_strain(b):
     """Mean m and deviator e of the logarithmic strain ln(b) / 2 of b = F F^T.
 
     With c = tr(b) / 3 and the traceless Y = b / c - I, ln b = ln c I + sum (-1)^(n+1) Y^n / n.
-    Cayley-Hamilton, Y^3 = J2 Y + J3 I, folds the sum to p Y^2 + q Y + r I: a fifth of the cost of a
-    decomposition, which is left for large strains.
+    By Cayley-Hamilton, Y^3 = J2 Y + J3 I, the sum becomes p Y^2 + q Y + r I. That costs a fifth of
+    an eigendecomposition, which is used for large strains only.
     """
     one = ti.zero(b[0, 0]) + 1.0
     c = b.trace() / 3.0
@@ -101,13 +105,13 @@ def log_strain(b):
     J2 = 0.5 * Y2.trace()
     m, e = ti.zero(c), ti.zero(b)
     reach = ti.static(of_type(REACH, c))
-    if J2 * 4.0 / 3.0 < reach * reach:  # the largest eigenvalue of a deviator, squared
+    if J2 * 4.0 / 3.0 < reach * reach:  # bounds the largest eigenvalue of Y
         J3 = Y.determinant()
         p, q, r = ti.zero(c), ti.zero(c), ti.zero(c)
         for n in ti.static(range(TERMS, 0, -1)):
             p, q, r = q, r + J2 * p, J3 * p + one / (2 * n if n % 2 else -2 * n)
         p, q, r = q, r + J2 * p, J3 * p  # the sum above began at Y^0 / 2
-        mean = J2 * p * 2.0 / 3.0  # of p Y^2
+        mean = J2 * p * 2.0 / 3.0  # the mean of p Y^2
         m = 0.5 * ti.log(c) + mean + r
         e = p * Y2 + q * Y
         for d in ti.static(range(3)):
@@ -122,13 +126,13 @@ def log_strain(b):
 
 @ti.func
 def exp_deviator(A):
-    """exp(A) - I of a symmetric, traceless A: powers as in log_strain, then squaring."""
+    """exp(A) - I of a symmetric, traceless A, by the series of log_strain and repeated squaring."""
     one = ti.zero(A[0, 0]) + 1.0
     Y = A
     reach = ti.static(of_type(REACH, one))
-    size2 = (A * A).sum() * 2.0 / 3.0  # the largest eigenvalue of a deviator, squared, or more
+    size2 = (A * A).sum() * 2.0 / 3.0  # bounds its largest eigenvalue, squared
     halvings = 0
-    while size2 > reach * reach and halvings < 20:  # ends for infinite A too
+    while size2 > reach * reach and halvings < 20:  # the limit ends the loop for an infinite A
         size2 *= 0.25
         Y *= 0.5
         halvings += 1
@@ -154,7 +158,7 @@ def diagonal(v):
 
 @ti.func
 def sinhc(x):
-    """sinh(x) / x, 1 at x = 0."""
+    """sinh(x) / x, which is 1 at x = 0."""
     x2 = x * x
     r = 1.0 + x2 / 6.0 * (1.0 + x2 / 20.0 * (1.0 + x2 / 42.0))
     if x2 > 0.01:
@@ -164,13 +168,13 @@ def sinhc(x):
 
 @ti.func
 def log_divided_difference(a, b):
-    """(ln a - ln b) / (a - b), and 1/a where a = b (a, b > 0).
+    """(ln a - ln b) / (a - b) for a, b > 0, and its limit 1/a where a = b.
 
-    ln(a/b) = 2 artanh(r) with r = (a - b)/(a + b), so no cancellation at a = b.
+    With ln(a/b) = 2 artanh(r) and r = (a - b)/(a + b), nothing cancels at a = b.
     """
     r = (a - b) / (a + b)
     r2 = r * r
-    # sum r^2k / (2k + 1); every literal is exact in f32, so f64 keeps its precision
+    # The sum of r^2k / (2k + 1). Every literal is exact in f32, so that f64 keeps its precision.
     artanhc = 1.0 + r2 / 3.0 * (
         1.0 + r2 * 3.0 / 5.0 * (1.0 + r2 * 5.0 / 7.0 * (1.0 + r2 * 7.0 / 9.0))
     )

@@ -1,6 +1,6 @@
-"""Rotations as matrices and quaternions, of numpy arrays and torch tensors alike.
+"""Rotations as matrices and quaternions, for numpy arrays and torch tensors.
 
-Quaternions are (w, x, y, z). Inside Taichi's kernels, taichi_phys.rigid.rotation does the same.
+Quaternions are (w, x, y, z). taichi_phys.rigid.rotation has the functions for Taichi's kernels.
 """
 
 from typing import Any, TypeVar
@@ -13,9 +13,9 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 def rotation_matrix(quats: Array) -> Array:
-    """Rotation matrices (..., 3, 3) of quaternions (..., 4) wxyz of any length but zero.
+    """Rotation matrices (..., 3, 3) of quaternions (..., 4) wxyz, which need not be of unit length.
 
-    Differentiable where quats is a tensor. The identity where a quaternion is zero.
+    The result is differentiable if quats is a tensor. A zero quaternion gives the identity.
     """
     if isinstance(quats, torch.Tensor):
         unit = torch.nn.functional.normalize(quats, dim=-1)
@@ -25,7 +25,7 @@ def rotation_matrix(quats: Array) -> Array:
 
 
 def _entries(w: Any, x: Any, y: Any, z: Any) -> list[Any]:
-    """Of the rotation of a unit quaternion, row by row."""
+    """Entries of the rotation matrix of a unit quaternion, row by row."""
     return [
         *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
         *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
@@ -36,7 +36,8 @@ def _entries(w: Any, x: Any, y: Any, z: Any) -> list[Any]:
 def rotation_quaternion(matrices: np.ndarray) -> np.ndarray:
     """Unit quaternions (n, 4), wxyz with w >= 0, of rotation matrices (n, 3, 3).
 
-    Accurate at every angle: each row takes the formula that divides by its largest component.
+    The result is accurate at every angle, since each quaternion is computed by the formula that
+    divides by its largest component.
     """
     m = matrices
     w = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
@@ -63,10 +64,11 @@ def rotation_quaternion(matrices: np.ndarray) -> np.ndarray:
 def nearest_rotation(matrices: Array) -> Array:
     """The rotations (..., 3, 3), with determinant 1, nearest to matrices (..., 3, 3).
 
-    In the Frobenius norm, by singular values (Kabsch 1976): the polar part U V^T of A = U S V^T
-    where det A > 0. Of a reflection, the direction that is stretched least turns round. Where A
-    leaves a direction open (rank below 2), it is one of several nearest rotations. For a covariance
-    sum_i b_i a_i^T it is the R that turns the vectors a_i into b_i best.
+    The distance is the Frobenius norm; the method is the singular value decomposition A = U S V^T
+    (Kabsch 1976). Where det A > 0, the result is the polar factor U V^T; where det A < 0, the
+    direction that A stretches least is reversed. Where the rank of A is below 2, several rotations
+    are equally near, and the result is one of these. For A = sum_i b_i a_i^T, the result is the
+    rotation R that minimizes sum_i |R a_i - b_i|^2.
     """
     if isinstance(matrices, torch.Tensor):
         U, _, Vt = torch.linalg.svd(matrices)

@@ -1,4 +1,4 @@
-"""The one place that starts Taichi: architecture, precision, threads, seed."""
+"""The start of Taichi: architecture, precision, threads and seed. No other module starts it."""
 
 import atexit
 import contextlib
@@ -20,7 +20,7 @@ PRECISIONS = {"f32": torch.float32, "f64": torch.float64}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """What Taichi was started with."""
+    """The settings with which Taichi was started."""
 
     arch: str
     precision: str
@@ -45,13 +45,13 @@ _current: Runtime | None = None
 def init(
     arch: str = "auto", precision: str = "f32", threads: int | None = None, seed: int = 0
 ) -> Runtime:
-    """Start Taichi once; the same request again changes nothing.
+    """Start Taichi once; a second call with the same arguments changes nothing.
 
-    arch: auto (what already runs; else CUDA if torch and Taichi can use a GPU, else the CPU), cpu
-    or cuda; precision: f32 or f64; threads: CPU threads, None for one that keeps to each CPU; seed:
-    of Taichi's and torch's random numbers. Raises ValueError for an unknown value and where there
-    is no such device, RuntimeError for a second, different request (a restart of Taichi would
-    destroy every field in use).
+    arch: "cpu", "cuda" or "auto" (the architecture that already runs; else CUDA if torch and Taichi
+    can use a GPU, else the CPU); precision: "f32" or "f64"; threads: number of CPU threads, None
+    for one thread per CPU, each bound to its CPU; seed: seed of the random numbers of Taichi and
+    torch. Raises ValueError for an unknown value or a missing device, and RuntimeError for a second
+    call with different arguments: a restart of Taichi would destroy every field in use.
     """
     global _current
     one_of("arch", arch, ARCHS)
@@ -72,11 +72,11 @@ def init(
     if _current is not None:
         raise RuntimeError(
             f"Taichi already runs with {_current} and cannot be restarted as {wanted} "
-            "in the same process: call taichi_phys.init once, first"
+            "in the same process: call taichi_phys.init once, before anything else starts Taichi"
         )
     options = {"cpu_max_num_threads": threads} if threads else {}
     before = _threads()
-    with contextlib.redirect_stdout(io.StringIO()):  # "[Taichi] Starting on arch=..."
+    with contextlib.redirect_stdout(io.StringIO()):  # hides "[Taichi] Starting on arch=..."
         ti.init(
             arch=getattr(ti, arch),
             default_fp=getattr(ti, precision),
@@ -84,7 +84,7 @@ def init(
             log_level=ti.WARN,
             **options,
         )
-    if ti.lang.impl.current_cfg().arch != getattr(ti, arch):  # Taichi went on without the GPU
+    if ti.lang.impl.current_cfg().arch != getattr(ti, arch):  # Taichi fell back silently
         reason = "torch sees a CUDA device, but Taichi cannot use it (its driver may be too old)"
         if not automatic:
             ti.reset()
@@ -100,34 +100,35 @@ def init(
 
 
 def _threads() -> set[int]:
-    """Identifiers of this process' threads, where the system tells."""
+    """Identifiers of the threads of this process; empty where the system does not list them."""
     return {int(name) for name in os.listdir("/proc/self/task")} if _CAN_SPREAD else set()
 
 
 def _spread(threads: set[int]) -> None:
-    """Give each of Taichi's threads, of which there is one per CPU, a CPU of its own.
+    """Bind each of Taichi's threads, of which there is one per CPU, to a CPU of its own.
 
-    Woken a thousand times a second, two of them often share a CPU while another is idle: Linux
-    does not move threads that ran a moment ago. That costs a third of the speed on two CPUs.
+    The threads wake a thousand times a second, and Linux does not move a thread that ran a moment
+    ago; so two threads often share a CPU while another CPU is idle. On two CPUs that costs a third
+    of the speed.
     """
     cpus = sorted(os.sched_getaffinity(0)) if _CAN_SPREAD else []
     for i, thread in enumerate(sorted(threads)):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the thread has ended
             os.sched_setaffinity(thread, {cpus[i % len(cpus)]})
 
 
 def ensure_initialized() -> Runtime:
-    """The running Runtime, started with the defaults if the user has not called init."""
+    """The Runtime in use; starts Taichi with the defaults if init was not called before."""
     return _current or init()
 
 
 @contextlib.contextmanager
 def quick_compile() -> Iterator[None]:
-    """Kernels that are compiled inside go without Taichi's own data-flow passes.
+    """Compile the kernels in this block without Taichi's own data-flow passes.
 
-    They run as fast, since LLVM does the same again, and compile up to five times faster: 6 s
-    instead of 33 for a backward kernel. Not for kernels that Taichi differentiates: those need the
-    passes (1.7.4 gives zeros in f32 without).
+    Such kernels run as fast, since LLVM repeats these passes, and compile up to five times faster:
+    a backward kernel in 6 s instead of 33 s. Kernels that Taichi differentiates need the passes:
+    without them, Taichi 1.7.4 returns gradients of zero in f32.
     """
     config = ti.lang.impl.current_cfg()
     before = config.cfg_optimization
@@ -140,10 +141,10 @@ def quick_compile() -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Torch on one CPU thread inside the block.
+    """Run torch on one CPU thread in this block.
 
-    Small operations gain nothing from threads, and on a busy machine each of their barriers costs
-    a time slice: 3 to 9 times slower beside two other busy processes.
+    Small operations gain nothing from threads, and on a busy machine each barrier between threads
+    costs a time slice: beside two other busy processes, torch was 3 to 9 times slower.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -439,7 +439,7 @@ def test_gaussians_validate():
         (
             "opacities",
             torch.tensor([0.5, 1.5]),
-            "opacities: .*1 of 2 are not, the first is 1",
+            "opacities: .*1 of 2 rows are not; the first is row 1",
         ),
         ("quats", torch.zeros(2, 4), "quats: expected .*but 2 of 2"),
         ("quats", torch.ones(2, 3), r"quats: got shape \(2, 3\)"),

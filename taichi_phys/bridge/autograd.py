@@ -1,4 +1,4 @@
-"""The one mechanism that turns Taichi kernels into differentiable torch functions."""
+"""Differentiable torch functions made of Taichi kernels."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,11 +38,12 @@ class _KernelPair(torch.autograd.Function):
 def differentiable(
     forward: Callable[..., Tensors], backward: Callable[[Tensors, Tensors, Tensors], Gradients]
 ) -> Callable[..., Tensors]:
-    """A torch function with gradients from two plain functions that launch Taichi kernels.
+    """A differentiable torch function made of two plain functions that launch Taichi kernels.
 
     forward(*inputs) -> outputs; backward(inputs, outputs, output_gradients) -> one gradient, or
-    None, per input. Both see detached, contiguous tensors and must not write to them. Memory is
-    what forward saves: its inputs and outputs, so backward recomputes whatever lies between.
+    None, per input. Both functions receive detached, contiguous tensors and must not write to
+    their inputs. Only the inputs and outputs are kept for backward, which has to compute
+    intermediate values again.
     """
 
     def call(*inputs: torch.Tensor) -> Tensors:
@@ -57,10 +58,11 @@ def by_autodiff(
     outputs: Sequence[tuple[int, ...]],
     constants: Sequence[Any] = (),
 ) -> Tensors:
-    """Launch kernel(*inputs, *constants, *outputs) on outputs of zeros with the given shapes.
+    """The outputs of kernel(*inputs, *constants, *outputs), differentiated by Taichi itself.
 
-    The gradient is Taichi's own, of the inputs that want one: the kernel must be straight-line
-    mathematics that writes each output once, without loops that carry values.
+    outputs: shapes of the output tensors, which are zero before the launch. Gradients reach the
+    inputs that require them. The kernel must be straight-line mathematics that writes each output
+    once, without loops that carry values from one iteration to the next.
     """
     wanted = [t.requires_grad for t in inputs]
 
@@ -74,7 +76,7 @@ def by_autodiff(
             if want:
                 tensor.requires_grad_().grad = torch.zeros_like(tensor)
         for tensor, grad in zip(results, grads, strict=True):
-            # A copy: the reverse sweep writes to the gradients of what the kernel wrote.
+            # A copy, since Taichi's reverse sweep overwrites the gradients of the outputs.
             tensor.requires_grad_().grad = grad.clone()
         kernel.grad(*inputs, *constants, *results)  # type: ignore[attr-defined]
         return tuple(tensor.grad for tensor in inputs)

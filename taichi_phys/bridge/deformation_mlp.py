@@ -1,4 +1,4 @@
-"""The deformation of a scene's canonical state as a network (Yang et al. 2024, sec. 3.2)."""
+"""A network for the deformation of a scene's canonical state (Yang et al. 2024, sec. 3.2)."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,15 @@ TIME_FEATURES = 30
 
 
 class DeformationMLP(nn.Module):
-    """f_defo(x, t): how what is at x in canonical state is moved, turned and sized at time t.
+    """The network f_defo(x, t): shift, rotation and growth of the canonical point x at time t.
 
-    An encoding of the time goes through a small network of its own; both encodings enter at the
-    first layer and again after the middle one (TRACE uses 8 layers of 256). The heads start at
-    zero, so the network starts at no deformation.
+    The encoding of the time passes through a small network of its own. The encodings of space and
+    time enter the first layer and again the layer after the middle (TRACE uses 8 layers of width
+    256). The head starts at zero, so that the network starts without deformation.
 
-    center (3,) m, scale m and duration s of the scene: lengths and times are measured in them;
-    depth and width of the network. Raises ValueError.
+    center: (3,) m, scale: m, duration: s, of the scene: the network sees (x - center) / scale and
+    t / duration; depth: number of layers; width: of each layer; frequencies, time_frequencies: as
+    in `SpaceTimeEncoding`. Raises ValueError.
     """
 
     def __init__(
@@ -60,9 +61,9 @@ class DeformationMLP(nn.Module):
     def forward(
         self, x: torch.Tensor, t: float | torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """dx (n, 3) m, unit quaternions wxyz (n, 4) and changes of log size (n, 3).
+        """Shifts (n, 3) m, unit quaternions wxyz (n, 4) and changes of the log sizes (n, 3).
 
-        x (n, 3) m: canonical positions; t s: one time or (n,).
+        x: (n, 3) canonical positions, m; t: one time or (n,), s.
         """
         features, time = self.encode(x, t)
         inputs = torch.cat([features, self.time_network(time).expand(len(x), -1)], dim=-1)

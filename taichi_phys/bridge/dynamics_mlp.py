@@ -1,4 +1,4 @@
-"""The dynamics of every point of a scene as a network (TRACE, eq. 5)."""
+"""A network for the dynamics of every point of a scene (TRACE, eq. 5)."""
 
 from collections.abc import Sequence
 
@@ -9,24 +9,24 @@ from taichi_phys.bridge.encodings import SpaceTimeEncoding
 from taichi_phys.checks import one_of
 
 
-# frequencies, width, and hidden layers after the first one
-# (small is ours, for a CPU; the others are the paper's)
+# Number of frequencies, width, and number of hidden layers after the first. "small" was added for
+# CPUs; the other two are the paper's.
 SIZES = {"small": (3, 64, 3), "light": (3, 128, 6), "full": (6, 256, 8)}
 
 
 class DynamicsMLP(nn.Module):
-    """f_trd(x, t): the parameters of the particle that is at x at time t, in SI units.
+    """The network f_trd(x, t): the parameters of the particle at x at time t, in SI units.
 
-    They come in the order in which the stepping takes them: v_bar, a_bar, w, eps for
-    `rigid.advance`, or with a center of rotation c, v_c, a_c, w, eps for `rigid.advance_rigid`;
-    each (n, 3). With squared, as in the paper's code, an acceleration is a signed square of what
-    the network says, o |o| / 10, so that small ones are easy to say; but then none is learned from
-    where it starts, near zero, within the steps that a CPU can afford.
+    The parameters are (n, 3) each, in the order of the arguments of the stepping: v_bar, a_bar, w,
+    eps for `rigid.advance`, or, with rigid, c, v_c, a_c, w, eps for `rigid.advance_rigid`.
 
-    center (3,) m, scale m and duration s of the scene: lengths and times are measured in them, and
-    v_bar and a_bar of the paper are learned about center, so neither units nor the place of the
-    origin matter. size: "small", "light" or "full"; rigid: with a center of rotation. Raises
-    ValueError.
+    center: (3,) m, scale: m, duration: s, of the scene: the network sees (x - center) / scale and
+    t / duration, and the paper's v_bar and a_bar are learned about center, so that neither the
+    units nor the position of the origin matter; size: "small", "light" or "full"; rigid: whether
+    particles have a center of rotation; squared: whether an acceleration is o |o| / 10 of the
+    network's output o, as in the paper's code. The square makes small accelerations easy to
+    represent; but its slope vanishes at zero, where training starts, so that no acceleration is
+    learned within the steps that a CPU can afford. Raises ValueError.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class DynamicsMLP(nn.Module):
         self.network = nn.Sequential(*hidden, nn.Linear(width, 15 if rigid else 12))
 
     def forward(self, x: torch.Tensor, t: float | torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Parameters, each (n, 3), at positions x (n, 3) m and the time t s, one or (n,)."""
+        """The parameters, (n, 3) each, at positions x (n, 3) m and times t, one or (n,), s."""
         features, time = self.encode(x, t)
         out = self.network(torch.cat([features, time.expand(len(x), -1)], dim=-1))
         *rates, a, eps = out.split(3, dim=-1)
@@ -69,6 +69,6 @@ class DynamicsMLP(nn.Module):
         v, w = rates[-2] * (length / second), rates[-1] / second
         if self.rigid:
             return center + length * rates[0], v, a, w, eps
-        # from the field about center, v + w x (x - center), to that about the origin
+        # From the field about center, v + w x (x - center), to the field about the origin.
         center = center.expand_as(v)
         return v - torch.linalg.cross(w, center), a - torch.linalg.cross(eps, center), w, eps

@@ -8,9 +8,10 @@ from torch import nn
 
 
 def fourier_features(x: torch.Tensor, frequencies: int, base: float = math.pi) -> torch.Tensor:
-    """x (..., d), then sin and cos of 2^k base x, k < frequencies: (..., d (1 + 2 frequencies)).
+    """Features (..., d (1 + 2 frequencies)): x itself, then sin and cos of 2^k base x.
 
-    (Mildenhall et al. 2020, eq. 4, with the raw input kept.)
+    x: (..., d); k runs from 0 to frequencies - 1; base: rad per unit of x. (Mildenhall et al. 2020,
+    eq. 4, with x itself kept.)
     """
     scales = base * 2.0 ** torch.arange(frequencies, dtype=x.dtype, device=x.device)
     angles = (x[..., None] * scales).flatten(-2)
@@ -18,10 +19,10 @@ def fourier_features(x: torch.Tensor, frequencies: int, base: float = math.pi) -
 
 
 class SpaceTimeEncoding(nn.Module):
-    """Features of (x - center) / scale and t / duration, for worlds of any size and pace.
+    """Fourier features of (x - center) / scale and t / duration, for scenes of any size and speed.
 
-    center (3,) m, scale m and duration s of the scene (0, 1 and 1 leave x and t as they are);
-    frequencies and time_frequencies: how many, 1, 2, 4, ... rad per unit. Raises ValueError.
+    center: (3,) m; scale: m; duration: s; frequencies, time_frequencies: number of frequencies,
+    which are 1, 2, 4, ... rad per unit. Raises ValueError.
     """
 
     center: torch.Tensor
@@ -40,7 +41,7 @@ class SpaceTimeEncoding(nn.Module):
         super().__init__()
         middle = torch.as_tensor(center).float()
         if middle.shape != (3,) or not middle.isfinite().all():
-            raise ValueError(f"center: got {middle.tolist()}, expected three finite numbers")
+            raise ValueError(f"center: got {middle.tolist()}, expected 3 finite numbers")
         for name, value in {"scale": scale, "duration": duration}.items():
             if not 0 < value < math.inf:
                 raise ValueError(f"{name}: got {value}, expected a finite number > 0")
@@ -51,7 +52,7 @@ class SpaceTimeEncoding(nn.Module):
         self.widths = 3 * (1 + 2 * frequencies), 1 + 2 * time_frequencies
 
     def _load_from_state_dict(self, state_dict, prefix, *rest):
-        old = f"{prefix}centre"  # its name in older checkpoints
+        old = f"{prefix}centre"  # the name in older checkpoints
         if old in state_dict:
             state_dict[f"{prefix}center"] = state_dict.pop(old)
         super()._load_from_state_dict(state_dict, prefix, *rest)
@@ -59,7 +60,10 @@ class SpaceTimeEncoding(nn.Module):
     def forward(
         self, x: torch.Tensor, t: float | torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features (n, widths[0]) of x (n, 3) m, and (n or 1, widths[1]) of t s, (n,) or one."""
+        """Features of x, (n, widths[0]), and of t, (n or 1, widths[1]).
+
+        x: (n, 3) m; t: one time or (n,), s. Raises ValueError.
+        """
         if x.ndim != 2 or x.shape[1] != 3:
             raise ValueError(f"x: got {tuple(x.shape)}, expected (n, 3)")
         t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
