@@ -632,7 +632,7 @@ MISTAKES = {
     "end of file": ("1.0},\n]", "1.0},", 49, "not valid TOML"),
     "twice": ("fps = 24", "fps = 24\nfps = 25", 10, "not valid TOML .*overwrite"),
     # found when it is built
-    "upside down": ("upper = [0.4,", "upper = [0.2,", 27, "body 2: upper: got a box of"),
+    "upside down": ("upper = [0.4,", "upper = [0.2,", 27, "body 2: upper: got a box with edges of"),
     "coarser than the body": ("spacing = 0.05", "spacing = 5", 20, "spacing: got 5 m, expected at"),
     "outside": ("radius = 0.15", "radius = 0.6", 16, "body 1: .*lie outside the grid.*expected"),
     "friction": ("rotation = [0, 90, 0]", "friction = -1", 40, "collider 1: friction: got -1"),

@@ -3,22 +3,23 @@
 import numpy as np
 
 
-PAIRS = 1_000_000  # pairs of a triangle and a ray that are looked at together
+PAIRS = 1_000_000  # pairs of a triangle and a ray that are tested at once
 
 
 def winding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(n,) int: how often a closed mesh winds around each point; surface points may go either way.
+    """(n,) int: how often a closed mesh winds around each point.
 
-    vertices: (m, 3) m; faces: (k, 3) indices; points: (n, 3) m. 1 inside a shell that faces
-    outwards, -1 inside one that faces inwards; of an open mesh the answer has no meaning. Raises
+    vertices: (m, 3) m; faces: (k, 3) indices of vertices; points: (n, 3) m. The number is 1 inside
+    a shell whose faces point outwards and -1 inside a shell whose faces point inwards. A point on
+    the surface may count as inside or outside. For an open mesh the number has no meaning. Raises
     ValueError.
 
-    A ray goes up from each point. Whether it meets a triangle is itself a winding number, in the
-    xy plane, summed from crossings of edges by a line along x: ends of edges are half-open, and
-    the place of a crossing is the same number for both triangles at an edge. So rounding cannot
-    let a ray slip between triangles or count one twice, however degenerate it is: rays through
-    vertices, along edges and within faces need no special case. Points above each other, as those
-    of lattices are, share a ray.
+    A ray goes up from each point. Whether the ray meets a triangle is a winding number too, in the
+    xy plane: a sum over the crossings of the triangle's edges by a line along x. The lower end of
+    an edge belongs to the edge and the upper end does not, and both triangles at an edge compute
+    the same crossing. So rounding can neither let a ray slip between two triangles nor count a
+    triangle twice; rays through vertices, along edges and within faces need no special case.
+    Points that lie above each other, as in a lattice, share a ray.
     """
     points, vertices = _rows("points", points), _rows("vertices", vertices)
     faces = np.asarray(faces)
@@ -28,11 +29,12 @@ def winding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.n
         raise ValueError(f"faces: got indices beyond the {len(vertices)} vertices")
     if not len(faces) or not len(points):
         return np.zeros(len(points), np.int64)
-    # complex numbers are what numpy sorts by x, then y, in no time
+    # numpy sorts complex numbers by x, then y, much faster than rows
     xy = np.ascontiguousarray(points[:, :2]).view(complex)[:, 0]
     rays, ray = np.unique(xy, return_inverse=True)
     met, heights, turns = _crossings(vertices[faces], rays.view(float).reshape(-1, 2))
-    # down each ray: what was passed when a point is reached; all of it adds up to 0
+    # Down each ray from above, the sum of the crossings up to a point is its winding number; the
+    # crossings of a whole ray add up to 0, so that the sums of different rays do not mix.
     down = -np.concatenate([points[:, 2], heights])
     order = np.lexsort((down, np.concatenate([ray, met])))
     found = np.empty(len(order), np.int64)
@@ -43,16 +45,17 @@ def winding(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.n
 def _crossings(corners: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where lines along z through rays (n, 2) m meet triangles (k, 3, 3) m.
 
-    Of each crossing: number of the ray, z in m, and 1 where the triangle faces up, -1 down.
+    Returns for each crossing the index of the ray, z in m, and 1 where the triangle faces up or -1
+    where it faces down.
     """
-    # Rays in rows of cells: a triangle then meets one run of rays in each row it reaches.
+    # Rays are sorted by rows of cells, so that a triangle meets one run of rays in each row.
     low, high = corners.min(axis=1)[:, :2], corners.max(axis=1)[:, :2]
     origin = low.min(axis=0)
     extent = high.max(axis=0) - origin
     size = int(np.clip(np.sqrt(max(len(corners), len(rays))), 1, 1024))
     scale = np.divide(size, extent, out=np.zeros(2), where=extent > 0)
 
-    def cells(x):  # monotone, so that a ray within a box is in one of the cells of the box
+    def cells(x):  # monotone, so that a ray inside a box lies in one of the cells of the box
         return np.clip((x - origin) * scale, 0, size - 1).astype(np.int64)
 
     number = cells(rays) @ [1, size]
@@ -93,7 +96,7 @@ def _chunks(counts: np.ndarray):
 
 
 def _expand(items: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every item as often as its count, with 0, 1, 2 ... beside it."""
+    """Each item repeated counts times, and beside it the number 0, 1, 2 ... of the repetition."""
     ends = np.cumsum(counts)
     return np.repeat(items, counts), np.arange(ends[-1]) - np.repeat(ends - counts, counts)
 
@@ -104,8 +107,8 @@ def _turns(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
     turns = np.zeros(len(rays), np.int64)
     for a, b in ((0, 1), (1, 2), (2, 0)):
         (ax, ay), (bx, by) = corners[:, a, :2].T, corners[:, b, :2].T
-        up = (by > y).astype(np.int64) - (ay > y)  # the edge crosses the line, up- or downwards
-        # from the lower end, so that the triangle beyond the edge computes the same number
+        up = (by > y).astype(np.int64) - (ay > y)  # 1: the edge crosses the line upwards
+        # from the lower end, so that the triangle beyond the edge computes the same crossing
         low_x, low_y = np.where(up > 0, ax, bx), np.where(up > 0, ay, by)
         high_x, high_y = np.where(up > 0, bx, ax), np.where(up > 0, by, ay)
         part = (y - low_y) / np.where(up == 0, 1.0, high_y - low_y)
@@ -116,8 +119,10 @@ def _turns(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
 
 
 def _heights(corners: np.ndarray, rays: np.ndarray) -> np.ndarray:
-    """(n,) z of the planes of triangles (n, 3, 3) over points (n, 2), within their corners' z."""
-    # clamped, since it is ill-defined in upright triangles
+    """(n,) z of triangles (n, 3, 3) at points (n, 2) in the xy plane.
+
+    z is clamped to the range of the corners, since it is ill-defined in upright triangles.
+    """
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     slope = (normal[:, :2] * (rays - corners[:, 0, :2])).sum(axis=1)
     height = corners[:, 0, 2] - slope / np.where(normal[:, 2] == 0, 1.0, normal[:, 2])

@@ -6,20 +6,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 
-JITTER = 0.25  # of the spacing, to each side
+JITTER = 0.25  # largest displacement to each side, in spacings
 MAX_COUNT = 50_000_000
-REACH = 2 / (4 * math.sqrt(2)) ** (1 / 3)  # spacings: between points in the densest packing
-CANDIDATES = 5  # for each particle of blue noise; as in Yuksel 2015
+# Distance of neighbors in the densest packing, in spacings (edges of the cube per particle).
+REACH = 2 / (4 * math.sqrt(2)) ** (1 / 3)
+CANDIDATES = 5  # candidates per particle of blue noise, as in Yuksel 2015
 
-Turns = Callable[[np.ndarray], np.ndarray]  # how often a body winds round points (n, 3) m
+Turns = Callable[[np.ndarray], np.ndarray]  # points (n, 3) m -> winding numbers (n,)
 Samples = tuple[np.ndarray, np.ndarray]  # particles (n, 3) m and their volumes (n,) m^3
 
 
 def shared(x: np.ndarray, volume: float) -> Samples:
-    """Particles x (n, 3) m and their equal shares of a volume, m^3. Raises ValueError for none."""
+    """Particles x (n, 3) m and their equal shares of volume, m^3. Raises ValueError if n is 0."""
     if not len(x):
         raise ValueError(
-            "spacing, count: no particle fits into the body; expected a smaller spacing or a "
+            "spacing, count: no particle fits into the body, expected a smaller spacing or a "
             "larger count"
         )
     return x, np.full(len(x), volume / len(x))
@@ -28,14 +29,17 @@ def shared(x: np.ndarray, volume: float) -> Samples:
 def lattice(
     shape: Sequence[int] | np.ndarray, jitter: float, rng: np.random.Generator | None
 ) -> np.ndarray:
-    """(n, 3) centers of cells of size one, moved by up to jitter to each side."""
+    """(n, 3) centers of cells of edge 1, moved at random by up to jitter to each side."""
     axes = [np.arange(n) + 0.5 for n in shape]
     x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return x + rng.uniform(-jitter, jitter, x.shape) if jitter and rng is not None else x
 
 
 def box_shape(size: np.ndarray, h: float, count: int | None) -> np.ndarray:
-    """Cells along each edge of a box: near h, and with the product near count if one is given."""
+    """(3,) cells along the edges of a box, of an edge near h.
+
+    size: (3,) m; h: m; count: if given, the product of the three is near count.
+    """
     shape = np.maximum(1, np.round(size / h))
     if count is not None:
         near = [np.arange(max(1, int(0.8 * n)), int(1.25 * n) + 2) for n in size[:2] / h]
@@ -44,7 +48,8 @@ def box_shape(size: np.ndarray, h: float, count: int | None) -> np.ndarray:
         cells = size / trials
         stretch = np.log(cells.max(axis=1) / cells.min(axis=1))
         miss = np.abs(trials.prod(axis=1) / count - 1)
-        shape = trials[np.argmin(stretch + 10 * miss)]  # 1 % off is as bad as 10 % from a cube
+        # A count that is 1 % off is as bad as cells that are stretched by 10 %.
+        shape = trials[np.argmin(stretch + 10 * miss)]
     return shape.astype(np.int64)
 
 
@@ -56,15 +61,16 @@ def centered_lattice(
     jitter: float,
     rng: np.random.Generator | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 3) m of a lattice in a body, and how often it winds round each (n,).
+    """Lattice points (n, 3) m inside a body, and the winding number (n,) of the body at each.
 
-    The lattice, of spacing h m, is centered on the box from low to high (3,) m; its points are
-    moved by up to jitter h. Slab by slab, so that memory follows the points that are kept.
+    The lattice has the spacing h in m, is centered on the box from low to high, (3,) m, and its
+    points are moved by up to jitter h. It is built slab by slab, so that only the points that are
+    kept need memory. Raises ValueError.
     """
     shape = np.maximum(1, np.ceil((high - low) / h - 1e-9)).astype(np.int64)
     if shape.astype(float).prod() > 50 * MAX_COUNT:
         raise ValueError(
-            f"spacing, count: the body fills too little of its box of {shape.tolist()} cells; "
+            f"spacing, count: the body fills too little of its box of {shape.tolist()} cells, "
             "expected a larger spacing or fewer particles"
         )
     corner = (low + high) / 2 - shape * h / 2
@@ -80,7 +86,11 @@ def centered_lattice(
 
 
 def united(volume: float, wound: np.ndarray) -> float:
-    """Volume of a body whose parts were counted as often as they overlap."""
+    """Volume of a union of parts, given the sum of their volumes.
+
+    wound: (n,) winding numbers of evenly spread points inside; where parts overlap, the sum counts
+    the volume as often as the surface winds.
+    """
     return volume * len(wound) / max(1, abs(wound.sum()))
 
 
@@ -94,7 +104,10 @@ def filled(
     rng: np.random.Generator,
     jitter: float,
 ) -> Samples:
-    """A body of volume m^3 filled with a lattice of spacing h m; as `blue`, which meets count."""
+    """A body of a volume in m^3 filled with a lattice of spacing h in m.
+
+    The arguments are those of `blue`, but count is ignored.
+    """
     x, wound = centered_lattice(low, high, turns, h, jitter, rng)
     return shared(x, united(volume, wound))
 
@@ -109,20 +122,22 @@ def blue(
     rng: np.random.Generator,
     jitter: float | None = None,
 ) -> Samples:
-    """Blue noise: candidates, one at random in each cell of a fine lattice, thinned out.
+    """A body filled with blue noise: random points in the cells of a fine lattice, thinned out.
 
-    Candidates round the body take part, or its skin would keep a quarter more than its share.
+    Points around the body take part in the thinning; without them, the outermost layer of the body
+    would keep a quarter too many particles. The result has exactly count particles if count is
+    given. jitter is ignored.
     """
     from scipy.spatial import cKDTree
 
     wanted = max(1, round(volume / h**3)) if count is None else count
-    few = wanted < 100  # they have no skin to speak of, and need candidates that hit the body
+    few = wanted < 100  # nearly all lie at the surface; more candidates, so that enough hit
     fine = (volume / (CANDIDATES * (100 if few else wanted))) ** (1 / 3)
     x, wound = centered_lattice(low, high, turns, fine, 0.5, rng)
     if not len(x):
         return shared(x, volume)
     volume = united(volume, wound)
-    if count is None:  # again, where bodies overlap
+    if count is None:  # again, with the volume of the union
         wanted = max(1, round(volume / h**3))
     if few:
         return shared(thinned(x, wanted, (volume / wanted) ** (1 / 3), x[:0]), volume)
@@ -139,12 +154,13 @@ def blue(
 
 
 def thinned(x: np.ndarray, count: int, h: float, around: np.ndarray) -> np.ndarray:
-    """The count points of x (m, 3) that are left when those closest to others go first.
+    """The count points of x (m, 3) that remain when the points closest to others are removed first.
 
-    h: m, their spacing; around: (k, 3) points that go and stay like those of x, but are not
-    counted. Weighted sample elimination (Yuksel 2015, eq. 2 and 3), but all points that weigh
-    most among their neighbors, and more than most in the body, go at once: a few dozen array
-    passes. Without the second condition the density would drift by 10 % from place to place.
+    h: spacing of the result, m; around: (k, 3) points that are removed by the same rule, but are
+    neither counted nor returned. The method is weighted sample elimination (Yuksel 2015, eq. 2 and
+    3), except that each pass removes all points that weigh most among their neighbors and are in
+    the top 5 % of the body; that takes a few dozen passes over arrays. Without the second condition
+    the density would vary by 10 % from place to place.
     """
     from scipy.spatial import cKDTree
 
@@ -154,7 +170,7 @@ def thinned(x: np.ndarray, count: int, h: float, around: np.ndarray) -> np.ndarr
     x = np.concatenate([x, around])
     n = len(x)
     reach, ratio = REACH * h, count / m
-    closest = reach / 2 * (1 - ratio**1.5) * 0.65  # weight limiting, gamma and beta of the paper
+    closest = reach / 2 * (1 - ratio**1.5) * 0.65  # weight limiting with the paper's gamma and beta
     a, b = cKDTree(x).query_pairs(reach, output_type="ndarray").astype(np.int32).T
     pair = np.sqrt(sum(np.square(axis[a] - axis[b]) for axis in x.T))
     pair = (1 - np.maximum(pair, closest) / reach).clip(0) ** 8
@@ -165,7 +181,7 @@ def thinned(x: np.ndarray, count: int, h: float, around: np.ndarray) -> np.ndarr
         heavier = weight[a] >= weight[b]
         top[np.where(heavier, b, a)] = False
         go = np.flatnonzero(top)
-        inner = np.searchsorted(go, m)  # those of x among them
+        inner = np.searchsorted(go, m)  # number of removed points that belong to x
         if inner > left - count:
             go = go[:inner][np.argsort(-weight[go[:inner]], kind="stable")[: left - count]]
             inner = len(go)

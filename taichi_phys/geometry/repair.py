@@ -1,4 +1,4 @@
-"""Triangle meshes as simulation needs them: vertices joined, faces consistent and outwards."""
+"""Repair of triangle meshes for simulation: joined vertices, faces that all point outwards."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from taichi_phys.geometry.inside import winding
 
 
 class TriangleMesh(Protocol):
-    """What has vertices (m, 3) m and faces (k, 3), for example a trimesh.Trimesh."""
+    """An object with vertices (m, 3) m and faces (k, 3), for example a trimesh.Trimesh."""
 
     @property
     def vertices(self) -> Any: ...
@@ -27,9 +27,10 @@ class Triangles(NamedTuple):
 
 
 def triangles(mesh: str | os.PathLike[str] | TriangleMesh) -> Triangles:
-    """As `joined`, without the second of faces that lie on each other: surfaces may be two-sided.
+    """The triangles of a mesh, with equal vertices joined and with each face only once.
 
-    Raises ValueError.
+    mesh: a path or a trimesh object. If two faces have the same vertices, as in a two-sided
+    surface, the first is kept; see `joined` for the rest. Raises ValueError.
     """
     vertices, faces = joined(mesh)
     _, kept = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
@@ -37,9 +38,10 @@ def triangles(mesh: str | os.PathLike[str] | TriangleMesh) -> Triangles:
 
 
 def joined(mesh: str | os.PathLike[str] | TriangleMesh) -> Triangles:
-    """The triangles of a path or trimesh object, equal vertices made one.
+    """The triangles of a mesh, with vertices at the same place joined into one.
 
-    Faces that then lack three different vertices are left out. Raises ValueError.
+    mesh: a path or a trimesh object. Faces that have fewer than three different vertices after the
+    join are left out. Raises ValueError.
     """
     if isinstance(mesh, str | os.PathLike):
         mesh = load_mesh(mesh)
@@ -58,39 +60,41 @@ def joined(mesh: str | os.PathLike[str] | TriangleMesh) -> Triangles:
     if not len(faces):
         raise ValueError("mesh: got no faces, expected at least one")
     if not 0 <= faces.min() <= faces.max() < len(vertices):
-        raise ValueError("mesh: its faces name vertices that it does not have")
+        raise ValueError(f"mesh: got faces with indices outside 0 to {len(vertices) - 1}")
     used, faces = np.unique(faces, return_inverse=True)
     vertices = vertices[used]
     if not np.isfinite(vertices).all():
         raise ValueError(
-            f"mesh: {(~np.isfinite(vertices).all(axis=1)).sum()} vertices are NaN or infinite"
+            f"mesh: got {(~np.isfinite(vertices).all(axis=1)).sum()} vertices that are NaN or "
+            "infinite, expected finite ones"
         )
-    # Files cut surfaces at seams of texture, or (STL) everywhere: joined again by place.
+    # Many files repeat a vertex at texture seams, and STL files in every face; vertices at the same
+    # place are joined again.
     low, extent = vertices.min(axis=0), np.ptp(vertices, axis=0).max()
     if not 1e-30 < extent < 1e30:
-        raise ValueError("mesh: it has no size, or one beyond all measure")
+        raise ValueError(f"mesh: got a size of {extent:g} m, expected between 1e-30 and 1e30 m")
     cells = np.round((vertices - low) / (1e-8 * extent)).astype(np.int64)
     _, kept, index = np.unique(cells, axis=0, return_index=True, return_inverse=True)
     vertices, faces = vertices[kept], index.reshape(-1)[faces.reshape(-1, 3)]
     ordered = np.sort(faces, axis=1)
     faces = faces[(ordered[:, 0] < ordered[:, 1]) & (ordered[:, 1] < ordered[:, 2])]
     if not len(faces):
-        raise ValueError("mesh: its faces have no area")
+        raise ValueError("mesh: got faces without area only, expected triangles")
     return Triangles(vertices, faces)
 
 
 def load_mesh(path: str | os.PathLike[str]) -> Any:
-    """A mesh file as trimesh reads it. Raises ValueError, ImportError without trimesh."""
+    """The mesh in a file, as trimesh reads it. Raises ValueError; ImportError without trimesh."""
     path = Path(path)
     try:
         import trimesh
     except ImportError:
         raise ImportError("reading a mesh needs trimesh: pip install trimesh") from None
     if not path.is_file():
-        raise ValueError(f"mesh: got {str(path)!r}, which is no file")
+        raise ValueError(f"mesh: got {str(path)!r}, which does not exist or is not a file")
     try:
         return trimesh.load_mesh(path)
-    except Exception as error:  # readers of a dozen formats raise whatever they like
+    except Exception as error:  # trimesh's readers of many formats raise many types
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"mesh: {path} cannot be read as a mesh ({reason})") from None
 
@@ -102,13 +106,17 @@ def open_edges(faces: np.ndarray) -> np.ndarray:
 
 
 def agree(faces: np.ndarray) -> bool:
-    """Whether every edge is passed as often in one direction as in the other by faces (k, 3)."""
+    """Whether the faces (k, 3) pass every edge equally often in both directions."""
     _, edge, forward, _ = _edges(faces)
     return not np.bincount(edge, np.where(forward, 1, -1)).any()
 
 
 def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Ends of each edge; for each side of each face its edge, direction (bool); faces per edge."""
+    """The edges of faces (k, 3), and the edge of each side of each face.
+
+    Returns the two vertices of each edge (m, 2); for each of the 3 k sides its edge and whether it
+    runs from the lower to the higher vertex; and the number of faces at each edge (m,).
+    """
     sides = faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
     ends, edge, count = np.unique(
         np.sort(sides, axis=1), axis=0, return_inverse=True, return_counts=True
@@ -117,7 +125,10 @@ def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 
 
 def outward(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """A closed mesh, its faces turned outwards (inwards round a cavity), and its volume, m^3."""
+    """A closed mesh with its faces turned outwards (at a cavity: into it), and its volume, m^3.
+
+    vertices: (m, 3) m; faces: (k, 3). Raises ValueError if the faces cannot be turned consistently.
+    """
     vertices = vertices - (offset := vertices.mean(axis=0))
     faces, part = _consistent(faces)
     corners = vertices[faces]
@@ -135,21 +146,21 @@ def outward(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _consistent(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Faces turned so that neighbors agree, and the number of each face's part."""
+    """Faces turned so that neighbors agree, and the index of the connected part of each face."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order, connected_components
 
     _, edge, forward, count = _edges(faces)
     order = np.argsort(edge, kind="stable")
     joined = np.stack([order[:-1], order[1:]])[:, np.diff(edge[order]) == 0] // 3
-    order = order[count[edge[order]] == 2].reshape(-1, 2)  # the two sides at ordinary edges
+    order = order[count[edge[order]] == 2].reshape(-1, 2)  # both sides at edges of two faces
     left, right = (order // 3).T
     same = forward[order[:, 0]] != forward[order[:, 1]]
     n = len(faces)
     link = coo_array((np.ones(len(left)), (left, right)), (n, n)).tocsr()
     parts, part = connected_components(link, directed=False)
     if not same.all():
-        # a tree over the faces of each part: a face follows its parent
+        # A tree spans the faces of each part, and each face is turned to agree with its parent.
         first = np.unique(part, return_index=True)[1]
         rows = np.concatenate([left, np.full(parts, n)])
         tree = coo_array((np.ones(len(rows)), (rows, np.append(right, first))), (n + 1, n + 1))
@@ -166,9 +177,10 @@ def _consistent(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         faces = np.where(turn[:n, None], faces[:, ::-1], faces)
     if not agree(faces):
         raise ValueError(
-            "mesh: its faces cannot be turned so that all neighbors agree; repair it or give "
-            "thickness= (m)"
+            "mesh: its faces cannot be turned so that all neighbors agree: repair the mesh, or "
+            "give thickness= (m) for a sheet of particles along its surface"
         )
-    # Parts may be closed only together, where more than two faces meet at an edge.
+    # Where more than two faces meet at an edge, only several parts together may be closed; so these
+    # parts count as one.
     link = coo_array((np.ones(joined.shape[1]), tuple(joined)), (n, n))
     return faces, connected_components(link, directed=False)[1]

@@ -1,11 +1,12 @@
-"""Bodies as particles: boxes, spheres, meshes, point clouds; volumes add up to the body's.
+"""Particles that fill a body: a box, a sphere, a mesh or the body outlined by a point cloud.
 
-Every function takes either spacing (m, the edge of the cube that a particle stands for) or count,
-and a pattern: "lattice" (a regular grid), "jittered" (each of its points moved by up to a quarter
-of the spacing, which hides the grid) or "blue" (blue noise: random, yet evenly apart; about 2 s
-for 30,000 particles where the others take none).
-With blue, a count is met exactly; with the others to a few per cent at 10,000 particles, less
-well for few particles or thin bodies.
+The volumes of the particles add up to the volume of the body. Every function takes either spacing
+(m, the edge of the cube that a particle stands for) or count (the number of particles), and a
+pattern: "lattice" is a regular grid; "jittered" moves each point of the grid by up to a quarter of
+the spacing, which hides the grid; "blue" is blue noise, random but evenly spaced, and takes about
+2 s for 30,000 particles, where the other patterns take almost no time. "blue" meets count exactly;
+the others meet it to a few per cent at 10,000 particles, and less well for few particles or thin
+bodies.
 """
 
 import math
@@ -33,10 +34,10 @@ from taichi_phys.geometry.repair import TriangleMesh, open_edges, outward, trian
 
 
 PATTERNS = ("jittered", "lattice", "blue")
-MAX_BLUE = 300_000  # beyond, pairs of neighbors take gigabytes
-CLOSING = 1  # voxels: holes in a shell up to twice as wide are closed before it is filled
+MAX_BLUE = 300_000  # for more particles, the pairs of neighbors take gigabytes
+CLOSING = 1  # voxels: holes of up to twice this width in a shell are closed before it is filled
 MAX_VOXELS = 2**27
-LARGEST = 1e9  # m: far beyond any body, and its cube is still a number
+LARGEST = 1e9  # m: far larger than any body, and its cube does not overflow
 
 
 class NothingEnclosedError(ValueError):
@@ -54,13 +55,17 @@ def sample_box(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 that fill a box.
 
-    lower, upper: (3,) corners, m; spacing: m, fitted to the edges of the box, or count: of
-    particles; pattern, seed: see the module. Raises ValueError.
+    lower, upper: (3,) corners, m; spacing: m, adjusted so that it divides the edges of the box;
+    count: number of particles, instead of spacing; pattern: "jittered", "lattice" or "blue", see
+    the module; seed: seed of the random numbers. Raises ValueError.
     """
     lower = np.array(finite_vector("lower", lower))
     size = np.array(finite_vector("upper", upper)) - lower
     if not ((size > 0) & (size <= LARGEST)).all():
-        raise ValueError(f"upper: got a box of {size.tolist()} m, expected positive edges")
+        raise ValueError(
+            f"upper: got a box with edges of {size.tolist()} m, expected positive edges of at "
+            f"most {LARGEST:g} m"
+        )
     volume = size.prod()
     h, count, rng = _options(spacing, count, pattern, seed, volume, size.max())
     if pattern == "blue":
@@ -85,8 +90,7 @@ def sample_sphere(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 that fill a ball.
 
-    center: (3,) m; radius: m; spacing: m, or count: of particles; pattern, seed: see the module.
-    Raises ValueError.
+    center: (3,) m; radius: m; spacing, count, pattern, seed: as in `sample_box`. Raises ValueError.
     """
     center = np.array(finite_vector("center", center))
     radius = _length("radius", radius)
@@ -113,11 +117,12 @@ def sample_mesh(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 of a triangle mesh.
 
-    mesh: a path that trimesh can read, or a trimesh object, left as it is; spacing: m, or count:
-    of particles; thickness: m, makes a sheet along the surface (its volume: area x thickness,
-    always blue noise) instead of filling it, and is needed where the mesh is open; pattern, seed:
-    see the module. Faces turned the wrong way are repaired, bodies that overlap are united, and
-    shells turned inwards within others are cavities. Raises ValueError.
+    mesh: a path that trimesh can read, or a trimesh object, which is not changed; spacing, count,
+    pattern, seed: as in `sample_box`; thickness: m, if given, the particles form a sheet of this
+    thickness along the surface instead of filling the mesh; a sheet has the volume area x thickness
+    and is always blue noise, and an open mesh can only become a sheet. Faces that are turned the
+    wrong way are repaired, overlapping bodies are united, and shells whose faces point inwards
+    within other shells are cavities. Raises ValueError.
     """
     vertices, faces = triangles(mesh)
     extent = np.ptp(vertices[np.unique(faces)], axis=0).max()
@@ -126,12 +131,15 @@ def sample_mesh(
     opened = len(open_edges(faces))
     if opened:
         raise ValueError(
-            f"mesh: it has {opened} open edges and cannot be filled: repair it, so that every "
-            "edge joins two faces, or give thickness= (m) for a sheet of particles along it"
+            f"mesh: it has {opened} open edges and cannot be filled: repair the mesh, so that "
+            "every edge joins two faces, or give thickness= (m) for a sheet of particles along it"
         )
     vertices, faces, volume = outward(vertices, faces)
     if not volume > 1e-9 * extent**3:
-        raise ValueError("mesh: it is closed but encloses no volume; give thickness= (m)")
+        raise ValueError(
+            "mesh: it is closed but encloses no volume: give thickness= (m) for a sheet of "
+            "particles along it"
+        )
     h, count, rng = _options(spacing, count, pattern, seed, volume, extent)
 
     def turns(x):
@@ -157,19 +165,23 @@ def sample_cloud(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Particles x (n, 3) m and their volumes (n,) m^3 of the body that a cloud of points outlines.
 
-    points: (m, 3) m on the surface, inside, or both, for example the means of Gaussians; weights:
-    (m,) such as opacities: points below threshold are left out; voxel: m, the edge of the voxels
-    in which the shell is closed, default: from the distances between points; spacing: m, or
-    count: of particles, default: half a voxel; pattern, seed: see the module. The body is what a
-    flood from outside does not reach, its surface through the points. fill=False keeps the points
-    as particles and shares out the volume of each voxel among those in it. Raises ValueError, its
-    kind NothingEnclosedError where the points enclose no volume.
+    points: (m, 3) m on the surface, inside, or both, for example the means of Gaussians; fill: fill
+    the body with particles, or keep the points as particles, each with its share of the volume of
+    its voxel; weights: (m,), such as opacities; threshold: points whose weight is below it are left
+    out; voxel: m, the edge of the voxels in which the shell is closed, by default estimated from
+    the distances between points; spacing, count: as in `sample_box`, by default a spacing of half a
+    voxel; pattern, seed: as in `sample_box`. The body is the region that a flood of voxels from
+    outside does not reach; its surface passes through the points. Raises ValueError, and its
+    subclass NothingEnclosedError if the points enclose no volume.
     """
     points = _cloud(points, weights, threshold)
     voxel = _typical_voxel(points) if voxel is None else _length("voxel", voxel)
     if not fill:
         if spacing is not None or count is not None:
-            raise ValueError("spacing, count: fill=False keeps the points as they are; give voxel")
+            raise ValueError(
+                "spacing, count: got one with fill=False, which keeps the given points: leave it "
+                "out; voxel= (m) sets the volumes"
+            )
         cells = np.floor((points - points.min(axis=0)) / voxel).astype(np.int64)
         _, index, held = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
         return points, voxel**3 / held[index.reshape(-1)]
@@ -190,15 +202,16 @@ def _length(name: str, value) -> float:
 
 
 def _options(spacing, count, pattern, seed, volume: float, extent: float, layers: float = 1.0):
-    """Spacing m, count (None where spacing was given) and random numbers of a body.
+    """The spacing in m, the count (None if spacing was given) and the random generator for a body.
 
-    layers: particles of a sheet lie closer than the cube root of their volume where it is thin.
+    layers: factor on the expected number of particles, for a sheet that is thinner than the
+    spacing: its particles lie closer than the cube root of their volume.
     """
     one_of("pattern", pattern, PATTERNS)
     seed = whole_number("seed", seed, "an integer >= 0", low=0)
     if (spacing is None) == (count is None):
         given = "neither" if spacing is None else "both"
-        raise ValueError(f"spacing, count: got {given}, expected exactly one of them")
+        raise ValueError(f"spacing, count: got {given}, expected exactly one")
     if spacing is None:
         count = whole_number("count", count, "a positive integer", low=1)
         name, expected = "count", count
@@ -213,36 +226,36 @@ def _options(spacing, count, pattern, seed, volume: float, extent: float, layers
     limit = MAX_BLUE if pattern == "blue" else MAX_COUNT
     if expected > limit:
         raise ValueError(
-            f"{name}: it would make {expected:.3g} particles, expected at most {limit:,}"
-            + (' of blue noise; pattern="jittered" makes more' if pattern == "blue" else "")
+            f"{name}: got a value that makes {expected:.3g} particles, expected at most {limit:,}"
+            + (' of blue noise; pattern="jittered" allows more' if pattern == "blue" else "")
         )
     return spacing, count, np.random.default_rng(seed)
 
 
 def _sheet(vertices, faces, thickness, spacing, count, pattern, seed, extent):
-    """Particles within thickness / 2 of a surface, along the normals of its faces."""
+    """Particles within thickness / 2 of a surface, measured along the normals of its faces."""
     thickness = _length("thickness", thickness)
     if pattern == "lattice":
-        raise ValueError('pattern: got "lattice", but a sheet has none; use "jittered" or "blue"')
+        raise ValueError('pattern: got "lattice", expected "jittered" or "blue" for a sheet')
     pattern = "blue" if pattern == "jittered" else pattern
     corners = vertices[faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     double = np.linalg.norm(normal, axis=1)
     area = double.sum() / 2
     if not area > 0:
-        raise ValueError("mesh: its faces have no area")
+        raise ValueError("mesh: got faces without area only, expected triangles")
     if thickness > extent:
         raise ValueError(
             f"thickness: got {thickness:g} m, expected at most the size of the mesh, {extent:g} m"
         )
     volume = area * thickness
-    # one layer where it is thinner than the spacing
+    # A sheet that is thinner than the spacing has one layer of particles.
     layers = 1.0 if spacing is None else max(1.0, _length("spacing", spacing) / thickness)
     h, count, rng = _options(spacing, count, pattern, seed, volume, extent, layers)
     wanted = max(1, round(volume / h**3 * layers)) if count is None else count
     h = max(h, math.sqrt(area / wanted)) if h > thickness else h
     total = max(CANDIDATES * wanted, 500)
-    place = (np.arange(total) + rng.random(total)) / total  # evenly over the area
+    place = (np.arange(total) + rng.random(total)) / total  # evenly distributed over the area
     face = np.searchsorted(np.cumsum(double) / double.sum(), place).clip(max=len(faces) - 1)
     u, v, depth = rng.random((3, total))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
@@ -256,7 +269,7 @@ def _sheet(vertices, faces, thickness, spacing, count, pattern, seed, extent):
 
 
 def _cloud(points, weights, threshold) -> np.ndarray:
-    """(n, 3) points of enough weight."""
+    """The points (n, 3) whose weight reaches the threshold, checked."""
     try:
         points = np.asarray(_array(points), dtype=np.float64)
         weights = None if weights is None else np.asarray(_array(weights), dtype=np.float64)
@@ -276,7 +289,10 @@ def _cloud(points, weights, threshold) -> np.ndarray:
         raise ValueError(f"points: got none{why}, expected at least one")
     if not np.isfinite(points).all():
         bad = (~np.isfinite(points).all(axis=1)).sum()
-        raise ValueError(f"points: {bad} of {len(points)} are NaN or infinite")
+        raise ValueError(
+            f"points: got {bad} of {len(points)} points that are NaN or infinite, expected finite "
+            "ones"
+        )
     return points.copy()
 
 
@@ -288,7 +304,7 @@ def _array(value):
 
 
 def _typical_voxel(points: np.ndarray) -> float:
-    """m: an edge that leaves few voxels empty in a shell of points, or within a body of them."""
+    """A voxel edge, m, that leaves few voxels empty within a shell or a body of points (n, 3) m."""
     from scipy.spatial import cKDTree
 
     neighbors = min(8, len(points) - 1)
@@ -296,12 +312,16 @@ def _typical_voxel(points: np.ndarray) -> float:
     distance = cKDTree(points).query(some, k=[neighbors + 1])[0] if neighbors else np.zeros(1)
     voxel = float(np.quantile(distance, 0.9))
     if not voxel > 0:
-        raise ValueError("points: got too few places for an estimate of voxel; give voxel= (m)")
+        raise ValueError("points: too few different points to estimate voxel: give voxel= (m)")
     return voxel
 
 
 def _voxel_body(points: np.ndarray, voxel: float):
-    """How the body of a cloud winds round points (1 or 0), its box, and its volume, m^3."""
+    """The body that points outline: its winding numbers, its box and its volume.
+
+    The winding numbers are a function of points (n, 3) m that returns 1 inside and 0 outside; the
+    box is two corners (3,) m; the volume is in m^3.
+    """
     from scipy import ndimage
 
     pad = CLOSING + 2
@@ -309,17 +329,18 @@ def _voxel_body(points: np.ndarray, voxel: float):
     shape = np.floor(np.ptp(points, axis=0) / voxel) + 1 + 2 * pad
     if shape.prod() > MAX_VOXELS:
         raise ValueError(
-            f"points: they spread over {shape.astype(np.int64).tolist()} voxels of {voxel:g} m, "
-            f"expected at most {MAX_VOXELS:,} in all: leave out stray points or give voxel= (m)"
+            f"points: got an extent of {shape.astype(np.int64).tolist()} voxels of {voxel:g} m, "
+            f"expected at most {MAX_VOXELS:,} in all: leave out stray points or give a larger "
+            "voxel= (m)"
         )
     full = np.zeros(shape.astype(np.int64), bool)
     full[tuple(np.floor((points - corner) / voxel).astype(np.int64).T)] = True
-    # The flood comes while the shell is thick: a thin one leaks, closed or not, where it slants.
+    # The flood comes while the shell is dilated: a thin slanted shell leaks, even if it is closed.
     cube = np.ones((2 * CLOSING + 1,) * 3)
     full = ndimage.binary_fill_holes(ndimage.binary_dilation(full, cube))
     full = ndimage.binary_erosion(full, cube)
-    # Signed distance in voxels, 0.5 at the centers of the outermost ones: points lie anywhere in
-    # those, so on average the surface runs through their centers.
+    # The signed distance in voxels is 0.5 at the centers of the outermost voxels. Points lie
+    # anywhere in these voxels, so that on average the surface runs through their centers.
     distance = ndimage.distance_transform_edt(full) - ndimage.distance_transform_edt(~full)
     distance = (distance - 0.5 * np.sign(distance)).astype(np.float32)
 
@@ -336,6 +357,7 @@ def _voxel_body(points: np.ndarray, voxel: float):
     volume = len(centered_lattice(low, high, turns, fine, 0.0, None)[0]) * fine**3
     if not volume > 0:
         raise NothingEnclosedError(
-            "points: they enclose nothing; give a larger voxel= (m) or fill=False"
+            "points: they enclose no volume: give a larger voxel= (m), or fill=False to keep the "
+            "points as particles"
         )
     return turns, low, high, volume

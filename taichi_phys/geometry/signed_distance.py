@@ -1,7 +1,7 @@
 """Signed distance to a closed triangle mesh, sampled on a regular grid.
 
-Distances are exact at every node: a tree over the triangles leaves a few candidate triangles for
-each. Signs are winding numbers.
+The distances are exact at every node; a search tree over the triangles leaves a few candidates for
+each node. Winding numbers give the signs.
 """
 
 import dataclasses
@@ -15,15 +15,15 @@ from taichi_phys.geometry.repair import TriangleMesh, agree, joined, open_edges
 
 
 MAX_NODES = 2**24  # their indices stay exact in single precision
-CHUNK = 2048  # points worked on at once: what they need fits into the cache
+CHUNK = 2048  # points per pass of the search: their arrays fit into the cache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class SignedDistance:
-    """Distances to a surface at the nodes lower + spacing (i, j, k), negative inside it.
+    """Distances to a surface at the nodes lower + spacing (i, j, k), negative inside the surface.
 
-    lower: (3,) m; spacing: between nodes, m; values: (nx, ny, nz) m, at least 2 along each axis.
-    Raises ValueError.
+    lower: (3,) first node, m; spacing: distance between nodes, m; values: (nx, ny, nz) m, at least
+    2 nodes along each axis. Raises ValueError.
     """
 
     lower: tuple[float, float, float]
@@ -41,33 +41,38 @@ class SignedDistance:
             raise ValueError(f"values: got {got}, expected an array (nx, ny, nz)") from None
         if values.ndim != 3 or min(values.shape) < 2 or values.size > MAX_NODES:
             raise ValueError(
-                f"values: got shape {values.shape}, expected (nx, ny, nz), at least 2 along each "
-                f"axis and at most {MAX_NODES} in all"
+                f"values: got shape {values.shape}, expected (nx, ny, nz) with at least 2 nodes "
+                f"along each axis and at most {MAX_NODES} in all"
             )
         if not np.isfinite(values).all():
-            raise ValueError("values: some are NaN or infinite, expected meters")
+            raise ValueError("values: got NaN or infinite distances, expected finite meters")
         set_fields(self, lower=lower, spacing=spacing, values=values)
 
 
 def signed_distance(
     mesh: str | os.PathLike[str] | TriangleMesh, *, cells: int = 48, padding: int = 2
 ) -> SignedDistance:
-    """Signed distance to a closed mesh: a path that trimesh reads, or a trimesh.Trimesh, in m.
+    """The signed distance to a closed mesh, on a grid around the mesh.
 
-    cells: grid cells along the longest side of the mesh's box, from 2 to 400; padding: cells
-    beyond the box, from 1 to 400. Inside is where the surface winds around a point, so shells may
-    overlap. Raises ValueError for a mesh with openings, ImportError without trimesh.
+    mesh: a path that trimesh reads, or a trimesh.Trimesh, in m; cells: number of grid cells along
+    the longest side of the mesh's bounding box, from 2 to 400; padding: number of cells between the
+    bounding box and the edge of the grid, from 1 to 400. A point is inside if the surface winds
+    around it, so that shells may overlap. Raises ValueError for an open mesh, and ImportError
+    without trimesh.
     """
     cells = whole_number("cells", cells, "an integer from 2 to 400", low=2, high=400)
     padding = whole_number("padding", padding, "an integer from 1 to 400", low=1, high=400)
     vertices, faces = _closed(mesh)
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     spacing = float((high - low).max()) / cells
-    # the box in the middle of the grid, so that a symmetric mesh has symmetric distances
+    # The bounding box is centered in the grid, so that a symmetric mesh has symmetric distances.
     shape = np.ceil((high - low) / spacing - 1e-9).astype(int) + 1 + 2 * padding
     lower = 0.5 * (low + high) - 0.5 * (shape - 1) * spacing
     if np.prod(shape.astype(float)) > MAX_NODES:
-        raise ValueError(f"cells: got {cells}, which makes {shape} nodes: use fewer")
+        raise ValueError(
+            f"cells: got {cells}, which makes {shape} nodes, expected at most {MAX_NODES} in "
+            "all: use fewer cells"
+        )
     axes = [lower[d] + spacing * np.arange(shape[d]) for d in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     distance = _distances(points, vertices[faces], spacing).reshape(shape)
@@ -85,19 +90,20 @@ def _closed(mesh) -> tuple[np.ndarray, np.ndarray]:
         a, b = vertices[opened[0]].round(6).tolist()
         raise ValueError(
             f"mesh: it is open: {len(opened)} of its edges bound a hole, the first from {tuple(a)} "
-            f"to {tuple(b)} m; close it with trimesh.repair.fill_holes(mesh) or in a mesh editor"
+            f"to {tuple(b)} m: close it with trimesh.repair.fill_holes(mesh) or in a mesh editor"
         )
     if not agree(faces):
         raise ValueError(
-            "mesh: neighboring triangles face opposite ways; call mesh.fix_normals() first"
+            "mesh: some neighboring triangles face opposite ways: call mesh.fix_normals() first"
         )
     return vertices, faces
 
 
 def _distances(points: np.ndarray, triangles: np.ndarray, size: float) -> np.ndarray:
-    """Distance of points (n, 3) to the nearest of triangles (m, 3, 3), m; exact.
+    """The exact distance (n,) in m of points (n, 3) to the nearest of the triangles (m, 3, 3).
 
-    size: m, how far apart the samples lie that give each point its first candidate.
+    size: spacing, m, of samples on the triangles; the sample nearest to a point gives the first
+    candidate triangle, whose distance bounds the search.
     """
     from scipy.spatial import cKDTree
 
@@ -130,7 +136,7 @@ def _distances(points: np.ndarray, triangles: np.ndarray, size: float) -> np.nda
 
 
 def _samples(triangles: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points on triangles (m, 3, 3), one in each cube of size m, and the triangle of each."""
+    """Points on triangles (m, 3, 3), one per cube of edge size, m, and the triangle of each."""
     edges = np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2)
     parts = np.ceil(edges.max(axis=1) / size).astype(int).clip(1, 64)
     points, owner = [], []
@@ -142,17 +148,18 @@ def _samples(triangles: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray
         owner.append(np.repeat(which, len(weights)))
     points, owner = np.concatenate(points), np.concatenate(owner)
     cube = np.floor((points - points.min(axis=0)) / size)
-    # more would slow the search from points that are equally far from many
+    # One sample per cube: more would slow the search from points that are equally far from many.
     _, one = np.unique(cube.astype(int), axis=0, return_index=True)
     return points[one], owner[one]
 
 
 def _tree(triangles: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A balanced binary tree over triangles (m, 3, 3): the triangle of each leaf, and its levels.
+    """A balanced binary tree over triangles (m, 3, 3): the triangle of each leaf, and the levels.
 
-    A level is (8, nodes): the cylinder around each node's triangles, along their mean normal, as
-    center (3,), axis (3,), radius and half height. On a surface it is much tighter than a box.
-    The children of node i are 2 i and 2 i + 1 of the next level; some leaves are repeated.
+    A level is an array (8, nodes). Each column describes a cylinder around the triangles of a node,
+    along their mean normal: center (3,), axis (3,), radius and half height. On a smooth surface a
+    cylinder is much tighter than a box. The children of node i are the nodes 2 i and 2 i + 1 of the
+    next level. Some triangles are in two leaves, which fill up the last level.
     """
     depth = int(np.ceil(np.log2(len(triangles))))
     order = np.arange(2**depth) * len(triangles) // 2**depth
@@ -171,7 +178,7 @@ def _tree(triangles: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         center += 0.5 * (low + high)[:, None] * axis
         r = corners - center[:, None]
         r -= np.einsum("gni,gi->gn", r, axis)[..., None] * axis[:, None]
-        radius = (1 + 1e-9) * np.linalg.norm(r, axis=2).max(axis=1)  # rounding loses nothing
+        radius = (1 + 1e-9) * np.linalg.norm(r, axis=2).max(axis=1)  # rounding excludes no corner
         levels.append(np.vstack([center.T, axis.T, radius, 0.5 * (high - low)]))
         if level < depth:  # every node is split at the median of its longest side
             c = centers[group]

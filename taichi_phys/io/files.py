@@ -1,4 +1,4 @@
-"""Writing files at once or not at all."""
+"""Files that are written completely or not at all."""
 
 import contextlib
 import os
@@ -9,9 +9,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside path, renamed to it when the block succeeds, removed when it fails.
+    """A temporary path beside path, renamed to path if the block succeeds, removed if it fails.
 
-    Raises ValueError, in one sentence, when the place cannot be written.
+    Folders above path are made if needed. Raises ValueError, in one sentence, if path cannot be
+    written.
     """
     path = Path(path)
     try:
@@ -27,7 +28,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield partial
         umask = os.umask(0)
         os.umask(umask)
-        partial.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        partial.chmod(0o666 & ~umask)  # mkstemp lets only the owner read the file
         os.replace(partial, path)
     except OSError as error:
         raise ValueError(f"{path}: cannot be written ({error.strerror or error})") from None

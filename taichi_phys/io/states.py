@@ -1,8 +1,8 @@
-"""Files of simulations: states to go on from, and sequences of frames to look at.
+"""Files of simulations: states from which a simulation continues, and sequences of frames.
 
-A state is one .npz that holds every field of `State` exactly. A sequence is a folder with one
-file for each frame, .ply (float32, for Blender, ParaView and the like) or .npz (exact), and
-frames.json. Every file is whole or absent, so that a run may be stopped at any time.
+A state is one .npz file that holds every field of `State` exactly. A sequence is a folder with one
+file per frame, .ply (float32, for Blender, ParaView and other programs) or .npz (exact), and the
+index frames.json. A file is either complete or absent, so that a run may be stopped at any time.
 """
 
 import dataclasses
@@ -26,16 +26,17 @@ STATE, FRAME, FRAMES = "taichi_phys state", "taichi_phys frame", "taichi_phys fr
 FORMATS = ("ply", "npz")
 INDEX = "frames.json"
 PLY_FIELDS = ("x", "y", "z", "vx", "vy", "vz")
-RESERVED = ("kind", "version", "names", "file", "allow_pickle")  # ours, and those of np.savez
-NOT_IN_FRAMES = ("C",)  # what only a simulation that goes on needs
+RESERVED = ("kind", "version", "names", "file", "allow_pickle")  # our header and np.savez's names
+NOT_IN_FRAMES = ("C",)  # needed only to continue a simulation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """What a file of a sequence holds: x (n, 3) m, v (n, 3) m/s, time s, and fields by name.
+    """One frame of a sequence.
 
-    fields: arrays whose first axis is n: of .npz also F (n, 3, 3) and plastic (n,), and in both
-    formats the scalars (n,) that were given.
+    x: (n, 3) positions, m; v: (n, 3) velocities, m/s; time: s; fields: further arrays by name, with
+    first axis n: the scalars (n,) given to `write_frames`, and from .npz also F (n, 3, 3) and
+    plastic (n,).
     """
 
     x: np.ndarray
@@ -45,7 +46,7 @@ class Frame:
 
     @property
     def removed(self) -> np.ndarray:
-        """(n,) bool: particles that the field `removed` marks as gone; none without that field."""
+        """(n,) bool: the particles that the field `removed` marks; all false without that field."""
         return self.fields.get("removed", np.zeros(len(self.x))) != 0
 
 
@@ -53,10 +54,10 @@ class Frame:
 
 
 def save_state(path: str | Path, state: State, **extras: Any) -> None:
-    """Write a state, exactly, as one .npz that `load_state` reads; the file appears when whole.
+    """Write a state exactly, as one .npz file that `load_state` reads.
 
-    path: a name ending in .npz; extras: numbers, strings or arrays to keep beside the state, for
-    example fps=24. Raises ValueError.
+    path: a name ending in .npz; extras: numbers, strings or arrays to store with the state, for
+    example fps=24. The file appears only when it is complete. Raises ValueError.
     """
     _is_state("state", state)
     arrays = {f.name: _array(f.name, getattr(state, f.name)) for f in dataclasses.fields(state)}
@@ -66,19 +67,20 @@ def save_state(path: str | Path, state: State, **extras: Any) -> None:
 
 
 def load_state(path: str | Path) -> State:
-    """The state of a file that `save_state` wrote: same numbers, same dtype, on the CPU.
+    """The state in a file that `save_state` wrote, with the same numbers and dtype, on the CPU.
 
-    Raises ValueError, in one sentence, for a file that is damaged, foreign or of a newer version.
+    Raises ValueError, in one sentence, for a file that is damaged, that `save_state` did not write,
+    or that a newer version wrote.
     """
     arrays = _read_npz(path, STATE)
     known = {f.name: f for f in dataclasses.fields(State)}
     found = {k: a for k, a in arrays.items() if not k.startswith("extra.")}
     _names(path, found, known)
-    # a field that older files lack has the default of State
+    # a field that an older file lacks takes its default
     required = [k for k, f in known.items() if f.default is dataclasses.MISSING]
     missing = [k for k in required if k not in found]
     if missing:
-        raise ValueError(f"{path}: lacks {', '.join(missing)} of a state")
+        raise ValueError(f"{path}: lacks the fields {', '.join(missing)} of a state")
     n, dtype = len(np.atleast_1d(found["x"])), found["x"].dtype
     for name, array in found.items():
         shape = {"x": (n, 3), "v": (n, 3), "C": (n, 3, 3), "F": (n, 3, 3), "time": ()}.get(name)
@@ -95,7 +97,7 @@ def load_state(path: str | Path) -> State:
 
 
 def load_extras(path: str | Path) -> dict:
-    """What `save_state` was given beside the state: numbers, strings and arrays by name."""
+    """The extras given to `save_state`: numbers, strings and arrays by name. Raises ValueError."""
     arrays = _read_npz(path, STATE)
     extras = {k.removeprefix("extra."): a for k, a in arrays.items() if k.startswith("extra.")}
     return {k: a if a.ndim else a.item() for k, a in extras.items()}
@@ -105,10 +107,10 @@ def load_extras(path: str | Path) -> dict:
 
 
 def save_ply(path: str | Path, state: State, **scalars: Any) -> None:
-    """Write particles as a binary .ply: x y z vx vy vz and scalars, all float32.
+    """Write the particles of a state as a binary .ply file: x y z vx vy vz and scalars, in float32.
 
-    path: a name ending in .ply; scalars: arrays or tensors (n,), one property each, for example
-    density=..., plastic=state.plastic. Raises ValueError.
+    path: a name ending in .ply; scalars: arrays or tensors (n,), each written as one property, for
+    example density=..., plastic=state.plastic. Raises ValueError.
     """
     import plyfile
 
@@ -130,7 +132,7 @@ def save_ply(path: str | Path, state: State, **scalars: Any) -> None:
 
 
 def load_ply(path: str | Path) -> Frame:
-    """Particles of a .ply: x and, where it has them, v and scalars; else v is zero.
+    """The particles in a .ply file: x, v (zero if the file has no velocities) and scalars.
 
     Raises ValueError, in one sentence, for a file that cannot be read or is damaged.
     """
@@ -146,7 +148,7 @@ def load_ply(path: str | Path) -> Frame:
         raise ValueError(f"{path}: a damaged or incomplete PLY file ({reason})") from None
     names = () if table is None else table.dtype.names
     if table is None or not {"x", "y", "z"} <= set(names):
-        raise ValueError(f"{path}: got no vertices with x, y and z")
+        raise ValueError(f"{path}: a PLY file without vertices that have x, y and z")
     numbers = [k for k in names if table.dtype[k].kind in "fiu"]
     columns = {k: table[k].astype(table.dtype[k].newbyteorder("=")) for k in numbers}
     moving = set(PLY_FIELDS) <= set(numbers)
@@ -155,7 +157,7 @@ def load_ply(path: str | Path) -> Frame:
     time = [c.removeprefix("time ") for c in data.comments if c.startswith("time ")]
     try:
         time = float(time[0]) if time else 0.0
-    except ValueError:  # somebody else's comment
+    except ValueError:  # a comment of another program
         time = 0.0
     fields = {k: a for k, a in columns.items() if k not in PLY_FIELDS[: 6 if moving else 3]}
     return Frame(x=x, v=v, time=time, fields=fields)
@@ -173,31 +175,32 @@ def write_frames(
     scalars: Callable[[State], dict[str, Any]] | None = None,
     start: int = 0,
 ) -> int:
-    """Write each state as frame_0000.ply, frame_0001.ply ... as it comes; how many there then are.
+    """Write each state, as it comes, to frame_0000.ply, frame_0001.ply ...; return the frame count.
 
-    states: for example sim.run(...); folder: made if needed, without frames of another run;
-    format: ply or npz; fps: 1/s, noted in frames.json, which after every frame says how many
-    there are; scalars: called with each state, names to (n,) arrays; start: number of the first
-    frame, of a folder that holds those before it; any after the last are forgotten. Raises
-    ValueError.
+    states: for example sim.run(...); folder: made if it does not exist, must not hold frames unless
+    start is given; format: "ply" or "npz"; fps: frames per second, stored in frames.json, whose
+    count of frames is updated after every frame; scalars: function of a state that returns (n,)
+    arrays by name, stored with the frame; start: number of the first frame to write, if the folder
+    holds the frames before it; frames from start on are replaced, and the index ends with the last
+    state. Raises ValueError.
     """
     one_of("format", format, FORMATS)
     fps = finite_number("fps", fps, "a positive number", low=0, open_end=True)
     if not isinstance(states, Iterable):
-        raise ValueError(f"states: got {type(states).__name__}, expected states, one by one")
+        raise ValueError(f"states: got {type(states).__name__}, expected an iterable of State")
     folder = path_of("folder", folder)
-    count = whole_number("start", start, "the number of a frame", low=0)
+    count = whole_number("start", start, "an integer >= 0", low=0)
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"folder: {folder} is not a folder")
+        raise ValueError(f"folder: got {folder}, which is a file, expected a folder")
     if start:
         before = read_frames(folder)
         if len(before) < start or before.format != format:
             raise ValueError(
-                f"start: got {start} as .{format}, but {folder} holds {len(before)} frames as "
-                f".{before.format}"
+                f"start: got {start} with format {format!r}, but {folder} holds {len(before)} "
+                f"frames in format {before.format!r}"
             )
     elif (folder / INDEX).exists() or any(folder.glob("frame_*.*")):
-        raise ValueError(f"folder: {folder} holds frames already; empty it or choose another")
+        raise ValueError(f"folder: {folder} already holds frames: empty it or choose another")
     fields = None
     for state in states:
         _is_state("states", state)
@@ -218,7 +221,7 @@ def write_frames(
             _write_npz(path, FRAME, arrays)
             held = list(arrays)
         if fields not in (None, held):
-            raise ValueError(f"scalars: got fields {held}, expected {fields} in every frame")
+            raise ValueError(f"scalars: got fields {held}, expected {fields} as in earlier frames")
         fields, count = held, count + 1
         _write_index(folder, format=format, fps=fps, count=count, fields=fields)
     if not count:
@@ -227,40 +230,40 @@ def write_frames(
 
 
 def read_frames(folder: str | Path) -> "Frames":
-    """The frames of a folder that `write_frames` filled: a sequence, each read when asked for.
+    """The frames of a folder that `write_frames` wrote, as a sequence that reads each on access.
 
-    Raises ValueError, in one sentence, where the index or a frame is missing; so does reading a
-    frame that is damaged.
+    Raises ValueError, in one sentence, if the index or a frame is missing; access to a damaged
+    frame raises ValueError too.
     """
     folder = path_of("folder", folder)
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{folder}: no {INDEX}, so no frames that write_frames wrote") from None
+        raise ValueError(f"{folder}: has no {INDEX}, expected frames of write_frames") from None
     except (ValueError, OSError) as error:
         raise ValueError(f"{folder / INDEX}: cannot be read ({error})") from None
     if not isinstance(index, dict) or index.get("kind") != FRAMES:
-        raise ValueError(f"{folder / INDEX}: not an index of frames that write_frames wrote")
+        raise ValueError(f"{folder / INDEX}: not an index of frames of write_frames")
     _version(folder / INDEX, index.get("version"))
     format, count, fps = (index.get(k) for k in ("format", "count", "fps"))
     if format not in FORMATS or not isinstance(count, int) or not isinstance(fps, int | float):
-        raise ValueError(f"{folder / INDEX}: lacks a proper format, count or fps")
+        raise ValueError(f"{folder / INDEX}: format, count or fps is missing or wrong")
     missing = [i for i in range(count) if not (folder / frame_name(i, format)).is_file()]
     if missing:
         names = ", ".join(frame_name(i, format) for i in missing[:3])
         more = f" and {len(missing) - 3} more" * (len(missing) > 3)
-        raise ValueError(f"{folder}: {names}{more} of {count} frames missing")
+        raise ValueError(f"{folder}: lacks {names}{more} of its {count} frames")
     return Frames(folder=folder, format=format, fps=float(fps), count=count)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Frames(Sequence[Frame]):
-    """The frames of a folder; frames[i] and iteration read files one at a time."""
+    """The frames of a folder, as `read_frames` gives them; access to a frame reads its file."""
 
     folder: Path
     format: str
     fps: float
-    count: int  # type: ignore[assignment]  # hides Sequence.count, which nobody needs
+    count: int  # type: ignore[assignment]  # hides Sequence.count
 
     def __len__(self) -> int:
         return self.count
@@ -268,7 +271,7 @@ class Frames(Sequence[Frame]):
     def __getitem__(self, index: int) -> Frame:  # type: ignore[override]
         number = range(self.count)[index]
         if isinstance(number, range):
-            raise ValueError(f"index: got {index}, expected one number of a frame")
+            raise ValueError(f"index: got {index}, expected the number of one frame")
         path = self.folder / frame_name(number, self.format)
         if self.format == "ply":
             return load_ply(path)
@@ -279,7 +282,7 @@ class Frames(Sequence[Frame]):
 
 
 def remove_frames(folder: str | Path) -> None:
-    """Remove the frames that `write_frames` wrote, and the folder if nothing else is in it."""
+    """Remove the frames that `write_frames` wrote, and then the folder if it is empty."""
     folder = path_of("folder", folder)
     if not folder.is_dir():
         return
@@ -290,7 +293,7 @@ def remove_frames(folder: str | Path) -> None:
 
 
 def frame_name(number: int, format: str) -> str:
-    """The name of a frame's file."""
+    """The file name of a frame."""
     return f"frame_{number:04d}.{format}"
 
 
@@ -320,7 +323,7 @@ def _scalars(n: int, scalars: dict, taken=PLY_FIELDS) -> dict[str, np.ndarray]:
     arrays = {}
     for name, value in scalars.items():
         if name in taken or not str(name).isidentifier():
-            raise ValueError(f"scalars: got the name {name!r}, expected an unused plain word")
+            raise ValueError(f"scalars: got the name {name!r}, expected an unused identifier")
         arrays[name] = _array(name, value)
         if arrays[name].shape != (n,) or arrays[name].dtype.kind not in "biuf":
             raise ValueError(
@@ -329,7 +332,7 @@ def _scalars(n: int, scalars: dict, taken=PLY_FIELDS) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _names(path, found, known, what: str = "made by a newer version, it has the unknown fields"):
+def _names(path, found, known, what: str = "written by a newer version, with the unknown fields"):
     unknown = ", ".join(k for k in found if k not in known)
     if unknown:
         raise ValueError(f"{path}: {what} {unknown}")
@@ -340,14 +343,14 @@ def _version(path, version):
         raise ValueError(f"{path}: got version {version!r}, expected 1 to {VERSION}")
     if version > VERSION:
         raise ValueError(
-            f"{path}: made by a newer version of taichi_phys (format {version}, this one reads up "
-            f"to {VERSION})"
+            f"{path}: written by a newer version of taichi_phys (format {version}; this version "
+            f"reads up to {VERSION})"
         )
 
 
 def _write_npz(path: str | Path, kind: str, arrays: dict[str, np.ndarray]):
     path = _suffix(path, "npz")
-    # names: a .zip does not notice when the end of its table of contents is lost
+    # names: a .zip reader does not notice that the end of the table of contents is lost
     head = {"kind": kind, "version": VERSION, "names": list(arrays)}
     arrays = {k: np.array(value) for k, value in head.items()} | arrays
     with atomic_path(path) as partial, partial.open("wb") as stream:
@@ -355,7 +358,7 @@ def _write_npz(path: str | Path, kind: str, arrays: dict[str, np.ndarray]):
 
 
 def _read_npz(path: str | Path, kind: str) -> dict[str, np.ndarray]:
-    """The arrays of a file of a kind, all read (and so checked by their sums)."""
+    """The arrays of a file of a kind; all are read, and so checked by their checksums."""
     try:
         with path_of("path", path).open("rb") as stream:
             file = np.load(stream, allow_pickle=False)
@@ -375,7 +378,7 @@ def _read_npz(path: str | Path, kind: str) -> dict[str, np.ndarray]:
         zlib.error,
     ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{path}: a damaged or foreign file ({reason})") from None
+        raise ValueError(f"{path}: damaged or not written by taichi_phys ({reason})") from None
     found = arrays.pop("kind", np.array("unknown contents"))
     if found.shape or found.item() != kind:
         raise ValueError(f"{path}: holds {str(found)!r}, expected {kind!r}")
@@ -384,7 +387,7 @@ def _read_npz(path: str | Path, kind: str) -> dict[str, np.ndarray]:
     names = set(np.atleast_1d(arrays.pop("names", np.array(""))).tolist())
     if names != set(arrays):
         differing = ", ".join(sorted(names ^ set(arrays)))
-        raise ValueError(f"{path}: a damaged file (its list of contents is wrong in {differing})")
+        raise ValueError(f"{path}: damaged (its list of contents is wrong in {differing})")
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""What a material is: named parameters (torch), a constitutive law (Taichi) and a name."""
+"""The parts of a material: parameters (torch), a constitutive law (Taichi) and a name."""
 
 import dataclasses
 import re
@@ -14,12 +14,13 @@ from taichi_phys.checks import is_complex
 class Law:
     """A constitutive law of one particle as Taichi functions.
 
-    respond(F, C, plastic, params, dt) -> F_elastic, tau, plastic: return map of the trial
-    deformation gradient F, then the Kirchhoff stress tau in Pa; C: velocity gradient, 1/s;
-    plastic: the one internal variable, 0 at the start; params: vector whose first entries are
-    columns (others may follow: scenes that mix laws pad).
+    respond(F, C, plastic, params, dt) -> F_elastic, tau, plastic: the return map of the trial
+    deformation gradient F, followed by the Kirchhoff stress tau, Pa. C: velocity gradient, 1/s;
+    plastic: the internal variable, which is 0 at the start; params: vector whose first entries
+    belong to columns (in a simulation with several laws, zeros may follow); dt: s.
     respond_adjoint(F, C, plastic, params, dt, gF_elastic, gtau, gplastic)
-    -> gF, gC, gplastic, gparams: its exact derivative; None: taken by `pull` from principal.
+    -> gF, gC, gplastic, gparams: the exact derivative of respond. If it is None, `pull` derives it
+    from principal, which is described in spectral.py.
     """
 
     name: str
@@ -30,16 +31,17 @@ class Law:
 
 
 def lame(E: torch.Tensor, nu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lame parameters mu and lam (Pa) from Young's modulus E (Pa) and Poisson's ratio nu."""
+    """Lame parameters mu and lam, Pa, from Young's modulus E, Pa, and Poisson's ratio nu."""
     return E / (2 * (1 + nu)), E * nu / ((1 + nu) * (1 - 2 * nu))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Material:
-    """Base of all materials: fields are numbers or torch tensors, scalar or one per particle.
+    """Base of all materials, whose fields are numbers or torch tensors, scalar or one per particle.
 
-    A subclass names its law and which fields are positive, non_negative or within an interval,
-    e.g. {"nu": "(-1, 0.5)"}; fixed: columns of the law that are constants of the class.
+    A subclass sets law, and lists the fields that must be positive, non_negative or within an
+    interval, for example {"nu": "(-1, 0.5)"}; fixed: columns of the law that are constants of the
+    class. Raises ValueError for a field outside its range.
     """
 
     law: ClassVar[Law]
@@ -69,11 +71,15 @@ class Material:
                 raise ValueError(f"{name}: got {value}, expected a value in {self.within[name]}")
 
     def columns(self, n: int, dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
-        """Fields and fixed constants as (n,) tensors; subclasses add what they derive from them."""
+        """Fields and fixed constants by name as (n,) tensors, of a dtype and on a device.
+
+        Subclasses add columns that they derive from these. Raises ValueError for a field with
+        another number of values than 1 or n.
+        """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         result = {}
         for name, value in {**values, **self.fixed}.items():
-            # a tensor first: a Python number would become one of torch's default dtype, f32
+            # With dtype: otherwise a Python number would become a tensor of torch's default, f32.
             value = value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=dtype)
             value = value.to(dtype=dtype, device=device)
             if value.ndim == 1 and len(value) != n:
@@ -82,28 +88,31 @@ class Material:
         return result
 
     def params(self, n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """(n, len(law.columns)) parameters of the law; gradients reach the fields."""
+        """(n, len(law.columns)) parameters of the law; gradients reach the fields.
+
+        Raises ValueError if the material lacks a column of the law.
+        """
         columns = self.columns(n, dtype, device)
         missing = [name for name in self.law.columns if name not in columns]
         if missing:
             raise ValueError(
-                f"{type(self).__name__}: the law {self.law.name} needs {', '.join(missing)}, "
-                f"the material has {', '.join(columns)}"
+                f"{type(self).__name__}: the law {self.law.name} needs {', '.join(missing)}, but "
+                f"the material has only {', '.join(columns)}"
             )
         return torch.stack([columns[name] for name in self.law.columns], dim=-1)
 
     def stiffness(self, n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """(n,) P-wave modulus at rest in Pa, which sets the speed of sound."""
+        """(n,) P-wave modulus at rest, Pa, which sets the speed of sound."""
         raise NotImplementedError(f"{type(self).__name__}.stiffness(n, dtype, device) -> (n,) Pa")
 
     def explicit_viscosity(self, n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """(n,) shear viscosity in Pa s of stresses proportional to C, which limits the step."""
+        """(n,) shear viscosity, Pa s, of a stress proportional to C, which limits the time step."""
         return torch.zeros(n, dtype=dtype, device=device)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Solid(Material):
-    """Base of the isotropic solids.
+    """Base of the isotropic solids with two elastic constants.
 
     E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5). Raises ValueError.
     """
@@ -115,7 +124,7 @@ class Solid(Material):
     nu: float | torch.Tensor
 
     def columns(self, n: int, dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
-        """Adds the Lame parameters mu and lam, Pa."""
+        """The columns of `Material.columns` and the Lame parameters mu and lam, Pa."""
         columns = super().columns(n, dtype, device)
         mu, lam = lame(columns["E"], columns["nu"])
         return {**columns, "mu": mu, "lam": lam}
@@ -130,10 +139,10 @@ MATERIALS: dict[str, type[Material]] = {}
 
 
 def register(cls: type[Material] | None = None, *, name: str | None = None) -> Any:
-    """Class decorator: adds a material to MATERIALS.
+    """Class decorator that adds a material to MATERIALS under a name.
 
-    name: default is the name of the class in snake case. Raises ValueError for a name that is
-    taken and for a class that is no Material or has no law.
+    name: by default the name of the class in snake case. Raises ValueError if the name is taken, or
+    if the class is not a Material or has no law.
     """
     if cls is None:
         return lambda cls: register(cls, name=name)
@@ -143,13 +152,16 @@ def register(cls: type[Material] | None = None, *, name: str | None = None) -> A
         raise ValueError(f"register: {cls.__name__} has no law; set law = Law(...) in the class")
     name = name or re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
     if name in MATERIALS:
-        raise ValueError(f"register: {name!r} is taken by {MATERIALS[name].__name__}")
+        raise ValueError(
+            f"register: the name {name!r} is taken by {MATERIALS[name].__name__}, expected "
+            "an unused name"
+        )
     MATERIALS[name] = cls
     return cls
 
 
 def _inside(values: torch.Tensor, interval: str) -> torch.Tensor:
-    """Whether values lie in an interval in mathematical notation, e.g. (0, 1]."""
+    """Whether values lie in an interval in mathematical notation, for example (0, 1]."""
     low, high = (float(end) for end in interval[1:-1].split(","))
     above = values >= low if interval[0] == "[" else values > low
     below = values <= high if interval[-1] == "]" else values < high

@@ -1,4 +1,4 @@
-"""Elastic solids: neo-Hookean (no decomposition), fixed corotated and Hencky."""
+"""Elastic solids: neo-Hookean (without a matrix decomposition), fixed corotated and Hencky."""
 
 import dataclasses
 
@@ -37,7 +37,8 @@ def neo_hookean_adjoint(F, C, plastic, params, dt, gF_elastic, gtau, gplastic):
 def fixed_corotated(F, C, plastic, params, dt):
     """tau = 2 mu (F - R) F^T + lam J (J - 1) I (Stomakhin et al. 2012).
 
-    With F = V R and b = V^2 the first term is 2 mu (b - V): s (s - 1) on the principal stretches.
+    With F = V R and b = V^2, the first term is 2 mu (b - V), or 2 mu s (s - 1) on the principal
+    stretches s.
     """
     mu, lam = params[0], params[1]
     eig, U = sym_eig(F @ F.transpose())
@@ -51,7 +52,7 @@ def fixed_corotated(F, C, plastic, params, dt):
 
 @ti.func
 def fixed_corotated_adjoint(F, C, plastic, params, dt, gF_elastic, gtau, gplastic):
-    """The divided difference of l - sqrt(l) is 1 - 1 / (s_i + s_j), its limit included."""
+    """The divided difference of l - sqrt(l) is 1 - 1 / (s_i + s_j), also where s_i = s_j."""
     mu, lam = params[0], params[1]
     eig, U = sym_eig(F @ F.transpose())
     s = ti.sqrt(eig)
@@ -71,7 +72,7 @@ def fixed_corotated_adjoint(F, C, plastic, params, dt, gF_elastic, gtau, gplasti
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Elastic(Solid):
-    """Hyperelastic solid (compressible neo-Hookean), the cheapest law.
+    """Hyperelastic solid with the law that is cheapest to compute (compressible neo-Hookean).
 
     E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5). Raises ValueError.
     """
@@ -93,7 +94,7 @@ class FixedCorotated(Solid):
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Hencky(Solid):
-    """Hyperelastic solid, linear in the logarithmic strain: a von Mises solid that never yields.
+    """Hyperelastic solid with stress linear in the log strain: a von Mises solid without yield.
 
     E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5). Raises ValueError.
     """

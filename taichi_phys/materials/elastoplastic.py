@@ -1,4 +1,4 @@
-"""Elastoplastic solids: von Mises plasticity at any rate."""
+"""Elastoplastic solids: von Mises plasticity that does not depend on the strain rate."""
 
 import dataclasses
 
@@ -11,11 +11,11 @@ from taichi_phys.materials.von_mises import RATE_FREE, VON_MISES
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Elastoplastic(Solid):
-    """Solid that flows at once beyond a von Mises yield stress (plasticine, metal).
+    """Solid that flows instantly beyond a von Mises yield stress (plasticine, metal).
 
-    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); yield_stress: uniaxial, Pa,
-    > 0; hardening: growth of the yield stress per equivalent plastic strain, Pa, >= 0.
-    Raises ValueError.
+    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); yield_stress: yield stress
+    in uniaxial tension, Pa, > 0; hardening: growth of the yield stress per equivalent plastic
+    strain, Pa, >= 0. Raises ValueError.
     """
 
     law = VON_MISES

@@ -2,7 +2,7 @@
 
 pressure  p = bulk_modulus / gamma (J^-gamma - 1)      (Murnaghan-Tait, the equation of state
 stress    tau = -J p I + 2 viscosity J dev(sym C)       of weakly compressible SPH and MPM)
-memory    F_elastic = J^(1/3) I: of the deformation only the volume is kept
+memory    F_elastic = J^(1/3) I: only the volume change of the deformation is kept
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from taichi_phys.materials.base import Law, Material, register
 
 @ti.func
 def newtonian(F, C, plastic, params, dt):
-    """Stress and volume of one particle."""
+    """The stress of one particle, and its deformation reduced to the volume change."""
     bulk_modulus, viscosity, gamma = params[0], params[1], params[2]
     J = F.determinant()
     log_J = ti.log(J)
@@ -56,11 +56,11 @@ def newtonian_adjoint(F, C, plastic, params, dt, gF_elastic, gtau, gplastic):
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Fluid(Material):
-    """Viscous fluid that resists compression, and tension as much (water, oil, honey).
+    """Viscous fluid that resists compression and, as much, tension (water, oil, honey).
 
-    bulk_modulus: Pa, > 0, sets the speed of sound sqrt(bulk_modulus / density), lower than the
-    real one where time steps matter more; viscosity: dynamic, Pa s, >= 0; gamma: exponent of the
-    equation of state, > 0, 7 for water. Raises ValueError.
+    bulk_modulus: Pa, > 0; it sets the speed of sound sqrt(bulk_modulus / density), and a value
+    below the real one allows longer time steps; viscosity: dynamic viscosity, Pa s, >= 0; gamma:
+    exponent of the equation of state, > 0, 7 for water. Raises ValueError.
     """
 
     law = Law("newtonian", ("bulk_modulus", "viscosity", "gamma"), newtonian, newtonian_adjoint)

@@ -1,16 +1,18 @@
-"""Plastic laws that return along the deviator of the Hencky (logarithmic) strain.
+"""Plastic laws whose return map scales the deviator of the Hencky (logarithmic) strain.
 
-With b = F F^T and the log strain ln(b) / 2 = m I + e (mean m, deviator e, size = sqrt(2/3) |e|):
+With b = F F^T and the log strain ln(b) / 2 = m I + e (mean m, deviator e, size = sqrt(2/3) |e|), a
+law is defined by
+
 
     flow            share, shift, plastic = flow(size, m, tr(b) / 3, plastic, params, dt)
     elastic strain  (1 - share) e,  m + shift
-    elastic part    F_elastic = exp(-share e + shift I) F       (F, bit for bit, if nothing flows)
+    elastic part    F_elastic = exp(-share e + shift I) F       (exactly F if nothing flows)
     stress          tau = 2 mu (1 - share) e + (2 mu + 3 lam) (m + shift) I  (= d psi / d strain)
 
-(Simo & Hughes, Computational Inelasticity, ch. 9.) A law is its flow and the derivative of it.
-Forward needs no decomposition (linalg.log_strain). Backward works on b = U diag(l) U^T: tau and
-G = exp(-share e + shift I) are isotropic tensor functions of b, whose derivatives are divided
-differences (y_i - y_j) / (l_i - l_j), exact where eigenvalues meet.
+(Simo & Hughes, Computational Inelasticity, ch. 9). So a law consists of flow and the derivative of
+flow. The forward pass needs no decomposition (linalg.log_strain). The backward pass works on
+b = U diag(l) U^T: tau and G = exp(-share e + shift I) are isotropic tensor functions of b, whose
+derivatives are divided differences (y_i - y_j) / (l_i - l_j), exact where eigenvalues meet.
 """
 
 from collections.abc import Callable
@@ -32,10 +34,12 @@ from taichi_phys.materials.base import Law
 
 
 def radial_law(name: str, columns: tuple[str, ...], flow: Callable, flow_adjoint: Callable) -> Law:
-    """A law from its flow; columns begin with mu, lam.
+    """The law with a given flow.
 
+    columns: names of the parameters, of which the first two are mu and lam; flow: see the module;
+    flow_adjoint: its derivative,
     flow_adjoint(size, m, mean_b, plastic, params, dt, share, gshare, gshift, gplastic)
-    -> gsize, gm, gmean_b, gplastic, gparams.
+    -> gsize, gm, gmean_b, gplastic, gparams, with mean_b = tr(b) / 3.
     """
 
     @ti.func
@@ -71,10 +75,10 @@ def radial_law(name: str, columns: tuple[str, ...], flow: Callable, flow_adjoint
         mean_b = eig.sum() / 3.0
         share, shift, _ = flow(size, m, mean_b, plastic, params, dt)
 
-        T = to_eigenframe(U, sym(gtau))  # gradient of tau, then of G, in the eigenframe
+        T = to_eigenframe(U, sym(gtau))  # the gradient in tau, in the eigenframe
         t = ti.Vector([T[0, 0], T[1, 1], T[2, 2]])
         gF, gf = gF_elastic, ti.zero(e)
-        slope = 2.0 * mu * (1.0 - share) * T  # beside the diagonal: by the strain
+        slope = 2.0 * mu * (1.0 - share) * T  # off the diagonal: divided differences by strain
         if share != 0 or shift != 0:
             f = shift - share * e
             g = ti.exp(f)

@@ -1,17 +1,17 @@
 """Sand: Drucker-Prager plasticity on Hencky strain, with cohesion and volume correction.
 
-Klar et al. 2016, in the textbook's p and q (Kirchhoff stresses): with the mean log strain m, the
-volume correction v (the internal variable, a log volume), q = 3 mu size:
+The law of Klar et al. 2016, written in the textbooks' p and q (of the Kirchhoff stress). With the
+mean log strain m, the volume correction v (the internal variable, a log volume) and q = 3 mu size:
 
     pressure    p = -(2 mu + 3 lam) (m + v / 3)
     limit       q_max = M p + q_0     M = 6 sin(phi) / (3 - sin(phi)),  q_0 = M cohesion cot(phi):
                                       Mohr-Coulomb's strength in triaxial compression
-    tip         if q_max < 0: e = 0, m = q_0 / (M (2 mu + 3 lam)), the largest tension there is
+    tip         if q_max < 0: e = 0, m = q_0 / (M (2 mu + 3 lam)), the largest possible tension
     cone        else if q > q_max: share = 1 - q_max / q        along the deviator: non-associative
     elastic     else: share = 0
 
-Strain that opens at the tip is kept in v and given back when the sand is compressed again
-(Tampubolon et al. 2017): m + v / 3 is conserved, v = 0 away from the tip.
+The expansion at the tip is stored in v and given back when the sand is compressed again (Tampubolon
+et al. 2017): m + v / 3 is conserved, and v = 0 away from the tip.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ def _flow(size, m, mean_b, plastic, params, dt):
     volume = m + plastic / 3.0
     q, q_max = 3.0 * mu * size, q_0 - M * K3 * volume
     share, shift, plastic_now = ti.zero(size), plastic / 3.0, ti.zero(size)
-    if q_max < 0 or (q_0 == 0 and volume > 0):  # also without friction
+    if q_max < 0 or (q_0 == 0 and volume > 0):  # the second case is sand without friction
         tip = ti.zero(size)
         if M > 0:
             tip = q_0 / (M * K3)
@@ -85,15 +85,15 @@ DRUCKER_PRAGER = radial_law(
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Sand(Solid):
-    """Grains that hold shear in proportion to the pressure on them (sand, soil).
+    """Grains whose shear strength is proportional to the pressure (sand, soil).
 
-    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); friction_angle: of Coulomb's
-    law inside the sand, degrees, in [0, 90); cohesion: shear strength at no pressure, Pa, >= 0.
+    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); friction_angle: the angle of
+    internal friction, degrees, in [0, 90); cohesion: shear strength at zero pressure, Pa, >= 0.
     Raises ValueError.
 
-    The angle is that of triaxial compression, to which the cone of Drucker and Prager is fitted.
-    In simple shear, as on a slope, the same cone is stronger, with tan = M / sqrt(3): sand of 26.3
-    degrees rests at 31.
+    The Drucker-Prager cone is fitted to friction_angle in triaxial compression. In simple shear, as
+    on a slope, the same cone is stronger and has the tangent M / sqrt(3): sand with a friction
+    angle of 26.3 degrees rests on a slope of 31 degrees.
     """
 
     law = DRUCKER_PRAGER
@@ -104,7 +104,7 @@ class Sand(Solid):
     cohesion: float | torch.Tensor = 0.0
 
     def columns(self, n: int, dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
-        """Adds friction, the slope M of the cone, and strength, its q_0 in Pa."""
+        """The columns of `Solid.columns`, the slope M as friction and q_0, Pa, as strength."""
         columns = super().columns(n, dtype, device)
         phi = columns["friction_angle"] * (math.pi / 180)
         scale = 6 / (3 - phi.sin())

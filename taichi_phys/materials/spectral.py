@@ -1,12 +1,12 @@
-"""Laws that users write on principal log strains, and their gradients without more work.
+"""Laws that users write on principal log strains, with gradients computed for them.
 
-For b = F F^T = U diag(exp(2 eps)) U^T a law is one Taichi function
+With b = F F^T = U diag(exp(2 eps)) U^T, a law is one Taichi function
 
     principal(eps, plastic, params, dt) -> eps_elastic, tau, plastic
 
-of straight-line code (ti.select instead of if, sqrt(x + 1e-30) where x can be 0: what is not
-selected must have a finite slope too) that treats the three axes alike; then
-F_elastic = U diag(exp(eps_elastic - eps)) U^T F and the Kirchhoff stress is U diag(tau) U^T.
+that treats the three axes alike. It gives F_elastic = U diag(exp(eps_elastic - eps)) U^T F and the
+Kirchhoff stress U diag(tau) U^T. It must be straight-line code: ti.select instead of if, and
+sqrt(x + 1e-30) where x can be 0, since a value that is not selected must have a finite slope too.
 """
 
 import functools
@@ -19,16 +19,16 @@ from taichi_phys.linalg import diagonal, from_eigenframe, sym_eig
 from taichi_phys.materials.base import Law
 
 
-# Strains closer than this are pushed apart for the slope between them
+# Principal strains closer than this are moved apart before the slope between them is computed.
 SEPARATION = {"f32": 5e-3, "f64": 1e-5}
 PAIRS = ((0, 1), (0, 2), (1, 2))
 
 
 def spectral_law(name: str, columns: tuple[str, ...], principal: Callable) -> Law:
-    """A law from a function of principal log strains; `pull` differentiates it.
+    """The law of a function of principal log strains, which `pull` differentiates.
 
-    columns: names of the entries of params; principal: see above, eps, eps_elastic and tau (Pa)
-    3-vectors.
+    columns: names of the entries of params; principal: see the module; eps, eps_elastic and tau
+    (Pa) are 3-vectors.
     """
 
     @ti.func
@@ -47,7 +47,7 @@ def spectral_law(name: str, columns: tuple[str, ...], principal: Callable) -> La
 
 @functools.cache
 def _kernels(law: Law, precision: str):
-    """Eigen-decomposition of F F^T, and law.principal with Taichi's reverse mode."""
+    """Kernels: the eigendecomposition of F F^T, and law.principal, which Taichi differentiates."""
     real = getattr(ti, precision)
     vec3, mat3 = ti.types.vector(3, real), ti.types.matrix(3, 3, real)
     vecP = ti.types.vector(len(law.columns), real)
@@ -77,12 +77,13 @@ def _kernels(law: Law, precision: str):
 
 @functools.cache
 def pull(law: Law, precision: str) -> Callable:
-    """The reverse mode of a law made by spectral_law, on torch tensors.
+    """The backward pass of a law of `spectral_law`, on torch tensors.
 
-    Returns pull(F, C, plastic, params, law_ids, index, dt, gF, gC, gtau, gplastic, gparams) for
-    the particles with law_ids == index: gF (n, 3, 3) and gplastic (n,) come in as gradients of the
-    results and leave as those of the arguments, in place; gparams (n, P) is added to; gC would be,
-    but these laws do not see C. precision: f32 or f64.
+    precision: "f32" or "f64". Returns a function
+    pull(F, C, plastic, params, law_ids, index, dt, gF, gC, gtau, gplastic, gparams) for the
+    particles with law_ids == index. It replaces gF (n, 3, 3) and gplastic (n,), the gradients in
+    the law's results, by the gradients in its arguments, and adds to gparams (n, P). gC stays as
+    given, since these laws do not depend on C.
     """
     decompose, principal = _kernels(law, precision)
     count, floor = len(law.columns), SEPARATION[precision]
@@ -93,10 +94,11 @@ def pull(law: Law, precision: str) -> Callable:
         return results
 
     def slopes(eps, plastic, params, dt):
-        """(m, 3) differences over PAIRS of tau and of G by that of eps.
+        """(m, 3) divided differences of tau and of G by eps, one for each of PAIRS.
 
-        At a fixed mean of a pair both slopes are even in the separation of the pair, so that
-        strains pushed apart to h (symmetrically) give them to O(h^2), without cancellation.
+        At a fixed mean of a pair, both slopes are even functions of the separation of the pair. So
+        strains that are moved apart symmetrically to a separation h give the slopes to O(h^2), and
+        nothing cancels.
         """
         pushed, gaps = [], []
         for i, j in PAIRS:
@@ -109,14 +111,14 @@ def pull(law: Law, precision: str) -> Callable:
             gaps.append(apart[:, i] - apart[:, j])
         points = torch.cat(pushed)
         now, tau, _ = evaluate(points, plastic.repeat(3), params.repeat(3, 1), dt)
-        G = torch.expm1(now - points)  # without its 1: no cancellation where little flows
+        G = torch.expm1(now - points)  # G - I: no cancellation where little flows
         return [
             torch.stack([(y[k, :, i] - y[k, :, j]) / gaps[k] for k, (i, j) in enumerate(PAIRS)], -1)
             for y in (tau.view(3, -1, 3), G.view(3, -1, 3))
         ]
 
     def differentiate(eps, plastic, params, dt, gnow, gtau, gplastic):
-        """Gradients of principal's arguments, and exp(eps_elastic - eps)."""
+        """Gradients in eps, plastic and params of principal, and exp(eps_elastic - eps)."""
         inputs = [t.detach().clone().requires_grad_() for t in (eps, plastic, params)]
         point, before, numbers = (t.detach() for t in inputs)
         now, tau, variable = evaluate(point, before, numbers, dt)
@@ -151,7 +153,7 @@ def pull(law: Law, precision: str) -> Callable:
         tau_slopes, g_slopes = slopes(eps, plastic, params, dt)
         for k, (i, j) in enumerate(PAIRS):
             x = eps[:, i] - eps[:, j]
-            # (eps_i - eps_j) / (l_i - l_j), exact where they meet
+            # (eps_i - eps_j) / (l_i - l_j), exact where the eigenvalues meet
             x_over_sinh = torch.where(x.abs() < 0.02, 1 / (1 + x**2 / 6 + x**4 / 120), x / x.sinh())
             inner = x_over_sinh / (2 * (eps[:, i] + eps[:, j]).exp())
             gb[:, i, j] = (T[:, i, j] * tau_slopes[:, k] + H[:, i, j] * g_slopes[:, k]) * inner

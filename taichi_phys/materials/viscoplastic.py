@@ -11,12 +11,14 @@ from taichi_phys.materials.von_mises import VON_MISES
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Viscoplastic(Solid):
-    """Solid that creeps beyond a von Mises yield stress (Perzyna; foam, cream).
+    """Solid that creeps beyond a von Mises yield stress, with Perzyna's law (foam, cream).
 
-    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); yield_stress: uniaxial, Pa,
-    > 0; viscosity: Pa s, >= 0; the overstress decays with time constant viscosity / (2 mu), and a
-    rheometer in simple shear measures the plastic viscosity viscosity / 2; hardening: growth of the
-    yield stress per equivalent plastic strain, Pa, >= 0. Raises ValueError.
+    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); yield_stress: yield stress in
+    uniaxial tension, Pa, > 0; viscosity: Pa s, >= 0; hardening: growth of the yield stress per
+    equivalent plastic strain, Pa, >= 0. Raises ValueError.
+
+    The stress beyond yield decays with the time constant viscosity / (2 mu). A rheometer in simple
+    shear measures a plastic viscosity of viscosity / 2.
     """
 
     law = VON_MISES
@@ -32,12 +34,13 @@ class Viscoplastic(Solid):
 @register
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class HerschelBulkley(Solid):
-    """Solid that creeps ever more easily the faster it flows (toothpaste, paint, mud).
+    """Solid that creeps beyond a yield stress, more easily the faster it flows (toothpaste, mud).
 
-    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); yield_stress: uniaxial, Pa,
-    > 0, sqrt(3) times that in simple shear; viscosity: Pa s^exponent, >= 0, twice the consistency
-    in simple shear; exponent: flow index, in (0, 1], 1: Viscoplastic; hardening: growth of the
-    yield stress per equivalent plastic strain, Pa, >= 0. Raises ValueError.
+    E: Young's modulus, Pa, > 0; nu: Poisson's ratio, in (-1, 0.5); yield_stress: yield stress in
+    uniaxial tension, Pa, > 0, which is sqrt(3) times the yield stress in simple shear; viscosity:
+    Pa s^exponent, >= 0, twice the consistency in simple shear; exponent: flow index, in (0, 1],
+    where 1 gives `Viscoplastic`; hardening: growth of the yield stress per equivalent plastic
+    strain, Pa, >= 0. Raises ValueError.
     """
 
     law = VON_MISES

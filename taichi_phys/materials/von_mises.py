@@ -1,15 +1,15 @@
-"""Von Mises plasticity: hardening, and viscous flow of Perzyna and Herschel-Bulkley.
+"""Von Mises plasticity with hardening and with the viscous flow of Perzyna or Herschel-Bulkley.
 
-With the trial stress q = 3 mu size (von Mises equivalent), the equivalent plastic strain p, and
-dp of a step (backward Euler), shear rate = sqrt(3) dp / (dt tr(b) / 3):
+With the trial stress q = 3 mu size (von Mises equivalent), the equivalent plastic strain p, its
+increment dp in a step (backward Euler) and the shear rate sqrt(3) dp / (dt tr(b) / 3):
 
     overstress   r = q - Y,  Y = yield_stress + hardening p
     balance      r = o + P dp,  P = 3 mu + hardening            (hardening and elastic unloading)
     viscosity    o = sqrt(3)/2 viscosity (shear rate)^exponent  (0: rate free)
     flow         share = dp / size,  p <- p + dp
 
-In simple shear the stress beyond yield is viscosity / 2 (shear rate)^exponent, and with exponent 1
-the overstress decays with time constant viscosity / (2 mu): the viscous map of Yue et al. 2015.
+In simple shear, the stress beyond yield is viscosity / 2 (shear rate)^exponent. With exponent 1,
+the overstress decays with the time constant viscosity / (2 mu), as in Yue et al. 2015.
 """
 
 import math
@@ -19,15 +19,16 @@ import taichi as ti
 from taichi_phys.materials.radial import radial_law
 
 
-NEWTON_STEPS = 9  # in f64 at rounding after 6 for exponent >= 0.3, after 9 for 0.01
+NEWTON_STEPS = 9  # reach rounding in f64: 6 steps for an exponent >= 0.3, 9 steps for 0.01
 
 
 @ti.func
 def _plastic_step(r, P, mean_b, viscosity, exponent, dt):
-    """dp of an overstress r > 0.
+    """The plastic strain increment dp for an overstress r > 0.
 
-    With o = r exp(v) the balance is exp(v) + exp(log_beta + v / exponent) = 1. Its left side is
-    convex and increasing in v, so Newton from a v above the root falls to it, without overflow.
+    With o = r exp(v), the balance is exp(v) + exp(log_beta + v / exponent) = 1. Its left side is
+    convex and increases with v, so that Newton's method from a v above the root descends to the
+    root without overflow.
     """
     dp = r / (P + 1.5 * viscosity / (dt * mean_b))
     if exponent != 1 and viscosity > 0:
@@ -56,7 +57,7 @@ def _flow(size, m, mean_b, plastic, params, dt):
 
 @ti.func
 def _flow_adjoint(size, m, mean_b, plastic, params, dt, share, gshare, gshift, gplastic):
-    """Implicit function theorem on r = o + P dp, with rate = shear rate and D = P dp.
+    """The implicit function theorem on r = o + P dp, with rate = shear rate and D = P dp.
 
     d ln D = d ln(P mean_b) + d ln(o / viscosity) / exponent - ln(rate) d ln(exponent)
     """
@@ -73,7 +74,7 @@ def _flow_adjoint(size, m, mean_b, plastic, params, dt, share, gshare, gshift, g
             root3 = ti.sqrt(ti.zero(r) + 3.0)
             log_rate = ti.log(root3 * dp / (dt * mean_b))
             power = 0.5 * root3 * ti.exp(exponent * log_rate)
-            o = params[3] * power  # r - D, without its cancellation
+            o = params[3] * power  # r - D, without cancellation
         gdp = gplastic + gshare / size
         z = gdp / P / (exponent * o + D)
         gr = z * D
@@ -95,6 +96,6 @@ VON_MISES = radial_law(
     _flow,
     _flow_adjoint,
 )
-# Columns that a material does not offer to its users
+# Constant columns of materials that lack these parameters.
 RATE_FREE = {"viscosity": 0.0, "exponent": 1.0}
 NEVER_YIELDS = {"yield_stress": math.inf, "hardening": 0.0, **RATE_FREE}
