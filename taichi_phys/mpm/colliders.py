@@ -1,4 +1,4 @@
-"""Rigid bodies that move or hold the material, and the table in which kernels read them."""
+"""Rigid bodies that the material touches, and the table that describes them to kernels."""
 
 import dataclasses
 import functools
@@ -19,35 +19,36 @@ KIND = 0
 ACTIVE = 1  # 1 or 0
 CONTACT = 2  # index in CONTACTS
 FRICTION = 3
-ROTATION = 4  # 3x3 by rows and then a translation, m: from the world to the shape as given
-TRANSLATION = 13
-VELOCITY = 16  # m/s, of the body's point at the world's origin; u(x) = VELOCITY + SPIN x x
+ROTATION = 4  # 3x3, row by row: with TRANSLATION, takes a point of the world to the unposed shape
+TRANSLATION = 13  # m
+VELOCITY = 16  # m/s, of the body at the origin of the world: u(x) = VELOCITY + SPIN x x
 SPIN = 19  # rad/s
-SHAPE = 22  # numbers of the shape, below
-TOLERANCE = 32  # m: nodes that lie so far outside count as inside; the scene sets it
+SHAPE = 22  # the numbers of the shape, see below
+TOLERANCE = 32  # m: nodes outside by less than this count as inside; the engine sets it
 COLUMNS = 33
 
-# A row has in KIND and from SHAPE on:
+# The values of KIND, and the numbers from column SHAPE on:
 PLANE = 0  # point (3), unit normal (3)
 BOX = 1  # center (3), half size (3)
-CAPSULE = 2  # start (3), start to end (3), radius, normal on the axis (3); spheres too: no length
-MESH = 3  # offset into the distances, spacing, 0, number of nodes (3), lower (3)
+CAPSULE = 2  # start (3), end - start (3), radius, normal on the axis (3); a sphere has length 0
+MESH = 3  # offset of its distances, spacing, 0, number of nodes (3), lower (3)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Collider:
-    """What all colliders have in common.
+    """Base of all colliders.
 
-    contact: what happens to material inside: "sticky" (it takes the collider's velocity), "slip"
-    (no motion along the normal relative to it) or "separate" (none into it); friction: Coulomb
-    coefficient for slip and separate, >= 0: the tangential relative speed falls by at most
-    friction times the change of normal speed; pose: None for a still collider or a callable that
-    takes the time t, s, and returns a rotation, (3, 3) or a quaternion (4,) wxyz, and a translation
-    (3,), m: the shape's points x lie at R x + translation (see `moving`); during: (t0, t1), s, the
-    time in which it acts, None for always. Raises ValueError.
+    contact: the motion of material inside, "sticky" (it takes the velocity of the collider), "slip"
+    (no motion along the normal relative to the collider) or "separate" (no motion into the
+    collider); friction: Coulomb coefficient for "slip" and "separate", >= 0: the tangential
+    relative speed falls by at most friction times the change of the normal speed; pose: None for a
+    collider at rest, or a function of the time t, s, that returns a rotation, (3, 3) or a
+    quaternion (4,) wxyz, and a translation (3,), m: a point x of the shape lies at
+    R x + translation (see `moving`); during: (t0, t1), s, when the collider acts, None for always.
+    Raises ValueError.
 
-    A sticky collider around a part of a body holds it: a beam is clamped by a still one, and a
-    pose prescribes the velocity of that part; `during` lets it go.
+    A sticky collider around a part of a body holds that part: a collider at rest clamps a beam, a
+    pose prescribes the motion of the part, and `during` releases it.
     """
 
     contact: str = "separate"
@@ -61,7 +62,7 @@ class Collider:
         set_fields(self, friction=friction)
         if self.pose is not None and not callable(self.pose):
             raise ValueError(
-                f"pose: got {self.pose!r}, expected None or a callable t -> (rotation, translation)"
+                f"pose: got {self.pose!r}, expected None or a function t -> (rotation, translation)"
             )
         if self.during is not None:
             try:
@@ -73,7 +74,7 @@ class Collider:
             set_fields(self, during=(start, end))
 
     def _row(self, offset: int) -> tuple[int, list[float]]:
-        """KIND and the numbers of the shape; offset: where the distances of a mesh begin."""
+        """KIND and the numbers of the shape; offset: index of the first distance of a mesh."""
         raise NotImplementedError
 
 
@@ -83,10 +84,10 @@ def _radius(value: Any) -> float:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plane(Collider):
-    """The half-space under a plane.
+    """The half-space behind a plane.
 
-    point: (3,) of the plane, m; normal: (3,) out of the solid, any length. For contact, friction,
-    pose and during see `Collider`.
+    point: (3,) any point of the plane, m; normal: (3,) of any length, pointing out of the solid.
+    For contact, friction, pose and during see `Collider`. Raises ValueError.
     """
 
     point: tuple[float, float, float]
@@ -97,7 +98,7 @@ class Plane(Collider):
         point = finite_vector("point", self.point)
         normal = np.array(finite_vector("normal", self.normal))
         if not normal.any():
-            raise ValueError(f"normal: got {self.normal!r}, expected a direction, not zero")
+            raise ValueError(f"normal: got {self.normal!r}, expected a vector other than zero")
         normal /= np.abs(normal).max()  # its square may overflow or vanish
         set_fields(self, point=point, normal=tuple((normal / np.linalg.norm(normal)).tolist()))
 
@@ -107,10 +108,10 @@ class Plane(Collider):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Box(Collider):
-    """A box along the axes (a pose turns it).
+    """A box along the axes, unless a pose turns it.
 
-    center: (3,) m; half_size: (3,) m, half its edges. For contact, friction, pose and during see
-    `Collider`.
+    center: (3,) m; half_size: (3,) half of each edge, m. For contact, friction, pose and during see
+    `Collider`. Raises ValueError.
     """
 
     center: tuple[float, float, float]
@@ -132,7 +133,8 @@ class Box(Collider):
 class Sphere(Collider):
     """A ball.
 
-    center: (3,) m; radius: m. For contact, friction, pose and during see `Collider`.
+    center: (3,) m; radius: m. For contact, friction, pose and during see `Collider`. Raises
+    ValueError.
     """
 
     center: tuple[float, float, float]
@@ -148,10 +150,10 @@ class Sphere(Collider):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Capsule(Collider):
-    """All points within a distance of a line segment.
+    """All points within a given distance of a line segment.
 
-    start, end: (3,) of the segment, m; radius: m. For contact, friction, pose and during see
-    `Collider`.
+    start, end: (3,) ends of the segment, m; radius: the distance, m. For contact, friction, pose
+    and during see `Collider`. Raises ValueError.
     """
 
     start: tuple[float, float, float]
@@ -175,10 +177,11 @@ class Capsule(Collider):
 class Mesh(Collider):
     """The inside of a closed triangle mesh.
 
-    mesh: a path that trimesh reads, a trimesh.Trimesh, m, or a SignedDistance; cells: grid cells
-    along its longest side on which its signed distance is sampled when the collider is made,
-    `distance`; details below one cell are lost. For contact, friction, pose and during see
-    `Collider`. Raises ValueError for a mesh with openings, ImportError without trimesh.
+    mesh: a path that trimesh reads or a trimesh.Trimesh, in m, or a SignedDistance; cells: number
+    of grid cells along the longest side of the mesh; the constructor samples the signed distance on
+    this grid into `distance`, and details smaller than a cell are lost. For contact, friction, pose
+    and during see `Collider`. Raises ValueError, for example for an open mesh, and ImportError
+    without trimesh.
     """
 
     mesh: Any
@@ -202,10 +205,10 @@ def moving(
     angular_velocity: Sequence[float] = (0.0, 0.0, 0.0),
     center: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> Callable[[float], tuple[np.ndarray, np.ndarray]]:
-    """A pose for colliders that move steadily from where they are given at t = 0.
+    """A pose for colliders that move at constant velocities from their given place at t = 0.
 
-    velocity: (3,) m/s of the center; angular_velocity: (3,) rad/s about it; center: (3,) m at
-    t = 0. Raises ValueError.
+    velocity: (3,) of the center, m/s; angular_velocity: (3,) about the center, rad/s; center: (3,)
+    at t = 0, m. Raises ValueError.
     """
     velocity, center = (
         np.array(finite_vector("velocity", velocity)),
@@ -223,36 +226,37 @@ def _moved(velocity, rate, axis, center, t):
 
 
 def check_colliders(colliders: Any) -> tuple[Collider, ...]:
-    """colliders as a tuple; the ValueError names them."""
+    """Return colliders as a tuple. Raises ValueError."""
     if isinstance(colliders, Collider) or not isinstance(colliders, Sequence):
         raise ValueError(f"colliders: got {type(colliders).__name__}, expected a list of colliders")
     for collider in colliders:
         if not isinstance(collider, Collider) or type(collider) is Collider:
             raise ValueError(
-                f"colliders: got {collider!r} among them, expected Plane, Box, Sphere, Capsule or "
+                f"colliders: got a list with {collider!r}, expected Plane, Box, Sphere, Capsule or "
                 "Mesh"
             )
     nodes = sum(c.distance.values.size for c in colliders if isinstance(c, Mesh))
     if nodes > MAX_NODES:
         raise ValueError(
-            f"colliders: their meshes have {nodes} distances in all, expected at most {MAX_NODES}: "
+            f"colliders: got meshes with {nodes} grid nodes in all, expected at most {MAX_NODES}: "
             "use fewer cells"
         )
     return tuple(colliders)
 
 
 def distances(colliders: Sequence[Collider]) -> np.ndarray:
-    """Signed distances of all meshes one after the other, m; one zero if there is none."""
+    """Signed distances of all meshes one after the other, m; a single 0 if there is no mesh."""
     values = [c.distance.values.ravel() for c in colliders if isinstance(c, Mesh)]
     return np.concatenate(values) if values else np.zeros(1)
 
 
 def table(colliders: Sequence[Collider], times: np.ndarray, dt: float) -> np.ndarray:
-    """What kernels know about colliders: (substeps, colliders, COLUMNS), float64.
+    """The table (substeps, colliders, COLUMNS), float64, that describes colliders to kernels.
 
-    times: (substeps,) start of each, s; dt: s. A single row of substeps if nothing moves, begins
-    or ends. A collider acts in the substeps whose middle lies in its `during`, and its velocity is
-    that of the steady screw motion from its pose at t to its pose at t + dt.
+    times: (substeps,) start of each substep, s; dt: s. The first axis has length 1 if no collider
+    moves, begins or ends. A collider acts in the substeps whose middle lies in its `during`. Its
+    velocity belongs to the steady screw motion from its pose at t to its pose at t + dt. Raises
+    ValueError for what a pose returns.
     """
     times = np.atleast_1d(np.asarray(times, dtype=np.float64))
     constant = all(c.pose is None and c.during is None for c in colliders)
@@ -279,10 +283,10 @@ def table(colliders: Sequence[Collider], times: np.ndarray, dt: float) -> np.nda
 
 
 def _motion(pose, times: np.ndarray, dt: float) -> np.ndarray:
-    """Columns ROTATION to SHAPE at times."""
+    """The columns from ROTATION to SHAPE at times (n,), s."""
     from scipy.spatial.transform import Rotation
 
-    if (np.abs(np.diff(times) - dt) < 1e-7 * dt).all():  # each ends where the next begins
+    if (np.abs(np.diff(times) - dt) < 1e-7 * dt).all():  # each substep ends where the next begins
         R, T = _poses(pose, np.append(times, times[-1] + dt))
         R, T, next_R, next_T = R[:-1], T[:-1], R[1:], T[1:]
     else:
@@ -290,12 +294,13 @@ def _motion(pose, times: np.ndarray, dt: float) -> np.ndarray:
         next_R, next_T = _poses(pose, times + dt)
     turn = next_R @ R.transpose(0, 2, 1)
     angle = Rotation.from_matrix(turn).as_rotvec()
-    # x -> turn x + shift is exp of the twist (angle, V^-1 shift), where V^-1 shift =
-    # shift - angle x shift / 2 + k angle x (angle x shift) (Sola et al. 2018, "A micro Lie
-    # theory", eq. 174 and the inverse of 145), k = (1 - (r / 2) / tan(r / 2)) / r^2
+    # x -> turn x + shift is the exponential of the twist (angle, V^-1 shift), with V^-1 shift =
+    # shift - angle x shift / 2 + k angle x (angle x shift) and
+    # k = (1 - (r / 2) / tan(r / 2)) / r^2, r = |angle| (Sola et al. 2018, "A micro Lie theory",
+    # eq. 174 and the inverse of eq. 145).
     shift = next_T - np.einsum("tij,tj->ti", turn, T)
     r = np.linalg.norm(angle, axis=1, keepdims=True)
-    half = np.maximum(0.5 * r, 1e-4)  # below, the series; its next term is under rounding
+    half = np.maximum(0.5 * r, 1e-4)  # below this, the series below: its next term is rounding
     k = np.where(r > 2e-4, (1 - half / np.tan(half)) / (4 * half**2), 1 / 12 + r**2 / 720)
     cross = np.cross(angle, shift)
     twist = shift - 0.5 * cross + k * np.cross(angle, cross)
@@ -304,7 +309,10 @@ def _motion(pose, times: np.ndarray, dt: float) -> np.ndarray:
 
 
 def _poses(pose, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations (n, 3, 3) and translations (n, 3) m of a pose; the ValueError says at what time."""
+    """Rotations (n, 3, 3) and translations (n, 3) m of a pose at times (n,) s.
+
+    Raises ValueError, which names the time, if the pose returns anything else.
+    """
     from scipy.spatial.transform import Rotation
 
     expected = "expected (rotation (3, 3) or unit quaternion (4,) wxyz, translation (3,) m)"
@@ -319,7 +327,7 @@ def _poses(pose, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not fits:
             raise ValueError(f"pose: at t = {t:g} s got {result!r}, {expected}")
         results.append(result)
-        if rotation.shape == (4,):  # the check below finds quaternions of another length than one
+        if rotation.shape == (4,):  # scaled, so that the check below finds a length other than 1
             with np.errstate(invalid="ignore", over="ignore"):
                 rotation = rotation_matrix(rotation) * (rotation @ rotation)
         rotations.append(rotation)

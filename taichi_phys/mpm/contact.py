@@ -1,7 +1,8 @@
-"""What happens to grid velocities at walls and colliders, and its adjoint.
+"""The effect of walls and colliders on grid velocities, and its adjoint.
 
-Taichi functions, generic in precision. Colliders come as a table of numbers, one row for each
-collider and substep (taichi_phys.mpm.colliders.table), and the distances of all meshes.
+The module has Taichi functions, generic in precision. Two arrays describe the colliders: a table
+with a row for each collider and substep (taichi_phys.mpm.colliders.table), and the distances of all
+meshes.
 """
 
 import taichi as ti
@@ -26,18 +27,18 @@ from taichi_phys.mpm.grid import WALL_CELLS, WALLS
 
 
 STICKY, SLIP, SEPARATE, OPEN = range(len(WALLS))
-FAR = 1e30  # m, distance where a mesh has no samples
+FAR = 1e30  # m, the distance outside the grid of a mesh
 
 
 @ti.func
 def row3(table: ti.template(), s, c, k):
-    """Three columns of a row of the table, from k."""
+    """The three columns from column k of a row of the table."""
     return ti.Vector([table[s, c, k], table[s, c, k + 1], table[s, c, k + 2]])
 
 
 @ti.func
 def sample_distance(sdf: ti.template(), offset, dims, X):
-    """Trilinear interpolant of distances at grid coordinates X, and its gradient per cell."""
+    """The distance at grid coordinates X by trilinear interpolation, and its gradient per cell."""
     base = ti.max(0, ti.min(ti.floor(X, ti.i32), dims - 2))
     f = X - base
     d, gradient = ti.zero(X[0]), ti.zero(X)
@@ -54,10 +55,10 @@ def sample_distance(sdf: ti.template(), offset, dims, X):
 
 @ti.func
 def distance_normal(table: ti.template(), c, s, sdf: ti.template(), x):
-    """Signed distance, m, of a point x to collider c in substep s, and the unit outward normal.
+    """Signed distance, m, from collider c to a point x in substep s, and the outward unit normal.
 
-    Where several points of the surface are equally near, one of their normals. Outside the
-    samples of a mesh: far away.
+    Where several points of the surface are equally near, the normal is that of one of these. The
+    distance to a mesh is FAR outside its grid.
     """
     p = row3(table, s, c, TRANSLATION)
     for i in ti.static(range(3)):
@@ -112,9 +113,10 @@ def distance_normal(table: ti.template(), c, s, sdf: ti.template(), x):
 
 @ti.func
 def collide(v, n, u, contact, friction):
-    """Velocity v after contact with a surface of unit normal n that moves with u.
+    """Velocity v after contact with a surface of unit normal n and velocity u.
 
-    Coulomb: tangential relative speed falls by at most friction times the change of normal speed.
+    Coulomb friction: the tangential relative speed falls by at most friction times the change of
+    the normal speed.
     """
     r = v
     vn = (v - u).dot(n)
@@ -134,10 +136,10 @@ def collide(v, n, u, contact, friction):
 
 @ti.func
 def collide_adjoint(v, n, u, contact, friction, gv):
-    """Gradient in v of collide, from the gradient gv of its result.
+    """Gradient in v of collide, from the gradient gv in its result.
 
-    Sliding, with t = P (v - u), P = I - n n^T and k = friction |vn| / |t|: the result is
-    v - vn n - k t, and dk = friction sign(vn) / |t| dvn - k / |t|^2 t . dt.
+    When the material slides, with t = P (v - u), P = I - n n^T and k = friction |vn| / |t|, the
+    result is v - vn n - k t, and dk = friction sign(vn) / |t| dvn - k / |t|^2 t . dt.
     """
     r = gv
     vn = (v - u).dot(n)
@@ -164,11 +166,12 @@ def touch(
     node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), k,
     solids: ti.template(),
 ):  # fmt: skip
-    """Contact k of a node at x: a collider, or, past the last, the walls across an axis.
+    """Contact k of a node at x: with collider k or, past the last collider, with a pair of walls.
 
-    solids: whether there may be colliders; without, their code is left out.
+    solids: whether there may be colliders; if not, their code is left out.
 
-    Returns whether they touch, the normal, the surface's velocity, contact and friction.
+    Returns whether the node is in contact, and normal, velocity, contact and friction of the
+    surface.
     """
     hit, contact, friction = 0, wall_contact, wall_friction
     n, u = ti.zero(x), ti.zero(x)
@@ -181,7 +184,7 @@ def touch(
                 hit = 1
                 n[d] -= 1.0
     if ti.static(solids):
-        row = ti.min(s, table.shape[0] - 1)  # one row: nothing moves
+        row = ti.min(s, table.shape[0] - 1)  # a table with one row holds for all substeps
         if k < table.shape[1] and table[row, k, ACTIVE] > 0:
             distance, normal = distance_normal(table, k, row, sdf, x)
             if distance < table[row, k, TOLERANCE]:
@@ -203,10 +206,10 @@ def _colliders(table: ti.template(), solids: ti.template()):
 
 @ti.func
 def contacts(node, shape, wall_contact, table: ti.template(), solids: ti.template()):
-    """How many of touch's k there are: colliders, and near walls those.
+    """The number of contacts k for touch: the colliders and, near the walls, three pairs of walls.
 
-    Walls come last: what a collider's friction needs is the speed that they would take away, and
-    whatever colliders do, nothing passes a wall.
+    Walls come last. The friction of a collider depends on a speed that walls would take away, and
+    no velocity that a collider sets may lead through a wall.
     """
     count = _colliders(table, solids)
     if wall_contact != OPEN:
@@ -220,7 +223,7 @@ def boundary_velocity(
     node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), v,
     solids: ti.template(),
 ):  # fmt: skip
-    """Velocity v of a node at x, m, after contact with each collider and then with the walls."""
+    """Velocity v of a node at x, m, after contact with all colliders and then with the walls."""
     r = v
     for k in range(contacts(node, shape, wall_contact, table, solids)):
         hit, n, u, contact, friction = touch(
@@ -236,10 +239,10 @@ def boundary_adjoint(
     node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), v, gv,
     solids: ti.template(),
 ):  # fmt: skip
-    """Gradient in v, the velocity before all contacts, from the gradient gv after them.
+    """Gradient in v, the velocity before all contacts, from the gradient gv after all contacts.
 
-    Contacts in reverse; a node seldom has more than one, so the velocity before each is computed
-    again from the first on rather than stored.
+    The contacts are taken in reverse. The velocity before a contact is not stored but computed
+    again from the first contact on, since a node seldom has more than one.
     """
     r = gv
     count = contacts(node, shape, wall_contact, table, solids)

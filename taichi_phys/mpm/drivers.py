@@ -1,13 +1,14 @@
 """Taichi kernels that run the phases of substep.py over all particles and nodes.
 
-Particles are cut into chunks. Each chunk scatters to a grid of its own, in the order of its
-particles, and lists the blocks of 4^3 nodes that it touches; the grid phase adds the chunks' nodes
-in order, on listed blocks only. So nothing needs atomics, the result does not depend on the number
-of threads, and the cost follows the particles, not the domain.
+The particles are divided into chunks. Each chunk scatters its particles, in order, to a grid of its
+own and lists the blocks of 4^3 nodes that it touches; the grid phase adds up the grids of the
+chunks, in order, on the listed blocks only. So no atomics are needed, the result does not depend on
+the number of threads, and the cost depends on the particles and not on the size of the grid.
 
-Three drivers run the same phases. "serial": one launch runs all substeps of a frame; for small
-scenes, since a launch costs 0.1 ms. "pooled": a launch per substep whose two loops are shared
-among the CPU's threads. "gpu": particles in parallel, one grid, with atomics.
+Three drivers run the same phases. "serial" runs all substeps of a frame in one launch, for small
+scenes, where the 0.1 ms of a launch would matter. "pooled" has one launch per substep, whose two
+loops are shared among the CPU's threads. "gpu" runs the particles in parallel on one grid, with
+atomics.
 """
 
 import dataclasses
@@ -31,20 +32,21 @@ from taichi_phys.mpm.nodes import (
 from taichi_phys.mpm.substep import phases
 
 
-JOBS = 16  # that the grid phase is cut into, for the CPU's threads
-# Taichi gives a CPU thread at least so many iterations of a loop: chunk and job i is iteration
-# i * STRIDE.
+JOBS = 16  # parts of the grid phase, which the CPU's threads share
+# Taichi gives a CPU thread at least this many iterations of a loop, so chunk or job i is run in
+# iteration i * STRIDE.
 STRIDE = 512
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Kernels:
-    """What `kernels` makes: the two kernels, their driver, and how many parameters laws have.
+    """The two kernels of a simulation, their driver, and the number of parameters per particle.
 
-    Arguments of forward: states (slots, n): packed states of substeps first, first + 1, ..., or one
-    that is overwritten; given (n,), numbers: see layout.py; nodes, lists: see nodes.py; table, sdf:
-    see contact.py. Those of backward, beside these: work (1, n): see layout.py; g (1, n): gradient
-    of the packed state; ggiven: gradient of given, added to.
+    Arguments of forward: states (slots, n): the packed states of substeps first, first + 1, ..., or
+    a single one that is overwritten; given (n,) and numbers: see layout.py; nodes and lists: see
+    nodes.py; table and sdf: see contact.py. Further arguments of backward: work (1, n): see
+    layout.py; g (1, n): the gradient in the packed state; ggiven (n,): the gradient in given, to
+    which the kernel adds.
     """
 
     forward: Callable[..., None]
@@ -59,8 +61,8 @@ def kernels(
 ) -> Kernels:
     """The forward and backward kernels for a precision, the laws in use and a driver.
 
-    precision: f32 or f64; driver: "serial", "pooled" or "gpu"; remove: particles that leave the
-    grid are removed; solids: there are colliders.
+    precision: "f32" or "f64"; driver: "serial", "pooled" or "gpu"; remove: whether particles that
+    leave the grid are removed; solids: whether there are colliders.
     """
     nd = ti.types.ndarray
     atomic, serial = driver == "gpu", driver == "serial"
@@ -101,7 +103,7 @@ def kernels(
         nodes: ti.template(), lists: ti.template(), numbers: ti.template(), table: ti.template(),
         sdf: ti.template(), t, s, what: ti.template(),
     ):  # fmt: skip
-        """One node of a listed block, for a GPU's thread t."""
+        """The grid phase of one node of a listed block, in thread t of a GPU."""
         setting = phase.read(numbers)
         i = t % BLOCK**3
         node = block_corner(lists[0, LIST, t // BLOCK**3], setting.shape)
@@ -122,8 +124,11 @@ def kernels(
         numbers: nd(real, 1), table: nd(real, 3), sdf: nd(real, 1),
         now: ti.i32, first: ti.i32, last: ti.i32,
     ):  # fmt: skip
-        """Substeps first..last-1; serially all of them, else what comes between the grids of
-        substeps now - 1 and now, and the latter."""
+        """Run substeps first to last - 1.
+
+        The serial driver runs all in one launch. The other drivers run one part per launch: from
+        the grid of substep now - 1 to the particles, and from there to the grid of substep now.
+        """
         if ti.static(serial):
             ti.loop_config(serialize=True)
             for s in range(first, last + 1):
@@ -157,8 +162,10 @@ def kernels(
         numbers: nd(real, 1), table: nd(real, 3), sdf: nd(real, 1),
         work: nd(scratch, 2), g: nd(packed, 2), ggiven: nd(row, 1), first: ti.i32, last: ti.i32,
     ):  # fmt: skip
-        """Substeps last-1..first in reverse (one of them, unless serial); the grid of each is
-        computed again from its state."""
+        """Run substeps last - 1 to first in reverse; only one substep unless the driver is serial.
+
+        The grid of a substep is computed again from its state.
+        """
         if ti.static(serial):
             ti.loop_config(serialize=True)
             for turn in range(first, last):

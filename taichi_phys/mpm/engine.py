@@ -1,4 +1,4 @@
-"""The engine of a simulation: compiled kernels, what they read, and the memory they write to."""
+"""The engine of a simulation: compiled kernels, their inputs and the memory that they write."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +24,9 @@ from taichi_phys.runtime import quick_compile
 
 
 class SimulationError(RuntimeError):
-    """A frame was rejected: a particle left the grid, moved too fast or was crushed.
+    """A frame was rejected, because a particle left the grid, moved too fast or was crushed.
 
-    particle: its number; smaller_dt_helps: whether more substeps may cure it.
+    particle: index of the particle; smaller_dt_helps: whether more substeps may avoid the failure.
     """
 
     def __init__(self, message: str, *, particle: int, smaller_dt_helps: bool):
@@ -35,12 +35,13 @@ class SimulationError(RuntimeError):
 
 
 class Engine:
-    """Runs substeps forward and backward on packed states; it owns the grid's memory.
+    """Runs substeps forward and backward on packed states, and owns the memory of the grid.
 
-    kernels: of `drivers.kernels`; body: (n, 3) of `layout.pack_body`; grid: with its walls;
-    gravity: (3,) m/s^2, may be set between frames; colliders: as kernels were made for, some or
-    none; chunks: into which particles are cut; pulls: adjoints of laws that have none of their own,
-    by index of the law. Raises ValueError where the grid does not fit into memory.
+    kernels: from `drivers.kernels`; body: (n, 3) from `layout.pack_body`; grid: the grid and its
+    walls; gravity: (3,) m/s^2, may be set between frames; colliders: empty if kernels were made
+    without solids; chunks: number of chunks of particles; pulls: functions of `materials.pull` for
+    the laws without an adjoint of their own, by index of the law. Raises ValueError if the grid
+    does not fit into memory.
     """
 
     def __init__(
@@ -60,30 +61,33 @@ class Engine:
         blocks = math.prod(-(-length // nodes.BLOCK) for length in grid.shape)
         lists = (chunks, nodes.ROWS, max(blocks, nodes.MARKED))
         try:
-            # Pages that no particle comes near are never touched, and so cost no memory on a CPU.
+            # On a CPU, pages of nodes that no particle reaches stay untouched and take no memory.
             self.nodes = body.new_zeros(layers * size, 4)
             self.lists = torch.zeros(lists, dtype=torch.int32, device=body.device)
             self.work = body.new_zeros(1, len(body), WORK_SIZE)
             self.distances = torch.as_tensor(distances(self.colliders)).to(body)
-        except RuntimeError:  # what torch raises without memory
+        except RuntimeError:  # torch has no memory left
             gigabytes = layers * size * 4 * body.element_size() / 1e9
             raise ValueError(
-                f"grid: no memory for {grid.shape} nodes in {layers} layers, {gigabytes:.1f} GB: "
-                "use a larger dx or a smaller box"
+                f"grid: got {grid.shape} nodes, whose {layers} layers take {gigabytes:.1f} GB, "
+                "expected less than the free memory: use a larger dx or a smaller box"
             ) from None
 
     def _grid_arguments(self, time: float, dt: float, count: int) -> list[torch.Tensor]:
-        """Arguments nodes to sdf of the kernels, for count substeps."""
+        """The kernels' arguments from nodes to sdf, for count substeps."""
         rows = table(self.colliders, time + dt * np.arange(count), dt)
-        # nodes on a surface count as inside, whatever rounding says
+        # so that nodes on a surface count as inside, independent of rounding
         rows[:, :, TOLERANCE] = 1e-4 * self.grid.dx
         numbers = pack_numbers(dt, self.grid, self.gravity)
         settings, poses = (torch.as_tensor(a).to(self.body).contiguous() for a in (numbers, rows))
         return [self.nodes, self.lists, settings, poses, self.distances]
 
     def order(self, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """(n,) order of particles in which chunks are compact: by first node, along the longest
-        axis first; and the order that undoes it. None if there is one chunk."""
+        """An order (n,) of the particles x (n, 3) m that makes chunks compact, and its inverse.
+
+        Particles are sorted by the first node of their stencil, along the longest axis first. Both
+        are None if there is only one chunk.
+        """
         if self.chunks == 1:
             return None, None
         cells = ((x.detach() - x.new_tensor(self.grid.lower)) / self.grid.dx - 0.5).long()
@@ -99,7 +103,11 @@ class Engine:
     def forward(
         self, states: torch.Tensor, given: torch.Tensor, count: int, time: float, dt: float
     ) -> None:
-        """Run count substeps in place on packed states (slots, n, 25); given: (n, k)."""
+        """Run count substeps of dt s, from time s on, on packed states (slots, n, 25), in place.
+
+        With one slot, the state is overwritten; with count + 1 slots, the states of all substeps
+        are kept. given: (n, k) from `layout.pack_given`.
+        """
         self.lists[:, nodes.MARKS, nodes.FAULT] = nodes.OK
         arrays = _as_arguments(states, given, *self._grid_arguments(time, dt, count))
         serial = self.kernels.driver == "serial"
@@ -116,8 +124,11 @@ class Engine:
         time: float,
         dt: float,
     ) -> None:
-        """Pull g (1, n, 25), the gradient of the last of the states, back to the first of them;
-        add that of given to ggiven."""
+        """Turn g, the gradient in the last of the states, into the gradient in the first, in place.
+
+        states: (count + 1, n, 25); given, ggiven: (n, k), the gradient in given is added to ggiven;
+        g: (1, n, 25); time: s, of the first state; dt: s.
+        """
         count = len(states) - 1
         grid = self._grid_arguments(time, dt, count)
         arrays = _as_arguments(states, given, *grid, self.work, g, ggiven)
@@ -138,7 +149,7 @@ class Engine:
         ggiven: torch.Tensor,
         dt: float,
     ) -> None:
-        """Finish the backward substep of particles whose law has no adjoint of its own."""
+        """Finish the backward substep of particles whose law has no adjoint kernel."""
         state, gstate = State.unpack(packed, 0.0), State.unpack(g[0], 0.0)
         gtau = self.work[0, :, STRESS_GRADIENT : STRESS_GRADIENT + 9].reshape(-1, 3, 3)
         assert state.plastic is not None and gstate.plastic is not None
@@ -158,9 +169,10 @@ class Engine:
         g[0] = gstate.replace(C=gC, F=gF, plastic=gplastic).pack()
 
     def check(self, packed: torch.Tensor, order: torch.Tensor | None, dt: float) -> None:
-        """Raise SimulationError, in a sentence with its cure, if the last frame went wrong.
+        """Raise SimulationError, with the cause and the cure, if the last frame was faulty.
 
-        packed: (n, 25), the state after it, in this order (n,) of particles; dt: s, of a substep.
+        packed: (n, 25) state after the frame; order: (n,) of the particles in packed; dt: of a
+        substep, s.
         """
         faults = [
             marks[nodes.FAULT : nodes.PARTICLE + 1]
@@ -177,23 +189,23 @@ class Engine:
         if fault == nodes.OUTSIDE:
             message = (
                 f"{where} left the grid from {_point(grid.lower)} to {_point(upper)} m: enlarge "
-                'the grid, weaken what drives it there, or remove such particles (outside="remove")'
+                'the grid, weaken the forces, or give outside="remove" to remove such particles'
             )
         elif fault == nodes.TOO_FAST:
             message = (
-                f"{where} moves {v.abs().max().item():.3g} m/s, more than a cell a substep "
-                f"(limit {grid.dx / dt:.3g} m/s): use more substeps, or weaken what drives it"
+                f"{where} moves {v.abs().max().item():.3g} m/s, more than one cell per substep "
+                f"(limit {grid.dx / dt:.3g} m/s): use more substeps or weaken the forces"
             )
         else:
             message = (
-                f"{where} was crushed or is not a number (det F <= 0 or NaN): use more substeps, "
-                "a softer material, or a weaker force"
+                f"{where} was crushed or became NaN (det F <= 0 or NaN): use more substeps, a "
+                "softer material or weaker forces"
             )
         raise SimulationError(message, particle=p, smaller_dt_helps=fault != nodes.OUTSIDE)
 
 
 def _as_arguments(*tensors: torch.Tensor) -> list:
-    """The tensors as Taichi takes them fastest: on a CPU as numpy views (9 us each, not 15)."""
+    """The tensors in the form that Taichi takes fastest: on a CPU numpy views (9 us, not 15 us)."""
     return [t.numpy() if t.device.type == "cpu" else t for t in tensors]
 
 

@@ -1,9 +1,10 @@
-"""The grid phase: from what chunks of particles scattered to node velocities, and its adjoint.
+"""The grid phase, from the momenta that particles scattered to node velocities, and its adjoint.
 
-nodes: layers of the grid in a row (transfer.node_index). VELOCITY: (velocity after contact, mass);
-OTHER: before contact, or gradients; CHUNKS + c: what chunk c scattered, all zero between substeps.
-lists[c]: the blocks of 4^3 nodes that chunk c touches, and its marks. The grid phase visits listed
-blocks only, so that cost follows the particles, not the domain.
+nodes: layers of the grid one after the other (transfer.node_index). Layer VELOCITY holds (velocity
+after contact, mass); layer OTHER holds the velocity before contact, or gradients; layer CHUNKS + c
+holds the sums that chunk c scattered, and is zero between substeps. lists[c]: the blocks of 4^3
+nodes that chunk c touches, and the marks of the chunk. The grid phase visits listed blocks only, so
+that the cost depends on the particles and not on the size of the grid.
 """
 
 import taichi as ti
@@ -13,15 +14,16 @@ from taichi_phys.mpm.transfer import node_index
 
 
 VELOCITY, OTHER, CHUNKS = range(3)  # layers of nodes
-MAX_NODES = 2**29 - 1  # of all layers: Taichi's indices are int32, and a node has four numbers
-# Rows of a chunk's lists: blocks; whether one is listed; stencils that were seen in it; marks.
+MAX_NODES = 2**29 - 1  # in all layers: Taichi's indices are int32, and a node has four numbers
+# Rows of lists[c]: the listed blocks; for each block whether it is listed, and the kinds of
+# stencils that were seen in it; the marks.
 LIST, IS_LISTED, SEEN, MARKS, ROWS = range(5)
-LISTED, FAULT, PARTICLE, MARKED = range(4)  # marks: blocks listed, first fault, its particle
-# Why a frame was rejected: mark FAULT.
+LISTED, FAULT, PARTICLE, MARKED = range(4)  # marks: count of blocks, first fault, its particle
+# Values of the mark FAULT: the reason why a frame is rejected.
 OK, BROKEN, OUTSIDE, TOO_FAST = range(4)
 
 BITS = 2
-BLOCK = 1 << BITS  # nodes a side
+BLOCK = 1 << BITS  # nodes along each edge of a block
 
 
 @ti.func
@@ -34,8 +36,8 @@ def blocks_along(shape):
 def list_blocks(lists: ti.template(), c, base, shape, atomic: ti.template()):
     """Put the blocks of the 27 nodes from base on the list of chunk c.
 
-    They are those of base and, along axes where base is in the second half of its block, the next:
-    eight kinds of stencils a block, of which each is looked at once.
+    These are the block of base and, along each axis where base is in the second half of its block,
+    the next block. So a block has eight kinds of stencils, and each kind needs this work once.
     """
     count = blocks_along(shape)
     first, last = base >> BITS, (base + 2) >> BITS
@@ -55,7 +57,7 @@ def list_blocks(lists: ti.template(), c, base, shape, atomic: ti.template()):
 
 @ti.func
 def list_block(lists: ti.template(), c, block, atomic: ti.template()):
-    """Put a block on the list of chunk c, once."""
+    """Put a block on the list of chunk c unless it is listed already."""
     if lists[c, IS_LISTED, block] == 0:
         if ti.static(atomic):
             if ti.atomic_or(lists[c, IS_LISTED, block], 1) == 0:
@@ -68,7 +70,7 @@ def list_block(lists: ti.template(), c, block, atomic: ti.template()):
 
 @ti.func
 def unlist_block(lists: ti.template(), c, e):
-    """Forget entry e of the list of chunk c."""
+    """Mark the block of entry e of the list of chunk c as not listed."""
     block = lists[c, LIST, e]
     lists[c, IS_LISTED, block], lists[c, SEEN, block] = 0, 0
 
@@ -101,7 +103,7 @@ def block_corner(block, shape):
 
 @ti.func
 def _take(nodes: ti.template(), count, chunks, node, shape):
-    """A node's sum over count chunks, of those in the bit set, which are left zero."""
+    """The sum of a node over the chunks in the bit set, whose nodes are set to zero."""
     g = ti.zero(nodes[0])
     for c in range(count):
         if (chunks >> c) & 1:
@@ -132,7 +134,10 @@ def _velocities(
 def _gradient(
     g, n, node, table: ti.template(), sdf: ti.template(), s, setting, solids: ti.template()
 ):
-    """Gradient g of the velocity after contact -> gradient of (momentum, mass); n: before it."""
+    """Gradient in (momentum, mass) from g, the gradient in the velocity after contact.
+
+    n: (velocity before contact, mass).
+    """
     r = ti.zero(g)
     if n[3] > 0:
         v = ti.Vector([n[0], n[1], n[2]])
@@ -150,10 +155,10 @@ def grid_node(
     nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(),
     chunks, node, s, setting, solids: ti.template(), what: ti.template(),
 ):  # fmt: skip
-    """Add up a node and turn it, by what, into
+    """Add up a node over the chunks, and compute from the sum what the argument what names.
 
-    "forward": the velocity after contact; "both": also that before contact;
-    "gradient": from the gradient of the velocity after contact that of (momentum, mass).
+    "forward": the velocity after contact; "both": the velocities before and after contact;
+    "gradient": the gradient in (momentum, mass), from the gradient in the velocity after contact.
     """
     g = _take(nodes, lists.shape[0], chunks, node, setting.shape)
     other = node_index(OTHER, node, setting.shape)
@@ -171,7 +176,10 @@ def grid_job(
     nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(),
     job, jobs, s, setting, solids: ti.template(), what: ti.template(),
 ):  # fmt: skip
-    """grid_node on every jobs-th listed block; a block belongs to the first chunk that lists it."""
+    """Run grid_node on every jobs-th listed block of each chunk, from entry job on.
+
+    A block that several chunks list belongs to the first of these chunks.
+    """
     for c in range(lists.shape[0]):
         for turn in range((lists[c, MARKS, LISTED] - job + jobs - 1) // jobs):
             block = lists[c, LIST, job + turn * jobs]

@@ -14,12 +14,13 @@ from taichi_phys.mpm.layout import STATE_FIELDS, STATE_SIZES
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class State:
-    """State of n particles at a frame boundary.
+    """The state of n particles at a frame boundary.
 
     x: (n, 3) position, m; v: (n, 3) velocity, m/s; C: (n, 3, 3) APIC velocity gradient, 1/s;
-    F: (n, 3, 3) deformation gradient (of plastic materials: its elastic part, before the return
-    map of the next substep; 0 for removed particles); plastic: (n,) internal variable of the
-    material, for von Mises laws the accumulated plastic strain, default 0; time: s.
+    F: (n, 3, 3) deformation gradient, which for a plastic material is the elastic part before the
+    return map of the next substep, and which is 0 for removed particles; plastic: (n,) internal
+    variable of the material, 0 by default, for von Mises laws the accumulated plastic strain;
+    time: s.
     """
 
     x: torch.Tensor
@@ -34,7 +35,7 @@ class State:
             set_fields(self, plastic=torch.zeros_like(self.x.detach()[:, 0]))
 
     def detach(self) -> "State":
-        """The same state, cut off from the graph that computed it."""
+        """The same state, detached from the graph that computed it."""
         return self.replace(**{name: getattr(self, name).detach() for name in STATE_FIELDS})
 
     def replace(self, **changes: Any) -> "State":
@@ -47,20 +48,23 @@ class State:
         return (self.F == 0).all(dim=2).all(dim=1)
 
     def pack(self) -> torch.Tensor:
-        """(n, 25): the fields of each particle in a row, as kernels take them."""
+        """The packed state (n, 25) of layout.py: the fields of each particle in a row."""
         n = len(self.x)
         return torch.cat([getattr(self, name).reshape(n, -1) for name in STATE_FIELDS], dim=1)
 
     @classmethod
     def unpack(cls, packed: torch.Tensor, time: float) -> "State":
-        """The State of a packed one (n, 25)."""
+        """The State of a packed state (n, 25) at a time, s."""
         columns = zip(STATE_FIELDS.items(), packed.split(STATE_SIZES, dim=1), strict=True)
         fields = {name: column.reshape(-1, *shape) for (name, shape), column in columns}
         return cls(**fields, time=time)
 
 
 def _tensor(name: str, value, shape: tuple, like: int | None = None) -> torch.Tensor:
-    """value as a finite float64 tensor (gradient kept) of a shape in which -1 fits any size."""
+    """Return value as a finite floating-point tensor of a shape, in which -1 fits any size.
+
+    A tensor keeps its gradient. Raises ValueError.
+    """
     try:
         tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value))
     except (TypeError, ValueError, RuntimeError):
@@ -75,18 +79,22 @@ def _tensor(name: str, value, shape: tuple, like: int | None = None) -> torch.Te
         raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, expected {wanted}")
     if not torch.isfinite(tensor).all():
         count = int((~torch.isfinite(tensor)).sum())
-        raise ValueError(f"{name}: {count} of {tensor.numel()} values are NaN or infinite")
+
+        raise ValueError(
+            f"{name}: got {count} of {tensor.numel()} values that are NaN or infinite, expected "
+            "finite ones"
+        )
     return tensor if tensor.is_floating_point() else tensor.double()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Particles:
-    """A body: positions and what they are made of.
+    """A body: the positions, velocities and densities of its particles, and their material.
 
-    x: (n, 3) m; v: (n, 3) m/s, default at rest; density: kg/m^3, number or (n,); volume: m^3 per
-    particle, number or (n,), default: cell volume / particles in the cell, from the grid;
-    material: its parameters may be numbers or (n,). Arrays: numpy or torch; they become tensors.
-    Raises ValueError.
+    x: (n, 3) m; v: (n, 3) m/s, by default zero; density: kg/m^3, a number or (n,); volume: of each
+    particle, m^3, a number or (n,), by default the volume of a grid cell divided by the number of
+    particles in it; material: its parameters may be numbers or (n,). Arrays may be numpy or torch,
+    and become tensors. Raises ValueError.
     """
 
     x: np.ndarray | torch.Tensor
@@ -122,7 +130,10 @@ class Particles:
 
 
 def cell_volumes(x: torch.Tensor, lower: torch.Tensor, dx: float) -> torch.Tensor:
-    """(n,) m^3: the volume of a grid cell shared among the particles it holds."""
+    """Volumes (n,) m^3 of particles x (n, 3) m that share the volume of their grid cell equally.
+
+    lower: (3,) corner of the grid, m; dx: edge of a cell, m.
+    """
     cells = torch.floor((x - lower) / dx).long()
     _, inverse, counts = torch.unique(cells, dim=0, return_inverse=True, return_counts=True)
     return dx**3 / counts[inverse].to(x.dtype)

@@ -1,4 +1,4 @@
-"""Differentiable frames: whole frames forward, substeps recomputed in backward."""
+"""Differentiable frames, whose substeps are stored for the backward pass or computed again."""
 
 import weakref
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from taichi_phys.mpm.layout import V, X, pack_given
 from taichi_phys.mpm.particles import State
 
 
-HISTORY_BYTES = 256e6  # substep states of a piece of a frame while it is differentiated
-STORED_BYTES = 512e6  # substep states that wait for backward, of all simulations together
+HISTORY_BYTES = 256e6  # largest memory for the substep states of one piece of a frame
+STORED_BYTES = 512e6  # largest memory for stored substep states, of all simulations together
 
 
 def advance_frame(
@@ -26,12 +26,14 @@ def advance_frame(
     field: Callable[..., torch.Tensor] | None = None,
     recompute: bool | None = None,
 ) -> State:
-    """State after substeps of dt under force (n, 3) N; gradients reach all inputs.
+    """The state after a number of substeps of dt s; gradients reach all inputs.
 
-    params: (n, k) of the particles' laws. The force is constant, or else that of the first substep
-    and field(x, v, time) of the others. With recompute, only states at piece boundaries are kept;
-    backward runs a piece again and stores its substeps. Without, the forward pass stores them: one
-    forward pass less. None: they are stored as long as all that is stored stays below STORED_BYTES.
+    force: (n, 3) N, of all substeps, or, if field is given, of the first substep; params: (n, k)
+    parameters of the particles' laws; field: field(x, v, time) gives the force of the other
+    substeps; recompute: if true, only the states between pieces of the frame are kept, and the
+    backward pass runs each piece again; if false, the forward pass stores the states of all
+    substeps, which saves that run; None stores as long as all stored states stay below
+    STORED_BYTES. Raises SimulationError.
     """
     order, back = engine.order(state.x)
     packed = _pick(state.pack(), order)
@@ -60,7 +62,7 @@ def _pick(t: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
 
 
 class _Stored:
-    """Substep states that wait for their backward pass, or to be forgotten with their graph."""
+    """Substep states kept for the backward pass; `bytes` counts the states that are alive."""
 
     bytes = 0
 
@@ -75,7 +77,7 @@ class _Stored:
 
 
 def _piece(engine: Engine, count: int, time: float, dt: float, recompute: bool):
-    """A differentiable function of a packed state and of given: count substeps."""
+    """A differentiable function of a packed state and of given that runs count substeps."""
     stored: list[_Stored] = []
 
     def run(packed, given, keep):

@@ -1,4 +1,4 @@
-"""MPM: the user's view of the simulator."""
+"""The simulator for users: the class MPM."""
 
 import functools
 import math
@@ -25,20 +25,21 @@ from taichi_phys.mpm.rollout import advance_frame
 
 Force = torch.Tensor | Callable[..., torch.Tensor] | None
 OUTSIDE = ("error", "remove")
-RETRIES = 3  # times that a frame's time step is halved before it is given up
-# Chunks of particles whose grids are filled at the same time, by number of particles. The number
-# of threads does not matter, so that it does not change results.
+RETRIES = 3  # how often the time step of a frame is halved before the frame fails
+# (limit, chunks): simulations with fewer particles than the limit have this many chunks, which run
+# in parallel. The number of threads plays no role, so that it does not change results.
 CHUNKS = ((2_048, 1), (65_536, 4), (math.inf, 16))
 
 
 class MPM:
     """A moving-least-squares material point simulation (Hu et al. 2018), with gradients.
 
-    particles: one body or several; grid: the domain with its walls; gravity: (3,) m/s^2;
-    colliders: Plane, Box, Sphere, Capsule, Mesh; outside: what happens to particles that would
-    leave the grid, "error" or "remove" (State.removed tells which); cfl: largest fraction of a
-    cell that a sound wave or a particle may cross in a substep; precision: f32 or f64, default:
-    that of taichi_phys.init. Raises ValueError.
+    particles: one body or a sequence of bodies; grid: the grid and its walls; gravity: (3,) m/s^2;
+    colliders: a sequence of Plane, Box, Sphere, Capsule and Mesh; outside: "error" raises
+    SimulationError if a particle leaves the grid, "remove" removes the particle (see
+    State.removed); cfl: largest fraction of a cell that a sound wave or a particle may cross in a
+    substep, in (0, 1]; precision: "f32" or "f64", by default the precision of taichi_phys.init.
+    Raises ValueError.
     """
 
     def __init__(
@@ -105,11 +106,11 @@ class MPM:
         self._warned = False
 
     def replace(self, **changes: Any) -> "MPM":
-        """A new simulation made like this one, but for some arguments of the constructor.
+        """A new simulation that differs from this one in some arguments of the constructor.
 
-        changes: arguments of MPM; the others are as they now are, also `gravity` and `bodies` that
-        were set since. States of this simulation go on in the new one as long as it has as many
-        particles. Raises ValueError.
+        changes: arguments of MPM; all others have the current values of this simulation, including
+        a `gravity` or `bodies` that was set later. If the number of particles is the same, the new
+        simulation can continue states of this one. Raises ValueError.
         """
         made: dict[str, Any] = {
             "particles": self.bodies,
@@ -123,7 +124,7 @@ class MPM:
         return MPM(**(made | changes))
 
     def _tensor(self, value) -> torch.Tensor:
-        # dtype at once: torch would first make f32 of Python numbers
+        # With dtype: otherwise Python numbers would first become f32.
         return torch.as_tensor(value, dtype=self.dtype, device=self.device).contiguous()
 
     def _check_inside(self, x: torch.Tensor):
@@ -133,14 +134,14 @@ class MPM:
         if len(outside):
             p = int(outside[0].item())
             raise ValueError(
-                f"particles: {len(outside)} lie outside the grid, the first is particle {p} at "
-                f"{tuple(round(c, 4) for c in x[p].tolist())} m; the grid reaches from "
-                f"{self.grid.lower} to {self.grid.upper} m and needs one free cell at its faces"
+                f"particles: got {len(outside)} outside the grid, the first is particle {p} at "
+                f"{tuple(round(c, 4) for c in x[p].tolist())} m, expected all between "
+                f"{self.grid.lower} and {self.grid.upper} m, at least one cell away from the faces"
             )
 
     @property
     def gravity(self) -> torch.Tensor:
-        """(3,) m/s^2; may be set between frames."""
+        """The gravity (3,) m/s^2, which may be set between frames."""
         return self._tensor(self._engine.gravity)
 
     @gravity.setter
@@ -153,14 +154,16 @@ class MPM:
         return self._engine.colliders
 
     def parameters(self) -> torch.Tensor:
-        """(n, k) parameters of the particles' laws, short rows padded with zeros; gradients reach
-        the materials."""
+        """The parameters (n, k) of the particles' laws; gradients reach the materials.
+
+        Rows of laws with fewer than k parameters are padded with zeros.
+        """
         columns = self._engine.kernels.columns
         rows = [b.material.params(len(b), self.dtype, self.device) for b in self.bodies]
         return torch.cat([torch.nn.functional.pad(r, (0, columns - r.shape[1])) for r in rows])
 
     def initial_state(self) -> State:
-        """The particles as they were given, undeformed, at time 0."""
+        """The state at time 0: the given positions and velocities, without deformation."""
         x = torch.cat([self._tensor(b.x) for b in self.bodies])
         v = torch.cat([self._tensor(b.v) for b in self.bodies])
         C = x.new_zeros(len(x), 3, 3)
@@ -168,9 +171,11 @@ class MPM:
         return State(x=x, v=v, C=C, F=F)
 
     def substeps(self, frame_dt: float, speed: float = 0.0) -> int:
-        """Substeps a frame needs: dt <= cfl dx / (c + speed), c^2 = (lam + 2 mu) / density.
+        """The number of substeps for a frame, from the CFL condition.
 
-        frame_dt: s; speed: largest particle speed expected in the frame, m/s.
+        frame_dt: s; speed: largest expected particle speed in the frame, m/s. The condition is
+        dt <= cfl dx / (c + speed) with c^2 = (lam + 2 mu) / density, and dt <= dx^2 / (6 nu) for a
+        kinematic viscosity nu.
         """
         density, dx = self.mass / self.volume, self.grid.dx
         stiffness, viscosity = self._limits()
@@ -180,7 +185,7 @@ class MPM:
         return max(1, math.ceil(frame_dt * max((c + speed) / (self.cfl * dx), diffusion)))
 
     def _limits(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(n,) P-wave moduli, Pa, and (n,) viscosities that are stepped explicitly, Pa s."""
+        """P-wave moduli (n,), Pa, and explicitly integrated viscosities (n,), Pa s."""
         where = [(b.material, (len(b), self.dtype, self.device)) for b in self.bodies]
         stiffness = torch.cat([m.stiffness(*a).detach() for m, a in where])
         return stiffness, torch.cat([m.explicit_viscosity(*a).detach() for m, a in where])
@@ -195,15 +200,15 @@ class MPM:
         substeps: int | None = None,
         recompute: bool | None = None,
     ) -> State:
-        """The state one frame later; differentiable.
+        """The state one frame later; gradients reach state, force and the material parameters.
 
-        frame_dt: s; force: external force in N beside gravity, (n, 3) held during the frame, or a
-        callable f(x, t) -> (n, 3) or a force field, evaluated before every substep; substeps:
-        default from CFL, more if the frame turns out to need them (said once); recompute: run
-        substeps again in backward (True) or store their states (False), default: store while all
-        that is stored is below 512 MB.
-        Gradients reach force, state and the material parameters. Raises ValueError for bad input,
-        SimulationError when a particle leaves the grid, moves too fast or is crushed.
+        frame_dt: s; force: external force beside gravity, N: a tensor (n, 3) that is constant
+        during the frame, or a function f(x, t) -> (n, 3) or a force field, which is evaluated
+        before every substep; substeps: by default from the CFL condition, and more if the frame
+        fails (the first time with a warning); recompute: whether the backward pass computes the
+        states of the substeps again (True) or the forward pass stores them (False); None stores
+        as long as all stored states take less than 512 MB. Raises ValueError for bad input, and
+        SimulationError if a particle leaves the grid, moves too fast or is crushed.
         """
         state = self._state(state)
         expected = "a positive number of seconds"
@@ -220,7 +225,7 @@ class MPM:
             return self._frame(state, substeps, **step)
         accelerated = (now.detach() / self.mass[:, None] + self.gravity).norm(dim=1)
         speed = (state.v.detach().norm(dim=1) + accelerated * frame_dt).max().item()
-        # whatever would cross the whole grid in a frame is rejected at its end, not followed
+        # A particle that would cross the whole grid in a frame leaves it: no substeps are added.
         limit = self.grid.dx * max(self.grid.shape) / frame_dt
         substeps = self.substeps(frame_dt, speed if speed < limit else limit)
         retry = 0
@@ -236,8 +241,8 @@ class MPM:
                 self._warned = True
                 warnings.warn(
                     f"at t = {state.time:.4g} s the time step was reduced to "
-                    f"{frame_dt / (substeps << retry):.3g} s, since {reason}; so will others be, "
-                    "where the motion demands it",
+                    f"{frame_dt / (substeps << retry):.3g} s, because {reason}; later frames may "
+                    "reduce it too, without another warning",
                     stacklevel=2,
                 )
             return result
@@ -258,7 +263,7 @@ class MPM:
         )
 
     def _state(self, state: State) -> State:
-        """state in the dtype and on the device of the simulation, its shapes checked."""
+        """state, checked, in the dtype and on the device of the simulation."""
         n = len(self.mass)
         if not isinstance(state, State):
             raise ValueError(f"state: got {type(state).__name__}, expected a State")
@@ -278,18 +283,22 @@ class MPM:
         value = evaluate(force, x, time, v, self.mass) if callable(force) else force
         if not isinstance(value, torch.Tensor) or value.shape != x.shape:
             raise ValueError(
-                f"force: got {tuple(getattr(value, 'shape', ()))}, expected a tensor or a callable "
-                f"f(x, t) that returns one of shape {tuple(x.shape)}, in newtons"
+                f"force: got {tuple(getattr(value, 'shape', ()))}, expected a tensor of shape "
+                f"{tuple(x.shape)} in newtons, or a function f(x, t) that returns one"
             )
         if not torch.isfinite(value).all():
-            raise ValueError(f"force: {int((~torch.isfinite(value)).sum())} values are not finite")
+            raise ValueError(
+                f"force: got {int((~torch.isfinite(value)).sum())} values that are NaN or "
+                "infinite, expected finite ones"
+            )
         return value.to(dtype=self.dtype, device=self.device)
 
     def impulse(self, state: State, impulse: Any, particles: Any = slice(None)) -> State:
-        """state after a sudden impulse.
+        """The state after a sudden impulse; differentiable.
 
-        impulse: N s, (3,) shared by the particles in proportion to their mass, or one (n, 3) for
-        each; particles: index, slice or mask of those it hits, default all. Differentiable.
+        impulse: N s, (3,) in all, shared by the particles in proportion to their mass, or (n, 3),
+        one for each particle; particles: index, slice or mask of the particles that the impulse
+        hits, by default all. Raises ValueError.
         """
         state = self._state(state)
         impulse = self._tensor(impulse)
@@ -311,10 +320,11 @@ class MPM:
         force: Force = None,
         progress: bool | None = None,
     ) -> Iterator[State]:
-        """Yield the state after each of frames frames at fps: plain stepping without gradients.
+        """Yield the state after each frame, without gradients.
 
-        start: state to go on from, default the initial one; force: as in advance; progress: show a
-        bar, default: on a terminal only.
+        frames: number of frames; fps: frames per second; start: state from which to continue, by
+        default the initial state; force: as in `advance`; progress: whether to show a progress bar,
+        by default on a terminal only. Raises ValueError and SimulationError, as `advance` does.
         """
         frames = whole_number("frames", frames, "a number of frames", low=0)
         fps = finite_number("fps", fps, "a positive number", low=0, open_end=True)

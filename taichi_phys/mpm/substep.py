@@ -1,6 +1,7 @@
 """One substep of a particle as Taichi functions, and its adjoint.
 
-A substep (Hu et al. 2018, MLS-MPM; external force on particles as in "Seeing the wind", sec. 3):
+The substep is that of MLS-MPM (Hu et al. 2018), with an external force on the particles as in
+"Seeing the wind", sec. 3:
 
     F_elastic, tau = material(F)                          return map, Kirchhoff stress
     v* = v + dt force / mass                              external force, before P2G
@@ -10,8 +11,8 @@ A substep (Hu et al. 2018, MLS-MPM; external force on particles as in "Seeing th
     v = sum w_ip v_i;  C = 4 / dx^2 sum w_ip v_i d_ip^T   G2P
     x += dt v;  F = (I + dt C) F_elastic
 
-G2P of a substep and P2G of the next visit a particle once. Who visits which particles is said in
-drivers.py.
+G2P of a substep and P2G of the next substep share one visit of a particle. drivers.py has the loops
+over particles.
 """
 
 from types import SimpleNamespace
@@ -59,13 +60,13 @@ from taichi_phys.mpm.transfer import gather, scatter, transfer_gradients
 
 @ti.func
 def vector_at(q, offset: ti.template()):
-    """Three numbers of a row."""
+    """Three numbers of a row, from offset on."""
     return ti.Vector([q[offset], q[offset + 1], q[offset + 2]])
 
 
 @ti.func
 def matrix_at(q, offset: ti.template()):
-    """Nine numbers of a row, as a matrix row by row."""
+    """Nine numbers of a row, from offset on, as a matrix row by row."""
     return ti.Matrix([[q[offset + 3 * i + j] for j in range(3)] for i in range(3)])
 
 
@@ -83,7 +84,7 @@ def put_matrix(a: ti.template(), s, p, offset: ti.template(), value):
 
 @ti.func
 def is_removed(F_trial, allowed: ti.template()):
-    """Particles that left the grid, where that is allowed, are marked by F = 0."""
+    """Whether a particle was removed, which F = 0 marks; allowed: whether any can be."""
     gone = False
     if ti.static(allowed):
         gone = F_trial.norm_sqr() == 0
@@ -91,11 +92,12 @@ def is_removed(F_trial, allowed: ti.template()):
 
 
 def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) -> SimpleNamespace:
-    """What `drivers.kernels` visit particles with, and the types of their arguments.
+    """The functions with which `drivers.kernels` visits particles, and the types of its arguments.
 
-    atomic: several threads scatter to one grid; the rest, and what the arguments are: see there.
-    types: of a number, a node, a packed state, a row of given and one of work. c: chunk, p:
-    particle, s: substep, setting: what `read` makes of numbers.
+    atomic: whether several threads scatter to one grid; the other arguments, and the arrays, are
+    described there. types: the types of a number, a node, a packed state, a row of given and a row
+    of work. In the functions, c is a chunk, p a particle, s a substep, and setting is what `read`
+    returns for numbers.
     """
     real = getattr(ti, precision)
     vec3, vec4 = ti.types.vector(3, real), ti.types.vector(4, real)
@@ -151,7 +153,7 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
 
     @ti.func
     def fault_of(v, cell, F_trial, setting):
-        """Why a particle's new state is to be rejected."""
+        """The reason to reject a particle's new state, or OK."""
         fault = OK
         speed = ti.abs(v).max()
         if not (speed * setting.dt < setting.dx):
@@ -167,7 +169,7 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
         given: ti.template(), nodes: ti.template(), lists: ti.template(),
         c, p, x, v, C_, F_trial, plastic, setting,
     ):  # fmt: skip
-        """Scatter a particle; returns F_elastic, the plastic state after flow, and A."""
+        """Scatter a particle; return F_elastic, the plastic state after flow, and A."""
         q = given[p]
         Fe, tau, flowed = respond(
             ti.cast(q[LAW], ti.i32), F_trial, C_, plastic, params_of(q), setting.dt
@@ -188,7 +190,7 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
     ):  # fmt: skip
         """G2P of substep s - 1, which completes state s, and P2G of substep s.
 
-        P2G leaves F_elastic and the plastic state where state s + 1 will be.
+        P2G writes F_elastic and the plastic state to the place of state s + 1.
         """
         keep = ti.min(states.shape[0] - 1, 1)
         before, now, after = (s - 1) * keep, s * keep, (s + 1) * keep
@@ -227,7 +229,7 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
         states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
         work: ti.template(), c, p, s, setting,
     ):  # fmt: skip
-        """p2g of a stored state, for the adjoint: A and F_elastic are kept in work."""
+        """Repeat p2g on a stored state for the adjoint, and keep A and F_elastic in work."""
         q = states[s, p]
         F_trial = matrix_at(q, F)
         if not is_removed(F_trial, remove):
@@ -243,8 +245,11 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
         states: ti.template(), nodes: ti.template(), work: ti.template(), g: ti.template(),
         c, p, s, setting,
     ):  # fmt: skip
-        """Scatter the gradient of node velocities; g's v, C, F become those of gather's results
-        and of F_elastic."""
+        """Scatter the gradient in the node velocities.
+
+        In g, the gradients in v, C and F of state s + 1 become the gradients in the v and C that
+        gather returned and in F_elastic.
+        """
         F_trial = matrix_at(states[s, p], F)
         if not is_removed(F_trial, remove):
             dt = setting.dt
@@ -270,9 +275,9 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
         states: ti.template(), given: ti.template(), nodes: ti.template(), work: ti.template(),
         g: ti.template(), ggiven: ti.template(), p, s, setting,
     ):  # fmt: skip
-        """Adjoint of P2G, of the material and of the external force, and G2P's share in x.
+        """The adjoint of P2G, the material and the external force, and the part of G2P in x.
 
-        The gradient of tau is left in work, for laws whose adjoint is not in this kernel.
+        The gradient in tau stays in work, for laws whose adjoint is not in this kernel.
         """
         F_trial = matrix_at(states[s, p], F)
         if not is_removed(F_trial, remove):

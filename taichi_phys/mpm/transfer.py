@@ -1,10 +1,10 @@
 """Transfers between particles and grid (MLS-MPM, APIC, quadratic B-splines) and their adjoints.
 
-A grid node holds one 4-vector: (momentum, mass), later (velocity, mass). All nodes lie in a row,
-layer by layer, z fastest; positions X are in cells.
-Everything that is summed over nodes is a 4-vector too, so that the compiler can use vector
-instructions, and sums are factored by axis. Loops over i and j are run-time loops on purpose:
-unrolling all 27 nodes takes 8 times longer to compile and runs no faster.
+A grid node holds one 4-vector: (momentum, mass), later (velocity, mass). All nodes are in one
+array, layer by layer, with z as the fastest index. Positions X are in cells. Sums over nodes are of
+4-vectors too, so that the compiler can use vector instructions, and they are factored by axis. The
+loops over i and j are run-time loops on purpose: unrolling all 27 nodes takes 8 times longer to
+compile and runs no faster.
 """
 
 import taichi as ti
@@ -12,16 +12,17 @@ import taichi as ti
 
 @ti.func
 def node_index(layer, node, shape):
-    """Where a node of a layer is in the row of all nodes; shape: nodes along each axis."""
+    """Index of a node of a layer in the array of all nodes; shape: nodes along each axis."""
     return ((layer * shape[0] + node[0]) * shape[1] + node[1]) * shape[2] + node[2]
 
 
 @ti.func
 def stencil(X, shape):
-    """First of the 27 nodes around X, clamped into the grid, and their weights W[d, i]."""
+    """The first of the 27 nodes around X, clamped into the grid, and the weights W[d, i]."""
     base = ti.floor(X - 0.5, ti.i32)
     for d in ti.static(range(3)):
-        # only broken states are clamped (they are reported at the frame's end), never memory
+        # Only faulty states, which are reported at the end of the frame, need the clamp; it keeps
+        # them from writing outside the grid.
         base[d] = ti.max(0, ti.min(base[d], shape[d] - 3))
     f = X - base
     return base, ti.Matrix.cols([0.5 * (1.5 - f) ** 2, 0.75 - (f - 1.0) ** 2, 0.5 * (f - 0.5) ** 2])
@@ -29,7 +30,7 @@ def stencil(X, shape):
 
 @ti.func
 def stencil_slopes(X, base):
-    """Derivatives D[d, i] of the weights by X."""
+    """The derivatives D[d, i] of the weights with respect to X."""
     f = X - base
     return ti.Matrix.cols([f - 1.5, -2.0 * (f - 1.0), f - 0.5])
 
@@ -42,14 +43,14 @@ def _column(B, d, scale):
 
 @ti.func
 def _affine(X, base, dx, a, B, m):
-    """(a + B d, m) at the first node, d = x_node - x."""
+    """(a + B d, m) at the first node, with d = x_node - x."""
     q = a + B @ ((base - X) * dx)
     return ti.Vector([q[0], q[1], q[2], m])
 
 
 @ti.func
 def scatter(nodes: ti.template(), layer, X, shape, dx, a, B, m, atomic: ti.template()):
-    """nodes of a layer += w (a + B d, m) with d = x_node - x: P2G, and the adjoint of G2P."""
+    """Add w (a + B d, m), d = x_node - x, to the nodes of a layer: P2G, and the adjoint of G2P."""
     base, W = stencil(X, shape)
     first = node_index(layer, base, shape)
     q0 = _affine(X, base, dx, a, B, m)
@@ -71,7 +72,7 @@ def scatter(nodes: ti.template(), layer, X, shape, dx, a, B, m, atomic: ti.templ
 
 @ti.func
 def _row(nodes: ti.template(), row, W):
-    """Sums over three nodes along z, the first of which is at row: of w g and of k w g."""
+    """The sums of w g and of k w g over three nodes g along z, from index row on."""
     g0 = W[2, 0] * nodes[row]
     g1 = W[2, 1] * nodes[row + 1]
     g2 = W[2, 2] * nodes[row + 2]
@@ -80,8 +81,10 @@ def _row(nodes: ti.template(), row, W):
 
 @ti.func
 def gather(nodes: ti.template(), X, shape, dx):
-    """From layer 0: velocity v = sum w v_i and APIC matrix C = 4 / dx^2 sum w v_i d_i^T (Hu 2018,
-    eq. 2)."""
+    """v = sum w v_i and the APIC matrix C = 4 / dx^2 sum w v_i d_i^T (Hu et al. 2018, eq. 2).
+
+    The node velocities v_i are in layer 0.
+    """
     base, W = stencil(X, shape)
     first = node_index(0, base, shape)
     f = X - base
@@ -106,11 +109,11 @@ def gather(nodes: ti.template(), X, shape, dx):
 
 @ti.func
 def transfer_gradients(nodes: ti.template(), X, shape, dx, a, B, momentum, A, mass):
-    """One pass over the nodes for the gradients that both transfers leave on a particle.
+    """The gradients of a particle from both transfers, in one pass over the nodes.
 
-    Layer 0 of the nodes holds (velocity v_i, mass), layer 1 the gradient (gp_i, gm_i) of (momentum,
-    mass). G2P's adjoint weights each node velocity by (a + B d), P2G sent (momentum + A d, mass).
-    With phi_i = v_i . (a + B d_i) + gp_i . (momentum + A d_i) + gm_i mass, returns
+    Layer 0 of the nodes holds (velocity v_i, mass), layer 1 the gradient (gp_i, gm_i) in (momentum,
+    mass). The adjoint of G2P weights a node velocity by (a + B d); P2G sent (momentum + A d, mass).
+    With phi_i = v_i . (a + B d_i) + gp_i . (momentum + A d_i) + gm_i mass, the result is
     gx = sum grad w_i phi_i - w_i (B^T v_i + A^T gp_i),  P = sum w_i gp_i,  Q = sum w_i gp_i d_i^T.
     """
     base, W = stencil(X, shape)
