@@ -114,7 +114,7 @@ def _lost(facts: Facts, until: int) -> Reasons:
     if until == frames - 1:
         return []
     least = f"{100 * float(np.min(facts.seen_share)):.0f} %"
-    text = f"from frame {until + 1} on tracks see less than half of the object ({least} at least)"
+    text = f"from frame {until + 1} on tracks see less than half of the object ({least} at worst)"
     never = until < max(EARLY, EARLY_SHARE * frames)
     return [(2 if never else 1, text)]
 
