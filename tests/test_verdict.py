@@ -12,7 +12,7 @@ from inverse.wind.noise import solver_noise, track_noise
 from inverse.wind.report import object_picture
 from inverse.wind.results import result_frames
 from inverse.wind.targets import Tracked
-from inverse.wind.verdict import BELIEVABLE, CARE, DOUBTFUL, Facts, followed_until, judge
+from inverse.wind.verdict import BELIEVABLE, CARE, DOUBTFUL, Facts, Verdict, followed_until, judge
 from renderers.orbit import look_at
 
 
@@ -78,6 +78,8 @@ def test_a_thing_at_rest_is_as_good_as_held_still():
     assert judge(rest).belief == BELIEVABLE
     assert "moved by no more than 0.3 px" in judge(rest).sentence
     assert judge(dataclasses.replace(rest, psnr=np.full(T, 9.0))).belief == DOUBTFUL
+    assert not judge(rest).still  # it moves too little to be seen, but is pushed
+    assert judge(dataclasses.replace(rest, noise=np.full(T, 9.0))).still
 
 
 def test_only_frames_that_were_followed_count():
@@ -139,9 +141,13 @@ def test_what_the_solver_misses_is_noise_of_its_force():
     assert solver_noise(x[:2], targets[:2], np.ones(4), 10.0) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("noise, seen", [(0.1, 1.0), (5.0, 1.0), (0.1, 0.0)])
-def test_arrows_of_the_film_stand_out_of_the_noise_where_the_object_is_seen(noise, seen):
+@pytest.mark.parametrize(
+    "noise, seen, still",
+    [(0.1, 1.0, False), (5.0, 1.0, False), (0.1, 0.0, False), (0.1, 1.0, True)],
+)
+def test_arrows_of_the_film_stand_out_of_the_noise_where_the_object_is_seen(noise, seen, still):
     """Four particles pushed to the right at 4 m/s^2; lost in frame 2 if not seen there."""
+    until = 3 if seen else 1
     n, frames = 4, 4
     camera = look_at((0, -2, 0), (0, 0, 0), fov=40, width=120, height=120)
     x = np.tile([[-0.3, 0, 0.3], [0.3, 0, 0.3], [-0.3, 0, -0.1], [0.3, 0, -0.1]], (frames, 1, 1))
@@ -158,10 +164,11 @@ def test_arrows_of_the_film_stand_out_of_the_noise_where_the_object_is_seen(nois
         ),
     )  # fmt: skip
     video = np.full((frames, 120, 120, 3), 128, np.uint8)
-    films = list(result_frames(run, video, list(video), tracked))
+    verdict = Verdict(belief=CARE, until=until, frames=frames, still=still, reasons=())
+    films = list(result_frames(run, video, list(video), tracked, verdict))
     panels = [film[-120:-60, 252:].astype(int) for film in films]  # above the color bar
     drawn = [bool((np.ptp(panel, axis=2) > 40).any()) for panel in panels]
-    assert drawn == [noise < 2, noise < 2, noise < 2 and seen > 0, noise < 2 and seen > 0]
+    assert drawn == [noise < 2 and not still and frame <= until for frame in range(frames)]
 
 
 def test_the_object_in_use_is_outlined():

@@ -21,7 +21,7 @@ from inverse.wind.noise import solver_noise
 from inverse.wind.report import write_report
 from inverse.wind.solver import WindResult
 from inverse.wind.targets import Tracked
-from inverse.wind.verdict import ABOVE_NOISE, SEEN, Facts, followed_until, judge
+from inverse.wind.verdict import ABOVE_NOISE, SEEN, Facts, Verdict, followed_until, judge
 from renderers.camera import Camera
 from renderers.images import to_bytes
 from renderers.overlay import draw_arrows, side_by_side
@@ -73,11 +73,17 @@ def write_results(
         behind = backgrounds(video, covered, moving_camera=run.job.moving_camera)
         F = carried_deformation(result, plastic=run.job.material != "elastic")
         motion = render_motion(gaussians, result.x, F, cameras, behind)
-        frames = result_frames(run, video, motion, tracked)
-        write_video(run.folder / VIDEO, frames, inputs.fps)
         pictures = picture_metrics(motion, video, covered)
         still = render_motion(gaussians, result.x, F, cameras, behind, held=True)
         held = picture_metrics(still, video, covered)
+        specific = net_force(run.force, run.mass)
+        facts = find_facts(
+            run, inputs, tracked, specific, torn=sum(result.healed.values()),
+            psnr=pictures["psnr"], psnr_held=held["psnr"],
+        )  # fmt: skip
+        verdict = judge(facts)
+        frames = result_frames(run, video, motion, tracked, verdict)
+        write_video(run.folder / VIDEO, frames, inputs.fps)
     metrics = {
         "frames": len(run.t),
         "particles": len(run.mass),
@@ -90,13 +96,6 @@ def write_results(
         "seconds": {**clock.seconds, "total": sum(clock.seconds.values())},
         "peak_memory_mb": peak_memory_mb(),
     }
-    specific = net_force(run.force, run.mass)
-    verdict = judge(
-        find_facts(
-            run, inputs, tracked, specific, torn=sum(result.healed.values()),
-            psnr=pictures["psnr"], psnr_held=held["psnr"],
-        )
-    )  # fmt: skip
     metrics = {
         "verdict": verdict.record(),
         "seen_share": seen_share.tolist(),
@@ -306,22 +305,26 @@ def object_coverage(
 
 
 def result_frames(
-    run: "WindRun", video: np.ndarray, motion: list[np.ndarray], tracked: Tracked
+    run: "WindRun",
+    video: np.ndarray,
+    motion: list[np.ndarray],
+    tracked: Tracked,
+    verdict: Verdict,
 ) -> Iterator[np.ndarray]:
     """Pictures: input | re-simulation | force arrows colored by strength.
 
     video: (T, H, W, 3) uint8; motion: the re-simulation, a picture (H, W, 3) uint8 for each frame;
     tracked: says where particles are seen, and how noisy their forces are. Arrows stand where the
-    object is seen and the force stands out of the noise, up to where the object is lost.
+    object is seen and the force stands out of the noise, up to where the object is lost, and
+    nowhere if it is still: slow changes of light move tracks, too.
     """
     cameras, x = run.cameras, run.x
     specific = run.force / run.mass[:, None]
     shown = farthest_points(x[0], ARROWS)
     strength = np.linalg.norm(specific[:, shown], axis=-1)
-    seen_share = (tracked.confidence >= SEEN).mean(axis=1)
     least = ABOVE_NOISE * tracked.noise
     drawn = (tracked.confidence[:, shown] >= SEEN) & (strength >= least[:, None])
-    drawn[followed_until(seen_share) + 1 :] = False
+    drawn[0 if verdict.still else verdict.until + 1 :] = False
     strongest = float(np.percentile(strength[drawn], 98)) if drawn.any() else float(least.max())
     strongest = max(strongest, 1e-9)
     distance = float(np.median(cameras[0].project(x[0])[1]))
@@ -336,8 +339,8 @@ def result_frames(
         arrows = draw_arrows(
             faded, starts, ends, strength[frame, some], limits=(0, strongest), legend="m/s²"
         )
-        lost = frame > followed_until(seen_share)
-        yield side_by_side(
-            [video[frame], motion[frame], arrows],
-            ["input", "re-simulation", "object lost" if lost else "force per mass"],
-        )
+        label = "force per mass: none" if verdict.still else "force per mass"
+        if frame > verdict.until:
+            label = "object lost"
+        panels = [video[frame], motion[frame], arrows]
+        yield side_by_side(panels, ["input", "re-simulation", label])

@@ -35,7 +35,8 @@ class WindStage(Recorded):
         self.arrows, self.color = True, "force"
         noise = run.metrics.get("noise", {}).get("part_m_s2", [0.0] * len(run.t))
         self._least = ABOVE_NOISE * np.asarray(noise)
-        self.until = run.metrics.get("verdict", {}).get("until", self.last)
+        verdict = run.metrics.get("verdict", {})
+        self.until, self.calm = verdict.get("until", self.last), verdict.get("still", False)
         self.size = float(np.ptp(run.x[0], axis=0).max())
         self._some = farthest_points(run.x[0], ARROWS)
         strength, speed = (np.linalg.norm(a, axis=-1) for a in (self.specific, self.v))
@@ -66,7 +67,7 @@ class WindStage(Recorded):
         values = specific if self.color == "force" else self.v[self.frame]
         colors = strength_colors(np.linalg.norm(values, axis=1), self._limits[self.color])
         arrows = None
-        if self.arrows and self.frame <= self.until:
+        if self.arrows and self.frame <= self.until and not self.calm:
             some = self._some
             some = some[np.linalg.norm(specific[some], axis=1) >= self._least[self.frame]]
             arrows = Arrows.of(x[some], specific[some], ARROW_LENGTH * self.size, self.strongest)

@@ -69,11 +69,13 @@ class Facts:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Whether to believe a run: belief is one of LEVELS; until: the last frame that was followed;
-    frames: their number in the clip; reasons: parts of sentences, the gravest first."""
+    frames: their number in the clip; still: whether the object neither moved nor shows a net force
+    that stands out of the noise; reasons: parts of sentences, the gravest first."""
 
     belief: str
     until: int
     frames: int
+    still: bool
     reasons: tuple[str, ...]
 
     @property
@@ -103,7 +105,13 @@ def judge(facts: Facts) -> Verdict:
     found.sort(key=lambda pair: -pair[0])  # stable: of the same level in the order above
     level = max((rank for rank, _ in found), default=0)
     reasons = [text for _, text in found] + (_good(facts, until) if level < 2 else [])
-    return Verdict(belief=LEVELS[level], until=until, frames=frames, reasons=tuple(reasons))
+    return Verdict(
+        belief=LEVELS[level],
+        until=until,
+        frames=frames,
+        still=facts.moved_px < MOVED and _is_noise(facts, until),
+        reasons=tuple(reasons),
+    )
 
 
 Reasons = list[tuple[int, str]]  # (index in LEVELS, part of a sentence)
@@ -192,9 +200,13 @@ def _good(facts: Facts, until: int) -> list[str]:
     else:
         found[0] += f", and the re-simulation is {_gain(facts, until):.1f} dB closer to the clip "
         found[0] += "than holding it still"
-    strength, noise = (np.asarray(a)[: until + 1] for a in (facts.strength, facts.noise))
-    if (strength < ABOVE_NOISE * noise).mean() > 0.5:
-        found.append(
-            f"no net force stands out of the noise of single frames ({np.median(noise):.2g} m/s²)"
-        )
+    if _is_noise(facts, until):
+        usual = float(np.median(facts.noise[: until + 1]))
+        found.append(f"no net force stands out of the noise of single frames ({usual:.2g} m/s²)")
     return found
+
+
+def _is_noise(facts: Facts, until: int) -> bool:
+    """Whether the net force does not stand out of its noise in most frames that were followed."""
+    strength, noise = (np.asarray(a)[: until + 1] for a in (facts.strength, facts.noise))
+    return bool((strength < ABOVE_NOISE * noise).mean() > 0.5)
