@@ -373,5 +373,5 @@ def test_out_that_is_a_file_is_one_sentence(below, tmp_path, capfd):
 
 def test_assets_are_found_or_named():
     assert asset("leaf/video.mp4").is_file() and asset("rotor_puck").is_dir()
-    with pytest.raises(ValueError, match="nowhere.mp4: not among the files"):
+    with pytest.raises(ValueError, match="nowhere.mp4: not among the clips and scenes"):
         asset("nowhere.mp4")

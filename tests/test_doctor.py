@@ -60,7 +60,7 @@ def test_missing_package_is_named_with_its_cure(module, name, monkeypatch, capsy
     shown = capsys.readouterr().out
     mark, value = rows(shown)[name]
     assert mark == "MISSING" and f"pip install {name}" in value
-    assert shown.splitlines()[-1] == f"not usable: {name}"
+    assert shown.splitlines()[-1] == f"required, but missing or broken: {name}"
 
 
 def test_missing_optional_packages_are_no_failure(monkeypatch, capsys):

@@ -173,7 +173,7 @@ def test_failed_write_keeps_the_old_report(tmp_path):
     [
         (lambda r: r.table("t", [(1, 2)], header=("a",)), "differ in length"),
         (lambda r: r.video("missing.mp4", ""), "missing.mp4: cannot be read"),
-        (lambda r: r.image("a.tiff", ""), "got a .tiff file"),
+        (lambda r: r.image("a.tiff", ""), "got a name that ends in '.tiff'"),
         (lambda r: plot_lines([0, 1], {"a": [1, 2, 3]}, "", ""), "series 'a'"),
         (lambda r: plot_components([0, 1], np.zeros((2, 2)), "", ""), "recovered: got"),
     ],

@@ -334,7 +334,9 @@ def test_a_resumed_run_keeps_everything(tmp_path):
 def test_other_settings_cannot_be_resumed_and_nothing_is_lost(tmp_path):
     folder = begun(tmp_path)
     before = names(folder)
-    with pytest.raises(ValueError, match=r"cannot resume, since count, share changed; run it anew"):
+    with pytest.raises(
+        ValueError, match=r"cannot resume, because count, share changed; run without"
+    ):
         folder.begin({"run": Job(count=4, share=0.1, out="x")}, resume=True, **KEPT)
     assert names(folder) == before and folder.settings(Job, "run") == Job()
     (folder / "config.json").unlink()

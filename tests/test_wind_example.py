@@ -242,7 +242,7 @@ def truncated_checkpoint(tmp):
 
 def other_settings(tmp):
     truncated_checkpoint(tmp)
-    return ["--resume", *SMALL, "--cells", "12"], "cannot resume, since cells changed"
+    return ["--resume", *SMALL, "--cells", "12"], "cannot resume, because cells changed"
 
 
 def flags(*arguments, message):

@@ -1,7 +1,7 @@
-"""The commands that come with the packages: taichi-phys NAME.
+"""The commands of the packages: taichi-phys NAME.
 
-Importing this, and `taichi-phys --help`, is quick: torch and Taichi are imported when a command
-needs them.
+Importing this module is quick, and so is `taichi-phys --help`: torch and Taichi are imported when a
+command needs them.
 """
 
 import argparse
@@ -16,15 +16,15 @@ COMMANDS = {
     "wind": "recover the unseen force that moves an object in a video",
     "trace": "learn how the things in a multi-view video move, and show what happens next",
     "fit": "fit Gaussians to photographs of a scene",
-    "show": "turn once around a file of Gaussians",
+    "show": "film a turn around a file of Gaussians",
     "simulate": "run a scene file: simulate, film, export",
     "view": "look at scenes, bodies, splats and results, and poke them",
-    "doctor": "say what is installed, what works, and what to install",
+    "doctor": "check what is installed and works, and say what to install",
 }
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags of taichi-phys itself; those of a command are its own module's."""
+    """The parser of taichi-phys itself; each command has a parser of its own in its module."""
     lines = "\n".join(f"  {name:10} {what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="taichi-phys",
@@ -42,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    name = make_parser().parse_args(words[:1]).command  # all other words are the command's own
+    name = make_parser().parse_args(words[:1]).command  # the command parses all other words
     return importlib.import_module(f"inverse.commands.{name}").main(words[1:])
 
 

@@ -1,9 +1,9 @@
-"""Say what is installed, what works here, and what to install for the rest.
+"""Check what is installed and works on this machine, and say what to install for the rest.
 
     %(prog)s
 
-The exit code is 0 when all that is needed works; what is optional does not count. No window is
-opened and nothing is written or downloaded.
+The exit code is 0 if everything that is required works, and 1 if not; optional parts do not count.
+The command opens no window, and writes and downloads nothing.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from inverse.commands.assets import asset
 from inverse.commands.runner import DONE, FAILED, command_parser, run_command
 
 
-REQUIRED = {  # package -> the module that it brings
+REQUIRED = {  # package -> the module that it installs
     "numpy": "numpy",
     "scipy": "scipy",
     "imageio": "imageio",
@@ -36,7 +36,7 @@ REQUIRED = {  # package -> the module that it brings
     "trimesh": "trimesh",
     "scikit-learn": "sklearn",
 }
-OPTIONAL = {  # package -> what it is for, and the command that brings it
+OPTIONAL = {  # package -> what it is for, and the command that installs it
     "viser": ("the viewer's web page", "pip install 'viser>=1.1,<2'"),
     "lpips": ("the metric LPIPS", "pip install lpips torchvision"),
     "open3d": ("no command needs it", "pip install open3d"),
@@ -48,7 +48,7 @@ VULKAN = "apt install mesa-vulkan-drivers libvulkan1, or your graphics driver"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the table; cure: the command that brings what is missing."""
+    """One line of the table; cure: the command that installs what is missing."""
 
     name: str
     value: str
@@ -57,7 +57,7 @@ class Finding:
     cure: str | None = None
 
     def line(self, width: int) -> str:
-        """The finding as it is printed, with the name padded to a width."""
+        """The finding as printed, with its name padded to a width."""
         mark = "ok" if self.works else "MISSING" if self.required else "-"
         text = textwrap.fill(
             self.value,
@@ -71,7 +71,7 @@ class Finding:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags of the command: none but --help."""
+    """The parser of the command, whose only flag is --help."""
     return command_parser("doctor", __doc__)
 
 
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def examine() -> int:
-    """Print the table; the exit code."""
+    """Print the table and return the exit code."""
     findings: list[Finding] = []
     checks = (_system, _torch, _taichi, _packages, _ffmpeg, _assets, _vulkan, _optional, _weights)
     for check in checks:
@@ -91,9 +91,9 @@ def examine() -> int:
         print(finding.line(width))
     missing = [f.name for f in findings if f.required and not f.works]
     if missing:
-        print(f"\nnot usable: {', '.join(missing)}")
+        print(f"\nrequired, but missing or broken: {', '.join(missing)}")
         return FAILED
-    print("\nall that is needed works; lines with - are optional")
+    print("\neverything required works; lines with - are optional")
     return DONE
 
 
@@ -127,7 +127,7 @@ def _torch() -> Iterator[Finding]:
 
 
 def _taichi() -> Iterator[Finding]:
-    if importlib.util.find_spec("torch") is None:  # said already
+    if importlib.util.find_spec("torch") is None:  # _torch has reported it
         return
     try:
         from taichi_phys import runtime
@@ -135,7 +135,7 @@ def _taichi() -> Iterator[Finding]:
         started = runtime.ensure_initialized()
         version = metadata.version("taichi")
         import torch
-    except Exception as error:  # a driver, a library, a missing package: all must be said
+    except Exception as error:  # a driver, a library, a missing package: report all of them
         yield Finding(
             name="Taichi",
             value=_first_line(error),
@@ -257,12 +257,12 @@ def _optional() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    """What torch.hub keeps: CoTracker, and the network of LPIPS."""
+    """CoTracker and the network of LPIPS, which torch.hub keeps in its folder."""
     try:
         import torch
 
         from inverse.metrics import VGG16
-    except (ImportError, OSError):  # said already
+    except (ImportError, OSError):  # _torch has reported it
         return
     hub = Path(torch.hub.get_dir())
     clone, weights = hub / "facebookresearch_co-tracker_main", hub / "checkpoints" / COTRACKER

@@ -1,6 +1,6 @@
-"""What experiments share: scripts that simulate something, check its physics, film and report it.
+"""The common part of the physics examples, which simulate, check the physics, film and report.
 
-An experiment is a function from its flags to an Experiment; run_experiment does the rest.
+Each example is a function from its flags to an Experiment; run_experiment does the rest.
 """
 
 import argparse
@@ -24,17 +24,17 @@ BALL = 0.62  # radius of a drawn particle, in spacings: balls just overlap
 
 
 class Checks:
-    """Measured values against what physics asks for."""
+    """Measured values beside the values that physics predicts."""
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
 
     def near(self, name: str, got: float, expected: float, unit: str, *, within: float) -> None:
-        """got must differ from expected by no more than within, all in the unit."""
+        """Check that got differs from expected by at most within, all three in the unit."""
         self._add(name, got, abs(got - expected) <= within, unit, f"{expected:.4g} ± {within:.2g}")
 
     def between(self, name: str, got: float, low: float, high: float, unit: str = "") -> None:
-        """got must lie from low to high."""
+        """Check that got lies between low and high, all three in the unit."""
         wanted = f"at most {high:.4g}" if low == -float("inf") else f"{low:.4g} to {high:.4g}"
         wanted = f"at least {low:.4g}" if high == float("inf") else wanted
         self._add(name, got, low <= got <= high, unit, wanted)
@@ -59,13 +59,13 @@ class Checks:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What came out, and how it is shown.
+    """The results of an example, and how to show them.
 
-    title, summary: of the report; checks: of the physics; pictures: for each frame of the film what
-    is drawn in it only, as renderers.particles.draw.film takes it; room: the lower and the upper
-    corner (m) of what the camera looks at, and side: its azimuth, elevation and margin; drawn: what
-    is the same in all frames, such as colors; plots: caption -> figure; metrics: more of
-    metrics.json.
+    title, summary: of the report; checks: of the physics; pictures: for each frame of the film,
+    what is drawn only in that frame, as renderers.particles.draw.film takes it; room: the lower and
+    the upper corner (m) of what the camera shows; side: azimuth, elevation and margin of the
+    camera; drawn: what is the same in all frames, such as colors; plots: caption -> figure;
+    metrics: further entries of metrics.json.
     """
 
     title: str
@@ -89,13 +89,13 @@ class Recording:
     mass: np.ndarray
 
     def mean(self, values: np.ndarray, part: slice = slice(None)) -> np.ndarray:
-        """(T, 3): the mean of values (T, n, 3) by mass, of the particles of a part."""
+        """The means (T, 3), weighted by mass, of values (T, n, 3) over the particles of a part."""
         mass = self.mass[part]
         return (mass[:, None] * values[:, part]).sum(axis=1) / mass.sum()
 
 
 def record(sim: tp.MPM, states: Iterable[tp.State]) -> Recording:
-    """States of a simulation as arrays."""
+    """Convert the states of a simulation to arrays."""
     rows = [(s.time, s.x.double().cpu().numpy(), s.v.double().cpu().numpy()) for s in states]
     t, x, v = (np.array(column) for column in zip(*rows, strict=True))
     return Recording(t, x, v, sim.mass.double().cpu().numpy())
@@ -104,25 +104,29 @@ def record(sim: tp.MPM, states: Iterable[tp.State]) -> Recording:
 def make_parser(
     doc: str | None, *, out: str, frames: int, spacing: float, slow: float | None = None
 ) -> argparse.ArgumentParser:
-    """The flags that all experiments have, with their defaults; slow: that of the film, if any."""
+    """Make a parser with the flags that all physics examples have.
+
+    doc: the description; out, frames, spacing: defaults of these flags; slow: default of --slow,
+    None for no such flag.
+    """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
     add("--out", default=out, metavar="DIR", help="default: %(default)s")
-    add("--frames", type=int, default=frames, help="of the film; default: %(default)s")
+    add("--frames", type=int, default=frames, help="frames of the film; default: %(default)s")
     add("--fps", type=float, default=24.0, help="frames per second; default: %(default)g")
     add(
         "--spacing",
         type=float,
         default=spacing,
         metavar="M",
-        help="between particles, m, half a grid cell: twice as much is about 16 times faster; "
-        "default: %(default)g",
+        help="distance between particles, m, which is half a grid cell; twice the distance is "
+        "about 16 times faster; default: %(default)g",
     )
-    add("--seed", type=int, default=0, help="of the places of particles; default: %(default)s")
-    add("--device", default="auto", choices=ARCHS, help="default: a GPU where there is one")
-    add(  # what --device was called once
+    add("--seed", type=int, default=0, help="of the particles' positions; default: %(default)s")
+    add("--device", default="auto", choices=ARCHS, help="default: a GPU if there is one")
+    add(  # the former name of --device
         "--arch", dest="device", default=argparse.SUPPRESS, choices=ARCHS, help=argparse.SUPPRESS
     )
     add(
@@ -131,12 +135,10 @@ def make_parser(
         nargs=2,
         default=(960, 540),
         metavar=("W", "H"),
-        help="of the film, px; default: 960 540",
+        help="width and height of the film, px; default: 960 540",
     )
     if slow is not None:
-        add(
-            "--slow", type=float, default=slow, help="slow motion of the film; default: %(default)g"
-        )
+        add("--slow", type=float, default=slow, help="factor of slow motion; default: %(default)g")
     return parser
 
 
@@ -145,9 +147,9 @@ def run_experiment(
     experiment: Callable[[argparse.Namespace], Experiment],
     argv: list[str] | None,
 ) -> int:
-    """Parse the flags, run the experiment, publish it, and return the exit code.
+    """Parse the flags, run the example, write its results, and return the exit code.
 
-    That is 0, or 1 if a check failed, 2 and a sentence for bad input, 130 when stopped.
+    The code is 0, 1 if a check failed, 2 after one sentence for bad input, or 130 if stopped.
     """
 
     def work(args: argparse.Namespace) -> int:
@@ -196,7 +198,7 @@ def publish(found: Experiment, args: argparse.Namespace, command: list[str]) -> 
 
 
 def _check_flags(args: argparse.Namespace) -> None:
-    """Raises ValueError for a flag out of its range."""
+    """Raise ValueError for a flag out of its range."""
     for name, low in (("frames", 2), ("seed", 0)):
         if getattr(args, name) < low:
             raise ValueError(f"{name}: got {getattr(args, name)}, expected at least {low}")
@@ -204,4 +206,4 @@ def _check_flags(args: argparse.Namespace) -> None:
         if not 0 < getattr(args, name, 1) < float("inf"):
             raise ValueError(f"{name}: got {getattr(args, name)}, expected a positive number")
     if min(args.size) < 32:
-        raise ValueError(f"size: got {tuple(args.size)}, expected at least 32 px a side")
+        raise ValueError(f"size: got {tuple(args.size)}, expected at least 32 px on each side")

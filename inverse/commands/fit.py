@@ -1,10 +1,10 @@
-"""Fit Gaussians to photographs of a scene, and look at it from anywhere.
+"""Fit Gaussians to photographs of a scene, to look at the scene from anywhere.
 
     %(prog)s --data DIR --out out/splats
 
-DIR holds NeRF-synthetic, nerfstudio, instant-ngp or COLMAP data. Writes gaussians.ply (which
-taichi-phys show and other viewers open), renders/test, video.mp4, metrics.json and report.html to
---out.
+DIR holds NeRF-synthetic, nerfstudio, instant-ngp or COLMAP data. The command writes gaussians.ply
+(which taichi-phys show, taichi-phys view and other viewers open), renders/test, video.mp4,
+metrics.json and report.html to --out.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from inverse.commands.runner import command_line, command_parser, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags of the command."""
+    """The parser of the command."""
     from inverse.fitting.config import FitConfig, FitJob
     from inverse.runs.settings import add_flags
 

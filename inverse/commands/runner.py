@@ -1,7 +1,7 @@
-"""What every command does around its work: parsing, errors in a sentence, exit codes, signals.
+"""The frame of every command: parsing, errors in one sentence, exit codes, signals.
 
-This module imports nothing that is slow. A command's make_parser and work import torch, Taichi and
-the rest when they are called, so that Ctrl-C is answered in a word from the first second on.
+This module imports nothing slow. A command's make_parser and work import torch, Taichi and other
+slow modules when they are called, so that Ctrl-C stops the command cleanly from the first second.
 """
 
 import argparse
@@ -22,7 +22,7 @@ RESUME = "stopped; the same command with --resume goes on from here"
 
 
 class CommandError(Exception):
-    """Ends a command with one sentence, and an exit code of its own."""
+    """Ends a command with one sentence and the exit code `code`."""
 
     def __init__(self, sentence: str, *, code: int = BAD_INPUT):
         super().__init__(sentence)
@@ -30,7 +30,7 @@ class CommandError(Exception):
 
 
 class _Stop:
-    """Whether a signal asked the process to stop, and what to say then."""
+    """Records whether a signal asked the process to stop, and what to print then."""
 
     def __init__(self) -> None:
         self.asked, self.word = False, "stopped"
@@ -43,9 +43,10 @@ class _Stop:
         raise KeyboardInterrupt
 
     def again(self, number: int, frame: object) -> None:
-        """Interrupt again, unless the interrupt is on its way, through a finally that saves, say.
+        """Interrupt again, unless the first interrupt is still being handled.
 
-        A bare `except:` swallows it, such as the one in Taichi that is run for every kernel.
+        A `finally` that saves a checkpoint may be handling it. But a bare `except:` swallows it,
+        such as the one that Taichi runs for every kernel.
         """
         error = sys.exc_info()[1]
         while error is not None:
@@ -64,10 +65,10 @@ def run_command(
 ) -> int:
     """Parse the command line, do the work, and return the exit code.
 
-    The code is work's own, or else 0; 2 and one sentence for bad input, 130 and a word for Ctrl-C
-    or SIGTERM. argv: the words after the command's name, by default those of this process.
-    resumable: whether the command has a --resume that goes on from where it was stopped; what is
-    said about it holds from the moment when the command line is understood.
+    The code is what work returns, or 0 if it returns None; 2 after one sentence for bad input; 130
+    after a short message for Ctrl-C or SIGTERM. argv: the words after the command's name, by
+    default those of this process. resumable: whether the command has a --resume that continues
+    a stopped run; then the message says so, once the command line has been parsed.
     """
 
     def parsed(stop: _Stop) -> int | None:
@@ -82,7 +83,10 @@ def run_command(
 
 
 def stoppable(work: Callable[[], object]) -> int:
-    """The exit code of a script that parses its own flags; an int that work returns is the code."""
+    """Do the work of a script that parses its own flags, and return the exit code.
+
+    The code is what work returns if that is an int, and otherwise as in `run_command`.
+    """
     return _guarded(lambda stop: work())
 
 
@@ -91,14 +95,15 @@ def _guarded(work: Callable[[_Stop], object]) -> int:
     try:
         with _signals(stop), plain_warnings():
             result = work(stop)
-            sys.stdout.flush()  # a closed pipe shows here, not at the exit
+            sys.stdout.flush()  # raises here, not at the exit, if the pipe is closed
     except KeyboardInterrupt:
         return _stopped(stop)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             return FAILED
         sentence = _sentence(error)
-        if sentence is None and stop.asked:  # a module whose import was cut off says so in its way
+        # A module may turn the interrupt of its import into an error of its own.
+        if sentence is None and stop.asked:
             return _stopped(stop)
         if sentence is None:
             raise
@@ -108,7 +113,10 @@ def _guarded(work: Callable[[_Stop], object]) -> int:
 
 
 def _nobody_reads() -> bool:
-    """Whether standard output is a pipe that `| head`, say, has closed; it is let go then."""
+    """Whether standard output is a pipe that its reader, such as `head`, has closed.
+
+    If so, standard output is redirected to nowhere.
+    """
     with contextlib.suppress(OSError, ValueError, AttributeError):  # no file, or no poll: Windows
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
@@ -124,12 +132,12 @@ def _stopped(stop: _Stop) -> int:
 
 
 def _sentence(error: Exception) -> str | None:
-    """What to say about an error that a user can do something about; None for all others."""
+    """The sentence to print for an error that a user can cure; None for all other errors."""
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename is not None else ""
         return place + error.strerror[0].lower() + error.strerror[1:]
     known: tuple[type[Exception], ...] = (CommandError, ValueError, OSError)
-    library = sys.modules.get("taichi_phys")  # if it is not loaded, the error is none of its own
+    library = sys.modules.get("taichi_phys")  # if it is not loaded, it raised no error
     if simulation_error := getattr(library, "SimulationError", None):
         known += (simulation_error,)
     return str(error) if isinstance(error, known) else None
@@ -137,12 +145,12 @@ def _sentence(error: Exception) -> str | None:
 
 @contextlib.contextmanager
 def _signals(stop: _Stop) -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does; only the main thread is told of either."""
+    """Let SIGTERM end the work as Ctrl-C does. Only the main thread can receive signals."""
     before: dict[int, Any] = {}
     alarm = signal.getsignal(signal.SIGALRM) if hasattr(signal, "SIGALRM") else None
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
-            # where Ctrl-C is ignored, as in the background of a shell, it stays so
+            # where Ctrl-C is ignored, as in a background job of a shell, keep ignoring it
             if number == signal.SIGTERM or signal.getsignal(number) is signal.default_int_handler:
                 before[number] = signal.signal(number, stop)
     except ValueError:  # another thread
@@ -159,7 +167,7 @@ def _signals(stop: _Stop) -> Iterator[None]:
 
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Warnings are a sentence for whoever runs a command, not a line of source."""
+    """Print warnings as a sentence for the user, without a line of source code."""
     before = warnings.formatwarning
 
     def sentence(message, category, *place, **more) -> str:
@@ -175,9 +183,9 @@ def plain_warnings() -> Iterator[None]:
 
 
 def joined(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
-    """The words, with "--up -y" as "--up=-y": argparse would take the -y for a flag of its own.
+    """Turn "--up -y" into "--up=-y", because argparse takes a separate -y for a flag.
 
-    Only where the value is one of the flag's choices.
+    This is done only if the value is one of the flag's choices.
     """
     choices = {
         flag: set(map(str, action.choices))
@@ -195,8 +203,10 @@ def joined(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
 
 
 def command_parser(name: str, doc: str) -> argparse.ArgumentParser:
-    """A parser that shows the doc, in which %(prog)s is what was typed: taichi-phys NAME, or the
-    script that stands for it."""
+    """Make a parser whose description is doc.
+
+    In doc, %(prog)s stands for what was typed: taichi-phys NAME, or the name of a script.
+    """
     return argparse.ArgumentParser(
         prog=" ".join(_program(name)),
         description=doc,
@@ -206,7 +216,7 @@ def command_parser(name: str, doc: str) -> argparse.ArgumentParser:
 
 
 def command_line(name: str, argv: Sequence[str] | None) -> list[str]:
-    """The words that would run a command again; argv: as its main got it."""
+    """The words that run a command again; argv: the argument of the command's main."""
     return [*_program(name), *sys.argv[1:]] if argv is None else ["taichi-phys", name, *argv]
 
 

@@ -1,9 +1,9 @@
-"""Look at a file of Gaussians from all around: a turntable video and a picture.
+"""Film a turn around a file of Gaussians: a turntable video and a picture.
 
     %(prog)s scene.ply                        # a .ply or .splat file
     %(prog)s scene.compressed.ply --front 90 --save scene.ply
 
-Writes video.mp4 and picture.png, its first frame, to --out.
+The command writes video.mp4, and its first frame as picture.png, to --out.
 """
 
 import argparse
@@ -19,12 +19,12 @@ UPS |= {f"-{name}": (-x, -y, -z) for name, (x, y, z) in UPS.items()}
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags of the command."""
+    """The parser of the command."""
     parser = command_parser("show", __doc__)
     add = parser.add_argument
     add("file", help=".ply (3DGS, or SuperSplat's compressed) or .splat")
     add("--out", default="out/show", metavar="DIR", help="default: %(default)s")
-    add("--save", metavar="FILE.ply", help="write the Gaussians again, as a standard .ply")
+    add("--save", metavar="FILE.ply", help="also write the Gaussians as a standard .ply")
     add(
         "--up",
         default="-y",
@@ -37,10 +37,16 @@ def make_parser() -> argparse.ArgumentParser:
         default=0.0,
         type=float,
         metavar="DEG",
-        help="side of the first view, counter-clockwise from above; at 0 the axis x points right "
-        "(y, where x is up)",
+        help="side of the first view, counterclockwise as seen from above; at 0 the x axis points "
+        "right (the y axis, if x points up); default: %(default)g",
     )
-    add("--elevation", default=20.0, type=float, metavar="DEG", help="default: %(default)g")
+    add(
+        "--elevation",
+        default=20.0,
+        type=float,
+        metavar="DEG",
+        help="angle of the camera above the horizon; default: %(default)g",
+    )
     add(
         "--fov",
         default=40.0,
@@ -50,7 +56,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--width", type=int, default=512, metavar="PX", help="default: %(default)s")
     add("--height", type=int, default=512, metavar="PX", help="default: %(default)s")
-    add("--frames", type=int, default=96, help="of one turn, 24 a second; default: %(default)s")
+    add(
+        "--frames",
+        type=int,
+        default=96,
+        help="frames of the turn, 24 per second; default: %(default)s",
+    )
     add(
         "--background",
         type=float,
@@ -82,7 +93,7 @@ def _show(args: argparse.Namespace) -> None:
     gaussians = load_gaussians(args.file)
     if args.save:
         save_gaussians(args.save, gaussians)
-    # The body must fit both ways, and the narrower field of view decides that.
+    # The body must fit in width and height: the narrower field of view decides.
     slope = math.tan(math.radians(args.fov) / 2) * min(1, args.width / args.height)
     center, radius = framing(gaussians, math.degrees(2 * math.atan(slope)))
     cameras = orbit(

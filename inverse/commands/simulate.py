@@ -1,11 +1,11 @@
 """Run a scene file: simulate, film, export.
 
-    %(prog)s jelly_drop                       # a scene that comes along
+    %(prog)s jelly_drop                       # an included scene
     %(prog)s my.toml --frames 12 --coarsen 2  # a quick look
-    %(prog)s my.toml --resume                 # go on with a stopped run
+    %(prog)s my.toml --resume                 # continue a stopped run
 
-Writes video.mp4, config.json, metrics.json, report.html, frames/ and checkpoints/state.npz, from
-which --resume goes on bit for bit, to --out.
+The command writes video.mp4, config.json, metrics.json, report.html, frames/ and
+checkpoints/state.npz to --out. From the checkpoint, --resume continues bit for bit.
 """
 
 import argparse
@@ -17,19 +17,19 @@ from inverse.commands.runner import command_line, command_parser, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags of the command."""
+    """The parser of the command."""
     from inverse.runs.settings import add_flags
     from inverse.simulation import SceneJob
 
     parser = command_parser("simulate", __doc__)
     names = ", ".join(shipped_scenes())
-    about = f"a .toml file, or the name of a scene that comes along: {names}"
+    about = f"a .toml file, or the name of an included scene: {names}"
     parser.add_argument("scene", help=about)
     parser.add_argument(
         "--check", action="store_true", help="only check the scene and say what is in it"
     )
     add_flags(parser, SceneJob)
-    parser.add_argument(  # what --device was called once
+    parser.add_argument(  # the former name of --device
         "--arch",
         dest="device",
         choices=("auto", "cpu", "cuda"),
@@ -46,14 +46,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def scene_path(word: str) -> str:
-    """The path of a scene file, which may be given as the name of a scene that comes along."""
+    """The path of a scene file; word: the path, or the name of an included scene."""
     if Path(word).exists() or Path(word).name != word or Path(word).suffix:
         return word
     names = shipped_scenes()
     if word not in names:
         close = difflib.get_close_matches(word, names, 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-        raise ValueError(f"{word}: neither a file nor a scene that comes along; {hint}")
+        hint = f"did you mean {close[0]}?" if close else f"the scenes are {', '.join(names)}"
+        raise ValueError(f"{word}: neither a file nor the name of an included scene; {hint}")
     return str(asset(f"scenes/{word}.toml"))
 
 

@@ -1,11 +1,12 @@
 """Learn how the things in a multi-view video move, and show what happens next.
 
-    %(prog)s                                  # the clip of two moving toys that comes along
+    %(prog)s                                  # the included clip of a fan, a box and a ball
     %(prog)s --data DIR --preset laptop --out out/trace
 
-DIR holds D-NeRF style data: transforms_train.json, _val and _test with times. Writes predicted
-images to renders/val and renders/test, masks, motion.json, parts.npz, metrics.json, video.mp4 and
-report.html to --out. Several processes train together when torchrun starts them.
+DIR holds data in the style of D-NeRF: transforms_train.json with times and, to compare with,
+transforms_val.json and transforms_test.json. The command writes predicted images (renders/val,
+renders/test), masks, motion.json, parts.npz, metrics.json, video.mp4 and report.html to --out.
+Several processes train together if torchrun starts them.
 """
 
 import argparse
@@ -30,7 +31,7 @@ SMALL_CLIP: dict[str, object] = {"iterations": 4_000, "gaussians": 3_000}  # eno
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags of the command."""
+    """The parser of the command."""
     from inverse.runs.settings import add_flags
     from inverse.trace.config import PRESETS, TraceConfig, TraceJob
 
@@ -65,7 +66,7 @@ def _learn(args: argparse.Namespace, command: list[str]) -> None:
             raise
         raise CommandError(
             f"another process of this training has ended ({str(error).splitlines()[0]}); the last "
-            "checkpoint is kept, the same command with --resume goes on from there",
+            "checkpoint is kept, and the same command with --resume goes on from there",
             code=FAILED,
         ) from None
     if run is None:  # not the first process
@@ -80,7 +81,10 @@ def _learn(args: argparse.Namespace, command: list[str]) -> None:
 
 
 def settings(args: argparse.Namespace) -> tuple["TraceJob", "TraceConfig"]:
-    """What flags say, and the preset where they do not; without --data, the clip of the toys."""
+    """The settings: from the flags, then from the preset.
+
+    Without --data, they are those of the included clip.
+    """
     from inverse.runs.settings import from_flags
     from inverse.trace.config import PRESETS, TraceConfig, TraceJob
 

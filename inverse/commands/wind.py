@@ -1,9 +1,9 @@
 """See the wind in a falling leaf: recover the unseen force that moves an object in a video.
 
-    %(prog)s                                  # the clip of a falling leaf that comes along
+    %(prog)s                                  # the included clip of a falling leaf
     %(prog)s --video clip.mp4 --box 100 40 300 260 --distance 2 --fov 50
 
-Writes forces.npz, metrics.json, video.mp4 and report.html to --out.
+The command writes forces.npz, metrics.json, video.mp4 and report.html to --out.
 """
 
 import argparse
@@ -20,12 +20,12 @@ QUICK = {"iterations": 12, "cells": 16, "keypoints": 100, "splat_iterations": 40
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags of the command."""
+    """The parser of the command."""
     from inverse.runs.settings import add_flags
     from inverse.wind.config import WindConfig, WindJob
 
     parser = command_parser("wind", __doc__)
-    parser.add_argument("--quick", action="store_true", help="lower quality, within a minute")
+    parser.add_argument("--quick", action="store_true", help="a coarse run, within a minute")
     add_flags(parser.add_argument_group("inputs and assumptions"), WindJob)
     add_flags(parser.add_argument_group("solver"), WindConfig)
     return parser
@@ -66,7 +66,10 @@ def _recover(args: argparse.Namespace, command: list[str]) -> None:
 
 
 def settings(args: argparse.Namespace) -> tuple["WindJob", "WindConfig"]:
-    """What flags say, and --quick where they do not; without --video, the clip of the leaf."""
+    """The settings: from the flags, then from --quick.
+
+    Without --video, they are those of the included clip of a leaf.
+    """
     from inverse.runs.settings import from_flags
     from inverse.wind.config import WindConfig, WindJob
 

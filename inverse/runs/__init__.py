@@ -1,4 +1,4 @@
-"""Runs: folders of results that read what they write, settings, checkpoints, reports."""
+"""What all runs share: folders of results, settings, checkpoints, plots and reports."""
 
 from inverse.runs.folder import RunFolder as RunFolder
 from inverse.runs.folder import open_run as open_run

@@ -1,4 +1,4 @@
-"""Checkpoints: written at once or not at all, and refused where they do not belong."""
+"""Checkpoints: files that are whole or absent, and that only the run they belong to accepts."""
 
 import abc
 import functools
@@ -17,51 +17,51 @@ VERSION = 1
 
 
 class Resumable(abc.ABC):
-    """Long work that keeps a checkpoint and goes on from it.
+    """Long work that writes checkpoints and can be resumed from them.
 
-    checkpoint: the file, or None to keep none. The fingerprint of settings and input is computed
-    once, when the first checkpoint is written or read.
+    checkpoint: path of the file, or None for no checkpoint. The fingerprint of the settings and
+    the input is computed once, when the first checkpoint is written or read.
     """
 
     checkpoint: Path | None = None
 
     @abc.abstractmethod
     def fingerprint(self) -> str:
-        """Digest of the settings and the input, which do not change while the work goes on."""
+        """Return a digest of the settings and the input, which stay the same during the work."""
 
     @abc.abstractmethod
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds: tensors, numbers, texts, and lists and dictionaries of them."""
+        """Return what a checkpoint holds: tensors, numbers, strings, lists and dictionaries."""
 
     @abc.abstractmethod
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state` gave."""
+        """Continue from a state that `state` returned."""
 
     @property
     @abc.abstractmethod
     def device(self) -> torch.device:
-        """Where the tensors of the state are wanted."""
+        """The device to which the tensors of the state are loaded."""
 
     @functools.cached_property
     def _own_fingerprint(self) -> str:
         return self.fingerprint()
 
     def save(self) -> None:
-        """Write the checkpoint, if there is to be one."""
+        """Write the checkpoint, unless `checkpoint` is None."""
         if self.checkpoint is not None:
             write_checkpoint(self.checkpoint, self._own_fingerprint, self.state())
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if it exists.
+        """Continue from the checkpoint, if it exists.
 
-        Raises ValueError when it is damaged, or comes from other settings or other input.
+        Raises ValueError if the file is damaged, or was made with other settings or other input.
         """
         if self.checkpoint is not None and self.checkpoint.exists():
             self.load_state(read_checkpoint(self.checkpoint, self._own_fingerprint, self.device))
 
 
 def fingerprint_of(settings: object, arrays: Iterable[np.ndarray | torch.Tensor]) -> str:
-    """Digest of settings, by their repr, and of the numbers in arrays."""
+    """Return a digest of the repr of settings and of the numbers in arrays."""
     digest = hashlib.sha256(repr(settings).encode())
     for array in arrays:
         if isinstance(array, torch.Tensor):
@@ -71,38 +71,39 @@ def fingerprint_of(settings: object, arrays: Iterable[np.ndarray | torch.Tensor]
 
 
 def write_checkpoint(path: str | Path, fingerprint: str, state: dict[str, Any]) -> None:
-    """Write tensors and plain values.
+    """Write a state of tensors and plain values to a file.
 
-    fingerprint: what they have in common with the run that may go on from them.
+    fingerprint: digest of settings and input; only a run with the same digest may resume.
     """
     with atomic_path(path) as partial:
         torch.save({"version": VERSION, "fingerprint": fingerprint, "state": state}, partial)
 
 
 def read_checkpoint(path: str | Path, fingerprint: str, device: torch.device) -> dict[str, Any]:
-    """The state that write_checkpoint wrote, for a run that goes on from it.
+    """Read the state that write_checkpoint wrote, for a run that continues from it.
 
-    Raises ValueError when the file is damaged, or comes from other settings or other input.
+    fingerprint: digest of the run's own settings and input; device: where the tensors are loaded.
+    Raises ValueError if the file is damaged, or was made with other settings or other input.
     """
     try:
         found, state = _load(path, device)
     except Exception as error:  # torch and pickle raise a dozen kinds for a damaged file
         raise ValueError(
-            f"checkpoint {path}: damaged or not a checkpoint ({type(error).__name__}); delete it, "
-            "or run without --resume to start anew"
+            f"checkpoint {path}: damaged or not a checkpoint ({type(error).__name__}); run without "
+            "--resume to start again"
         ) from None
     if found != fingerprint:
         raise ValueError(
             f"checkpoint {path}: made with other settings or other input; run without --resume to "
-            "start anew"
+            "start again"
         )
     return state
 
 
 def peek_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The state that write_checkpoint wrote, on the CPU, whatever run it belongs to.
+    """Read the state that write_checkpoint wrote, onto the CPU, whatever run it belongs to.
 
-    Raises ValueError when the file is missing or damaged.
+    Raises ValueError if the file is missing or damaged.
     """
     try:
         return _load(path, torch.device("cpu"))[1]
@@ -113,10 +114,10 @@ def peek_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def unreadable(path: str | Path, error: OSError) -> ValueError:
-    """The error to raise where a file of a run cannot be opened."""
+    """Return the ValueError to raise when a file of a run cannot be opened."""
     if isinstance(error, FileNotFoundError):
         return ValueError(
-            f"{path}: there is no such file; the run is not finished, or of another version"
+            f"{path}: there is no such file; the run has not finished, or another version made it"
         )
     return ValueError(f"{path}: cannot be read ({error.strerror or type(error).__name__})")
 

@@ -1,4 +1,4 @@
-"""How long the stages of a run take."""
+"""A clock for the stages of a run."""
 
 import contextlib
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class Clock:
-    """Seconds spent in named stages: `with clock("video"): ...` fills clock.seconds["video"]."""
+    """Measures the time of named stages: `with clock("video"): ...` sets clock.seconds["video"]."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

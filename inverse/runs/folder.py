@@ -1,7 +1,7 @@
-"""The folder of a run: how its files are begun, written and read again.
+"""The folder of a run: how a run begins it, and how its files are written and read.
 
-A run begins with config.json and ends with its results. The types of runs (`WindRun`, `TraceRun`,
-`FitRun`, `SceneRun`) know what their files hold; this module knows how files are kept.
+A run writes config.json first and its results last. The types of runs (`WindRun`, `TraceRun`,
+`FitRun`, `SceneRun`) define the contents of the files; this module writes and reads them.
 """
 
 import json
@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 
 class RunFolder:
-    """A folder of results; path: where it is, or shall be.
+    """A folder of results; path: the folder, which need not exist yet.
 
-    Every file is whole or absent. Whatever cannot be read is a ValueError in one sentence that
+    Every file is whole or absent. A file that cannot be read raises a ValueError whose one sentence
     names the file.
     """
 
@@ -38,11 +38,11 @@ class RunFolder:
         self.path = Path(path)
 
     def __truediv__(self, name: str) -> Path:
-        """The path of a file."""
+        """The path of a file in the folder."""
         return self.path / name
 
     def checkpoint(self, name: str) -> Path:
-        """The path of a file that the run goes on from."""
+        """The path of a checkpoint, from which the run can be resumed."""
         return self.path / "checkpoints" / name
 
     def begin(
@@ -54,12 +54,12 @@ class RunFolder:
         resume: bool = False,
         free: Collection[str] = (),
     ) -> None:
-        """Begin a run, or prepare to go on with the one that is there, by writing config.json.
+        """Write config.json, to begin a run or to resume the one in the folder.
 
         config: the settings, by key; results and checkpoints: names of the files of a run, which
-        are removed unless resume; free: dotted names of the settings that may differ from those
-        of a run that is resumed, such as "run.out".
-        Raises ValueError where the folder cannot be written or the run cannot be resumed.
+        are removed unless resume is true; free: dotted names of the settings that may differ from
+        those of the run to be resumed, such as "run.out".
+        Raises ValueError if the folder cannot be written or the run cannot be resumed.
         """
         kept = [name for name in checkpoints if self.checkpoint(name).exists()]
         if resume and kept:
@@ -79,22 +79,25 @@ class RunFolder:
         }
         if changed:
             raise ValueError(
-                f"{self / CONFIG}: cannot resume, since {', '.join(sorted(changed))} changed; run "
-                "it anew without --resume, or give another --out"
+                f"{self / CONFIG}: cannot resume, because {', '.join(sorted(changed))} changed; "
+                "run without --resume to start again, or give another --out"
             )
 
     # Settings
 
     def config(self, *keys: str) -> dict[str, Any]:
-        """What config.json holds, which has at least these keys."""
+        """Read config.json. Raises ValueError if one of the keys is missing."""
         record = self.read_json(CONFIG)
         missing = [key for key in keys if key not in record]
         if missing:
-            raise ValueError(f"{self / CONFIG}: not that of such a run, it lacks {missing[0]!r}")
+            raise ValueError(
+                f"{self / CONFIG}: it lacks the key {missing[0]!r}; it belongs to another kind of "
+                "run, or another version made it"
+            )
         return record
 
     def settings(self, kind: type[T], key: str) -> T:
-        """The dataclass of settings that config.json holds under a key."""
+        """Read the settings under a key of config.json as a dataclass of this kind."""
         record = self.config(key)[key]
         try:
             return from_record(kind, record)
@@ -106,11 +109,11 @@ class RunFolder:
     # Files
 
     def write_json(self, name: str, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Write a record; returns it as it will be read."""
+        """Write a record to a JSON file; returns the record as read_json will return it."""
         return write_json(self / name, record)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The record in a file."""
+        """Read the record in a JSON file."""
         path = self / name
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -123,28 +126,28 @@ class RunFolder:
         return record
 
     def need(self, name: str) -> Path:
-        """The path of a file that has to be there."""
+        """The path of a file that must exist. Raises ValueError if it does not."""
         if not (self / name).exists():
             raise unreadable(self / name, FileNotFoundError())
         return self / name
 
     def write_npz(self, name: str, **arrays: Any) -> None:
-        """Write arrays by name."""
+        """Write named arrays to a .npz file."""
         write_npz(self / name, **arrays)
 
     def read_npz(self, name: str, *names: str) -> list[np.ndarray]:
-        """The arrays of these names in a file."""
+        """Read the arrays of these names from a .npz file."""
         return read_npz(self / name, *names)
 
     def write_cameras(self, cameras: Sequence[Camera], **more: Any) -> None:
-        """Write cameras.json; more: lists of other values beside them."""
+        """Write cameras.json; more: further lists to store beside the cameras, such as times."""
         records = [{key: getattr(camera, key) for key in CAMERA_KEYS} for camera in cameras]
         for record in records:
             record["world_to_camera"] = np.asarray(record["world_to_camera"]).tolist()
         self.write_json(CAMERAS, {"cameras": records, **more})
 
     def read_cameras(self) -> tuple[list[Camera], dict[str, Any]]:
-        """The cameras in cameras.json, and what was written beside them."""
+        """Read the cameras in cameras.json, and the further lists stored beside them."""
         record = self.read_json(CAMERAS)
         try:
             cameras = [
@@ -157,18 +160,18 @@ class RunFolder:
         return cameras, record
 
     def read_checkpoint(self, name: str) -> dict[str, Any]:
-        """The state in a checkpoint, on the CPU."""
+        """Read the state in a checkpoint, onto the CPU."""
         return peek_checkpoint(self.checkpoint(name))
 
 
 def write_npz(path: str | Path, **arrays: Any) -> None:
-    """Write arrays by name as a compressed .npz, at once or not at all."""
+    """Write named arrays to a compressed .npz file, whole or not at all."""
     with atomic_path(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 
 def read_npz(path: str | Path, *names: str) -> list[np.ndarray]:
-    """The arrays of these names in a .npz. Raises ValueError in one sentence."""
+    """Read the arrays of these names from a .npz file. Raises ValueError if that fails."""
     try:
         with np.load(path, allow_pickle=False) as record:
             missing = [name for name in names if name not in record]
@@ -193,12 +196,12 @@ def _leaves(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 
 
 def open_run(folder: str | Path) -> Any:
-    """The run in a folder: a WindRun, TraceRun, FitRun or SceneRun.
+    """Open the run in a folder: a WindRun, TraceRun, FitRun or SceneRun.
 
-    Raises ValueError, in one sentence, for a folder of anything else, and for a run that has not
-    got far enough to be opened.
+    Raises ValueError, in one sentence, if the folder holds no run, or one whose results are not
+    complete enough to be opened.
     """
-    # Here, because these modules write their runs with this one.
+    # Imported here, because these modules import this one.
     from inverse.fitting.run import FitRun
     from inverse.simulation.run import SceneRun
     from inverse.trace.run import TraceRun
@@ -206,9 +209,12 @@ def open_run(folder: str | Path) -> Any:
 
     run_folder = RunFolder(folder)
     if not (run_folder / CONFIG).is_file():
-        raise ValueError(f"{folder}: not the folder of a run, it has no {CONFIG}")
+        raise ValueError(f"{folder}: not the folder of a run, since it has no {CONFIG}")
     config = run_folder.config()
     for run in (WindRun, TraceRun, FitRun, SceneRun):
         if all(key in config for key in run.KEYS):
             return run.load(folder)
-    raise ValueError(f"{run_folder / CONFIG}: not that of a run that can be opened")
+    raise ValueError(
+        f"{run_folder / CONFIG}: expected the settings of a run of taichi-phys wind, trace, fit or "
+        f"simulate, got the keys {', '.join(map(repr, config)) or 'none'}"
+    )

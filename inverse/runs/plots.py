@@ -30,12 +30,12 @@ def plot_lines(
     marks: bool = False,
     zero: bool = False,
 ) -> "Figure":
-    """Curves over x (T,) as a matplotlib Figure.
+    """Draw curves over x (T,) as a matplotlib Figure.
 
     series: name -> (T,) values, NaN where unknown; reference: name -> (T,) values to compare with,
-    drawn as a broad pale line in the color of the series of that name, else as a dashed line;
-    log: makes the y axis logarithmic; marks: puts a dot on each value; zero: starts the y axis at
-    zero. Raises ValueError for a length other than that of x.
+    drawn as a broad pale line in the color of the series of the same name, or as a dashed line if
+    there is no such series; log: make the y axis logarithmic; marks: put a dot on each value; zero:
+    start the y axis at zero. Raises ValueError if values and x differ in length.
     """
     figure, (axes,) = _figure(1, HEIGHT)
     reference = reference or {}
@@ -68,11 +68,11 @@ def plot_components(
     reference_name: str = "truth",
     name: str = "recovered",
 ) -> "Figure":
-    """The x, y and z components of vectors (T, 3) over x (T,), one panel above the other.
+    """Draw the x, y and z components of vectors (T, 3) over x (T,) in three panels.
 
-    reference: (T, 3) to compare with, as broad pale lines; ylabel: the quantity and its unit,
-    such as "g (m/s²)". The panels share one scale, so that sizes compare. Returns a Figure.
-    Raises ValueError for another shape.
+    reference: (T, 3) to compare with, drawn as broad pale lines; ylabel: the quantity and its unit,
+    such as "g (m/s²)". The panels share one scale, so that the components can be compared. Returns
+    a Figure. Raises ValueError for another shape.
     """
     figure, panels = _figure(3, 1.8 * HEIGHT)
     for k, axes in enumerate(panels):
@@ -80,7 +80,7 @@ def plot_components(
             if vectors is None:
                 continue
             if np.shape(vectors) != (len(x), 3):
-                raise ValueError(f"{label}: got {np.shape(vectors)}, expected {(len(x), 3)}")
+                raise ValueError(f"{label}: got shape {np.shape(vectors)}, expected {(len(x), 3)}")
             style = dict(zorder=3) if vectors is values else BROAD
             _curve(axes, label, x, np.asarray(vectors)[:, k], color=SERIES[k], **style)
         axes.set_ylabel("xyz"[k], rotation=0, labelpad=10)

@@ -1,4 +1,4 @@
-"""A report as one HTML file: figures, tables, plots and videos inside, nothing from the network.
+"""A report as one HTML file that contains its figures, tables, plots and videos.
 
     Report("Wind in a leaf").summary("...").figures({"direction error": (7.9, "deg")}) \\
         .plot(plot_lines(t, {"x": gx}, "time (s)", "force (N)"), "Net force.").write("report.html")
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 
 PACKAGES = ("taichi", "torch", "numpy")
-WIDE = 4  # columns: phones show a table of more row by row
+WIDE = 4  # columns; on phones, each row of a table with more becomes a list
 NOTICES = ("good", "care", "bad")
 MEDIA = {".mp4": "video/mp4", ".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif"}
 
 
 class Report:
-    """Sections in the order of the calls; every call returns the report, so that they chain.
+    """An HTML report whose sections stand in the order of the calls that add them.
 
-    All text is escaped. Absolute paths in tables and in the command are shortened, because a
-    report is made to be sent to others.
+    Every such call returns the report, so that calls can be chained. All text is escaped. Absolute
+    paths in tables and in the command are shortened, because reports are sent to others.
     """
 
     def __init__(self, title: str):
@@ -48,25 +48,25 @@ class Report:
         self._sections: list[str] = []
 
     def summary(self, text: str) -> "Report":
-        """The result in a sentence or two."""
+        """Add the result in a sentence or two."""
         return self._add(f'<p class="summary">{_text(text)}</p>')
 
     def notice(self, text: str, kind: str = "good") -> "Report":
-        """What is to be read before all else; kind: "good", "care" or "bad", its color."""
+        """Add a sentence to be read first; kind: "good", "care" or "bad", which sets its color."""
         if kind not in NOTICES:
             raise ValueError(f"notice: got kind {kind!r}, expected one of {', '.join(NOTICES)}")
         return self._add(f'<p class="notice {kind}">{_text(text)}</p>')
 
     def heading(self, text: str) -> "Report":
-        """The heading of a new part."""
+        """Add the heading of a new part."""
         return self._add(f"<h2>{_text(text)}</h2>")
 
     def text(self, text: str) -> "Report":
-        """A paragraph."""
+        """Add a paragraph."""
         return self._add(f"<p>{_text(text)}</p>")
 
     def figures(self, values: Mapping[str, object]) -> "Report":
-        """Key figures as cards: name -> value, (value, unit) or (value, unit, note)."""
+        """Add key figures as cards; values: name -> value, (value, unit) or (value, unit, note)."""
         cards = []
         for name, value in values.items():
             value, unit, note = (*(value if isinstance(value, tuple) else (value,)), "", "")[:3]
@@ -84,11 +84,18 @@ class Report:
         rows: Mapping[str, object] | Iterable[Sequence[object]],
         header: Sequence[str] | None = None,
     ) -> "Report":
-        """A table; rows: name -> value, or sequences of cells as long as `header` (if given)."""
+        """Add a table.
+
+        rows: name -> value, or sequences of cells, as many as `header` has if it is given. Raises
+        ValueError if the rows and the header differ in length.
+        """
         rows = [tuple(row) for row in (rows.items() if isinstance(rows, Mapping) else rows)]
         widths = {len(row) for row in rows} | ({len(header)} if header is not None else set())
         if len(widths) > 1:
-            raise ValueError(f"table {caption!r}: rows and header differ in length: {widths}")
+            raise ValueError(
+                f"table {caption!r}: got rows and header of lengths {sorted(widths)}, expected one "
+                "length"
+            )
         names = header or ("",) * len(rows[0] if rows else ())
         head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header or ())
         body = "".join(
@@ -104,24 +111,24 @@ class Report:
         )
 
     def settings(self, config: object, caption: str = "Settings") -> "Report":
-        """The resolved configuration, a dataclass or a mapping, as a folded table."""
+        """Add all settings, from a dataclass or a mapping, as a folded table."""
         return self._folded(caption, dict(_flat(config)))
 
     def assumptions(self, items: Iterable[str]) -> "Report":
-        """What was assumed, as a list in a colored box."""
+        """Add a list of what was assumed, in a colored box."""
         items = "".join(f"<li>{_text(item)}</li>" for item in items)
         return self._add(f'<div class="assumptions"><h3>Assumptions</h3><ul>{items}</ul></div>')
 
     def plot(self, figure: "Figure", caption: str) -> "Report":
-        """A matplotlib figure as inline SVG; INK becomes the page's text color."""
+        """Add a matplotlib figure as inline SVG; the color INK becomes the page's text color."""
         return self._add(_framed(_svg(figure, caption), caption, "plot"))
 
     def image(self, path: str | Path, caption: str) -> "Report":
-        """A PNG, JPEG or GIF file. Raises ValueError for another kind or an unreadable file."""
+        """Add a PNG, JPEG or GIF file. Raises ValueError for other kinds and unreadable files."""
         return self._add(_framed(f'<img alt="{_text(caption)}" src="{_data_uri(path)}">', caption))
 
     def picture(self, pixels: np.ndarray, caption: str) -> "Report":
-        """A picture (H, W, 3) uint8."""
+        """Add a picture; pixels: (H, W, 3) uint8."""
         from PIL import Image
 
         buffer = io.BytesIO()
@@ -130,7 +137,7 @@ class Report:
         return self._add(_framed(f'<img alt="{_text(caption)}" src="{source}">', caption))
 
     def video(self, path: str | Path, caption: str) -> "Report":
-        """An .mp4 file, playing in a loop. Raises ValueError if it cannot be read."""
+        """Add an .mp4 file, which plays in a loop. Raises ValueError if it cannot be read."""
         attributes = 'controls loop muted autoplay playsinline preload="auto"'
         tag = f'<video {attributes} src="{_data_uri(path)}"></video>'
         return self._add(_framed(tag, caption, "wide"))
@@ -138,7 +145,10 @@ class Report:
     def environment(
         self, seed: int | None = None, command: Sequence[str] | None = None, **more: object
     ) -> "Report":
-        """How it was made: command line (by default this process'), seed, versions, machine."""
+        """Add a folded table of how the result was made: command, seed, versions, machine.
+
+        command: by default the command line of this process; more: further rows, name -> value.
+        """
         rows: dict[str, object] = {
             "command": command_line(sys.argv if command is None else command)
         }
@@ -147,7 +157,7 @@ class Report:
         return self._folded("How this was made", rows | environment() | more)
 
     def write(self, path: str | Path) -> Path:
-        """Write the file, whole or not at all. Raises ValueError if that is impossible."""
+        """Write the file, whole or not at all. Raises ValueError if it cannot be written."""
         path = Path(path)
         body = "\n".join(self._sections)
         page = PAGE.format(title=_text(self.title), style=STYLE, body=body)
@@ -169,7 +179,7 @@ class Report:
 
 
 def _flat(config: Any, prefix: str = "") -> Iterable[tuple[str, object]]:
-    """Names and values of a dataclass or mapping, nested ones with dotted names."""
+    """Names and values of a dataclass or mapping; names of nested ones are joined by dots."""
     if dataclasses.is_dataclass(config):
         names = [field.name for field in dataclasses.fields(config)]
         config = {name: getattr(config, name) for name in names}
@@ -201,7 +211,7 @@ def environment() -> dict[str, str]:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """A command as it is typed, without the absolute paths of this machine."""
+    """A command as typed, without the absolute paths of this machine."""
     words = ["python"] if str(next(iter(arguments), "")).endswith(".py") else []
     for argument in arguments:
         flag, equals, value = str(argument).rpartition("=")
@@ -211,7 +221,10 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def shorten(value: str | PurePath) -> str:
-    """An absolute path relative to the working directory, or else its name; others unchanged."""
+    """Shorten an absolute path: relative to the working directory, or else its last name.
+
+    Other values are returned unchanged.
+    """
     text = str(value)
     if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
         with contextlib.suppress(ValueError):
@@ -265,7 +278,9 @@ def _data_uri(path: str | Path) -> str:
     path = Path(path)
     kind = MEDIA.get(path.suffix.lower())
     if kind is None:
-        raise ValueError(f"{path}: got a {path.suffix} file, expected one of {', '.join(MEDIA)}")
+        raise ValueError(
+            f"{path}: got a name that ends in {path.suffix!r}, expected one of {', '.join(MEDIA)}"
+        )
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -282,7 +297,7 @@ def _svg(figure: "Figure", caption: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same names in every figure of the page
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # every figure of the page has the same ids
     svg = re.sub(r'(<svg [^>]*?)width="([\d.]+)pt" height="[\d.]+pt"', r"\1", svg, count=1)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{_text(caption)}" ', 1)
     return svg.replace(INK, "currentColor")
@@ -336,7 +351,8 @@ h3 { font-size: 1rem; margin: 0 0 .25rem; }
 .card .name, .card .note { font-size: .85rem; color: var(--soft); }
 .card .value { font-size: 1.5rem; font-weight: 600; line-height: 1.3; }
 .card small { font-size: .9rem; font-weight: 400; color: var(--soft); }
-/* shadows at the sides beyond which there is more: those of paper scroll along and cover them */
+/* shadows at the sides where the table goes on; at its ends, layers in the color of the paper
+   scroll along and cover them */
 .scroll { overflow-x: auto; background:
   linear-gradient(90deg, var(--paper) 1rem, transparent 2rem) 0 0 / 2rem 100% local no-repeat,
   linear-gradient(270deg, var(--paper) 1rem, transparent 2rem) 100% 0 / 2rem 100% local no-repeat,

@@ -18,25 +18,27 @@ T = TypeVar("T")
 
 
 def option(default: Any, help: str, **limits: Any) -> Any:
-    """A dataclass field with a flag on the command line; help: its help text, limits: see
-    `setting`, and metavar."""
+    """Make a dataclass field that has a flag on the command line.
+
+    help: the help text of the flag; limits: as `setting` takes them, and metavar.
+    """
     return dataclasses.field(default=default, metadata={"help": help, **limits})
 
 
 def setting(default: Any, **limits: Any) -> Any:
-    """A dataclass field without a flag.
+    """Make a dataclass field that has no flag.
 
-    limits: low and high, the least and the largest value; above, a number that the value exceeds;
-    choices, the values that there are. `check_settings` holds fields to them.
+    limits: low and high, the least and the largest value; above, a number that the value must
+    exceed; choices, the allowed values. `check_settings` checks them.
     """
     return dataclasses.field(default=default, metadata=limits)
 
 
 def check_settings(settings: Any) -> None:
-    """Hold every field of a dataclass to its type and its limits; for its __post_init__.
+    """Check the type and the limits of every field of a dataclass; called in its __post_init__.
 
-    An int is a whole number, a float a finite number; None passes where the type allows it.
-    Raises ValueError with name, value and what was expected.
+    An int must be a whole number, a float a finite number; None passes if the type allows it.
+    Raises ValueError with the name, the value, and what is expected.
     """
     for field in dataclasses.fields(settings):
         value, (kind, count) = getattr(settings, field.name), _item_type(field)
@@ -77,7 +79,7 @@ def _ends(limits: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _expected(limits: Mapping[str, Any]) -> str:
-    """What a number has to be, in words."""
+    """The limits of a number in words."""
     low, high, above = (limits.get(key) for key in ("low", "high", "above"))
     if above is not None:
         if high is not None:
@@ -93,7 +95,10 @@ def _optional(field: dataclasses.Field) -> bool:
 
 
 def _item_type(field: dataclasses.Field) -> tuple[type, int | None]:
-    """The type of one value on the command line, and how many make the field (None: one)."""
+    """The type of one value on the command line, and how many values the field takes.
+
+    The count is None for a single value, and -1 for any number of values.
+    """
     kind: Any = field.type
     if isinstance(kind, types.UnionType):
         kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
@@ -104,10 +109,10 @@ def _item_type(field: dataclasses.Field) -> tuple[type, int | None]:
 
 
 class Adder(Protocol):
-    """What takes flags: an argparse parser, or a group of one."""
+    """An argparse parser or a group of its flags."""
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
-        """As argparse has it."""
+        """Add a flag, as in argparse."""
 
 
 def add_flags(parser: Adder, settings: type) -> None:
@@ -130,7 +135,7 @@ def add_flags(parser: Adder, settings: type) -> None:
 
 
 def from_flags(settings: type[T], arguments: argparse.Namespace) -> T:
-    """The dataclass with what was given on the command line; defaults elsewhere."""
+    """Make the dataclass from the flags that were given; other fields keep their defaults."""
     fields: tuple[dataclasses.Field, ...] = dataclasses.fields(settings)  # type: ignore[arg-type]
     names = {field.name for field in fields}
     given = {name: value for name, value in vars(arguments).items() if name in names}
@@ -138,14 +143,14 @@ def from_flags(settings: type[T], arguments: argparse.Namespace) -> T:
 
 
 def from_record(settings: type[T], record: Mapping[str, Any]) -> T:
-    """The dataclass from a record, in which tuples may have become lists."""
+    """Make the dataclass from a record, in which tuples may have become lists."""
     return settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
 
 
 def write_json(path: str | Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a record as JSON, at once or not at all; NaN becomes null.
+    """Write a record to a JSON file, whole or not at all; NaN becomes null.
 
-    Returns the record as it will be read: texts as keys, lists, dictionaries.
+    Returns the record as a reader of the file gets it: strings as keys, lists, dictionaries.
     """
     plain = as_plain(record)
     with atomic_path(path) as partial:
@@ -154,8 +159,10 @@ def write_json(path: str | Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_plain(value: Any) -> Any:
-    """value as JSON gives it back: dataclasses and mappings as dictionaries, tuples as lists,
-    paths as texts, NaN as None."""
+    """Convert a value to what JSON gives back.
+
+    Dataclasses and mappings become dictionaries, tuples lists, paths strings, and NaN None.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""A long optimisation that shows its progress, can be stopped, and goes on where it was."""
+"""A long optimization that shows its progress, can be stopped, and can be resumed."""
 
 import abc
 import time
@@ -19,20 +19,21 @@ BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
 class Training(Resumable):
-    """The loop around step(); config has iterations and minutes (or None), which end it.
+    """The loop that calls step() until it has done config.iterations or used config.minutes.
 
-    All that is random must come from generator() or from permutation(), which depend on the seed
-    and the iteration only: then a resumed training goes on as if nothing had happened.
+    config.minutes may be None for no limit. All random numbers must come from generator() or
+    permutation(), which depend only on the seed and the iteration, so that a resumed training
+    gives the same result as an uninterrupted one.
     """
 
-    quiet: bool | None = None  # None: the progress bar shows where there is a terminal
+    quiet: bool | None = None  # None: show the progress bar if there is a terminal
 
     def __init__(self, config: Any, *, seed: int = 0, checkpoint: str | Path | None = None):
         self.config, self.seed = config, seed
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.iteration, self.seconds = 0, 0.0
         self.losses: list[tuple[int, float]] = []
-        self.note = ""  # beside the progress bar
+        self.note = ""  # shown beside the progress bar
 
     @abc.abstractmethod
     def step(self) -> float:
@@ -40,38 +41,38 @@ class Training(Resumable):
 
     @abc.abstractmethod
     def own_state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside iteration, seconds and losses."""
+        """Return what a checkpoint holds besides iteration, seconds and losses."""
 
     @abc.abstractmethod
     def load_own_state(self, state: dict[str, Any]) -> None:
-        """The reverse of own_state()."""
+        """Restore what own_state() returned."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """Return what a checkpoint holds."""
         loop = {"iteration": self.iteration, "seconds": self.seconds, "losses": self.losses}
         return loop | self.own_state()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """The reverse of state()."""
+        """Restore what state() returned."""
         self.load_own_state(state)
         self.iteration, self.seconds = state["iteration"], state["seconds"]
         self.losses = [(iteration, loss) for iteration, loss in state["losses"]]
 
     @property
     def device(self) -> torch.device:
-        """Where the training computes."""
+        """The device on which the training computes."""
         return runtime.ensure_initialized().device
 
     @property
     def progress(self) -> float:
-        """How much is done, 0 to 1: of the iterations, or of the time if that ends first."""
+        """The share that is done, 0 to 1: of the iterations or of the time, whichever is larger."""
         done = self.iteration / self.config.iterations
         if self.config.minutes is not None:
             done = max(done, self.seconds / (60 * self.config.minutes))
         return min(done, 1.0)
 
     def run(self) -> None:
-        """Train to the end. Interrupted, it writes its checkpoint before it lets go."""
+        """Train to the end. If interrupted, write the checkpoint before the interrupt goes on."""
         bar = tqdm(total=self.config.iterations, initial=self.iteration, disable=self.quiet)
         with bar, runtime.one_torch_thread(), threadpool_limits(1):
             try:
@@ -90,15 +91,15 @@ class Training(Resumable):
                 self.save()
 
     def elapsed(self, seconds: float) -> float:
-        """Seconds of training so far, which several processes have to agree about."""
+        """Seconds of training so far, on which several processes must agree."""
         return seconds
 
     def generator(self, stream: int = 0) -> torch.Generator:
-        """Random numbers of this iteration; streams are independent of each other."""
+        """Random numbers of this iteration; different streams are independent of each other."""
         return torch.Generator().manual_seed(_hash(self.seed, self.iteration, stream))
 
     def permutation(self, count: int, draw: int) -> int:
-        """Draw number `draw` of endless rounds through count things, each in a random order."""
+        """Index number `draw` of an endless sequence of random permutations of count indices."""
         round_, place = divmod(draw, count)
         generator = torch.Generator().manual_seed(_hash(self.seed, round_, -1))
         return int(torch.randperm(count, generator=generator)[place])
