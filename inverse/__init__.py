@@ -92,7 +92,7 @@ _HOMES = {  # of the public names
 
 __all__ = [*_HOMES]
 
-if not TYPE_CHECKING:  # a checker would take any name for one of these
+if not TYPE_CHECKING:  # a type checker would accept any name because of __getattr__
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:

@@ -22,12 +22,12 @@ VGG16 = "vgg16-397923af.pth"  # the weights of LPIPS's network
 def vector_errors(
     found: ArrayLike, truth: ArrayLike, *, threshold: float = 1e-6
 ) -> dict[str, float]:
-    """Mean direction, magnitude and vector error of found against truth, both (..., 3).
+    """Mean errors of direction, magnitude and vector of found against truth, both (..., 3).
 
-    Vectors count whose true size exceeds threshold times the largest: the papers do not say how
-    they average (docs/papers.md), and a zero vector has no direction. Returns direction_error_deg,
-    magnitude_error_percent, vector_error_percent. Raises ValueError for other shapes, and where
-    truth is zero everywhere.
+    A vector counts if its true size exceeds threshold times the largest true size: a zero vector
+    has no direction, and the papers do not say how they average (docs/papers.md). Returns
+    direction_error_deg, magnitude_error_percent and vector_error_percent. Raises ValueError for
+    other shapes, and if truth is zero everywhere.
     """
     found, truth = np.asarray(found, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     if found.shape != truth.shape or found.shape[-1:] != (3,):
@@ -35,7 +35,7 @@ def vector_errors(
     size = np.linalg.norm(truth, axis=-1)
     counted = size > threshold * size.max(initial=0.0)
     if not counted.any():
-        raise ValueError("truth: all vectors are zero, errors have no meaning")
+        raise ValueError("truth: all vectors are zero, expected at least one that is not")
     f, g, size = found[counted], truth[counted], size[counted]
     found_size = np.linalg.norm(f, axis=-1)
     cosine = (f * g).sum(axis=-1) / np.maximum(found_size * size, 1e-300)
@@ -67,10 +67,10 @@ def ssim(
 ) -> torch.Tensor:
     """Mean structural similarity, a scalar with gradients (Wang et al. 2004, eq. 13).
 
-    image, reference: (H, W, 3) in 0..1; padding: "valid" takes the windows inside the image (as
-    published numbers do), "same" one around each pixel, of an image continued by zeros (as 3DGS
-    trains); mask: (H, W), bool or weights of the pixels whose windows count, padded as in "same".
-    Raises ValueError for other shapes or values.
+    image, reference: (H, W, 3) in 0..1; padding: "valid" uses the windows that lie inside the
+    image (as published numbers do), "same" uses a window around each pixel of the image padded
+    with zeros (as the training of 3DGS does); mask: (H, W), bool or weights of the pixels whose
+    windows count, padded as in "same". Raises ValueError for other shapes or values.
     """
     weights = _weights(image, reference, mask)
     one_of("padding", padding, ("valid", "same"))
@@ -92,10 +92,10 @@ def ssim(
 
 
 def lpips(image: torch.Tensor, reference: torch.Tensor) -> float | None:
-    """Learned perceptual distance (Zhang et al. 2018, VGG); None where its weights are missing.
+    """Learned perceptual distance (Zhang et al. 2018, VGG), or None if its weights are missing.
 
-    image, reference: (H, W, 3) in 0..1, not rescaled to -1..1, as for the papers' tables. Nothing
-    is downloaded: without the package or its weights, one warning says how to get them. Raises
+    image, reference: (H, W, 3) in 0..1, not rescaled to -1..1, as in the papers' tables. Nothing is
+    downloaded: if the package or its weights are missing, one warning says how to get them. Raises
     ValueError for other shapes or values.
     """
     _weights(image, reference, None)
@@ -109,7 +109,7 @@ def lpips(image: torch.Tensor, reference: torch.Tensor) -> float | None:
 
 @functools.cache
 def _lpips_network() -> Callable[..., torch.Tensor] | None:
-    """The network, None where the package or its weights are missing."""
+    """The network, or None if the package or its weights are missing."""
     weights = Path(torch.hub.get_dir()) / "checkpoints" / VGG16
     try:
         # not a dependency: the package needs torchvision, which must fit the build of torch
@@ -118,8 +118,8 @@ def _lpips_network() -> Callable[..., torch.Tensor] | None:
         package = None
     if package is None or not weights.is_file():
         warnings.warn(
-            "LPIPS is not computed: pip install lpips torchvision, and put "
-            f"https://download.pytorch.org/models/{VGG16} at {weights}",
+            "LPIPS is not computed: its package or its weights are missing; run pip install lpips "
+            f"torchvision, and save https://download.pytorch.org/models/{VGG16} as {weights}",
             stacklevel=3,
         )
         return None
@@ -129,10 +129,10 @@ def _lpips_network() -> Callable[..., torch.Tensor] | None:
 def image_metrics(
     image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None = None
 ) -> dict[str, float | None]:
-    """psnr (dB), ssim and lpips of one picture, as files and tables name them.
+    """Compute psnr (dB), ssim and lpips of one picture, under these names.
 
-    image, reference, mask: as in psnr. lpips looks at whole pictures only, and is None where a mask
-    is given. Raises ValueError as psnr does.
+    image, reference, mask: as in psnr. lpips is None if a mask is given, because it compares whole
+    pictures only. Raises ValueError as psnr does.
     """
     return {
         "psnr": psnr(image, reference, mask),
@@ -142,7 +142,7 @@ def image_metrics(
 
 
 def mean_metrics(records: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """The mean of each number of image_metrics over pictures; None where one is missing."""
+    """The means over pictures of the numbers of image_metrics; None if a picture lacks one."""
     means: dict[str, float | None] = {}
     for name in records[0]:
         values = [value for record in records if (value := record[name]) is not None]
@@ -151,9 +151,10 @@ def mean_metrics(records: list[dict[str, float | None]]) -> dict[str, float | No
 
 
 class _Blur(torch.autograd.Function):
-    """Blurs maps (k, H, W, 3) by the window of SSIM, zeros outside; it is its own adjoint.
+    """Blurs maps (k, H, W, 3), zero outside, with the window of SSIM; the blur is its own adjoint.
 
-    Eleven shifted sums along each axis: 3 times faster than a depthwise convolution on a CPU.
+    It adds eleven shifted copies along each axis, which on a CPU is 3 times faster than a depthwise
+    convolution.
     """
 
     @staticmethod
@@ -178,7 +179,7 @@ class _Blur(torch.autograd.Function):
 def _weights(
     image: torch.Tensor, reference: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
-    """Check two images and a mask; returns the weights of the pixels, ones without a mask."""
+    """Check two images and a mask; returns the weights of the pixels, all 1 without a mask."""
     if image.ndim != 3 or image.shape[-1] != 3 or not image.is_floating_point():
         raise ValueError(
             f"image: got {tuple(image.shape)} {image.dtype}, expected (H, W, 3) floats"
@@ -186,7 +187,7 @@ def _weights(
     if reference.shape != image.shape or reference.dtype != image.dtype:
         raise ValueError(
             f"reference: got {tuple(reference.shape)} {reference.dtype}, "
-            f"expected {tuple(image.shape)} {image.dtype} as image has"
+            f"expected {tuple(image.shape)} {image.dtype}, as image has"
         )
     for name, t in {"image": image, "reference": reference}.items():
         if not torch.isfinite(t.detach().sum()):  # one pass, no array: this is in training loops
@@ -197,5 +198,7 @@ def _weights(
         raise ValueError(f"mask: got {tuple(mask.shape)}, expected {tuple(image.shape[:2])}")
     mask = mask.to(image)
     if not ((mask >= 0).all() and mask.sum() > 0):
-        raise ValueError("mask: got negative, NaN or only zero weights, expected some above zero")
+        raise ValueError(
+            "mask: got negative, NaN or only zero weights, expected weights from 0 on, some above 0"
+        )
     return mask

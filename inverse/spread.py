@@ -1,4 +1,4 @@
-"""Points spread evenly over a cloud."""
+"""A choice of points that are spread evenly over a cloud."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ COINCIDENT = 1e-6
 
 
 def farthest_points(points: np.ndarray, count: int) -> np.ndarray:
-    """Indices (k,), k <= count, of points far from each other, by farthest point sampling.
+    """Choose up to count points that are far from each other, by farthest point sampling.
 
-    points: (n, d); the first index is that of the point farthest from their mean. Fewer than count
-    come back where fewer points are distinct. Raises ValueError for no points.
+    points: (n, d). Returns their indices (k,), first that of the point farthest from the mean;
+    k < count if fewer points are distinct. Raises ValueError if there are no points.
     """
     if len(points) == 0:
         raise ValueError("points: got none, expected at least one")

@@ -162,7 +162,7 @@ def test_scene_box_is_where_the_cameras_look():
     center, half = scene_box(views)
     np.testing.assert_allclose(center, shift, atol=1e-9)
     assert half == pytest.approx(3.04 * np.tan(np.radians(20)), rel=0.05)
-    with pytest.raises(ValueError, match="all look the same way"):
+    with pytest.raises(ValueError, match="all cameras look in one direction"):
         scene_box(views[:1])
 
 

@@ -552,7 +552,7 @@ def test_resume_refuses_another_scene(tmp_path, capsys):
     assert run(path, "--out", out, "--frames", 2) == 0
     assert not (out / "frames").exists() and (out / "video.mp4").exists()
     assert run(path, "--out", out, "--resume") == 2
-    assert "frames of this run are gone" in capsys.readouterr().err
+    assert "frames of this run were removed" in capsys.readouterr().err
 
 
 def test_failures_of_the_simulation_say_when(tmp_path, capsys):

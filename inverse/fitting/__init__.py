@@ -1,4 +1,4 @@
-"""Fitting Gaussians to photographs: what a static scene looks like from anywhere."""
+"""Fitting Gaussians to photographs of a static scene, to show the scene from anywhere."""
 
 from inverse.fitting.config import FitConfig as FitConfig
 from inverse.fitting.config import FitJob as FitJob

@@ -1,4 +1,4 @@
-"""The optimization: one photograph at a time, L1 + SSIM, Gaussians that move where needed."""
+"""The optimization: one photograph per step, L1 + SSIM, and Gaussians that are relocated."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -21,9 +21,10 @@ from renderers.splats.render import Render, render
 class Fitter(Training):
     """Fits a GaussianModel to photographs.
 
-    images: rgb (H, W, 3) and alpha (H, W), float in 0..1, of each camera; half: half the side of
-    the scene, m, which lengths in the configuration are relative to; checkpoint: written every
-    500 iterations and when the fit is interrupted.
+    images: for each camera rgb (H, W, 3) and alpha (H, W), float in 0..1; half: half the side of
+    the scene, m, the unit of the lengths in config; checkpoint: a file that is written every 500
+    iterations and when the fit ends or is interrupted. Raises ValueError unless there is one image
+    for each camera.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Fitter(Training):
         super().__init__(config, seed=seed, checkpoint=checkpoint)
         if not len(cameras) or len(cameras) != len(images):
             raise ValueError(
-                f"images: got {len(images)} for {len(cameras)} cameras, expected one each"
+                f"images: got {len(images)} for {len(cameras)} cameras, expected one for each"
             )
         self.model = model.to(self.device)
         self.cameras, self.half = list(cameras), half
@@ -56,7 +57,7 @@ class Fitter(Training):
         generator = self.generator()
         rate = config.means_rate * self.half * 0.01**progress
         self.optimizer.param_groups[0]["lr"] = rate
-        # Another degree of color with every tenth of the fit.
+        # Each tenth of the fit adds a degree of the spherical harmonics.
         degree = min(config.sh_degree, int(10 * progress))
         index = self.permutation(len(self.cameras), self.iteration)
         background = self._background(generator)
@@ -75,9 +76,9 @@ class Fitter(Training):
         return loss.item()
 
     def render(self, index: int, background: torch.Tensor, degree: int | None = None) -> Render:
-        """What the model looks like from camera `index`.
+        """Render the model from camera `index`.
 
-        background: (3,) color in 0..1; degree: of the colors, None for all there is.
+        background: (3,) color in 0..1; degree: of the colors, None for the highest.
         """
         return render(
             self.cameras[index],
@@ -87,17 +88,17 @@ class Fitter(Training):
         )
 
     def fingerprint(self) -> str:
-        """Digest of the settings and the photographs."""
+        """Return a digest of the settings and the photographs."""
         settings = dataclasses.asdict(self.config) | {"seed": self.seed, "half": self.half}
         cameras = [dataclasses.asdict(camera) for camera in self.cameras]
         return fingerprint_of((settings, cameras), [a for pair in self.images for a in pair])
 
     def own_state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the state of the loop."""
+        """Return what a checkpoint holds besides the state of the loop."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_own_state(self, state: dict[str, Any]) -> None:
-        """The reverse of own_state()."""
+        """Restore what own_state() returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
@@ -107,16 +108,14 @@ class Fitter(Training):
         return torch.tensor(BACKGROUNDS[self.config.background]).to(self.model.means)
 
 
-ADAM: dict[str, Any] = {
-    "eps": 1e-15,
-    "fused": True,
-}  # as 3DGS: gradients of single Gaussians are tiny
+# eps as in 3DGS: the gradients of single Gaussians are tiny.
+ADAM: dict[str, Any] = {"eps": 1e-15, "fused": True}
 
 
 def gaussian_groups(
     model: GaussianModel, config: PhotometricConfig, half: float
 ) -> list[dict[str, Any]]:
-    """Adam's groups, the means first; half: half the side of the scene, m."""
+    """Adam's parameter groups, that of the means first; half: half the side of the scene, m."""
     rates = {
         "means": config.means_rate * half,
         "log_scales": config.scales_rate,
@@ -129,7 +128,7 @@ def gaussian_groups(
 
 
 def regularization(model: GaussianModel, config: PhotometricConfig, half: float) -> torch.Tensor:
-    """Keeps Gaussians that are not needed faint and small, so that relocation can use them."""
+    """The loss that keeps unneeded Gaussians faint and small, so that relocation can use them."""
     return (
         config.opacity_weight * model.opacities.mean()
         + config.scale_weight * model.scales.mean() / half
@@ -137,18 +136,18 @@ def regularization(model: GaussianModel, config: PhotometricConfig, half: float)
 
 
 def over(rgb: torch.Tensor, alpha: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """A photograph (H, W, 3) with alpha (H, W) in front of a color."""
+    """Composite a photograph (H, W, 3) with alpha (H, W) over a background color."""
     return rgb * alpha[..., None] + (1 - alpha[..., None]) * background
 
 
 def psnr_note(image: torch.Tensor, target: torch.Tensor) -> str:
-    """What the progress bar says of an image and its photograph, both (H, W, 3)."""
+    """The PSNR of an image and its photograph, both (H, W, 3), as the progress bar shows it."""
     error = (image.detach() - target).square().mean().clamp_min(1e-10)
     return f"PSNR {-10 * error.log10().item():.1f} dB"
 
 
 def photometric_loss(image: torch.Tensor, target: torch.Tensor, ssim_weight: float) -> torch.Tensor:
-    """(1 - w) L1 + w (1 - SSIM), as 3DGS; image, target: (H, W, 3)."""
+    """The loss of 3DGS: (1 - w) L1 + w (1 - SSIM), w = ssim_weight; image, target: (H, W, 3)."""
     loss = (1 - ssim_weight) * (image - target).abs().mean()
     if ssim_weight:
         loss = loss + ssim_weight * (1 - ssim(image, target, padding="same"))

@@ -1,4 +1,4 @@
-"""Gaussians as an optimizer sees them, and the one place where they become Gaussians."""
+"""Gaussians as unbounded parameters of an optimizer, and the Gaussians that a fit starts from."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from renderers.splats.gaussians import SH_COUNTS, SH_DEGREE_0, Gaussians
 
 
 class GaussianModel(torch.nn.Module):
-    """n Gaussians in numbers without bounds.
+    """n Gaussians, described by numbers without bounds.
 
     means: (n, 3) m; quats: (n, 4) wxyz of any length; log_scales: (n, 3); opacity_logits: (n,);
     sh_first: (n, 1, 3) and sh_rest: (n, K - 1, 3).
@@ -34,17 +34,19 @@ class GaussianModel(torch.nn.Module):
 
     @property
     def opacities(self) -> torch.Tensor:
-        """(n,) between 0 and 1."""
+        """The opacities (n,), between 0 and 1."""
         return torch.sigmoid(self.opacity_logits)
 
     @property
     def scales(self) -> torch.Tensor:
-        """(n, 3) m."""
+        """The scales (n, 3) m."""
         return self.log_scales.exp()
 
     def tensors(self, degree: int | None = None) -> dict[str, Any]:
-        """Means, quats, scales, opacities and sh, in the graph, as `splat.render` takes them;
-        degree: of the colors, None for all there is."""
+        """Means, quats, scales, opacities and sh with their gradients, as `render` takes them.
+
+        degree: of the colors, None for the highest.
+        """
         rest = self.sh_rest
         if degree is not None:
             rest = rest[:, : SH_COUNTS[degree] - 1]
@@ -58,15 +60,15 @@ class GaussianModel(torch.nn.Module):
 
     @torch.no_grad()
     def gaussians(self) -> Gaussians:
-        """What has been fitted, apart from the optimizer's numbers."""
+        """The fitted Gaussians, as copies without gradients."""
         return Gaussians(**{k: v.detach().clone() for k, v in self.tensors().items()})
 
 
 def gaussians_at(points: np.ndarray, colors: np.ndarray, degree: int) -> Gaussians:
-    """Round, faint Gaussians at points (n, 3) m, as wide as these lie apart.
+    """Make round, faint Gaussians at points (n, 3) m, as wide as the distance of the points.
 
-    colors: (n, 3) RGB in 0..1; degree: of the spherical harmonics, which are zero above the
-    constant.
+    colors: (n, 3) RGB in 0..1; degree: of the spherical harmonics, whose coefficients above the
+    constant are zero.
     """
     n = len(points)
     k = min(4, n)
@@ -84,16 +86,18 @@ def gaussians_at(points: np.ndarray, colors: np.ndarray, degree: int) -> Gaussia
 
 
 def scene_box(cameras: Sequence[Camera]) -> tuple[np.ndarray, float]:
-    """Where the cameras look: the center (3,) m of a cube that all see, and half its side, m.
+    """Find the cube at which the cameras look: its center (3,) m and half its side, m.
 
-    The center is the point nearest to all optical axes. Raises ValueError when the axes are
-    parallel, as those of a single camera are.
+    The center is the point nearest to all optical axes. Raises ValueError if the axes are parallel
+    or there is only one camera.
     """
     axes = np.array([camera.rotation[2] for camera in cameras])
     eyes = np.array([camera.position for camera in cameras])
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
     if np.linalg.cond(across.sum(axis=0)) > 1e6:
-        raise ValueError("views: all look the same way, expected views from several sides")
+        raise ValueError(
+            "views: all cameras look in one direction, expected views from several sides"
+        )
     center = np.linalg.solve(across.sum(axis=0), np.einsum("nij,nj->i", across, eyes))
     reach = [
         np.linalg.norm(camera.position - center)
@@ -113,12 +117,12 @@ def carve(
     half: float,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random points (count, 3) m in a cube and their colors (count, 3): no view shows the points as
-    empty, and at least half of the views see them.
+    """Draw random points in the part of a cube that no view shows as empty.
 
-    images: rgb (H, W, 3) and alpha (H, W) in 0..1 of each camera; where alpha is one everywhere
-    nothing is empty. center: (3,) m and half: m, half the side, of the cube. A point's color is
-    the mean over the views that see it. Raises ValueError if next to nothing is left.
+    images: for each camera rgb (H, W, 3) and alpha (H, W) in 0..1; a view is empty where alpha is
+    at most 0.5. center: (3,) m, and half: m, half the side, of the cube. At least half of the views
+    see each point. Returns points (count, 3) m and their colors (count, 3), the means over the
+    views that see them. Raises ValueError if almost no point is left.
     """
     rng = np.random.default_rng(seed)
     kept, found, tried = [], 0, 0
@@ -137,8 +141,8 @@ def carve(
         found += len(points)
         if found < count and found < tried / 1000:
             raise ValueError(
-                f"views: no room for the object, {found} of {tried} points are seen as filled by "
-                "all; are poses and alpha channels those of one scene?"
+                f"views: no room for the object, only {found} of {tried} random points lie where "
+                "no view is empty; check that poses and alpha channels belong to one scene"
             )
     points = np.concatenate(kept)[:count]
     total, seen = np.zeros((len(points), 3)), np.zeros(len(points))
@@ -150,8 +154,8 @@ def carve(
 
 
 def _pixels(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row and column (k,) of the pixels that show points (n, 3) m, and which of the points (n,) the
-    image shows."""
+    """Row and column (k,) of the pixels that show points (n, 3) m, and the mask (n,) of the points
+    that the image shows."""
     local = camera.to_camera(points)
     front = local[:, 2] > 1e-9
     uv, _ = camera.project(points[front])

@@ -1,8 +1,8 @@
-"""Where to put Gaussians: 3D Gaussian Splatting as Markov Chain Monte Carlo (Kheradmand 2024).
+"""Relocation: 3D Gaussian Splatting as Markov Chain Monte Carlo (Kheradmand et al. 2024).
 
-The number of Gaussians stays as it is given. Gaussians that have faded away are moved onto others,
-chosen by opacity, which then share their place so that the picture does not change; and faint ones
-wander about, so that they find what is missing.
+The number of Gaussians stays fixed. Gaussians that have faded are moved onto others, which are
+drawn by opacity; both then share the opacity and scales, so that the picture does not change. Faint
+Gaussians wander at random, so that they find where something is missing.
 """
 
 import functools
@@ -14,8 +14,8 @@ from inverse.fitting.model import GaussianModel
 from renderers.splats.projection import covariances_of
 
 
-DEAD = 0.005  # opacity up to which a Gaussian is moved; above 1 / 255 it can be seen
-MOST = 51  # Gaussians that may share one place
+DEAD = 0.005  # opacity up to which a Gaussian is relocated; one above 1 / 255 can be seen
+MOST = 51  # largest number of Gaussians that share one place
 
 
 @functools.cache
@@ -30,13 +30,13 @@ def _binomials() -> torch.Tensor:
 def shared(
     opacities: torch.Tensor, scales: torch.Tensor, count: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Opacity and scales for each of count (n,) Gaussians that look like one together (eq. 9).
+    """Opacity and scales of each of count Gaussians that together look like one (eq. 9).
 
-    opacities: (n,); scales: (n, 3) m.
+    opacities: (n,), and scales: (n, 3) m, of the one; count: (n,), how many replace it.
     """
     count = count.clamp(1, MOST)
     opacity = opacities.double()
-    # 1 - (1 - o)^(1 / N): N layers of it let through what the one did.
+    # 1 - (1 - o)^(1 / N): N layers together let through as much light as the one did.
     single = -torch.expm1(torch.log1p(-opacity) / count)
     powers = single[:, None] ** torch.arange(1, MOST + 1, device=opacity.device)
     terms = powers @ _binomials().to(opacity.device).T  # (n, MOST): the sum over k for each i
@@ -49,9 +49,10 @@ def shared(
 def relocate(
     model: GaussianModel, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Move faded Gaussians onto others, and what the optimizer remembers of them is forgotten.
+    """Move faded Gaussians onto others, and reset the optimizer's moments of both.
 
-    Returns the indices (k,) of those that were moved, and of those (k,) that they were moved onto.
+    Returns the indices (k,) of the Gaussians that were moved, and of those onto which they were
+    moved.
     """
     opacities = model.opacities
     dead = (opacities <= DEAD).nonzero()[:, 0]
@@ -63,7 +64,7 @@ def relocate(
     target = alive[drawn.to(alive.device)]
     count = torch.bincount(target, minlength=len(model)) + 1
     opacity, scales = shared(opacities[target], model.scales[target], count[target])
-    opacity = opacity.clamp(DEAD + 1e-4, 1 - 1e-4)  # alive, or it would be moved again
+    opacity = opacity.clamp(DEAD + 1e-4, 1 - 1e-4)  # above DEAD, or they would be moved again
     model.opacity_logits[target] = torch.logit(opacity)
     model.log_scales[target] = scales.log()
     for parameter in model.parameters():
@@ -78,7 +79,7 @@ def relocate(
 
 @torch.no_grad()
 def wander(model: GaussianModel, size: float, generator: torch.Generator) -> None:
-    """Move each mean by noise of its own shape, times size (1/m): only faint ones notice."""
+    """Shift each mean by noise of its Gaussian's shape times size (1/m); only faint ones move."""
     tensors = model.tensors(0)
     gate = torch.sigmoid(-100 * (tensors["opacities"] - DEAD))
     noise = torch.randn(len(model), 3, generator=generator).to(model.means)

@@ -29,7 +29,7 @@ from renderers.video import write_video
 
 
 TURNTABLE_FPS = 30.0
-HOLD_OUT = 8  # every 8th photograph is a test view where the data set names none
+HOLD_OUT = 8  # every 8th photograph is a test view if the data set names none
 GAUSSIANS = "gaussians.ply"
 RESULTS = (GAUSSIANS, METRICS, VIDEO, REPORT)
 FIT = "fit.pt"  # the checkpoint
@@ -41,8 +41,8 @@ FREE = ("run.data", "run.out", "run.turntable", "run.resume", "run.device")
 class FitRun:
     """A finished fit.
 
-    folder: where it is; job, config: its settings; gaussians: what was fitted; metrics: the record
-    of metrics.json; cameras: of the photographs that it learned from.
+    folder: its folder; job, config: its settings; gaussians: the fitted Gaussians; metrics: the
+    record of metrics.json; cameras: those of the training photographs.
     """
 
     KEYS: ClassVar[tuple[str, ...]] = ("run", "fit")  # of config.json
@@ -56,7 +56,7 @@ class FitRun:
 
     @classmethod
     def load(cls, folder: str | Path) -> "FitRun":
-        """The run in a folder. Raises ValueError, in one sentence, for what cannot be read."""
+        """Read the run in a folder. Raises ValueError, in one sentence, if a file is unreadable."""
         files = RunFolder(folder)
         return cls(
             folder=files.path,
@@ -71,9 +71,9 @@ class FitRun:
 def fit_splats(job: FitJob, config: FitConfig, *, command: list[str] | None = None) -> FitRun:
     """Fit Gaussians to a data set, and write the folder of the run.
 
-    command: as it is shown in the report, default: that of this process. Raises ValueError for
-    unusable input, before anything is written. Interrupted, the run keeps its checkpoint; with
-    job.resume it goes on from there.
+    command: the command line that the report shows, by default that of this process. Raises
+    ValueError for unusable input, before anything is written. An interrupted run keeps its
+    checkpoint, and job.resume continues from it.
     """
     train, test = split_views(job)
     images = [view.load() for view in train]
@@ -85,14 +85,15 @@ def fit_splats(job: FitJob, config: FitConfig, *, command: list[str] | None = No
     model = GaussianModel(gaussians_at(*points, config.sh_degree))
     folder = RunFolder(job.out)
     folder.begin(
-        {"run": job, "fit": config}, results=RESULTS, checkpoints=(FIT,), resume=job.resume,
+        {"run": job, "fit": config},
+        results=RESULTS,
+        checkpoints=(FIT,),
+        resume=job.resume,
         free=FREE,
-    )  # fmt: skip
+    )
     folder.write_cameras(cameras)
-    fitter = Fitter(
-        model, cameras, images, config,
-        half=half, seed=job.seed, checkpoint=folder.checkpoint(FIT),
-    )  # fmt: skip
+    checkpoint = folder.checkpoint(FIT)
+    fitter = Fitter(model, cameras, images, config, half=half, seed=job.seed, checkpoint=checkpoint)
     if job.resume:
         fitter.resume()
     fitter.run()
@@ -111,21 +112,28 @@ def fit_splats(job: FitJob, config: FitConfig, *, command: list[str] | None = No
         write_turntable(folder / VIDEO, gaussians, cameras, center, job.turntable, config)
     metrics = folder.write_json(METRICS, metrics)
     run = FitRun(
-        folder=folder.path, job=job, config=config, gaussians=gaussians, metrics=metrics,
+        folder=folder.path,
+        job=job,
+        config=config,
+        gaussians=gaussians,
+        metrics=metrics,
         cameras=cameras,
-    )  # fmt: skip
+    )
     _report(run, fitter.losses, command)
     return run
 
 
 def split_views(job: FitJob) -> tuple[list[View], list[View]]:
-    """The photographs to learn from, and those to be tested on."""
+    """The photographs for training, and those for testing.
+
+    Raises ValueError if only one photograph is left for both.
+    """
     train = load_views(job.data, downscale=job.downscale)
     if (Path(job.data) / "transforms_test.json").exists():
         return train, load_views(job.data, "test", downscale=job.downscale)
     train, test = hold_out(train, HOLD_OUT)
     if not train:
-        raise ValueError(f"{job.data}: one photograph only, expected several")
+        raise ValueError(f"{job.data}: got only one photograph, expected several")
     return train, test
 
 
@@ -138,10 +146,11 @@ def first_points(
     center: np.ndarray,
     half: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (count, 3) m and colors (count, 3) to start from: the data set's own, filled up or
-    thinned out to count, or else random ones where all views show something.
+    """The points (count, 3) m and colors (count, 3) from which a fit starts.
 
-    images: rgb (H, W, 3) and alpha (H, W) of each camera; center (3,) m and half m: `scene_box`.
+    These are the data set's own points, thinned out or filled up to count, or random points where
+    no view is empty if the data set has none. images: rgb (H, W, 3) and alpha (H, W) of each
+    camera; center: (3,) m, and half: m, as `scene_box` returns them.
     """
     own = load_points(job.data)
     if own is None:
@@ -158,7 +167,7 @@ def first_points(
 def render_tests(
     gaussians: Gaussians, views: Sequence[View], config: FitConfig, folder: Path
 ) -> dict[str, Any]:
-    """Render each view to folder and return the mean metrics against the photographs."""
+    """Render each view into folder, and return the mean metrics against the photographs."""
     behind = BACKGROUNDS.get(config.background, BACKGROUNDS["white"])
     tensors: dict[str, Any] = gaussians.tensors()
     records = []
@@ -179,7 +188,7 @@ def write_turntable(
     frames: int,
     config: FitConfig,
 ) -> None:
-    """A video around the scene, at the mean height and distance of the cameras."""
+    """Write a video around the scene, at the mean height and distance of the cameras."""
     eyes = np.array([camera.position for camera in cameras]) - center
     up = -np.mean([camera.rotation[1] for camera in cameras], axis=0)
     up /= np.linalg.norm(up)
@@ -189,9 +198,15 @@ def write_turntable(
     fov = float(np.degrees(2 * np.arctan(first.height / (2 * first.fy))))
     behind = BACKGROUNDS.get(config.background, BACKGROUNDS["white"])
     path_of_cameras = orbit(
-        center.tolist(), radius, up=up.tolist(), elevation=elevation, frames=frames, fov=fov,
-        width=first.width, height=first.height,
-    )  # fmt: skip
+        center.tolist(),
+        radius,
+        up=up.tolist(),
+        elevation=elevation,
+        frames=frames,
+        fov=fov,
+        width=first.width,
+        height=first.height,
+    )
     tensors: dict[str, Any] = gaussians.tensors()
 
     def pictures() -> Iterator[np.ndarray]:
@@ -205,7 +220,7 @@ def write_turntable(
 def _check_sizes(views: Sequence[View]) -> None:
     sizes = {(view.camera.width, view.camera.height) for view in views}
     if min(min(size) for size in sizes) < 11:
-        raise ValueError(f"images: got {min(sizes)} px, expected at least 11 x 11")
+        raise ValueError(f"images: got {min(sizes)} px, expected at least 11 x 11 px")
 
 
 def _report(run: FitRun, losses: Sequence[tuple[int, float]], command: list[str] | None) -> None:

@@ -1,4 +1,4 @@
-"""What frame 0 shows: mask, depth, and the object as particles and Gaussians."""
+"""The object in frame 0: its mask and depth, and its model of particles and Gaussians."""
 
 from inverse.perception.masks import constant_depth as constant_depth
 from inverse.perception.masks import grabcut_mask as grabcut_mask

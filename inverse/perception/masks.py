@@ -9,14 +9,14 @@ from taichi_phys.checks import finite_number
 
 
 GRABCUT_ROUNDS = 5
-SPECKS = np.ones((3, 3), np.uint8)  # px: smaller pieces of a mask are left out
+SPECKS = np.ones((3, 3), np.uint8)  # px; smaller pieces of a mask are removed
 
 
 def grabcut_mask(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-    """The largest object in a box, (H, W) bool, found by GrabCut (Rother et al. 2004).
+    """Find the largest object in a box by GrabCut (Rother et al. 2004); returns (H, W) bool.
 
-    image: (H, W, 3) uint8 RGB; box: x0 y0 x1 y1, px. Raises ValueError for a box without area or
-    outside the image, and when no object is found in it.
+    image: (H, W, 3) uint8 RGB; box: x0 y0 x1 y1, px. Raises ValueError for another kind of image,
+    for a box without area or outside the image, and if GrabCut finds no object in the box.
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -48,7 +48,7 @@ def grabcut_mask(image: np.ndarray, box: tuple[float, float, float, float]) -> n
 
 
 def load_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
-    """Read the image of a mask as (H, W) bool: true above half of its largest value.
+    """Read the image of a mask as (H, W) bool, which is true above half of its largest value.
 
     size: (width, height) of the video, px. Raises ValueError for an unreadable file, another
     size or an empty mask.
@@ -59,16 +59,18 @@ def load_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     _check_size(path, "mask", image, size)
     mask = image > 0.5 * image.max()
     if not mask.any():
-        raise ValueError(f"mask {path}: it is empty, no pixel belongs to the object")
+        raise ValueError(
+            f"mask {path}: all pixels are black, expected white ones where the object is"
+        )
     return mask
 
 
 def load_depth(path: str | Path, depth_scale: float, mask: np.ndarray) -> np.ndarray:
     """Read depth along the optical axis as (H, W) m, NaN outside the mask.
 
-    path: 16 bit png or npy; integers are divided by depth_scale, floats are meters already;
-    mask: (H, W) bool. Raises ValueError for an unreadable file, another size, or depth inside
-    the mask that is zero, negative or not finite.
+    path: 16 bit png or npy; integers are divided by depth_scale, floats are taken as meters; mask:
+    (H, W) bool. Raises ValueError for a depth_scale that is not positive, an unreadable file,
+    another size, or depth inside the mask that is zero, negative or not finite.
     """
     finite_number("depth_scale", depth_scale, "a positive number", low=0, open_end=True)
     raw = _read_array(path, "depth")
@@ -79,7 +81,8 @@ def load_depth(path: str | Path, depth_scale: float, mask: np.ndarray) -> np.nda
         row, column = np.argwhere(bad)[0]
         raise ValueError(
             f"depth {path}: {bad.sum()} of {mask.sum()} pixels inside the mask are zero, negative "
-            f"or not finite (first at row {row}, column {column})"
+            f"or not finite (first at row {row}, column {column}), expected positive depths; fill "
+            "them, or leave them out of the mask"
         )
     return np.where(mask, depth, np.nan)
 
@@ -117,5 +120,5 @@ def _check_size(path: str | Path, what: str, array: np.ndarray, size: tuple[int,
     if array.ndim != 2 or array.shape[::-1] != tuple(size):
         got = "x".join(str(n) for n in array.shape[::-1])
         raise ValueError(
-            f"{what} {path}: its size is {got}, expected {size[0]}x{size[1]} as the video has"
+            f"{what} {path}: its size is {got}, expected {size[0]}x{size[1]}, that of the video"
         )

@@ -16,24 +16,25 @@ from taichi_phys.checks import finite_number, whole_number
 from taichi_phys.rotations import rotation_quaternion
 
 
-MIN_PARTICLES = 8  # on the surface: fewer are no sheet
-MIN_LAYERS = 2  # through the thickness: one would not resist bending
-PARTS_PER_PARTICLE = 30  # samples of the surface that each particle's cell is made of, about
-MAX_SPLIT = 4  # into how many parts a pixel's side is cut at most to have that many
+MIN_PARTICLES = 8  # on the surface; fewer do not make a sheet
+MIN_LAYERS = 2  # of particles through the thickness; one layer would not resist bending
+PARTS_PER_PARTICLE = 30  # approximate number of surface samples in each particle's cell
+MAX_SPLIT = 4  # a pixel's side is cut into at most this many parts to have that many samples
 ROUNDS = 30  # of Lloyd's relaxation
-OVERLAP = 0.55  # of a pixel: standard deviation of a Gaussian, so that no gap shows between them
+OVERLAP = 0.55  # standard deviation of a Gaussian in pixels; no gap shows between Gaussians
 FLATNESS = 0.1  # thickness of a Gaussian over its size
-MAX_STRETCH = 4.0  # of a Gaussian along a slope: longer ones would stick out over the rim
-OPACITY = 0.95  # before the refinement
+MAX_STRETCH = 4.0  # of a Gaussian along a slope; longer ones would stick out over the rim
+OPACITY = 0.95  # of the Gaussians before the refinement
 RIM = 5  # px, side of the square within which a pixel may mix object and background
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ObjectModel:
-    """The object in frame 0, a sheet of particles with Gaussians on its visible surface.
+    """The object in frame 0 as a sheet of particles, with Gaussians on its visible surface.
 
-    x: (n, 3) m; volume: (n,) m^3; normals: (n, 3) towards the camera of frame 0; colors: (n, 3) in
-    0..1; gaussians: on the visible surface, float32; area: m^2; thickness, spacing: m.
+    x: (n, 3) m; volume: (n,) m^3; normals: (n, 3), towards the camera of frame 0; colors: (n, 3)
+    in 0..1; gaussians: on the visible surface, float32; area: of that surface, m^2; thickness: of
+    the sheet, m; spacing: distance of the particles, m.
     """
 
     x: np.ndarray
@@ -56,7 +57,7 @@ def object_model(
     spacing: float,
     stride: int = 1,
 ) -> ObjectModel:
-    """Model what the mask shows as a sheet of uniform thickness behind the visible surface.
+    """Model the object in the mask as a sheet of uniform thickness behind its visible surface.
 
     image: (H, W, 3) uint8; mask: (H, W) bool; depth: (H, W) m; thickness: m; spacing: distance of
     particles along the surface, m; stride: px between Gaussians. There is a layer of particles for
@@ -76,7 +77,7 @@ def object_model(
     if count < MIN_PARTICLES:
         raise ValueError(
             f"spacing: {spacing} m puts {count} particles on {area:.3g} m^2, expected at least "
-            f"{MIN_PARTICLES}"
+            f"{MIN_PARTICLES}; give a smaller spacing"
         )
     places, sample, patch = _even_samples(surface, count, camera)
     layers = max(MIN_LAYERS, int(round(thickness / spacing)))
@@ -108,7 +109,7 @@ def _even_samples(
     split = min(MAX_SPLIT, math.ceil(math.sqrt(parts)))
     points = _split_pixels(surface, camera, split)
     area = np.repeat(surface.area, split**2) / split**2
-    # Start along the scan order at equal steps of area: deterministic, and dense where area is.
+    # Start at equal steps of area along the scan order: deterministic, and dense where the area is.
     ladder = np.cumsum(area) / area.sum()
     centers = points[np.unique(np.searchsorted(ladder, (np.arange(count) + 0.5) / count))]
     for _ in range(ROUNDS):
@@ -117,7 +118,7 @@ def _even_samples(
         held = share > 0
         sums = [np.bincount(owner, area * axis, minlength=len(centers)) for axis in points.T]
         centers = np.stack(sums, axis=1)[held] / share[held, None]
-    # Centroids of curved cells lie off the surface: back along the normal.
+    # Centroids of curved cells lie off the surface: move them back along the normal.
     nearest = cKDTree(surface.points).query(centers)[1]
     normals = surface.normals[nearest]
     off = ((centers - surface.points[nearest]) * normals).sum(axis=1, keepdims=True)
@@ -125,13 +126,14 @@ def _even_samples(
 
 
 def _split_pixels(surface: VisibleSurface, camera: Camera, split: int) -> np.ndarray:
-    """Where rays through split x split parts of pixels meet their planes, (m split^2, 3) m."""
+    """The points (m split^2, 3) m where rays through split x split parts of each pixel meet the
+    plane of that pixel."""
     step = (np.arange(split) + 0.5) / split
     parts = np.stack(np.meshgrid(step, step), axis=-1).reshape(-1, 2)
     rays = camera.unproject(surface.pixels[:, None] + parts, 1.0) - camera.position
     height = ((surface.points - camera.position) * surface.normals).sum(1)
     slope = np.einsum("mka,ma->mk", rays, surface.normals)
-    # On grazing planes a part of a pixel would reach far: no farther than the pixel itself may.
+    # On grazing planes a part of a pixel would reach far: limit it to the reach of the pixel.
     depth = camera.to_camera(surface.points)[:, 2:]
     reach = surface.footprint[:, None] / GRAZING
     z = np.clip(height[:, None] / np.minimum(slope, -1e-9), depth - reach, depth + reach)
@@ -153,7 +155,7 @@ def _gaussians(
     slope /= np.linalg.norm(slope, axis=1, keepdims=True)
     axes = np.stack([slope, np.cross(normals, slope), normals], axis=2)
     size = OVERLAP * stride * surface.footprint[keep]
-    # A pixel on a slope covers more of it.
+    # A pixel on a slope covers more surface.
     stretch = np.minimum(1 / np.maximum(facing[:, 0], GRAZING), MAX_STRETCH)
     fields = {
         "means": points,
@@ -168,7 +170,10 @@ def _gaussians(
 
 
 def _clean_colors(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Colors (H, W, 3) in 0..1; pixels at the rim, mixed with background, take an inner color."""
+    """Colors (H, W, 3) in 0..1, in which pixels at the rim take the color of an inner pixel.
+
+    The colors of the rim itself are mixed with the background.
+    """
     inner = cv2.erode(np.asarray(mask, np.uint8), np.ones((RIM, RIM), np.uint8)) > 0
     colors = image.astype(np.float64) / 255
     if not inner.any():

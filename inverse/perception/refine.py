@@ -1,4 +1,4 @@
-"""Gaussians of frame 0, optimized until they look like frame 0."""
+"""Optimization of the Gaussians of frame 0 until they look like frame 0."""
 
 import dataclasses
 import math
@@ -19,17 +19,17 @@ from taichi_phys.checks import whole_number
 from taichi_phys.rotations import rotation_matrix
 
 
-RATES = {"sh_first": 2e-2, "opacity_logits": 5e-2, "log_scales": 2e-2}  # of Adam, at the start
-LAST_RATE = 0.1  # of the first, at the end
+RATES = {"sh_first": 2e-2, "opacity_logits": 5e-2, "log_scales": 2e-2}  # Adam's, at the start
+LAST_RATE = 0.1  # Adam's rates at the end over those at the start
 SLIDE_RATE = 0.01  # px, Adam's rate of the means
-SLIDE = 0.5  # px that a mean may leave its place by: farther, it would be another pixel's Gaussian
-# Bounds of a scale over that at the start. Wider bounds gain a decibel on the leaf's first frame
-# and none in a second view of it; thin Gaussians show holes when the body comes nearer, thick ones
-# show needles.
+SLIDE = 0.5  # px, the largest shift of a mean; farther, it would be another pixel's Gaussian
+# Bounds of a scale over its value at the start. Wider bounds gain a decibel on the leaf's first
+# frame and nothing in a second view of it. When the body comes nearer, thin Gaussians show holes
+# and thick ones needles.
 STRETCH = (0.8, 1.2)
 SSIM_WEIGHT = 0.2  # as in 3D Gaussian splatting
 MARGIN = 6  # px around the mask: half of the SSIM window, and the rim outside
-RIM = np.ones((3, 3), np.uint8)  # px: a pixel is at the rim if these around it differ
+RIM = np.ones((3, 3), np.uint8)  # px; a pixel is at the rim if the mask differs in this window
 
 
 def refine_on_image(
@@ -58,7 +58,7 @@ def refine_on_image(
     if image.shape != (*size, 3) or image.dtype != np.uint8:
         raise ValueError(f"image: got {image.dtype} {image.shape}, expected uint8 {(*size, 3)}")
     if not mask.any():
-        raise ValueError("mask: it is empty, expected the object's pixels")
+        raise ValueError("mask: it is empty, expected at least one pixel of the object")
     if not len(gaussians):
         raise ValueError("gaussians: got none, expected at least one")
     whole_number("iterations", iterations, "a whole number from 0 on", low=0)
@@ -89,7 +89,7 @@ def refine_on_image(
     generator = torch.Generator().manual_seed(seed)
     with runtime.one_torch_thread():
         for _ in range(iterations):
-            # Away from the rim any color may be behind: only full or no opacity looks right then.
+            # Away from the rim, a random background makes only full or no opacity look right.
             random = torch.rand(3, generator=generator).to(target)
             background = torch.where(rim, behind, random)
             tensors: dict[str, Any] = model.tensors()

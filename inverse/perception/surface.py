@@ -1,4 +1,4 @@
-"""The visible surface of frame 0: every mask pixel as a small patch in space."""
+"""The visible surface in frame 0: a small patch in space for each pixel of the mask."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ class VisibleSurface:
 
 
 def visible_surface(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> VisibleSurface:
-    """Unproject the pixels of a mask and estimate normals by local plane fits.
+    """Unproject the pixels of a mask, and estimate their normals by local plane fits.
 
     mask: (H, W) bool; depth: (H, W) m along the optical axis. Raises ValueError for sizes that
     disagree, an empty mask, or depth in it that is not positive.
@@ -49,14 +49,17 @@ def visible_surface(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> Visi
     mask, depth = np.asarray(mask, dtype=bool), np.asarray(depth, dtype=np.float64)
     if mask.shape != (camera.height, camera.width):
         raise ValueError(
-            f"mask: got shape {mask.shape}, expected {(camera.height, camera.width)} of the camera"
+            f"mask: got shape {mask.shape}, expected {(camera.height, camera.width)}, that of the "
+            "camera"
         )
     if depth.shape != mask.shape:
-        raise ValueError(f"depth: got shape {depth.shape}, expected {mask.shape} of the mask")
+        raise ValueError(f"depth: got shape {depth.shape}, expected {mask.shape}, that of the mask")
     if mask.sum() < MIN_PIXELS:
         raise ValueError(f"mask: it has {mask.sum()} pixels, expected at least {MIN_PIXELS}")
     if not (np.isfinite(depth[mask]) & (depth[mask] > 0)).all():
-        raise ValueError("depth: it is not positive everywhere inside the mask")
+        raise ValueError(
+            "depth: got zero, negative or not finite values inside the mask, expected positive ones"
+        )
     depth = mend_rim(mask, depth)
     rows, columns = np.nonzero(mask)
     pixels = np.stack([columns, rows], axis=1)
@@ -80,9 +83,9 @@ def visible_surface(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> Visi
 
 
 def mend_rim(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Depth (H, W) m in which rim pixels that mix object and background follow inner pixels.
+    """Replace the depth of rim pixels that mix object and background by that of inner pixels.
 
-    mask: (H, W) bool; depth: (H, W) m.
+    mask: (H, W) bool; depth: (H, W) m. Returns depth (H, W) m.
     """
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     if not inner.any():
@@ -97,11 +100,11 @@ def mend_rim(mask: np.ndarray, depth: np.ndarray) -> np.ndarray:
 
 
 def without_outliers(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> tuple[np.ndarray, int]:
-    """Depth (H, W) m in which pixels of the mask that lie far off their neighbors take the median
-    of these, and how many they are.
+    """Replace depths in the mask that differ much from their neighbors by the neighbors' median.
 
-    mask: (H, W) bool; depth: (H, W) m. Depth maps bleed at rims: a few pixels show what is behind,
-    and would make the object as deep as the room.
+    mask: (H, W) bool; depth: (H, W) m. Returns depth (H, W) m, and the number of replaced pixels.
+    Depth maps bleed at rims: a few pixels of the mask show the background, and would make the
+    object as deep as the room.
     """
     rows, columns = np.nonzero(mask)
     pixels, z = np.stack([columns, rows], axis=1), depth[rows, columns]
@@ -125,9 +128,9 @@ def without_outliers(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> tup
 
 
 def surface_in_view(surface: VisibleSurface, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Where a camera sees the surface: depth (H, W) m and the nearest sample (H, W) int.
+    """Project the surface into a camera: depth (H, W) m and the nearest sample (H, W) int.
 
-    Depth is infinite, and the sample -1, where the surface is not seen.
+    Where the camera does not see the surface, depth is infinite and the sample is -1.
     """
     shape = (camera.height, camera.width)
     buffer, owner = np.full(shape, np.inf), np.full(shape, -1)
@@ -135,10 +138,10 @@ def surface_in_view(surface: VisibleSurface, camera: Camera) -> tuple[np.ndarray
     cell = np.floor(xy).astype(int)
     inside = (z > 0) & (cell >= 0).all(1) & (cell < [camera.width, camera.height]).all(1)
     index = np.flatnonzero(inside)
-    index = index[np.argsort(-z[index], kind="stable")]  # nearest last, so that it stays
+    index = index[np.argsort(-z[index], kind="stable")]  # nearest last: it overwrites the others
     buffer[cell[index, 1], cell[index, 0]] = z[index]
     owner[cell[index, 1], cell[index, 0]] = index
-    # This view may look closer: pixels between samples take the nearest drawn pixel.
+    # This view may have smaller pixels: those between samples take the nearest drawn pixel.
     drawn = np.isfinite(buffer)
     if not drawn.any():
         return buffer, owner

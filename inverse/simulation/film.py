@@ -1,4 +1,4 @@
-"""The film of a scene: what is drawn of it, from where, in which colors."""
+"""The film of a scene: what it shows, from which camera, in which colors."""
 
 import dataclasses
 import math
@@ -20,13 +20,13 @@ from taichi_phys.scenes.scene import Look, Scene
 
 
 PALETTE = ("#3d85c8", "#e2813b", "#4ba86c", "#b25fc0", "#d1a827", "#c5534f", "#4fb2b5", "#83889a")
-BALL = 0.62  # radius of a drawn particle by the edge of its cube: balls just overlap
-ROOM = 0.04  # of the extent of what is filmed, free at each side
-ENDS = (0.01, 0.99)  # quantiles of the values that get the colors at the ends
+BALL = 0.62  # radius of a drawn particle over the edge of its cube: balls just overlap
+ROOM = 0.04  # free margin at each side, as a share of the extent of what is filmed
+ENDS = (0.01, 0.99)  # quantiles of the values that get the colors at the ends of the map
 
 
 def check_look(scene: Scene) -> None:
-    """Raise ValueError, before the simulation and not after it, for what cannot be drawn."""
+    """Raise ValueError if the film cannot be drawn; called before the simulation, not after it."""
     import matplotlib
 
     name = scene.output.colormap
@@ -39,7 +39,7 @@ def check_look(scene: Scene) -> None:
 
 
 def bodies_colors(scene: Scene, counts: Sequence[int]) -> np.ndarray:
-    """(n, 3) colors of particles by body; counts: of the particles of each."""
+    """Colors (n, 3) of particles by body; counts: the number of particles of each body."""
     rows = []
     for i, body in enumerate(scene.bodies):
         color = body.color or _hex(PALETTE[i % len(PALETTE)])
@@ -52,19 +52,19 @@ def _hex(text: str) -> tuple[float, ...]:
 
 
 def values_of(frame: Frame, kind: str) -> np.ndarray:
-    """(n,) what particles are colored by: speed m/s, plastic strain or height m."""
+    """The values (n,) that color the particles: speed in m/s, plastic strain, or height in m."""
     if kind == "speed":
         return np.linalg.norm(frame.v, axis=1)
     return frame.fields["plastic"] if kind == "plastic" else frame.x[:, 2]
 
 
 def visible(frame: Frame) -> np.ndarray:
-    """(n, 3) m: x, NaN of the particles that were removed, which are not drawn then."""
+    """The positions (n, 3) m, NaN for removed particles, so that these are not drawn."""
     return np.where(frame.removed[:, None], np.nan, frame.x)
 
 
 def write_film(path: Path, scene: Scene, sim: tp.MPM, frames: Frames) -> None:
-    """The video of a simulated scene."""
+    """Write the video of a simulated scene."""
     surfaces = surfaces_of(scene, sim.colliders)
     room = np.array(scene.grid.room)
     low, high = _extent(frames)
@@ -105,13 +105,13 @@ def write_film(path: Path, scene: Scene, sim: tp.MPM, frames: Frames) -> None:
 def _extent(frames: Frames) -> tuple[np.ndarray, np.ndarray]:
     """Corners (3,) m of the box that holds all particles at all times."""
     shown = [points for f in frames if len(points := f.x[~f.removed])]
-    shown = shown or [frames[0].x]  # a scene that is empty all the time
+    shown = shown or [frames[0].x]  # no frame has a particle left
     low = np.min([points.min(axis=0) for points in shown], axis=0)
     return low, np.max([points.max(axis=0) for points in shown], axis=0)
 
 
 def _colors(scene: Scene, sim: tp.MPM, frames: Frames) -> Callable[[Frame], np.ndarray]:
-    """What gives the colors (n, 3) of the particles of a frame."""
+    """Return a function that gives the colors (n, 3) of the particles of a frame."""
     output = scene.output
     if output.color == "body":
         fixed = bodies_colors(scene, [len(body) for body in sim.bodies])
@@ -126,8 +126,11 @@ def _colors(scene: Scene, sim: tp.MPM, frames: Frames) -> Callable[[Frame], np.n
 
 @dataclasses.dataclass(frozen=True)
 class Shots:
-    """The cameras of a film: look, of the scene; low, high: corners (3,) m of what is filmed;
-    count: frames in which the camera goes through its turns."""
+    """The cameras of a film.
+
+    look: the scene's camera settings; low, high: corners (3,) m of what is filmed; count: the
+    number of frames in which the camera makes its turns.
+    """
 
     look: Look
     low: np.ndarray

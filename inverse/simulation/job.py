@@ -1,4 +1,4 @@
-"""The settings of a scene's run, beside those of the scene file."""
+"""The settings of a scene's run that are not in the scene file."""
 
 import dataclasses
 from pathlib import Path
@@ -9,23 +9,27 @@ from taichi_phys.scenes.scene import Scene, load_scene, shrink
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SceneJob:
-    """The scene file, what is changed in it, and where the results go."""
+    """The scene file, changes to its settings, and where the results go."""
 
     scene: str = setting("")  # the file
     out: str | None = option(None, "folder of the results; default: out/NAME of the scene")
-    frames: int | None = option(None, "stop after this many, if the scene has more", low=1)
+    frames: int | None = option(None, "stop after this many frames, if the scene has more", low=1)
     coarsen: float = option(
-        1.0, "cells and particles this many times as large: 2 is 16 times faster", above=0
+        1.0,
+        "make cells and particles this many times as large: 2 is about 16 times faster",
+        above=0,
     )
-    resume: bool = option(False, "go on with a stopped run in --out")
-    video: bool | None = option(None, "default: as the scene says")
-    device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    threads: int | None = option(None, "of the CPU; default: all", low=1)
+    resume: bool = option(False, "continue a stopped run in --out")
+    video: bool | None = option(None, "write video.mp4; default: as the scene says")
+    device: str = option(
+        "auto", "where to compute; auto: a GPU if any", choices=("auto", "cpu", "cuda")
+    )
+    threads: int | None = option(None, "number of CPU threads; default: all", low=1)
 
     def __post_init__(self) -> None:
         check_settings(self)
         if not self.scene:
-            raise ValueError("scene: none given, expected a .toml file")
+            raise ValueError("scene: none given, expected the path of a .toml file")
 
     @property
     def folder(self) -> Path:
@@ -33,9 +37,9 @@ class SceneJob:
         return Path(self.out or Path("out") / Path(self.scene).stem)
 
     def load_scene(self) -> Scene:
-        """The scene of the file with what the job changes in it.
+        """Read the scene file and apply the changes of the job.
 
-        Raises ValueError in one sentence: file, line, key, what was found, what is allowed.
+        Raises ValueError, whose sentence names file, line, key, what was found and what is allowed.
         """
         scene = shrink(load_scene(self.scene), frames=self.frames, coarsen=self.coarsen)
         if self.video is None:

@@ -1,4 +1,4 @@
-"""How the colliders and the floor of a scene look."""
+"""The appearance of the colliders and the floor of a scene."""
 
 import math
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ Colliders = Sequence[Collider]
 
 
 def surfaces_of(scene: Scene, colliders: Colliders) -> list[tuple[Collider, Surface]]:
-    """Each visible collider but planes, and how it looks where it was given.
+    """Each visible collider except planes, with its surface in the collider's initial place.
 
-    colliders: those that the scene's build has made, in its order.
+    colliders: the colliders that the scene's build has made, in their order.
     """
     result: list[tuple[Collider, Surface]] = []
     for part, collider in zip(scene.colliders, colliders, strict=True):
@@ -39,7 +39,7 @@ def surfaces_of(scene: Scene, colliders: Colliders) -> list[tuple[Collider, Surf
 
 
 def at_time(surfaces: Sequence[tuple[Collider, Surface]], t: float) -> list[Surface]:
-    """Surfaces of the colliders that act at time t s, where they then are."""
+    """The surfaces of the colliders that act at time t s, in their places at that time."""
     shown = []
     for collider, surface in surfaces:
         if collider.during is None or collider.during[0] <= t < collider.during[1]:
@@ -50,9 +50,9 @@ def at_time(surfaces: Sequence[tuple[Collider, Surface]], t: float) -> list[Surf
 def floors_of(
     scene: Scene, colliders: Colliders, center: np.ndarray, size: float, eye: np.ndarray
 ) -> list[Floor]:
-    """Planes that face the camera; without any, the lower wall of the grid.
+    """The planes that face the camera or, in a scene without planes, the lower wall of the grid.
 
-    center: (3,) m and size: m, half the diagonal, of what is filmed; eye: (3,) m.
+    center: (3,) m, and size: m, half the diagonal, of what is filmed; eye: (3,) m, of the camera.
     """
     cell = 10 ** math.floor(math.log10(max(size, 1e-9)))
     cell = cell if cell < 0.7 * size else cell / 5

@@ -1,4 +1,4 @@
-"""What happened in a scene, as numbers over time and as a report."""
+"""The results of a scene, as numbers over time and as a report."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 def measure(masses: np.ndarray, frames: Frames) -> dict[str, list[Any]]:
-    """What happens over time to what is in the grid: NaN where that has no value.
+    """Measure the particles that are left in the grid, frame by frame.
 
-    masses: (n,) kg, of the particles. t s, center_of_mass (3,) m, kinetic_energy J, top_speed m/s
-    and top m, the height of the highest particle, of each frame.
+    masses: (n,) kg, of the particles. Returns for each frame t in s, center_of_mass (3,) in m,
+    kinetic_energy in J, top_speed in m/s, and top, the height of the highest particle, in m. Values
+    that need a particle are NaN if none is left.
     """
     series: dict[str, list[Any]] = {
         key: [] for key in ("t", "center_of_mass", "kinetic_energy", "top_speed", "top")

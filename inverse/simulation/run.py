@@ -28,9 +28,9 @@ FREE += tuple(
 class SceneRun:
     """The run of a scene.
 
-    folder: where it is; job: its settings; scene: what was simulated; frames: that were written,
-    None where the scene keeps none; state: after the last frame; metrics: the record of
-    metrics.json.
+    folder: its folder; job: its settings; scene: the simulated scene; frames: the frames that were
+    written, None if the scene keeps none; state: the state after the last frame; metrics: the
+    record of metrics.json.
     """
 
     KEYS: ClassVar[tuple[str, ...]] = ("run", "scene")  # of config.json
@@ -44,9 +44,9 @@ class SceneRun:
 
     @classmethod
     def load(cls, folder: str | Path) -> "SceneRun":
-        """The run in a folder, as far as it has got.
+        """Read the run in a folder, which need not be finished.
 
-        Raises ValueError, in one sentence, for what cannot be read.
+        Raises ValueError, in one sentence, if a file cannot be read.
         """
         files = RunFolder(folder)
         job = files.settings(SceneJob, "run")
@@ -67,7 +67,10 @@ class SceneRun:
 
 
 def check_scene(job: SceneJob) -> str:
-    """What is in a scene, in a sentence, without a simulation. Raises ValueError."""
+    """Check a scene without simulating it, and describe it in a sentence.
+
+    Raises ValueError if the scene cannot be used.
+    """
     scene = job.load_scene()
     sim, _ = _build(job, scene)
     return describe(scene, sim)
@@ -76,9 +79,9 @@ def check_scene(job: SceneJob) -> str:
 def run_scene(job: SceneJob, *, command: list[str] | None = None) -> SceneRun:
     """Simulate a scene, and write the folder of the run.
 
-    command: as it is shown in the report, default: that of this process. Raises ValueError for an
-    unusable scene, before anything is written, and where the simulation fails. Interrupted, the
-    run keeps its checkpoint; with job.resume it goes on from there.
+    command: the command line that the report shows, by default that of this process. Raises
+    ValueError for an unusable scene, before anything is written, and if the simulation fails. An
+    interrupted run keeps its checkpoint, and job.resume continues from it.
     """
     scene = job.load_scene()
     sim, force = _build(job, scene)
@@ -128,7 +131,7 @@ def _build(job: SceneJob, scene: Scene) -> tuple[tp.MPM, tp.ForceField | None]:
 
 
 def describe(scene: Scene, sim: tp.MPM) -> str:
-    """What is in a scene, in a sentence."""
+    """Describe a scene in a sentence."""
     counts = ", ".join(f"{b.name}: {len(p)}" for b, p in zip(scene.bodies, sim.bodies, strict=True))
     x, y, z = scene.grid.shape
     return (

@@ -1,4 +1,4 @@
-"""The frames of a scene, one after the other, into a folder."""
+"""The loop that simulates the frames of a scene and writes them to a folder."""
 
 import math
 import time
@@ -17,10 +17,10 @@ STATE = "state.npz"  # the checkpoint
 
 
 class Simulation:
-    """A scene on its way through its frames.
+    """The simulation of a scene's frames.
 
-    done: frames that were simulated; seconds: spent on them; state: after the last of them, None
-    before the first.
+    done: number of frames simulated so far; seconds: time spent on them; state: the state after the
+    last of them, None before the first.
     """
 
     def __init__(self, scene: Scene, folder: RunFolder):
@@ -30,7 +30,7 @@ class Simulation:
         self.state: tp.State | None = None
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if it exists. Raises ValueError where that is impossible."""
+        """Continue from the checkpoint, if it exists. Raises ValueError if that is impossible."""
         if not self.checkpoint.exists():
             return
         extras = load_extras(self.checkpoint)
@@ -38,19 +38,20 @@ class Simulation:
         self.state = tp.load_state(self.checkpoint)
         if not (self.frames / INDEX).exists():
             raise ValueError(
-                f'{self.frames}: the frames of this run are gone, as frames = "none" has it; '
-                "run it anew without --resume"
+                f"{self.frames}: cannot resume, because the frames of this run were removed, as "
+                'after a run with frames = "none"; run without --resume to start again'
             )
         if self.done > self.scene.time.frames:
             raise ValueError(
-                f"{self.checkpoint}: the run is at frame {self.done} already, of "
-                f"{self.scene.time.frames}; give more frames, or another --out"
+                f"{self.checkpoint}: the run has already simulated {self.done} frames, but the "
+                f"scene asks for {self.scene.time.frames}; give more frames, or another --out"
             )
 
     def run(self, sim: tp.MPM, force: tp.ForceField | None) -> tp.State:
         """Simulate all frames that are left, and return the last state.
 
-        Whatever happens, the state after the last whole frame is saved.
+        The state after the last whole frame is saved even if the simulation fails or is stopped.
+        Raises ValueError if the simulation fails.
         """
         start = sim.initial_state() if self.state is None else self.state
         self.state = start
@@ -75,7 +76,7 @@ class Simulation:
     ) -> Iterator[tp.State]:
         """The states that become frames; each is saved when its frame has been written."""
         every, started = self.scene.output.every, time.perf_counter() - self.seconds
-        if self.done % every == 0:  # the first, or the one that was written when it stopped
+        if self.done % every == 0:  # the first state, or the one that was written at the stop
             yield start
             self._save(start)
         left = self.scene.time.frames - self.done
@@ -87,7 +88,7 @@ class Simulation:
                 self._save(state)
 
     def _scalars(self, state: tp.State) -> dict[str, Any]:
-        """What frames hold beside the state; .npz has the plastic strain anyway."""
+        """What frames hold besides the state; .npz files always hold the plastic strain."""
         scalars: dict[str, Any] = {"plastic": state.plastic} if self.format == "ply" else {}
         if self.scene.simulation.outside == "remove":
             scalars["removed"] = state.removed
