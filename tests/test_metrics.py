@@ -183,12 +183,8 @@ def test_warnings_of_commands_are_one_sentence(hub, monkeypatch):
         (one,) = caught
         text = warnings.formatwarning(one.message, one.category, one.filename, one.lineno)
         other = warnings.formatwarning("old", DeprecationWarning, "file.py", 3, "")
-    assert (
-        text.startswith(
-            "warning: LPIPS is not computed: its package or its weights are missing; run pip"
-        )
-        and text.count("\n") == 1
-    )
+    says = "warning: LPIPS is not computed: its package or its weights are missing; run pip"
+    assert text.startswith(says) and text.count("\n") == 1
     assert "file.py:3: DeprecationWarning" in other and warnings.formatwarning is before
 
 
