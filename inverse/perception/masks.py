@@ -59,9 +59,7 @@ def load_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     _check_size(path, "mask", image, size)
     mask = image > 0.5 * image.max()
     if not mask.any():
-        raise ValueError(
-            f"mask {path}: all pixels are black, expected white ones where the object is"
-        )
+        raise ValueError(f"mask {path}: it is empty, expected white pixels where the object is")
     return mask
 
 

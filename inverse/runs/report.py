@@ -93,8 +93,8 @@ class Report:
         widths = {len(row) for row in rows} | ({len(header)} if header is not None else set())
         if len(widths) > 1:
             raise ValueError(
-                f"table {caption!r}: got rows and header of lengths {sorted(widths)}, expected one "
-                "length"
+                f"table {caption!r}: rows and header differ in length, got {sorted(widths)}, "
+                "expected one length"
             )
         names = header or ("",) * len(rows[0] if rows else ())
         head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header or ())
