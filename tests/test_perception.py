@@ -111,7 +111,7 @@ def test_object_model_refuses_what_cannot_be():
         object_model(image, mask, depth, camera, thickness=0.01, spacing=1.0)
     with pytest.raises(ValueError, match=r"depth: got shape \(10, 10\)"):
         object_model(image, mask, np.ones((10, 10)), camera, thickness=0.01, spacing=0.05)
-    with pytest.raises(ValueError, match="depth: got zero, negative or not finite values inside the mask"):
+    with pytest.raises(ValueError, match="depth: got zero, negative or not finite values"):
         object_model(image, mask, 0 * depth, camera, thickness=0.01, spacing=0.05)
 
 
