@@ -70,6 +70,26 @@ def test_lucas_kanade_follows_turning_foreshortened_dimming_patches_without_drif
     assert rim.sum() > 5 and tracks.visible[3, rim].mean() > 0.8  # the ground is left out
 
 
+def test_what_moves_far_over_a_rough_ground_is_followed():
+    """Coarse levels of the pyramid see the ground, fine ones not far enough."""
+    size, move = 240, np.array([14.0, 5.6])
+    texture, ground = blobs((size, size)), blobs((size, size), seed=9, smooth=1.5)
+    mask = np.zeros((size, size), np.uint8)
+    mask[40:100, 20:80] = 1
+    video = []
+    for t in range(5):
+        warp = np.concatenate([np.eye(2), move[:, None] * t], axis=1)
+        image = cv2.warpAffine(texture, warp, (size, size))
+        cover = cv2.warpAffine(mask, warp, (size, size), flags=cv2.INTER_NEAREST)
+        video.append(np.where(cover[..., None] > 0, image, ground))
+    video = np.stack(video)
+    queries = select_keypoints(video[0], mask > 0, max_count=30)
+    tracks = track_lucas_kanade(video, queries, mask=mask > 0)
+    seen = tracks.visible[-1]
+    right = np.linalg.norm(tracks.xy[-1] - queries - 4 * move, axis=1) < 0.2
+    assert (seen & right).mean() > 0.5 and (seen & ~right).mean() < 0.1
+
+
 def test_a_lost_point_stays_lost():
     video, mask, _ = moving_sheet()
     video[3:5, :, :62] = 90  # the left part disappears for two frames

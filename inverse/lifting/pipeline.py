@@ -10,6 +10,7 @@ from inverse.lifting.energy import MIN_TRACKS, LiftConfig, camera_path
 from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
 from inverse.lifting.quality import LiftQuality, seen_share, width_px
 from inverse.lifting.refine import refine_tracks
+from inverse.lifting.shrink import enlarge, shrink_camera, shrink_factor, shrink_image
 from inverse.lifting.solve import Lifted, lift
 from inverse.perception.surface import visible_surface
 from inverse.tracking.lucas_kanade import track_lucas_kanade
@@ -55,7 +56,8 @@ def targets_from_video(
     """Track, lift and carry the particles x0 (n, 3) m of frame 0 through all frames.
 
     Videos are looked at twice: tracks, a draft of the motion, tracks again through the surface of
-    the draft (`refine_tracks`), the motion. Ready tracks are taken as they are.
+    the draft (`refine_tracks`), the motion. Pictures of a large object are made smaller for that.
+    Ready tracks are taken as they are.
 
     videos: (T, H, W, 3) uint8 per view, synchronized; cameras: one for each, or one per frame where
     it turns (`camera_rotation`); mask (H, W) bool and depth (H, W) m: frame 0 of the first view;
@@ -72,9 +74,14 @@ def targets_from_video(
     videos = [video[:frames] for video in videos]
     paths = [camera_path(camera, frames) for camera in cameras]
     first = [path[0] for path in paths]
+    scale = shrink_factor(mask) if tracks is None else 1.0
     if tracks is None:
+        if scale < 1:
+            videos = [np.stack([shrink_image(image, scale) for image in v]) for v in videos]
+            paths = [[shrink_camera(camera, scale) for camera in path] for path in paths]
+            mask, depth = (shrink_image(np.asarray(map), scale) for map in (mask, depth))
         images = [video[0] for video in videos]
-        points = keypoints(images, mask, depth, first, max_count=max_count)
+        points = keypoints(images, mask, depth, [path[0] for path in paths], max_count=max_count)
         _check_count(len(points.points))
         tracks = [
             _track(tracker, videos[k], points, k, _stage(progress, f"track view {k}"))
@@ -95,6 +102,9 @@ def targets_from_video(
     report = _stage(progress, "lift")
     views = list(zip(tracks, paths, strict=True))
     lifted = lift(views, points.points, fps, config=config, initial=initial, progress=report)
+    if scale < 1:
+        small = [path[0] for path in paths]
+        points, tracks, lifted = enlarge(points, tracks, lifted, first, small)
     binding = bind_to_triangles(x0, points.points)
     targets, confidence = dense_targets(binding, lifted)
     return Targets(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from inverse.tracking.dense_flow import forward_backward_dense
 from inverse.tracking.registration import Patches, SplineImage
 from inverse.tracking.tracks import Tracks
 
@@ -36,10 +37,11 @@ def track_lucas_kanade(
 ) -> Tracks:
     """Follow queries (N, 2) px from frame 0 through a video (T, H, W, 3) uint8.
 
-    Each step is pyramidal Lucas-Kanade (Bouguet 2000) checked forward and backward, then an
-    affine registration to the patch's appearance in frame 0 (Shi and Tomasi 1994). A point is lost
-    from the frame on in which its forward-backward error exceeds max_forward_backward px, its
-    correlation with frame 0 falls below min_correlation, or it leaves the image.
+    Each step is pyramidal Lucas-Kanade (Bouguet 2000) checked forward and backward, or dense flow
+    where that fails, then an affine registration to the patch's appearance in frame 0 (Shi and
+    Tomasi 1994). A point is lost from the frame on in which its forward-backward error exceeds
+    max_forward_backward px, its correlation with frame 0 falls below min_correlation, or it leaves
+    the image.
 
     mask: (H, W) bool, the object in frame 0, so that patches at its rim leave the background out;
     radius: half the patch's side, px; levels: of the pyramid above the image itself; progress:
@@ -67,6 +69,9 @@ def track_lucas_kanade(
             guess[failed], error[failed] = forward_backward(
                 previous, current, xy[failed], radius=radius, levels=1
             )
+            failed &= error >= max_forward_backward
+        if failed.any():
+            guess[failed], error[failed] = forward_backward_dense(previous, current, xy[failed])
         fit = patches.register(SplineImage(video[t]), guess, affine)
         moved = np.linalg.norm(fit.xy - guess, axis=1)
         inside = is_inside(fit.xy, width, height)
