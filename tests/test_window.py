@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -175,12 +176,21 @@ class Window:
 
 
 @pytest.fixture(scope="module")
-def window(screen, tmp_path_factory):
-    window = Window(screen, tmp_path_factory.mktemp("window"))
-    yield window
-    if window.process.poll() is None:
+def opened() -> Iterator[list[Window]]:
+    """The windows that tests have opened."""
+    windows: list[Window] = []
+    yield windows
+    for window in windows:
         window.process.kill()
-    window.process.wait(timeout=20)
+        window.process.wait(timeout=20)
+
+
+@pytest.fixture
+def window(opened, screen, tmp_path_factory) -> Window:
+    """The window of the last test, or a new one where that closed it: tests run in any order."""
+    if not opened or opened[-1].process.poll() is not None:
+        opened.append(Window(screen, tmp_path_factory.mktemp("window")))
+    return opened[-1]
 
 
 def test_window_keys_play_pause_and_step(window):
