@@ -256,3 +256,4 @@ tp.MPM(particles=body, grid=tp.Grid(lower=(0, 0, 0), upper=(1, 1, 1), dx=1 / 511
     done = elsewhere(script)
     assert done.returncode == 1
     assert "ValueError: grid: got (512, 512, 512) nodes, whose" in done.stderr
+    assert "expected less than the free memory" in done.stderr

@@ -530,9 +530,9 @@ def test_a_scene_is_made_again_from_its_settings(path):
 def test_settings_that_are_no_scene_are_refused():
     scene = load_scene(SCENES[0])
     for change in ({"bodies": 3}, {"grid": {}}, {"time": {"wings": 2}}):
-        with pytest.raises(ValueError, match="scene: made by another version"):
+        with pytest.raises(ValueError, match="scene: got settings of another version"):
             scene_from_settings(scene.settings() | change, "x.toml")
-    with pytest.raises(ValueError, match="scene: made by another version"):
+    with pytest.raises(ValueError, match="scene: got settings of another version"):
         scene_from_settings({}, "x.toml")
 
 
@@ -612,7 +612,7 @@ MISTAKES = {
     "missing E": ("E = 1e4\n", "", 31, "body 2: material: E: missing"),
     "missing dx": ("dx = 0.0625\n", "", 11, "grid: dx: missing, expected a finite number"),
     "no spacing": ("spacing = 0.05\n", "", 16, "spacing: missing, and so is count"),
-    "both": ("count = 27", "count = 27\nspacing = 0.1", 28, "count: both are given"),
+    "both": ("count = 27", "count = 27\nspacing = 0.1", 28, "count: got both, expected exactly"),
     "no center": ("velocity = [0.0, 0.0, 0.1]", "angular_velocity = [0, 0, 1]", 41, "center"),
     "enum": ('shape = "sphere"', 'shape = "spere"', 17, "got 'spere', expected one of box, sphere, "
              "mesh, cloud; did you mean 'sphere'"),

@@ -1,18 +1,20 @@
-"""Particles with a translation and a rotation of their own (TRACE, eq. 3), and their stepping.
+"""The motion of particles that each translate and rotate (TRACE, eq. 3).
 
-Two sets of parameters describe how such a particle moves. Rates about the origin (`advance`):
+Two sets of parameters can describe the motion of a particle. `advance` takes rates about the
+origin:
 
     v(x) = v_bar + w x x,    v_bar and w grow at the constant rates a_bar and eps,
 
-as TRACE learns them, since a center of rotation c and its velocity v_c cannot both be seen in a
-motion. And a center of its own (`advance_rigid`), with constant a_c and eps. They agree through
+TRACE learns these, since a motion does not determine both a center of rotation c and its velocity
+v_c. `advance_rigid` takes a center of rotation for each particle, with constant a_c and eps. The
+two sets are related by
 
     v_bar = v_c - w x c
     a_bar = d v_bar / dt = a_c - eps x c - w x v_c
     d a_bar / dt = -2 eps x v_c - w x a_c              (a_c and eps constant)
 
-so the first, which keeps a_bar constant, is not exact for a body that spins and accelerates at
-once, however small its steps; the second is.
+`advance` keeps a_bar constant. So, even with small steps, it is not exact for a body that both
+spins and accelerates; `advance_rigid` is exact.
 """
 
 import functools
@@ -45,12 +47,13 @@ def advance(
     max_step: float,
     order: int = 2,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """x, quats, v_bar, w after duration, with a_bar and eps constant (TRACE, sec. 3, RK2).
+    """x, quats, v_bar and w after a duration with constant a_bar and eps (TRACE, sec. 3, RK2).
 
-    x (n, 3) m; quats (n, 4) orientation, wxyz, normalized in the result; v_bar (n, 3) m/s and
-    a_bar (n, 3) m/s^2, of the particle's velocity field at the origin; w (n, 3) rad/s; eps (n, 3)
-    rad/s^2; duration s, negative to go back in time; max_step s; order 2 (midpoint) or 1 (Euler).
-    Gradients reach all tensors; backward holds the positions of all steps. Raises ValueError.
+    x: (n, 3) positions, m; quats: (n, 4) orientations, wxyz, which the result normalizes; v_bar:
+    (n, 3) m/s and a_bar: (n, 3) m/s^2, of the particle's velocity field at the origin; w: (n, 3)
+    rad/s; eps: (n, 3) rad/s^2; duration: s, negative to go back in time; max_step: longest step, s;
+    order: 2 for the midpoint rule or 1 for Euler's rule. Gradients reach all tensors. The backward
+    pass holds the positions at all steps in memory. Raises ValueError.
     """
     _check(duration, max_step, x=x, quats=quats, v_bar=v_bar, a_bar=a_bar, w=w, eps=eps)
     if order not in (1, 2):
@@ -77,12 +80,12 @@ def advance_rigid(
     duration: float,
     max_step: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """x, quats, c, v_c, w after duration: the particle turns about a center on its parabola.
+    """x, quats, c, v_c and w after a duration; each particle turns about a moving center.
 
-    x(t) = c + v_c t + a_c t^2 / 2 + R(t) (x - c), dR/dt = [w + eps t] R. R is exact in any step
-    where eps is parallel to w or one of them is zero; else each step is one of Magnus, of order 4.
-    c (n, 3) m, v_c (n, 3) m/s, a_c (n, 3) m/s^2: center of rotation; the others as in `advance`.
-    Gradients reach all tensors. Raises ValueError.
+    c: (n, 3) m, v_c: (n, 3) m/s and a_c: (n, 3) m/s^2, of the center of rotation; the other
+    arguments as in `advance`. The motion is x(t) = c + v_c t + a_c t^2 / 2 + R(t) (x - c) with
+    dR/dt = [w + eps t] R. R is exact if eps is parallel to w or if eps or w is zero; otherwise each
+    step is a Magnus step of order 4. Gradients reach all tensors. Raises ValueError.
     """
     _check(duration, max_step, x=x, quats=quats, c=c, v_c=v_c, a_c=a_c, w=w, eps=eps)
     run, steps = kernels(_precision(x)), _steps(duration, max_step)
@@ -94,13 +97,17 @@ def advance_rigid(
 def about_origin(
     c: torch.Tensor, v_c: torch.Tensor, a_c: torch.Tensor, w: torch.Tensor, eps: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """v_bar, a_bar at this instant of particles given by a center: all (n, 3), as in `advance`."""
+    """The present v_bar and a_bar of particles whose motion is given about a center.
+
+    The arguments, (n, 3) each, are those of `advance_rigid`, the results, (n, 3) each, those of
+    `advance`.
+    """
     cross = torch.linalg.cross
     return v_c - cross(w, c), a_c - cross(eps, c) - cross(w, v_c)
 
 
 def _differentiable(kernel, adjoint, *steps):
-    """A torch function whose first two inputs are moved by a kernel."""
+    """A torch function that returns its first two inputs as the kernel moves them."""
 
     def forward(*inputs):
         outputs = tuple(torch.empty_like(t) for t in inputs[:2])
@@ -120,8 +127,8 @@ def _precision(x: torch.Tensor) -> str:
 
 
 def _steps(duration: float, max_step: float) -> tuple[int, float, float]:
-    """Number of steps, >= 1, their signed length, and that of the last, which takes the rest."""
-    count = max(1, math.ceil(abs(duration) / max_step - 1e-9))  # no step for a rounding error
+    """Number of steps, at least 1; signed length of a step; signed length of the last step."""
+    count = max(1, math.ceil(abs(duration) / max_step - 1e-9))  # 1e-9: rounding must not add a step
     step = math.copysign(min(abs(duration), max_step), duration)
     return count, step, duration - (count - 1) * step
 
@@ -136,7 +143,7 @@ def _check(duration: float, max_step: float, **tensors: torch.Tensor):
         if t.shape != shape or t.dtype != first.dtype or t.device != first.device:
             raise ValueError(
                 f"{name}: got {tuple(t.shape)} {t.dtype} on {t.device}, "
-                f"expected {shape} {first.dtype} on {first.device} as x has"
+                f"expected {shape} {first.dtype} on {first.device} to fit x"
             )
         if not torch.isfinite(t.detach().sum()):
             raise ValueError(f"{name}: got NaN or infinite values, expected finite ones")
@@ -150,10 +157,11 @@ def _check(duration: float, max_step: float, **tensors: torch.Tensor):
 
 @functools.cache
 def kernels(precision: str) -> SimpleNamespace:
-    """The two motions and their adjoints, for tensors of a precision: f32 or f64.
+    """The kernels of both motions and of their adjoints; precision: "f32" or "f64".
 
-    A thread takes its particle through all steps: count of them, of length step, the last of
-    length last. A step from t sees the rates of t + stage h: the midpoint (1/2) or Euler (0).
+    A thread takes a particle through all steps: count steps of length step, except the last, of
+    length last. A step of length h from t evaluates the rates at t + stage h; stage is 1/2 for the
+    midpoint rule and 0 for Euler's rule.
     """
     real = getattr(ti, precision)
     vec3, vec4 = ti.types.vector(3, real), ti.types.vector(4, real)
@@ -161,16 +169,16 @@ def kernels(precision: str) -> SimpleNamespace:
 
     @ti.func
     def angle(w, eps, h, magnus):
-        """Rotation vector of a step with w at its stage: h w + h^3 / 12 eps x w.
+        """Rotation vector h w + magnus h^3 / 12 eps x w of a step of length h; w: at the stage.
 
-        The second term, for w at the middle, is the commutator in Magnus' series of a linear w(t)
-        (Blanes et al. 2009, "The Magnus expansion"); without it this is the midpoint rule.
+        The second term is the commutator in Magnus' series for a linear w(t), with w at the middle
+        (Blanes et al. 2009, "The Magnus expansion"). With magnus = 0 this is the midpoint rule.
         """
         return h * w + magnus * h * h * h / 12.0 * eps.cross(w)
 
     @ti.func
     def turned(w, eps, magnus, count, step, last, stage):
-        """Rotation over all steps, a unit quaternion."""
+        """The rotation over all steps, as a unit quaternion."""
         turn = vec4(1, 0, 0, 0)
         for k in range(count):
             h = last if k == count - 1 else step
@@ -180,7 +188,7 @@ def kernels(precision: str) -> SimpleNamespace:
 
     @ti.func
     def turned_adjoint(w, eps, magnus, g_end, count, step, last, stage):
-        """Gradients in w and eps of the rotation over all steps from its tangent gradient."""
+        """Gradients in w and eps from g_end, the tangent gradient of the rotation by all steps."""
         gw, geps, g = ti.zero(w), ti.zero(w), g_end
         for j in range(count):
             k = count - 1 - j
@@ -202,7 +210,7 @@ def kernels(precision: str) -> SimpleNamespace:
 
     @ti.func
     def oriented_adjoint(turn, q, g):
-        """Tangent gradient of the rotation and gradient in q, from the gradient g of oriented."""
+        """Tangent gradient of turn and gradient in q, from g, the gradient in oriented's result."""
         end = oriented(turn, q)
         gturn = 0.5 * vector_part(multiply(g, conjugate(end)))
         gq = multiply(conjugate(turn), g - g.dot(end) * end) / q.norm()
@@ -239,7 +247,7 @@ def kernels(precision: str) -> SimpleNamespace:
         gw: nd(vec3, 1), geps: nd(vec3, 1),
         count: ti.i32, step: real, last: real, stage: real,
     ):  # fmt: skip
-        """path, (count, n): the positions at which the steps begin, filled here."""
+        """The kernel fills path, (count, n), with the positions at which the steps begin."""
         for i in range(x.shape[0]):
             turn = turned(w[i], eps[i], 0, count, step, last, stage)
             gturn, gq = oriented_adjoint(turn, quats[i], gquats_end[i])

@@ -1,18 +1,18 @@
 """Rotations as Taichi functions, generic in precision: unit quaternions (w, x, y, z).
 
-Their gradients are taken in the tangent space: g . phi is the change of a loss when a rotation R
-becomes exp([phi]) R. It has three numbers, and no factor of R is needed to pull it back.
+The gradient of a loss in a rotation R is a vector g of three numbers, taken in the tangent space:
+g . phi is the change of the loss when R becomes exp([phi]) R.
 """
 
 import taichi as ti
 
 
-SERIES_TERMS = 6  # reach rounding in f64 for angles below sqrt(0.5)
+SERIES_TERMS = 6  # enough for rounding in f64 at angles below sqrt(0.5)
 
 
 @ti.func
 def multiply(p, q):
-    """Quaternion product p q: q first, then p."""
+    """The quaternion product p q, which rotates by q first and then by p."""
     return ti.Vector(
         [
             p[0] * q[0] - p[1] * q[1] - p[2] * q[2] - p[3] * q[3],
@@ -36,7 +36,7 @@ def vector_part(q):
 
 @ti.func
 def rotate(q, a):
-    """R(q) a, for a unit quaternion q."""
+    """The vector R(q) a, for a unit quaternion q."""
     u = vector_part(q)
     b = 2.0 * u.cross(a)
     return a + q[0] * b + u.cross(b)
@@ -44,7 +44,7 @@ def rotate(q, a):
 
 @ti.func
 def exponential(theta):
-    """Quaternion of the rotation vector theta (Rodrigues), exact at zero."""
+    """The quaternion of the rotation vector theta (Rodrigues), exact at zero."""
     half = 0.5 * theta.norm()
     k = 0.5 * ti.one(half)  # sin(half) / (2 half)
     if half > 0:
@@ -54,14 +54,14 @@ def exponential(theta):
 
 @ti.func
 def exponential_adjoint(theta, g):
-    """Gradient in theta of exp([theta]) from its tangent gradient g: J_l(theta)^T g.
+    """Gradient in theta, J_l(theta)^T g, from g, the tangent gradient of exp([theta]).
 
     J_l = I + b [theta] + c [theta]^2 with b = (1 - cos r) / r^2, c = (r - sin r) / r^3, r = |theta|
     (Sola et al. 2018, "A micro Lie theory", eq. 145).
     """
     r2 = theta.dot(theta)
     b, c = ti.one(r2), ti.one(r2)
-    if r2 < 0.5:  # there the formulas cancel; these are 2 b and 6 c as nested series
+    if r2 < 0.5:  # 2 b and 6 c as nested series, since the formulas below would cancel
         for n in ti.static(range(SERIES_TERMS, 0, -1)):
             b = 1.0 - r2 / ((2 * n + 1) * (2 * n + 2)) * b
             c = 1.0 - r2 / ((2 * n + 2) * (2 * n + 3)) * c

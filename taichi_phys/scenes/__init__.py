@@ -1,4 +1,4 @@
-"""Scene files: what lies where, of what material, moved by what, and how it is filmed (TOML)."""
+"""Scene files in TOML: bodies, materials, colliders, forces, camera and output of a simulation."""
 
 from taichi_phys.scenes.keys import SceneError as SceneError
 from taichi_phys.scenes.scene import Scene as Scene

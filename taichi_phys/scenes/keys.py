@@ -1,4 +1,4 @@
-"""What may stand in a table of a scene file, and the sentence that says what is wrong with it."""
+"""The kinds of values in a scene file, their checks, and the error messages."""
 
 import contextlib
 import dataclasses
@@ -10,36 +10,40 @@ from pathlib import Path
 from typing import Any
 
 
-LONGEST = 60  # characters of a value that a message repeats
-LARGEST = 1e12  # beyond, squares and quotients would overflow
+LONGEST = 60  # most characters of a value that a message shows
+LARGEST = 1e12  # squares and quotients of larger numbers could overflow
 
 
 class SceneError(ValueError):
-    """A mistake in a scene file: file, line, key, what was found and what is expected."""
+    """A mistake in a scene file: file, line, key, and the found and the expected value."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Place:
-    """A table or key of a file; path: ("body", 0, "material"); lines: of all paths."""
+    """The place of a table or key in a scene file.
+
+    file: name of the file; lines: the line of every path in the file; path: keys and indices that
+    lead to the place, for example ("body", 0, "material").
+    """
 
     file: str
     lines: Mapping[tuple, int] = dataclasses.field(repr=False)
     path: tuple[str | int, ...] = ()
 
     def at(self, *keys: str | int) -> "Place":
-        """The place of something within this one."""
+        """The place of a table or key inside this one."""
         return dataclasses.replace(self, path=(*self.path, *keys))
 
     @property
     def line(self) -> int:
-        """Where it stands; if it does not, where the table stands that it should be in."""
+        """The line of this place; if the key is missing, the line of the table around it."""
         path = self.path
         while path not in self.lines:
             path = path[:-1]
         return self.lines[path]
 
     def error(self, message: str) -> SceneError:
-        """The error to raise."""
+        """The error to raise at this place, with file, line and key before the message."""
         label = ""
         for key in self.path:  # body 2: material: E
             label += f" {key + 1}" if isinstance(key, int) else f": {key}" if label else key
@@ -51,10 +55,10 @@ class Place:
 
     @contextlib.contextmanager
     def errors(self, keys: Mapping[str, str] | None = None) -> Iterator[None]:
-        """Inside, a ValueError "name: got ..." of the API becomes that of this place.
+        """Turn a ValueError "name: got ..." of the API in the block into a SceneError from here.
 
-        keys: what an argument of the API is called in the file. Every ValueError of the API begins
-        with the name of the argument, so that its line is found.
+        Every ValueError of the API begins with the name of an argument, which leads to the line;
+        keys: the key in the file for arguments that have another name there.
         """
         try:
             yield
@@ -72,20 +76,24 @@ class Place:
 
 
 def _arguments(message: str) -> tuple[list[str], str]:
-    """The arguments that a message of the API begins with, "lower, upper: ...", and the rest."""
+    """The argument names at the start of a message, as in "lower, upper: ...", and the rest."""
     found = re.match(r"(\w+(?:, \w+)*): ", message)
     return (found[1].split(", "), message[found.end() :]) if found else ([], message)
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What a value may be: read returns it, tidied up, or raises ValueError("")."""
+    """A kind of value in a scene file.
+
+    expected: description for messages; read: function that returns a value, converted, or raises
+    ValueError, whose text, if any, is a hint for the message.
+    """
 
     expected: str
     read: Callable[[Any], Any]
 
     def check(self, value: Any, place: Place) -> Any:
-        """The value, or an error that says what it should be."""
+        """The value, converted. Raises SceneError with the expected kind."""
         try:
             return self.read(value)
         except (ValueError, OverflowError) as error:
@@ -94,7 +102,7 @@ class Kind:
 
 
 def show(value: Any) -> str:
-    """A value as the file writes it, shortened."""
+    """A value as it stands in the file, shortened for a message."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, bool):
@@ -107,7 +115,7 @@ def show(value: Any) -> str:
 
 
 def near(word: Any, words: Iterable[str]) -> str:
-    """A "did you mean", or nothing."""
+    """A hint "did you mean ...?" if one of the words is similar, else an empty text."""
     found = difflib.get_close_matches(str(word)[:LONGEST], list(words), n=1)
     return f"did you mean {found[0]!r}?" if found else ""
 
@@ -123,7 +131,7 @@ def _number(value) -> float:
 def number(
     unit: str = "", *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
 ) -> Kind:
-    """A finite number in a range."""
+    """A finite number in a range; the arguments of the range are limits of the number."""
 
     def read(value):
         value = _number(value)
@@ -149,7 +157,7 @@ def integer(least: int, most: int) -> Kind:
 
 
 def vector(unit: str, size: int = 3) -> Kind:
-    """A few finite numbers."""
+    """A list of finite numbers, by default three."""
 
     def read(value):
         if not isinstance(value, list) or len(value) != size:
@@ -214,7 +222,7 @@ def choice(options: Iterable[str]) -> Kind:
 
 
 def file_in(folder: Path) -> Kind:
-    """The path of a file that exists, relative to a folder; as it was written."""
+    """The path of an existing file, relative to a folder; the value stays as written."""
 
     def read(value):
         if not isinstance(value, str):
@@ -233,7 +241,11 @@ def file_in(folder: Path) -> Kind:
 def read_table(
     table: Any, place: Place, kinds: Mapping[str, Kind], required: Iterable[str] = (), of: str = ""
 ) -> dict[str, Any]:
-    """The values of a table, checked; of: what it describes, for messages about unknown keys."""
+    """The values of a table, checked.
+
+    kinds: the kind of each allowed key; required: keys that must be there; of: description of the
+    table for messages about unknown keys. Raises SceneError.
+    """
     if not isinstance(table, dict):
         raise place.error(f"got {show(table)}, expected a table of {', '.join(kinds)}")
     for key in table:
@@ -250,7 +262,7 @@ def read_table(
 
 
 def read_choice(table: Any, place: Place, key: str, options: Iterable[str]) -> str:
-    """The word in a table that decides which other keys it may have."""
+    """The value of the key that decides which other keys a table may have. Raises SceneError."""
     if not isinstance(table, dict):
         raise place.error(f"got {show(table)}, expected a table with {key} = ...")
     kind = choice(options)

@@ -1,4 +1,4 @@
-"""Where things stand in a TOML file: tomllib tells values, but not on which line."""
+"""The lines of keys and tables in a TOML file, since tomllib gives values without their lines."""
 
 import bisect
 import re
@@ -21,7 +21,7 @@ STRING = re.compile(
     r"|'[^']*'",
     re.DOTALL,
 )
-SCALAR = re.compile(r"\d{4}-\d\d-\d\d \d\d:[^\s,\]}#]+|[^\s,\]}#]+")  # a date may hold a space
+SCALAR = re.compile(r"\d{4}-\d\d-\d\d \d\d:[^\s,\]}#]+|[^\s,\]}#]+")  # a date may contain a space
 SPACE = re.compile(r"[ \t]*")
 GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 
@@ -29,7 +29,7 @@ GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 def read_toml(path: str | Path) -> tuple[dict, dict[KeyPath, int]]:
     """The contents of a TOML file and the line of every key, table and array element.
 
-    Raises ValueError, in one sentence with the line, for a file that cannot be read.
+    Raises ValueError, in one sentence with the line, if the file cannot be read.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8")
@@ -37,14 +37,14 @@ def read_toml(path: str | Path) -> tuple[dict, dict[KeyPath, int]]:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {line}: not text in UTF-8, as TOML has to be") from None
+        raise ValueError(f"{path}, line {line}: not text in UTF-8, expected a TOML file") from None
     except ValueError as error:  # a path with a null character
         raise ValueError(f"{path}: cannot be read ({error})") from None
-    text = text.removeprefix("\ufeff")  # some editors of Windows write it
+    text = text.removeprefix("\ufeff")  # some Windows editors write a byte order mark
     try:
         data = tomllib.loads(text)
     except RecursionError:
-        raise ValueError(f"{path}: not valid TOML (brackets within brackets, too deep)") from None
+        raise ValueError(f"{path}: not valid TOML (brackets are nested too deeply)") from None
     except ValueError as error:
         reason = str(error)
         found = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", reason)
@@ -61,7 +61,7 @@ def find_lines(text: str) -> dict[KeyPath, int]:
 
 
 class _Finder:
-    """Walks through valid TOML; the values themselves do not matter."""
+    """Finds the lines of keys in valid TOML, and skips the values."""
 
     def __init__(self, text: str):
         self.text, self.at = text, 0
@@ -94,7 +94,7 @@ class _Finder:
             if path in self.counts:  # [body.material] belongs to the last [[body]]
                 path += (self.counts[path] - 1,)
             self.lines.setdefault(path, line)
-        self.lines[path] = line  # a header after its own [sub.table]
+        self.lines[path] = line  # the header may come after its own [sub.table]
         self.at += 1 + several
         return path
 

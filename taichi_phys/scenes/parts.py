@@ -1,5 +1,8 @@
-"""The parts of a scene: bodies, colliders and forces, their keys, and how they become those of the
-Python API. The names of keys are those of its arguments and fields."""
+"""The parts of a scene: bodies, colliders and forces, and the keys of their tables.
+
+Each part makes the object of the Python API that it describes; keys have the names of arguments and
+fields there.
+"""
 
 import dataclasses
 import math
@@ -37,8 +40,8 @@ from taichi_phys.scenes.keys import (
 LENGTH, POSITION = number("m", above=0), vector("m")
 SEED = integer(0, 2**31 - 1)
 
-# Keys that say where and how large the contents of a file are: scaled first, then turned about
-# the file's origin (a box about its center), then moved.
+# Keys for the size and place of the contents of a file, which are scaled first, then turned about
+# the origin of the file (a box about its center), then moved.
 ROTATION = vector("degrees: the direction is the axis, the length the angle")
 FROM_FILE = {"scale": number("m per unit of the file", above=0), "rotation": ROTATION}
 FROM_FILE |= {"translation": POSITION}
@@ -103,7 +106,7 @@ FORCES: dict[str, tuple[type[forces.ForceField], dict[str, Kind | None]]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Body:
-    """A [[body]]; options: arguments of its sampler, and scale, rotation, translation."""
+    """A [[body]] table; options: arguments of its sampler, and scale, rotation and translation."""
 
     name: str
     shape: str
@@ -116,7 +119,7 @@ class Body:
     place: Place = dataclasses.field(repr=False)
 
     def particles(self, folder: Path, grid: Grid) -> Particles:
-        """The body as particles that lie inside the grid. Raises ValueError."""
+        """The particles of the body. Raises SceneError, also if particles lie outside the grid."""
         with self.place.errors():
             x, volume = self._sample(folder)
             arm = x - np.average(x, axis=0, weights=volume)
@@ -130,8 +133,8 @@ class Body:
                 )
                 raise ValueError(
                     f"{out.sum()} of {len(x)} particles lie outside the grid: the body reaches "
-                    f"from {low} to {high} m, expected places between {grid.lower} and "
-                    f"{grid.upper} m, a cell of {grid.dx:g} m away from the faces"
+                    f"from {low} to {high} m, expected a body between {grid.lower} and "
+                    f"{grid.upper} m, at least one cell of {grid.dx:g} m away from the faces"
                 )
             return Particles(x, v=v, density=self.density, volume=volume, material=self.material)
 
@@ -151,7 +154,7 @@ class Body:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Obstacle:
-    """A [[collider]]; options: fields of its class, and scale, rotation, translation."""
+    """A [[collider]] table; options: fields of its class, and scale, rotation and translation."""
 
     shape: str
     options: dict[str, Any]
@@ -161,7 +164,7 @@ class Obstacle:
     place: Place = dataclasses.field(repr=False)
 
     def make(self, folder: Path) -> colliders.Collider:
-        """The collider. Raises ValueError."""
+        """The collider. Raises SceneError."""
         with self.place.errors():
             options = {k: v for k, v in self.options.items() if k not in FROM_FILE}
             start = np.eye(3), np.zeros(3)
@@ -180,7 +183,11 @@ class Obstacle:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Course:
-    """A pose: where a collider is at first, and motions each in its time, one after the other."""
+    """The pose of a collider: its pose at first, then one motion after the other.
+
+    start: rotation (3, 3) and translation (3,) m; motions: pairs of a pose, as `moving` gives it,
+    and the time (t0, t1) s in which the motion acts or None for always.
+    """
 
     start: tuple[np.ndarray, np.ndarray]
     motions: tuple
@@ -196,8 +203,11 @@ class Course:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Force:
-    """A [[force]]; options: fields of its class, where air or field is a tuple of (type, options)
-    that add up."""
+    """A [[force]] table.
+
+    options: fields of its class; air or field is a tuple of air velocities (type, options), which
+    are added up; during: (t0, t1) s in which the force acts, None for always.
+    """
 
     type: str
     options: dict[str, Any]
@@ -205,7 +215,7 @@ class Force:
     place: Place = dataclasses.field(repr=False)
 
     def make(self) -> forces.ForceField:
-        """The force field. Raises ValueError."""
+        """The force field. Raises SceneError."""
         with self.place.errors():
             options = dict(self.options)
             for key in {"air", "field"} & set(options):
@@ -225,7 +235,7 @@ class Force:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class During(forces.ForceField):
-    """A force that acts from t0 to t1, s."""
+    """A force that acts only from t0 to t1, s."""
 
     force: forces.ForceField
     during: tuple[float, float]
@@ -233,14 +243,14 @@ class During(forces.ForceField):
     def __call__(
         self, x: torch.Tensor, t: float, v: torch.Tensor, mass: torch.Tensor
     ) -> torch.Tensor:
-        """(n, 3) N."""
+        """Forces (n, 3) N on particles."""
         if not self.during[0] <= t < self.during[1]:
             return torch.zeros_like(x)
         return self.force(x, t, v, mass)
 
 
 def without(table: dict, key: str) -> dict:
-    """A table but for one key."""
+    """A copy of a table without one key."""
     return {k: v for k, v in table.items() if k != key}
 
 

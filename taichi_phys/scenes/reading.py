@@ -1,4 +1,4 @@
-"""The parts of a scene from the tables of its file, checked."""
+"""Reading the parts of a scene from the tables of its file, with checks."""
 
 import dataclasses
 from pathlib import Path
@@ -39,7 +39,11 @@ from taichi_phys.scenes.parts import (
 
 
 def read_body(table: Any, place: Place, folder: Path, index: int, seed: int) -> Body:
-    """A Body; index: among the bodies; seed: of its particles unless the table has one."""
+    """The body of a [[body]] table. Raises SceneError.
+
+    folder: of the scene file; index: position among the bodies; seed: seed of the particles, unless
+    the table has one.
+    """
     shape = read_choice(table, place, "shape", SHAPES)
     own = {k: kind or file_in(folder) for k, kind in SHAPES[shape].items()}
     kinds: dict[str, Kind | None] = {"shape": choice(SHAPES), "name": TEXT, **own, **SAMPLING}
@@ -55,7 +59,7 @@ def read_body(table: Any, place: Place, folder: Path, index: int, seed: int) -> 
     given = [k for k in ("spacing", "count") if k in values]
     if len(given) == 2 or (not given and shape != "cloud"):
         which = place.at(given[1]) if given else place.at("spacing")
-        found = "both are given" if given else "missing, and so is count"
+        found = "got both" if given else "missing, and so is count"
         raise which.error(f"{found}, expected exactly one of spacing (m) and count")
     options = {k: v for k, v in values.items() if k in own or k in SAMPLING}
     options.setdefault("seed", seed)
@@ -78,7 +82,10 @@ def _material_expected() -> str:
 
 
 def read_material(value: Any, place: Place) -> tuple[Material, float]:
-    """Material and density, kg/m^3, of a preset's name or a table."""
+    """The material and its density, kg/m^3, from the name of a preset or a table.
+
+    Raises SceneError.
+    """
     if isinstance(value, str) and value in PRESETS:
         return PRESETS[value]
     if not isinstance(value, dict):
@@ -103,7 +110,7 @@ def read_material(value: Any, place: Place) -> tuple[Material, float]:
 
 
 def read_collider(table: Any, place: Place, folder: Path) -> Obstacle:
-    """An Obstacle."""
+    """The collider of a [[collider]] table; folder: of the scene file. Raises SceneError."""
     shape = read_choice(table, place, "shape", COLLIDERS)
     needed = {k: kind or file_in(folder) for k, kind in COLLIDERS[shape][1].items()}
     own = {**needed, **OPTIONAL.get(shape, {}), **ACTING}
@@ -126,13 +133,16 @@ def read_collider(table: Any, place: Place, folder: Path) -> Obstacle:
         place=place,
         **{k: values[k] for k in look if k in values},
     )
-    if shape != "mesh":  # whose distances take a while: when the scene is built
+    if shape != "mesh":  # a mesh takes time for its distances, and is made in Scene.build
         obstacle.make(folder)
     return obstacle
 
 
 def read_force(table: Any, place: Place, seed: int) -> Force:
-    """A Force; seed: of noise unless it has one."""
+    """The force of a [[force]] table. Raises SceneError.
+
+    seed: seed of the noise in it, unless the noise has a seed of its own.
+    """
     kind = read_choice(table, place, "type", FORCES)
     own = FORCES[kind][1]
     _known(table, place, ["type", *own, "during"], f"a force with type = {kind!r}")
@@ -183,6 +193,6 @@ def _read_air(value, place: Place, seed: int) -> tuple[str, dict]:
 
 
 def _known(table: dict, place: Place, keys, of: str):
-    """Unknown keys first: what is wrong with a misspelled one is not that it is missing."""
+    """Check for unknown keys first, so that a misspelled key is not reported as missing."""
     anything = dict.fromkeys(keys, TEXT)
     read_table({k: "" for k in table}, place, anything, of=of)

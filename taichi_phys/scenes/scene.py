@@ -1,12 +1,13 @@
-"""Scene files: a simulation as a TOML file, in the names and units of the Python API.
+"""Scene files: a simulation as a TOML file, with the names and units of the Python API.
 
     scene = load_scene("dam.toml")
     sim, force = scene.build()
     for state in sim.run(frames=scene.time.frames, fps=scene.time.fps, force=force): ...
 
-Tables: [grid], [[body]], [[collider]], [[force]], [time], [camera], [output], [simulation], and
-title and gravity above them; assets/scenes/ shows them all. A mistake is a ValueError in one
-sentence with the file, the line, the key and what is allowed.
+A scene has the keys title and gravity, and the tables [grid], [[body]], [[collider]], [[force]],
+[time], [camera], [output] and [simulation]; docs/scene_files.md describes them, and assets/scenes/
+has examples. A mistake raises SceneError, a ValueError in one sentence that gives the file, the
+line, the key and the allowed values.
 """
 
 import dataclasses
@@ -48,7 +49,7 @@ PARTS = ("body", "collider", "force")  # [[tables]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Time:
-    """[time]: frames after the first, and how many of them make a second."""
+    """The table [time]: the number of frames after the initial one, and frames per second."""
 
     frames: int = 48
     fps: float = 24.0
@@ -56,11 +57,13 @@ class Time:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Look:
-    """[camera]: from eye to target, or from a side; what is None follows from the scene.
+    """The table [camera]: a view from eye to target, or from a side of the scene.
 
-    eye, target: (3,) m; azimuth, elevation: degrees, counter-clockwise from above (at 0 the view
-    is along +y) and above the horizon; fov: vertical, degrees; turns: round the target during the
-    film; width, height: px; background: color; walls: draws the edges of the room.
+    eye, target: (3,) m, None to choose them from the scene; azimuth: degrees, counter-clockwise
+    seen from above, where 0 looks along +y; elevation: degrees above the horizon; fov: vertical
+    angle of view, degrees; turns: number of turns of the camera around the target during the film;
+    width, height: px; background: color, None for the default; walls: whether to draw the edges of
+    the room between the walls.
     """
 
     eye: Vector | None = None
@@ -77,12 +80,13 @@ class Look:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Output:
-    """[output]: what is written of the frames.
+    """The table [output]: what is written of the frames.
 
-    video, report: whether; every: 2 is every second frame; frames: "ply", "npz" (exact), or
-    "none": removed after the film; color: what particles are colored by; limits: values at the ends
-    of the colors, None: from the data; colormap: a name of matplotlib; radius: of the drawn
-    particles, m, None: from their volume.
+    video: whether to write a film; frames: format of the frames, "ply", "npz" (exact) or "none" to
+    remove them after the film; every: n writes every n-th frame; report: whether to write a report;
+    color: quantity that colors the particles; limits: values at both ends of the color map, None to
+    take them from the data; colormap: name of a matplotlib color map; radius: of the drawn
+    particles, m, None to compute it from their volume.
     """
 
     video: bool = True
@@ -97,7 +101,7 @@ class Output:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Numerics:
-    """[simulation]: arguments of MPM, and the seed of whatever has none of its own."""
+    """The table [simulation]: arguments of MPM, and the seed of bodies and noise without a seed."""
 
     cfl: float = 0.4
     outside: str = "error"
@@ -148,7 +152,7 @@ CLASSES = {"time": Time, "camera": Look, "output": Output, "simulation": Numeric
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """What a scene file says, checked; plain data."""
+    """The contents of a scene file, checked."""
 
     path: Path
     title: str
@@ -164,7 +168,7 @@ class Scene:
     place: Place = dataclasses.field(repr=False)
 
     def build(self) -> tuple[MPM, ForceField | None]:
-        """The simulation, and the force to give to its run. Raises ValueError."""
+        """The simulation, and the force for MPM.run (None without forces). Raises SceneError."""
         folder = self.path.parent
         particles = [body.particles(folder, self.grid) for body in self.bodies]
         obstacles = [obstacle.make(folder) for obstacle in self.colliders]
@@ -182,7 +186,7 @@ class Scene:
         return sim, force
 
     def settings(self) -> dict[str, Any]:
-        """All of it as numbers, texts, lists and tables, defaults included, for a JSON file."""
+        """The scene with all defaults as numbers, strings, lists and dicts, for a JSON file."""
         return {
             f.name: _plain(getattr(self, f.name))
             for f in dataclasses.fields(self)
@@ -191,9 +195,10 @@ class Scene:
 
 
 def load_scene(path: str | Path) -> Scene:
-    """The scene of a TOML file; files that it names are relative to its folder.
+    """The scene in a TOML file.
 
-    Raises ValueError in one sentence: file, line, key, what was found, what is allowed.
+    path: the file; paths in it are relative to its folder. Raises ValueError, in one sentence that
+    gives file, line, key, and the found and the allowed value.
     """
     data, lines = read_toml(path)
     path = Path(path)
@@ -228,12 +233,12 @@ def load_scene(path: str | Path) -> Scene:
         eye, target = view["eye"], view["target"]
         if math.dist(eye[:2], target[:2]) <= 1e-5 * math.dist(eye, target):
             raise root.at("camera", "eye").error(
-                f"got {show(list(eye))}, expected a place not straight above or below target"
+                f"got {show(list(eye))}, expected a point not straight above or below target"
             )
     limits = tables["output"].get("limits")
     if limits and not limits[0] < limits[1]:
         raise root.at("output", "limits").error(
-            f"got {show(list(limits))}, expected a smaller and a larger number"
+            f"got {show(list(limits))}, expected [low, high] with low < high"
         )
     return Scene(
         path=path,
@@ -258,9 +263,10 @@ def load_scene(path: str | Path) -> Scene:
 
 
 def shrink(scene: Scene, *, frames: int | None = None, coarsen: float = 1.0) -> Scene:
-    """The scene with at most so many frames, and with cells and particles coarsen times as large.
+    """The scene with fewer frames, and with larger cells and particles.
 
-    The room between the walls stays as it is. Raises ValueError.
+    frames: largest number of frames, None for all; coarsen: factor on the size of the cells and
+    particles. The room between the walls keeps its size. Raises ValueError.
     """
     if frames is not None:
         frames = whole_number("frames", frames, "a whole number >= 1", low=1)

@@ -1,4 +1,4 @@
-"""A scene from its settings: the reverse of `Scene.settings`."""
+"""A scene from its settings, the inverse of `Scene.settings`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from taichi_phys.scenes.scene import CLASSES, Scene
 
 
 def scene_from_settings(settings: Mapping[str, Any], path: str | Path) -> Scene:
-    """The scene of which `Scene.settings` gave these settings, also after a trip through JSON.
+    """The scene whose `Scene.settings` are given, directly or read from JSON.
 
-    path: of the scene's file; files that the scene names are relative to its folder. They are not
-    looked at until the scene is built. Raises ValueError for settings of another version.
+    path: the scene file; paths in the scene are relative to its folder, and are opened only when
+    the scene is built. Raises ValueError for settings of another version.
     """
     place = Place(file=str(path), lines={(): 1})
 
@@ -45,7 +45,7 @@ def scene_from_settings(settings: Mapping[str, Any], path: str | Path) -> Scene:
             **{name: cls(**values[name]) for name, cls in CLASSES.items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"scene: made by another version ({error!r})") from None
+        raise ValueError(f"scene: got settings of another version ({error!r})") from None
 
 
 def _material(table: Mapping[str, Any]) -> Any:
@@ -54,7 +54,7 @@ def _material(table: Mapping[str, Any]) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """value with lists as tuples, as the settings of a scene have them."""
+    """value with tuples in place of lists, as the fields of a scene have them."""
     if isinstance(value, dict):
         return {key: _tuples(one) for key, one in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
