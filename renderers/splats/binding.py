@@ -1,4 +1,4 @@
-"""Gaussians carried by simulation particles: means move with them, covariances stretch with F."""
+"""Gaussians that follow simulation particles: F deforms their covariances."""
 
 import dataclasses
 
@@ -9,15 +9,15 @@ from taichi_phys.checks import check_tensor, whole_number
 from taichi_phys.rotations import nearest_rotation
 
 
-RIDGE = 1e-4  # of the neighbors' spread, below which they do not extend in a direction
+RIDGE = 1e-4  # fraction of the neighbors' spread; below it, they do not extend in a direction
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Binding:
-    """m Gaussians, each bound to its k nearest particles when the body was undeformed.
+    """m Gaussians, each bound to its k nearest particles in the undeformed body.
 
-    neighbors: (m, k) particle indices; weights: (m, k), rows sum to one; offsets: (m, k, 3)
-    from those particles to the mean, m; covariances: (m, 3, 3) at that time, m^2.
+    neighbors: (m, k) indices of the particles; weights: (m, k), whose rows sum to one; offsets:
+    (m, k, 3) from the particles to the mean, m; covariances: (m, 3, 3) in the undeformed body, m^2.
     """
 
     neighbors: torch.Tensor
@@ -26,10 +26,11 @@ class Binding:
     covariances: torch.Tensor
 
     def deform(self, x: torch.Tensor, F: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Means (m, 3) m and covariances (m, 3, 3) m^2; particles at x (n, 3) m with F (n, 3, 3).
+        """The means (m, 3) m and covariances (m, 3, 3) m^2 of the Gaussians in the deformed body.
 
-        Each mean is the blend of where the affine maps of its particles carry it; each
-        covariance is F S F^T with the blended F. Differentiable in x and F.
+        x: (n, 3) positions of the particles, m; F: (n, 3, 3) deformation gradients. Each particle
+        maps the mean by an affine map, and the new mean is the weighted mean of these images; the
+        new covariance is F S F^T with the weighted mean of F. Differentiable in x and F.
         """
         local = F[self.neighbors]
         carried = x[self.neighbors] + (local @ self.offsets[..., None])[..., 0]
@@ -39,12 +40,13 @@ class Binding:
 
     @torch.no_grad()
     def rotations(self, F: torch.Tensor) -> torch.Tensor:
-        """(m, 3, 3) rotations of the Gaussians, as `render` takes for sh_axes.
+        """The rotations (m, 3, 3) of the Gaussians, for the argument sh_axes of `render`.
 
-        F: (n, 3, 3) of the particles. The rotation nearest to the blended F: its polar part where
-        det F > 0; a rotation, not a reflection, of inverted and singular F too, though one of
-        several where F leaves a direction open, and it jumps where the two smallest stretches of
-        an inverted F meet. Without gradients. As in PhysGaussian (Xie et al. 2024).
+        F: (n, 3, 3) deformation gradients of the particles. As in PhysGaussian (Xie et al. 2024),
+        the result is the rotation nearest to the weighted mean of F, which is the polar factor
+        where det F > 0. Inverted and singular F give a rotation too, never a reflection; where the
+        rank of F is below 2 it is one of several, and where the two smallest stretches of an
+        inverted F meet it jumps. Without gradients.
         """
         blended = (self.weights[..., None, None] * F[self.neighbors]).sum(1)
         return nearest_rotation(blended)
@@ -53,10 +55,11 @@ class Binding:
 def bind(
     means: torch.Tensor, covariances: torch.Tensor, x: torch.Tensor, neighbors: int = 8
 ) -> Binding:
-    """Bind Gaussians to the particles of a body that is undeformed (F = I).
+    """Bind Gaussians to the particles of an undeformed body (F = I).
 
-    means: (m, 3) m; covariances: (m, 3, 3) m^2; x: (n, 3) m; neighbors: particles each Gaussian
-    listens to. Raises ValueError for wrong shapes, no particles, or neighbors < 1.
+    means: (m, 3) m; covariances: (m, 3, 3) m^2; x: (n, 3) positions of the particles, m; neighbors:
+    number of particles that each Gaussian follows. Raises ValueError for wrong shapes, for no
+    particles and for neighbors < 1.
     """
     m = means.shape[0] if means.ndim else 0
     check_tensor("means", means, (m, 3))
@@ -69,8 +72,9 @@ def bind(
     distance, index = tree.query(means.detach().cpu().numpy(), k=list(range(1, k + 1)))
     index = torch.as_tensor(index, device=x.device)
     distance = torch.as_tensor(distance, dtype=x.dtype, device=x.device)
-    # A smooth bump that has nearly died out at the last neighbor, so that the next one along the
-    # surface, which listens to others, moves almost alike; positive even if all are equally far.
+    # The weight is a smooth bump that is almost zero at the last neighbor, so that adjacent Gaussians,
+    # which follow different particles, move almost alike. It stays positive if all neighbors are
+    # equally far.
     radius = 1.1 * distance[:, -1:].clamp_min(torch.finfo(x.dtype).eps)
     weights = (1 - (distance / radius) ** 2) ** 2
     return Binding(
@@ -85,12 +89,14 @@ def bind(
 def total_deformation(
     x0: torch.Tensor, x: torch.Tensor, F: torch.Tensor, *, neighbors: int = 16
 ) -> torch.Tensor:
-    """(n, 3, 3): how the surroundings of particles were deformed on the way from x0 to x (n, 3) m.
+    """The total deformation gradients (n, 3, 3) around particles that moved from x0 to x.
 
-    F of a plastic body is its elastic part, which has forgotten what flowed; Gaussians are carried
-    by all of it ("Seeing the wind", eq. 8). This is the affine map that fits the motion of the
-    nearest particles in least squares (Falk and Langer 1998); along directions in which
-    those do not extend it is F (n, 3, 3). neighbors: how many. Raises ValueError for wrong shapes.
+    x0, x: (n, 3) m; F: (n, 3, 3) deformation gradients of the simulation; neighbors: number of
+    nearest particles in the fit. The F of a plastic body holds only the elastic part of the
+    deformation, but Gaussians follow the total deformation ("Seeing the wind", eq. 8). The result
+    is the affine map that fits the motion of the nearest particles in least squares (Falk and
+    Langer 1998); in directions in which these particles do not extend, it is F. Raises ValueError
+    for wrong shapes.
     """
     n = x0.shape[0] if x0.ndim else 0
     for name, value, shape in (("x0", x0, (n, 3)), ("x", x, (n, 3)), ("F", F, (n, 3, 3))):
@@ -103,6 +109,6 @@ def total_deformation(
     ridge = RIDGE * spread.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None]
     ridge = ridge.clamp_min(torch.finfo(torch.float64).tiny)
     one = torch.eye(3, dtype=torch.float64, device=x0.device)
-    # A = (after^T before + ridge F) (spread + ridge)^-1, of symmetric matrices.
+    # A = (after^T before + ridge F) (spread + ridge)^-1; the matrix to be inverted is symmetric.
     moved = after.mT @ before + ridge * F.double()
     return torch.linalg.solve(spread + ridge * one, moved.mT).mT.to(x.dtype)

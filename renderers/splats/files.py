@@ -1,7 +1,7 @@
-"""Files of 3D Gaussians: the standard .ply (read, written), SuperSplat's and .splat (read).
+"""Files of 3D Gaussians: reads .ply, SuperSplat's compressed .ply and .splat; writes .ply.
 
-Nothing is turned or scaled: the axes and the unit of length are the file's own. What comes from
-photographs is often upright with y pointing down and in no known unit.
+Gaussians are neither turned nor scaled: the axes and the unit of length are those of the file. In
+files made from photographs, y often points down, and the unit is unknown.
 """
 
 from collections.abc import Mapping
@@ -22,19 +22,19 @@ COLORS = ("f_dc_0", "f_dc_1", "f_dc_2")
 SCALES = ("scale_0", "scale_1", "scale_2")
 QUATS = ("rot_0", "rot_1", "rot_2", "rot_3")
 
-# Opacities are stored as logits. Those of 0 and 1 are infinite; PlayCanvas writes -40 and 40 for
-# them, and so does this module: in float32 1 comes back as 1 and 0 as 4e-18, which no picture
-# shows, and exp(40) is far from the overflow at 88 that would be NaN in some viewers.
+# Opacities are stored as logits. The logits of 0 and 1 are infinite, and are written as -40 and 40,
+# as PlayCanvas does: in float32, 1 is read back as 1 and 0 as 4e-18, which is invisible, and
+# exp(40) is far below the overflow at exp(88) that gives NaN in some viewers.
 MAX_LOGIT = 40.0
 
-CHUNK = 256  # Gaussians that share their ranges in a compressed file
+CHUNK = 256  # Gaussians that share the ranges of their values in a compressed file
 LIMITS = [f"{end}_{axis}" for end in ("min", "max") for axis in MEANS]
 LIMITS += [f"{end}_scale_{axis}" for end in ("min", "max") for axis in MEANS]
 COLOR_LIMITS = [f"{end}_{channel}" for end in ("min", "max") for channel in "rgb"]
 PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
 
-# f_rest of the bytes of a compressed file: 256 bins from -4 to 4, read at their centers but for
-# the outer two, which also hold what lay beyond.
+# The coefficients f_rest for the bytes of a compressed file: 256 bins from -4 to 4, read at their
+# centers, except for the two outermost bins, which also hold all values beyond.
 SH_LEVELS = (np.arange(256) + 0.5) / 32 - 4
 SH_LEVELS[[0, 255]] = -4, 4
 
@@ -44,16 +44,16 @@ RECORD = np.dtype(
 
 
 class NotGaussiansError(ValueError):
-    """A .ply file that is in order, but holds a mesh or a point cloud."""
+    """A valid .ply file that holds a mesh or a point cloud instead of Gaussians."""
 
 
 def load_gaussians(path: str | Path) -> Gaussians:
-    """Read Gaussians, float32 on the CPU, from a .ply (standard or SuperSplat's) or a .splat file.
+    """The Gaussians, float32 on the CPU, in a .ply (standard or SuperSplat's) or a .splat file.
 
-    path: the file; a PLY is known by its first bytes, whatever its name. The quaternions keep the
-    length they have in the file. Raises ValueError, in one sentence, for a file that cannot be
-    read, is damaged, lacks properties or holds NaN, infinities, zero quaternions or zero scales;
-    its kind NotGaussiansError for a .ply of a mesh or point cloud.
+    path: the file; a PLY file is recognized by its first bytes and not by its name. Quaternions
+    keep their length. Raises ValueError, in one sentence, for a file that cannot be read, is
+    damaged, lacks properties or holds NaN, infinities, zero quaternions or zero scales, and its
+    subclass NotGaussiansError for a .ply of a mesh or a point cloud.
     Sources: graphdeco-inria/gaussian-splatting, playcanvas/splat-transform, antimatter15/splat.
     """
     path = Path(path)
@@ -66,16 +66,16 @@ def load_gaussians(path: str | Path) -> Gaussians:
         return _read_ply(path)
     if path.suffix.lower() == ".splat":
         return _read_splat(path)
-    raise ValueError(f"{path}: neither starts as a PLY file nor has a name ending in .splat")
+    raise ValueError(f"{path}: got neither the start of a PLY file nor a name ending in .splat")
 
 
 def save_gaussians(path: str | Path, gaussians: Gaussians) -> None:
-    """Write a standard 3DGS .ply, byte for byte as the reference implementation lays it out.
+    """Write Gaussians as a standard 3DGS .ply, in the byte layout of the reference implementation.
 
-    path: a name ending in .ply, appears only when complete; gaussians: of any degree. Means,
-    quaternions and coefficients are read back exactly as float32; scales (stored as logarithms)
-    and opacities (as logits, cut at +-40) to the rounding of those in float32.
-    Raises ValueError for another name, what float32 cannot hold, or a place not writable.
+    path: a name ending in .ply; the file appears only when it is complete; gaussians: of any
+    degree. In float32, means, quaternions and coefficients are stored exactly; scales are rounded
+    as logarithms, and opacities as logits, which are limited to +-40. Raises ValueError for another
+    name, for values that float32 cannot hold, and for a path that cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".ply":
@@ -101,7 +101,7 @@ def save_gaussians(path: str | Path, gaussians: Gaussians) -> None:
 
 
 def _gaussians(path: Path, **values: torch.Tensor) -> Gaussians:
-    """The record as float32 on the CPU; its complaints say the file."""
+    """Gaussians in float32 on the CPU. Raises ValueError, which names the file."""
     try:
         return Gaussians(**{k: v.detach().cpu().float().contiguous() for k, v in values.items()})
     except ValueError as error:
@@ -121,8 +121,8 @@ def _read_ply(path: Path) -> Gaussians:
         return _read_compressed(path, elements)
     if not set(names) & {"opacity", *COLORS, *SCALES, *QUATS}:
         raise NotGaussiansError(
-            f"{path}: a mesh or point cloud, not Gaussians (its vertices have neither opacity "
-            "nor f_dc_0, scale_0, rot_0)"
+            f"{path}: a mesh or point cloud, not Gaussians (its vertices have none of opacity, "
+            "f_dc_0, scale_0 and rot_0)"
         )
     return _read_standard(path, elements["vertex"])
 
@@ -144,7 +144,7 @@ def _read_standard(path: Path, vertex: np.ndarray) -> Gaussians:
 
 
 def _read_compressed(path: Path, elements: dict[str, np.ndarray]) -> Gaussians:
-    """SuperSplat's: chunks of 256 whose ranges are cut into 8 to 11 bits."""
+    """SuperSplat's format: chunks of 256 Gaussians, 8 to 11 bits per value within its range."""
     position, rotation, scale, color = _table(path, elements["vertex"], PACKED, np.uint32).T
     n = len(position)
     chunk = elements.get("chunk", np.empty(0, np.uint8))
@@ -177,13 +177,16 @@ def _read_compressed(path: Path, elements: dict[str, np.ndarray]) -> Gaussians:
 
 
 def _fractions(packed: np.ndarray, *bits: int) -> np.ndarray:
-    """(n, len(bits)) 0 to 1: the fields of (n,) uint32, highest bits first."""
+    """The bit fields of packed (n,) uint32, highest first, as (n, len(bits)) from 0 to 1."""
     top = 2 ** np.array(bits) - 1
     return (packed[:, None] >> (32 - np.cumsum(bits)) & top) / top
 
 
 def _unpack_quats(packed: np.ndarray) -> np.ndarray:
-    """(n, 4) wxyz: two bits say which component is largest; the other three follow in 10 bits."""
+    """Quaternions (n, 4) wxyz from packed (n,) uint32.
+
+    Two bits give the index of the largest component; the other three follow in 10 bits each.
+    """
     largest = (packed >> 30).astype(np.int64)[:, None]
     others = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])[largest[:, 0]]
     small = (_fractions(packed, 2, 10, 10, 10)[:, 1:] - 0.5) * np.sqrt(2)
@@ -195,14 +198,14 @@ def _unpack_quats(packed: np.ndarray) -> np.ndarray:
 
 
 def _read_splat(path: Path) -> Gaussians:
-    """antimatter15's: 32 bytes for each Gaussian, no header."""
+    """antimatter15's format: 32 bytes per Gaussian, without a header."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     if not data or len(data) % RECORD.itemsize:
         raise ValueError(
-            f"{path}: got {len(data)} bytes, expected a multiple of {RECORD.itemsize} above 0"
+            f"{path}: got {len(data)} bytes, expected a positive multiple of {RECORD.itemsize}"
         )
     record = np.frombuffer(data, RECORD)
     rgba = record["rgba"] / 255
@@ -217,7 +220,7 @@ def _read_splat(path: Path) -> Gaussians:
 
 
 def _rest_names(path: Path, element: np.ndarray) -> list[str]:
-    """f_rest_0 ... of an element, as many as it has."""
+    """The names f_rest_0, f_rest_1 ... of the properties that an element has."""
     count = sum(name.startswith("f_rest_") for name in element.dtype.names or ())
     expected = [3 * (k - 1) for k in SH_COUNTS]
     if count not in expected:
@@ -226,7 +229,10 @@ def _rest_names(path: Path, element: np.ndarray) -> list[str]:
 
 
 def _table(path: Path, element: np.ndarray, names, dtype: type = np.float32) -> np.ndarray:
-    """(n, len(names)) of an element's properties, all there, of a fitting type and finite."""
+    """The named properties of an element, (n, len(names)).
+
+    Raises ValueError if one is missing, has another type than dtype, or is NaN or infinite.
+    """
     types: Mapping = element.dtype.fields or {}
     fit = [k for k in names if k in types and np.can_cast(types[k][0], dtype, "same_kind")]
     if len(fit) < len(names):
@@ -241,11 +247,14 @@ def _table(path: Path, element: np.ndarray, names, dtype: type = np.float32) -> 
     bad = (~np.isfinite(table)).sum(0)
     if bad.any():
         found = ", ".join(f"{k} ({count})" for k, count in zip(fit, bad, strict=True) if count)
-        raise ValueError(f"{path}: values that are NaN or infinite in {found}, expected none")
+        raise ValueError(f"{path}: got NaN or infinite values in {found}, expected finite ones")
     return table
 
 
 def _coefficients(colors: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-    """(n, K, 3) of (n, 3) of degree 0 and the others (n, 3 (K - 1)), channel after channel."""
+    """Coefficients (n, K, 3) from colors (n, 3), of degree 0, and rest (n, 3 (K - 1)).
+
+    rest holds the other degrees channel after channel.
+    """
     others = rest.reshape(len(rest), 3, rest.shape[1] // 3)
     return torch.cat([colors[:, None], others.mT], 1)

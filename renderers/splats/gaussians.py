@@ -15,12 +15,12 @@ SH_COUNTS = (1, 4, 9, 16, 25)  # coefficients of the degrees 0 to 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Gaussians:
-    """n Gaussians in the world.
+    """n colored Gaussians in the world.
 
-    means: (n, 3) m; quats: (n, 4) wxyz, of any length but zero; scales: (n, 3) standard
-    deviations along the axes, m, positive; opacities: (n,) between 0 and 1; sh: (n, K, 3)
-    spherical-harmonic color coefficients of red, green and blue, K = (degree + 1)^2 with degree
-    0 to 4. Raises ValueError for another shape or value, with the name and the count.
+    means: (n, 3) m; quats: (n, 4) wxyz, of any length except zero; scales: (n, 3) standard
+    deviations along the axes, m, > 0; opacities: (n,) from 0 to 1; sh: (n, K, 3)
+    spherical-harmonic coefficients of red, green and blue, with K = (degree + 1)^2 and a degree
+    from 0 to 4. Raises ValueError, which names the field and counts the wrong rows or values.
     """
 
     means: torch.Tensor
@@ -54,7 +54,11 @@ class Gaussians:
         opacities: torch.Tensor,
         colors: torch.Tensor,
     ) -> "Gaussians":
-        """Gaussians that look the same from all sides; colors: (n, 3) RGB, usually 0 to 1."""
+        """Gaussians that look the same from all sides, of degree 0.
+
+        colors: (n, 3) RGB, usually from 0 to 1; the other arguments as in `Gaussians`. Raises
+        ValueError.
+        """
         check_tensor("colors", colors, (means.shape[0], 3))
         sh = ((colors - 0.5) / SH_DEGREE_0)[:, None]
         return cls(means=means, quats=quats, scales=scales, opacities=opacities, sh=sh)
@@ -68,21 +72,21 @@ class Gaussians:
         return SH_COUNTS.index(self.sh.shape[1])
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The fields by name, as `splat.render` takes them."""
+        """The fields by name, as keyword arguments for `render`."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def colors(self) -> torch.Tensor:
-        """(n, 3) RGB of degree 0, what the Gaussian looks like from all sides; not negative."""
+        """The RGB colors (n, 3) of degree 0, the average over all views; never negative."""
         return (0.5 + SH_DEGREE_0 * self.sh[:, 0]).clamp_min(0)
 
     def covariances(self) -> torch.Tensor:
-        """(n, 3, 3) m^2: R diag(scales)^2 R^T."""
+        """The covariances R diag(scales)^2 R^T, (n, 3, 3) m^2."""
         half = rotation_matrix(self.quats) * self.scales[:, None, :]
         return half @ half.mT
 
 
 def sh_count(sh: torch.Tensor) -> int:
-    """K of coefficients (n, K, 3); ValueError unless K belongs to a degree from 0 to 4."""
+    """K of coefficients sh (n, K, 3). Raises ValueError unless K fits a degree from 0 to 4."""
     if not isinstance(sh, torch.Tensor) or sh.ndim != 3 or sh.shape[1] not in SH_COUNTS:
         got = tuple(sh.shape) if isinstance(sh, torch.Tensor) else type(sh).__name__
         raise ValueError(f"sh: got {got}, expected (n, K, 3) with K one of {SH_COUNTS}")

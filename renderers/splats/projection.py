@@ -1,4 +1,4 @@
-"""From Gaussians in the world to ellipses in the image (EWA splatting, Zwicker et al. 2001)."""
+"""Projection of Gaussians to ellipses in the image (EWA splatting, Zwicker et al. 2001)."""
 
 import functools
 
@@ -10,7 +10,7 @@ from renderers.splats.sh import per_gaussian
 from taichi_phys.bridge.autograd import TAICHI_TYPE, by_autodiff
 
 
-LOW_PASS = 0.3  # px^2 added to every variance: no Gaussian is thinner than about half a pixel
+LOW_PASS = 0.3  # px^2, added to each variance: no Gaussian is thinner than about half a pixel
 MIN_ALPHA = 1 / 255  # a Gaussian contributes nothing where its alpha is below this
 GUARD = 0.15  # fraction of the image by which the point of linearization may lie outside it
 
@@ -59,17 +59,18 @@ def _kernels(dtype: torch.dtype, antialiased: bool):
         reach: ti.types.ndarray(dtype=vec3, ndim=1),
     ):
         for i in range(means.shape[0]):
-            # The pose comes with one row for all or with a row for each Gaussian.
+            # The pose has one row for all Gaussians, or one row for each (`per_gaussian`).
             R = rotation[ti.min(i, rotation.shape[0] - 1)]
             m = means[i]
             p = vec3(R[0, :].dot(m), R[1, :].dot(m), R[2, :].dot(m))
             p = p + translation[ti.min(i, translation.shape[0] - 1)]
-            # Everything is computed for Gaussians behind the near plane too, at a distance where
-            # it stays finite: in a branch, Taichi's autodiff does not follow matrix products.
+            # Gaussians behind the near plane are computed too, at a distance where all stays
+            # finite, because Taichi's autodiff does not follow matrix products in a branch.
             z = ti.select(p.z > near, p.z, 1.0)
             mean = focal * p.xy / z + center
-            # The perspective is linearized at the mean, but not far outside the image, where that
-            # would smear a Gaussian over it (3DGS's and gsplat's code do the same).
+            # The perspective is linearized at the mean, or at the nearest point at most GUARD
+            # outside the image: a linearization farther outside would smear the Gaussian over the
+            # image (as in the code of 3DGS and gsplat).
             slope = (ti.min(ti.max(mean, -GUARD * size), (1.0 + GUARD) * size) - center) / focal
             ju = (R[0, :] - slope.x * R[2, :]) * (focal.x / z)
             jv = (R[1, :] - slope.y * R[2, :]) * (focal.y / z)
@@ -81,10 +82,10 @@ def _kernels(dtype: torch.dtype, antialiased: bool):
             determinant = a * c - b * b
             opacity = opacities[i]
             if ti.static(antialiased):
-                # A blurred Gaussian keeps its light: it is wider and fainter.
+                # The low-pass filter widens a Gaussian; a lower opacity keeps its total light.
                 opacity = opacity * ti.sqrt(ti.max((a0 * c0 - b * b) / determinant, 1e-12))
             level = 2.0 * ti.log(ti.max(opacity / MIN_ALPHA, 1e-6))
-            # Not zero under the root, where its derivative would be infinite, if multiplied by 0.
+            # The root of 0 has an infinite derivative, and infinity times 0 would be NaN.
             extent = ti.sqrt(ti.max(level, 1e-6) * vec2(a, c))
             last, first = mean + extent, mean - extent
             inside = last.x > 0 and last.y > 0 and first.x < size.x and first.y < size.y
@@ -99,7 +100,7 @@ def _kernels(dtype: torch.dtype, antialiased: bool):
 
 
 def covariances_of(quats: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """(n, 3, 3) m^2: R diag(scales)^2 R^T of quats (n, 4) wxyz and scales (n, 3) m."""
+    """The covariances R diag(scales)^2 R^T, (n, 3, 3) m^2; quats: (n, 4) wxyz, scales: (n, 3) m."""
     if not len(quats):
         return scales.new_zeros(0, 3, 3)
     kernel, _ = _kernels(quats.dtype, False)
@@ -116,13 +117,14 @@ def project(
     near: float,
     antialiased: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Project n Gaussians: means (n, 3) m, covariances (n, 3, 3) m^2, opacities (n,).
+    """The ellipses of n Gaussians in the image of a camera.
 
-    pose: (4, 4) world to camera, in place of the camera's own. Returns uv (n, 2) px; depth (n,) m;
-    conic (n, 3): the inverse 2D covariance (xx, xy, yy), 1/px^2; alpha (n,) at the center of the
-    ellipse; all differentiable; and reach (n, 3), which is not: half the size of the box around
-    the level set where alpha falls to MIN_ALPHA, px, and that level. All are zero for a Gaussian
-    that is not seen.
+    means: (n, 3) m; covariances: (n, 3, 3) m^2; opacities: (n,); pose: (4, 4) world to camera,
+    instead of the camera's pose; near: Gaussians nearer than this are left out, m; antialiased: see
+    `render`. Returns uv (n, 2) px; depth (n,) m; conic (n, 3), the inverse 2D covariance
+    (xx, xy, yy), 1/px^2; alpha (n,) at the center of the ellipse; and reach (n, 3), half the width
+    and height, px, of the box around the level set where alpha falls to MIN_ALPHA, and that level.
+    All but reach are differentiable. All are zero for a Gaussian that is not visible.
     """
     n = len(means)
     shapes: list[tuple[int, ...]] = [(n, 2), (n,), (n, 3), (n,), (n, 3)]

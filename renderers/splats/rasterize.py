@@ -1,19 +1,20 @@
-"""Compositing the Gaussians of each tile, front to back, and its adjoint.
+"""Compositing of the Gaussians of each tile from front to back, and its adjoint.
 
-A pixel p that sees alpha_i = min(opacity_i exp(-q_i(p) / 2), MAX_ALPHA), q the quadratic form of
-the conic, nearest first, shows sum_i T_i alpha_i c_i with T_i = prod_{j<i} (1 - alpha_j). With g
-the gradient of what it shows and h that of what it lets through, the adjoint is
+At a pixel p, Gaussian i has alpha_i = min(opacity_i exp(-q_i(p) / 2), MAX_ALPHA), where q_i is the
+quadratic form of its conic and i counts from the nearest Gaussian. The pixel shows
+sum_i T_i alpha_i c_i with T_i = prod_{j<i} (1 - alpha_j), and transmits T_end, the product over all
+Gaussians. With the gradient g in the shown color and the gradient h in T_end, the adjoint is
 
     dL/dc_i = T_i alpha_i g,    dL/dalpha_i = T_i c_i.g - R_i / (1 - alpha_i),
 
-R_i = sum_{j>i} T_j alpha_j c_j.g + T_end h being what lies behind i. R starts as the pixel's whole
-and each Gaussian takes its share away, so the adjoint also goes front to back and repeats the
-arithmetic of the forward pass.
+where R_i = sum_{j>i} T_j alpha_j c_j.g + T_end h is the part behind Gaussian i. R starts as the sum
+over all Gaussians, and each Gaussian subtracts its own term. So the adjoint runs from front to back
+too, and repeats the arithmetic of the forward pass.
 
-There are two pairs of kernels for the same numbers. By rows, for CPUs: only the pixels of each row
-where a Gaussian counts are visited, and its exponential is stepped along them by two
-multiplications, because one evaluation for each pixel is what the time would go into there. By
-pixels, for GPUs: a thread for each pixel, the pixels of a tile in one block.
+Two pairs of kernels compute the same numbers. The kernels by rows, for CPUs, visit in each row only
+the pixels inside the ellipse of a Gaussian, and step its exponential along the row by two
+multiplications, since an exponential per pixel would dominate the run time. The kernels by pixels,
+for GPUs, have one thread per pixel and one block per tile.
 """
 
 import functools
@@ -26,18 +27,18 @@ from renderers.splats.tiles import TileLists
 from taichi_phys.bridge.autograd import TAICHI_TYPE, differentiable
 
 
-MAX_ALPHA = 0.999  # keeps a little light for what lies behind, so that gradients stay finite
-OPAQUE = 1e-4  # a pixel that lets less light than this through is finished
+MAX_ALPHA = 0.999  # lets some light through every Gaussian, so that gradients stay finite
+OPAQUE = 1e-4  # a pixel is finished when it transmits less light than this
 
 
 @functools.cache
 def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ...]:
-    """forward, backward and the sum of backward's pairs.
+    """The kernels forward, backward and sum_pairs, which adds up the results of backward.
 
-    members, slots, starts, order, ends: of TileLists; tile: px; forward fills light and
-    transmittance, which come in as zeros and ones. backward writes each pair's share of the
-    gradients to its slot of pair_moments and pair_channels, which come in as zeros; behind is the R
-    of the module's docstring, which comes in as the pixel's whole.
+    members, slots, starts, order and ends belong to TileLists; tile: px. forward fills light and
+    transmittance, which are zeros and ones before. backward writes the gradients of each pair to
+    its slot in pair_moments and pair_channels, which are zeros before. behind is the R of the
+    module's docstring, and is the sum over all Gaussians before.
     """
     real = TAICHI_TYPE[dtype]
     vec2, vec3, vec4 = (ti.types.vector(k, real) for k in (2, 3, 4))
@@ -52,14 +53,14 @@ def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ..
 
     @ti.func
     def tile_at(t, tile, width, height):
-        """left, right, top and bottom of tile t, in px."""
+        """The edges left, right, top and bottom of tile t, px."""
         columns = (width + tile - 1) // tile
         left, top = (t % columns) * tile, (t // columns) * tile
         return left, ti.min(left + tile, width), top, ti.min(top + tile, height)
 
     @ti.func
     def rows_of(center, conic, level, top, bottom):
-        """The rows of the tile that the ellipse reaches."""
+        """The first and last row of the tile that the ellipse reaches."""
         determinant = conic.x * conic.z - conic.y * conic.y
         reach = ti.sqrt(level * conic.x / determinant)
         first = ti.max(top, ti.ceil(center.y - reach - 0.5, ti.i32))
@@ -68,7 +69,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ..
 
     @ti.func
     def columns_of(center, conic, level, dy, left, right):
-        """The pixels of a row, dy px below the center, that lie inside the ellipse."""
+        """The first and last pixel inside the ellipse, of the row dy px below its center."""
         determinant = conic.x * conic.z - conic.y * conic.y
         middle = center.x - conic.y * dy / conic.x
         half = ti.sqrt(ti.max(level * conic.x - determinant * dy * dy, 0.0)) / conic.x
@@ -78,7 +79,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ..
 
     @ti.func
     def walk(opacity, e, dx, dy):
-        """alpha before its clamp dx, dy px from the center, and its ratio to the next pixel's."""
+        """alpha without its clamp at dx, dy px from the center, and the ratio of the next pixel's."""
         value = opacity * ti.exp(-0.5 * (e.x * dx * dx + e.z * dy * dy) - e.y * dx * dy)
         return value, ti.exp(-e.x * (dx + 0.5) - e.y * dy)
 
@@ -98,7 +99,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ..
                 i = members[m]
                 e, center, level = conics[i], uv[i], reach[i].z
                 opacity, channel = opacities[i], channels[i]
-                ratio = ti.exp(-e.x)  # of two neighboring ratios of neighboring pixels
+                ratio = ti.exp(-e.x)  # the factor between successive values of step
                 first_row, last_row = rows_of(center, e, level, top, bottom)
                 for row in range(first_row, last_row + 1):
                     dy = row + 0.5 - center.y
@@ -123,7 +124,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ..
         opacities: numbers, channels: vec4s, tile: ti.i32, light_grad: light_image, behind: image,
         transmittance: image, pair_moments: sums, pair_channels: vec4s,
     ):  # fmt: skip
-        """Uses up behind and transmittance, which comes in as ones."""
+        """Overwrites behind and transmittance, which is ones before."""
         height, width = transmittance.shape[0], transmittance.shape[1]
         ti.loop_config(block_dim=1)
         for t in range(starts.shape[0] - 1):
@@ -155,7 +156,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ..
                                 shown = channel.dot(g)
                                 rest = behind[row, column] - weight * shown
                                 behind[row, column] = rest
-                                # Where the clamp of alpha holds, it stops the gradient.
+                                # Where alpha is clamped, no gradient passes.
                                 if value < MAX_ALPHA:
                                     power_grad = (through * shown - rest / (1.0 - alpha)) * alpha
                                     s0 += power_grad
@@ -176,14 +177,14 @@ def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ..
 
     @ti.func
     def pixel_at(k, tile, width):
-        """Tile, row and column of the k-th pixel, when tiles are counted one after the other."""
+        """Tile, row and column of the k-th pixel, counted tile after tile."""
         columns = (width + tile - 1) // tile
         t, local = k // (tile * tile), k % (tile * tile)
         return t, (t // columns) * tile + local // tile, (t % columns) * tile + local % tile
 
     @ti.func
     def from_center(row, column, center, e):
-        """The pixel's place d seen from the center, px, and the quadratic form there."""
+        """The offset d of a pixel from the center, px, and the quadratic form there."""
         d = vec2(column + 0.5, row + 0.5) - center
         return d, e.x * d.x * d.x + e.z * d.y * d.y + 2.0 * e.y * d.x * d.y
 
@@ -216,7 +217,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ..
         opacities: numbers, channels: vec4s, tile: ti.i32, light_grad: light_image, behind: image,
         transmittance: image, pair_moments: sums, pair_channels: vec4s,
     ):  # fmt: skip
-        """The pixels of a tile add to their pairs' slots by atomics."""
+        """As backward_rows; the pixels of a tile add to the slot of a pair with atomics."""
         height, width = transmittance.shape[0], transmittance.shape[1]
         ti.loop_config(block_dim=256)
         for k in range((starts.shape[0] - 1) * tile * tile):
@@ -249,7 +250,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ..
         pair_channels: vec4s, uv_grad: vec2s, conic_grad: vec3s, opacity_grad: numbers,
         channel_grad: vec4s,
     ):  # fmt: skip
-        """Gradients of each Gaussian from those of its pairs, in a fixed order."""
+        """Add up the gradients of each Gaussian over its pairs, in a fixed order."""
         for k in range(order.shape[0]):
             i = order[k]
             start = 0
@@ -282,11 +283,11 @@ def rasterize(
     *,
     by_rows: bool | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Composite four channels: returns their light (H, W, 4) and what is let through (H, W).
+    """The composite of four channels, (H, W, 4), and the transmittance (H, W), of n Gaussians.
 
-    uv (n, 2) px, conics (n, 3) 1/px^2, reach (n, 3), opacities (n,), as `projection.project` gives
-    them; channels (n, 4); by_rows: which kernels, None to choose by device. Differentiable in all
-    of them but reach.
+    lists: from `tile_lists`; height, width: px; uv: (n, 2) px, conics: (n, 3) 1/px^2, reach: (n, 3)
+    and opacities: (n,), from `projection.project`; channels: (n, 4); by_rows: choice of the
+    kernels, None to choose by device. Differentiable in all tensors except reach.
     """
     members, slots, starts = lists.members, lists.slots, lists.starts
     composite, pull, sum_pairs = _kernels(uv.dtype, not uv.is_cuda if by_rows is None else by_rows)
@@ -304,7 +305,7 @@ def rasterize(
         results = tuple(torch.zeros_like(t) for t in (uv, conics, opacities, channels))
         if len(members):
             behind = (light * light_grad).sum(-1) + transmittance * through_grad
-            # Zeros: tiles end early, and then the pairs behind get no gradient.
+            # Zeros, since the kernels skip the pairs behind a finished tile.
             pair_moments = uv.new_zeros(len(members), 6)
             pair_channels = uv.new_zeros(len(members), 4)
             pull(

@@ -1,7 +1,7 @@
-"""Rendering Gaussians: projection, shading, tile lists and compositing put together.
+"""Rendering of Gaussians: projection, shading, tile lists and compositing.
 
 image = render(camera, **gaussians.tensors(), background=(1, 1, 1))
-(image.rgb - photo).abs().mean().backward()  # reaches every tensor that wants a gradient
+(image.rgb - photo).abs().mean().backward()  # reaches every tensor that requires a gradient
 """
 
 import dataclasses
@@ -25,12 +25,13 @@ TILE = 16  # px
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Render:
-    """One picture, or C of them along a new first axis.
+    """One picture, or C pictures along a new first axis.
 
-    rgb (H, W, 3); alpha (H, W) 0 to 1; depth (H, W) m, the mean over what the pixel shows, 0 where
-    it shows nothing; features (H, W, N), or None if none were given. And where the n Gaussians
-    lie: uv (n, 2) px, in the graph, so that uv.retain_grad() keeps the gradient in the image;
-    radii (n,) px, the larger half side of the box that the Gaussian can be seen in, 0: not seen.
+    rgb: (H, W, 3); alpha: (H, W) from 0 to 1; depth: (H, W) m, the mean over the Gaussians in the
+    pixel, 0 if there is none; features: (H, W, N), None if none were given; uv: (n, 2) centers of
+    the Gaussians in the image, px, part of the graph, so that uv.retain_grad() keeps their
+    gradient; radii: (n,) px, the larger half side of the box in which a Gaussian is visible, 0 if
+    it is not visible.
     """
 
     rgb: torch.Tensor
@@ -58,18 +59,18 @@ def render(
     antialiased: bool = False,
     pose: torch.Tensor | None = None,
 ) -> Render:
-    """Splat n Gaussians into the image of a camera, or of several of one size.
+    """Render n Gaussians for one camera, or for several cameras with images of the same size.
 
-    means: (n, 3) m; opacities: (n,) 0 to 1; the shape either as quats (n, 4) wxyz and scales
-    (n, 3) m or as covariances (n, 3, 3) m^2; the color either as sh (n, K, 3) or as colors (n, 3)
-    RGB; sh_axes: (n, 3, 3) rotations that have turned the Gaussians since sh was learned; features:
-    (n, N) of any kind, composited over zero; background: (3,) or an image (H, W, 3); near: m,
-    Gaussians whose mean is closer are left out; antialiased: keep the light of Gaussians thinner
-    than a pixel instead of making them brighter (Mip-Splatting); pose: (4, 4) world to camera in
-    place of the camera's own, or (C, 4, 4) for C cameras.
+    means: (n, 3) m; opacities: (n,) from 0 to 1; quats: (n, 4) wxyz and scales: (n, 3) m, or
+    instead covariances: (n, 3, 3) m^2; sh: (n, K, 3), or instead colors: (n, 3) RGB; sh_axes:
+    (n, 3, 3) rotations of the Gaussians since sh was learned; features: (n, N) of any kind,
+    composited over zero; background: (3,) or an image (H, W, 3); near: Gaussians whose mean is
+    nearer than this are left out, m; antialiased: keep the total light of Gaussians thinner than a
+    pixel, which otherwise become brighter (Mip-Splatting); pose: (4, 4) world to camera, instead of
+    the camera's pose, or (C, 4, 4) for C cameras.
 
-    Differentiable in all tensors; computes in the precision of means, on the device of the
-    runtime. Raises ValueError for a wrong shape, NaN or infinity, with the name and the count.
+    The result is differentiable in all tensors. It is computed in the precision of means, on the
+    device of the runtime. Raises ValueError for a wrong shape, NaN or infinity.
     """
     runtime.ensure_initialized()
     tensors = {
@@ -150,7 +151,7 @@ def _render(camera, pose, background, tensors, options) -> Render:
 
 
 def _checked(tensors: dict) -> dict:
-    """The tensors on the runtime's device and in one precision, or a ValueError by name."""
+    """The tensors on the runtime's device and in one precision. Raises ValueError."""
     means, features = tensors["means"], tensors["features"]
     n = means.shape[0] if isinstance(means, torch.Tensor) and means.ndim else 0
     _one_of("covariances", "quats and scales", tensors, {"covariances"}, {"quats", "scales"})
@@ -185,7 +186,8 @@ def _one_of(first: str, second: str, tensors: dict, either: set, other: set) -> 
     given = {name for name in either | other if tensors[name] is not None}
     if given not in (either, other):
         raise ValueError(
-            f"got {', '.join(sorted(given)) or 'neither'}, expected either {first} or {second}"
+            f"{first}, {second}: got {', '.join(sorted(given)) or 'neither'}, expected either "
+            f"{first} or {second}"
         )
 
 

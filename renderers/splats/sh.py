@@ -1,7 +1,7 @@
-"""Colors that change with the direction of view: real spherical harmonics of degree 0 to 4.
+"""Colors that depend on the direction of view, as real spherical harmonics of degree 0 to 4.
 
-Signs, order and constants are those of 3D Gaussian Splatting and gsplat, so that their files look
-the same here.
+Signs, order and constants are those of 3D Gaussian Splatting and gsplat, so that files made with
+these look the same here.
 """
 
 import functools
@@ -84,7 +84,7 @@ def _kernel(dtype: torch.dtype, degree: int):
         for i in range(means.shape[0]):
             color = 0.5 + SH_DEGREE_0 * sh[i, 0]
             if ti.static(degree > 0):
-                # `eye` and `axes` come with one row for all or with a row for each Gaussian.
+                # eye and axes have one row for all Gaussians, or one row for each.
                 ray = means[i] - eye[ti.min(i, eye.shape[0] - 1)]
                 A = axes[ti.min(i, axes.shape[0] - 1)]
                 turned = ray.x * A[0, :] + ray.y * A[1, :] + ray.z * A[2, :]
@@ -104,11 +104,11 @@ def _kernel(dtype: torch.dtype, degree: int):
 def shade(
     sh: torch.Tensor, means: torch.Tensor, eye: torch.Tensor, axes: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """RGB (n, 3), never negative, of coefficients sh (n, K, 3) seen from eye (3,) m.
+    """The colors (n, 3) RGB of Gaussians seen from a point; never negative.
 
-    means: (n, 3) m; axes: (n, 3, 3) rotations that have turned the Gaussians since their
-    coefficients were learned, None for none: turning the ray back is the same as turning the
-    harmonics. Differentiable in all four.
+    sh: (n, K, 3) coefficients; means: (n, 3) m; eye: (3,) m; axes: (n, 3, 3) rotations of the
+    Gaussians since their coefficients were learned, None for no rotation. The function turns the
+    ray back, which is the same as turning the harmonics. Differentiable in all four.
     """
     n, degree = len(means), SH_COUNTS.index(sh.shape[1])
     if not n:
@@ -120,6 +120,9 @@ def shade(
 
 
 def per_gaussian(row: torch.Tensor, n: int) -> torch.Tensor:
-    """One row for all Gaussians; or n rows if it wants a gradient, so that none is summed by
-    atomics, whose order, and so whose rounding, would change from run to run."""
+    """row (1, ...) itself, or expanded to n rows if it requires a gradient.
+
+    With one row, a kernel would sum its gradient with atomics, in an order and so with a rounding
+    that change from run to run.
+    """
     return row.expand(n, *row.shape[1:]) if row.requires_grad else row

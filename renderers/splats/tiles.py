@@ -1,4 +1,4 @@
-"""Which Gaussians touch which tile of the image, nearest first."""
+"""Lists of the Gaussians that touch each tile of the image, nearest first."""
 
 import dataclasses
 import functools
@@ -9,17 +9,18 @@ import torch
 from taichi_phys.bridge.autograd import TAICHI_TYPE
 
 
-MAX_PAIRS = (2**31 - 1) // 6  # backward keeps six numbers a pair, and Taichi counts in int32
+MAX_PAIRS = (2**31 - 1) // 6  # backward has six numbers per pair, and Taichi's indices are int32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TileLists:
-    """Pairs of a Gaussian and a tile that it touches.
+    """The pairs of a Gaussian and a tile that it touches.
 
-    members (m,): Gaussians, tile after tile and in each by depth; slots (m,): the number of the
-    pair when pairs are counted Gaussian after Gaussian instead, nearest first; starts
-    (tiles + 1,): where each tile's members begin; order (s,): the Gaussians that are seen, nearest
-    first; ends (s,): where their slots end. Tiles are squares of `size` px, counted along rows.
+    members: (m,) Gaussians of the pairs, sorted by tile and within a tile by depth; slots: (m,)
+    index of each pair if the pairs are sorted by Gaussian instead, nearest first; starts:
+    (tiles + 1,) index of the first member of each tile; order: (s,) visible Gaussians, nearest
+    first; ends: (s,) end of the slots of each Gaussian in order; size: edge of the square tiles,
+    px. Tiles are counted row by row.
     """
 
     members: torch.Tensor
@@ -43,11 +44,11 @@ def _kernels(dtype: torch.dtype):
 
     @ti.func
     def tile_columns(uv, conic, reach, row, tile: ti.i32, columns: ti.i32):
-        """The tiles of a row that the ellipse touches, exactly.
+        """The first tile of a row that the ellipse touches, and the one after the last; exact.
 
-        Its right edge at height y is x(y) = (-b y + sqrt(level a - D y^2)) / a, concave with its
-        top at y = -b / c * reach.x: the farthest point inside the row is there, or at the nearer
-        border of the row. The left edge is the same, turned by 180 degrees.
+        The right edge at height y is x(y) = (-b y + sqrt(level a - D y^2)) / a, a concave function
+        with its maximum at y = -b / c * reach.x. So the rightmost point within the row is there, or
+        at the nearer border of the row. The left edge is the right edge turned by 180 degrees.
         """
         a, b, c, level = conic.x, conic.y, conic.z, reach.z
         determinant = a * c - b * b
@@ -132,10 +133,11 @@ def tile_lists(
     height: int,
     tile: int,
 ) -> TileLists:
-    """Depth-ordered lists of Gaussians for square tiles of `tile` px.
+    """The lists of Gaussians, sorted by depth, for square tiles.
 
-    uv (n, 2) px, depth (n,) m, conic (n, 3) 1/px^2, reach (n, 3), as `projection.project` gives
-    them. Raises ValueError for more than MAX_PAIRS pairs.
+    uv: (n, 2) px, depth: (n,) m, conic: (n, 3) 1/px^2 and reach: (n, 3), from `projection.project`;
+    width, height: of the image, px; tile: edge of a tile, px. Raises ValueError for more than
+    MAX_PAIRS pairs.
     """
     columns, rows = -(-width // tile), -(-height // tile)
     seen = (reach[:, 2] > 0).nonzero()[:, 0]
@@ -150,14 +152,14 @@ def tile_lists(
     if pairs > MAX_PAIRS:
         raise ValueError(
             f"scales: {len(order)} Gaussians cover {pairs} tiles of the image, expected at most "
-            f"{MAX_PAIRS}: they are too many or too large for this camera"
+            f"{MAX_PAIRS}: use fewer or smaller Gaussians, or a smaller image"
         )
     tile_of = torch.empty(pairs, dtype=torch.int32, device=uv.device)
     gaussian_of, slots = torch.empty_like(tile_of), torch.empty(0, dtype=torch.int64)
     if pairs:
         emit(uv, conic, reach, order, ends, tile, columns, rows, tile_of, gaussian_of)
         starts[1:] = torch.bincount(tile_of, minlength=columns * rows).cumsum(0)
-        # Both sorts are stable: each tile keeps the order of depth in which pairs were written.
+        # Both sorts are stable, so that the pairs of a tile stay sorted by depth.
         if uv.is_cuda:
             slots = torch.sort(tile_of, stable=True).indices
         else:
