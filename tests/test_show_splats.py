@@ -128,7 +128,7 @@ def missing(tmp):
 
 def not_gaussians(tmp):
     (tmp / "a.txt").write_text("hello")
-    return [tmp / "a.txt"], "neither starts as a PLY"
+    return [tmp / "a.txt"], "got neither the start of a PLY"
 
 
 def with_flags(*flags, message):

@@ -180,11 +180,12 @@ def test_other_standard_files(tmp_path, change):
     [
         (dict(drop=("opacity", "rot_2")), "lacks the float32 properties opacity, rot_2$"),
         (dict(drop=("x", "f_rest_4")), "got 8 properties f_rest_.*one of .0, 9, 24, 45, 72.$"),
-        (dict(values={"y": math.nan, "f_rest_7": -math.inf}), r"infinite in y \(4\), f_rest_7 \(4"),
-        (dict(values={"opacity": [0, math.inf, 0, 0]}), r"NaN or infinite in opacity \(1\)"),
-        (dict(types={"x": "f8"}, values={"x": 1e300}), r"NaN or infinite in x \(4\)"),
-        (dict(values={f"rot_{i}": [1, 1, 0, 1] for i in range(4)}), r"quats: .*1 of 4 .* is 2"),
-        (dict(values={"scale_1": [0, -200, 0, 0]}), r"scales: .*1 of 4 .*first is 1"),
+        (dict(values={"y": math.nan, "f_rest_7": -math.inf}),
+         r"NaN or infinite values in y \(4\), f_rest_7 \(4\)"),
+        (dict(values={"opacity": [0, math.inf, 0, 0]}), r"NaN or infinite values in opacity \(1\)"),
+        (dict(types={"x": "f8"}, values={"x": 1e300}), r"NaN or infinite values in x \(4\)"),
+        (dict(values={f"rot_{i}": [1, 1, 0, 1] for i in range(4)}), r"quats: .*1 of 4 .* is row 2"),
+        (dict(values={"scale_1": [0, -200, 0, 0]}), r"scales: .*1 of 4 .*first is row 1"),
         (dict(values={"scale_1": [0, -200, 99, 0]}), r"scales: got 1 values that are NaN or inf"),
         (dict(order=["x", "y", "z", "nx", "red"]), "a mesh or point cloud, not Gaussians"),
     ],
@@ -400,11 +401,11 @@ def test_splat_file(tmp_path):
     assert g.degree == 0 and g.means.dtype == torch.float32
 
     for data, message in [
-        (b"", "got 0 bytes, expected a multiple of 32"),
-        (rows[0][:-1], "got 31 bytes, expected a multiple of 32"),
-        (rows[0] + rows[1][:28] + bytes([128] * 4), r"quats: .*1 of 2 .*first is 1"),
+        (b"", "got 0 bytes, expected a positive multiple of 32"),
+        (rows[0][:-1], "got 31 bytes, expected a positive multiple of 32"),
+        (rows[0] + rows[1][:28] + bytes([128] * 4), r"quats: .*1 of 2 .*first is row 1"),
         (struct.pack("<3f", 0, 0, math.inf) + rows[0][12:], "means: got 1 values that are NaN"),
-        (rows[0][:12] + bytes(12) + rows[0][24:], r"scales: .*1 of 1 .*first is 0"),
+        (rows[0][:12] + bytes(12) + rows[0][24:], r"scales: .*1 of 1 .*first is row 0"),
     ]:
         (tmp_path / "b.splat").write_bytes(data)
         with pytest.raises(ValueError, match=f"b.splat: {message}"):
@@ -413,8 +414,8 @@ def test_splat_file(tmp_path):
 
 def test_other_files(tmp_path):
     for name, data, message in [
-        ("a.ply", b"", "neither starts as a PLY file nor has a name ending in .splat"),
-        ("a.spz", bytes(64), "neither starts as a PLY file"),
+        ("a.ply", b"", "got neither the start of a PLY file nor a name ending in .splat"),
+        ("a.spz", bytes(64), "got neither the start of a PLY file"),
         ("a.ply", b"ply\nformat ascii 1.0\nend_header\n", "got elements none, expected vertex"),
     ]:
         (tmp_path / name).write_bytes(data)

@@ -72,9 +72,9 @@ def bind(
     distance, index = tree.query(means.detach().cpu().numpy(), k=list(range(1, k + 1)))
     index = torch.as_tensor(index, device=x.device)
     distance = torch.as_tensor(distance, dtype=x.dtype, device=x.device)
-    # The weight is a smooth bump that is almost zero at the last neighbor, so that adjacent Gaussians,
-    # which follow different particles, move almost alike. It stays positive if all neighbors are
-    # equally far.
+    # The weight is a smooth bump that is almost zero at the last neighbor, so that adjacent
+    # Gaussians, which follow different particles, move almost alike. It stays positive if all
+    # neighbors are equally far.
     radius = 1.1 * distance[:, -1:].clamp_min(torch.finfo(x.dtype).eps)
     weights = (1 - (distance / radius) ** 2) ** 2
     return Binding(

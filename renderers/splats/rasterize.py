@@ -79,7 +79,7 @@ def _kernels(dtype: torch.dtype, by_rows: bool) -> tuple[Callable[..., None], ..
 
     @ti.func
     def walk(opacity, e, dx, dy):
-        """alpha without its clamp at dx, dy px from the center, and the ratio of the next pixel's."""
+        """alpha, not clamped, at dx, dy px from the center, and the factor to the next pixel."""
         value = opacity * ti.exp(-0.5 * (e.x * dx * dx + e.z * dy * dy) - e.y * dx * dy)
         return value, ti.exp(-e.x * (dx + 0.5) - e.y * dy)
 
