@@ -15,7 +15,7 @@ import numpy as np
 from taichi_phys.checks import finite_number, set_fields, whole_number
 
 
-ORTHOGONAL = 1e-3  # by which R R^T may differ from 1: files round to a few digits
+ORTHOGONAL = 1e-3  # by which R R^T may differ from the identity: files round to a few digits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,8 +23,8 @@ class Camera:
     """A calibrated pinhole camera without distortion.
 
     fx, fy, cx, cy: focal lengths and principal point, px; width, height: of the image, px;
-    world_to_camera: (4, 4) rotation and translation, m. Raises ValueError for anything else, also
-    for a matrix that mirrors.
+    world_to_camera: (4, 4) rotation and translation, m. Raises ValueError for values out of range,
+    and for a matrix that is not finite, does not rotate, or mirrors.
     """
 
     fx: float
@@ -54,7 +54,10 @@ class Camera:
             )
         rotation = pose[:3, :3]
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=ORTHOGONAL):
-            raise ValueError("camera world_to_camera: its 3x3 part is not a rotation")
+            raise ValueError(
+                "camera world_to_camera: its 3x3 part is not a rotation, expected rows of length 1 "
+                "at right angles"
+            )
         if np.linalg.det(rotation) < 0:
             raise ValueError(
                 "camera world_to_camera: its 3x3 part mirrors (its determinant is -1), expected a "
@@ -78,11 +81,11 @@ class Camera:
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1.0]])
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """World points (..., 3) m to camera axes (..., 3) m."""
+        """Transform world points (..., 3) m to camera axes (..., 3) m."""
         return points @ self.rotation.T + self.world_to_camera[:3, 3]
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """World points (..., 3) m to image coordinates (..., 2) px and depth (...,) m."""
+        """Project world points (..., 3) m to image coordinates (..., 2) px and depth (...,) m."""
         local = self.to_camera(np.asarray(points, dtype=np.float64))
         depth = local[..., 2]
         u = self.fx * local[..., 0] / depth + self.cx
@@ -90,7 +93,10 @@ class Camera:
         return np.stack([u, v], axis=-1), depth
 
     def unproject(self, pixels: np.ndarray, depth: np.ndarray | float) -> np.ndarray:
-        """Image coordinates (..., 2) px and depth along the axis (...,) m to world (..., 3) m."""
+        """Find the world points (..., 3) m at image coordinates (..., 2) px.
+
+        depth: (...,) m, along the optical axis.
+        """
         pixels = np.asarray(pixels, dtype=np.float64)
         x = (pixels[..., 0] - self.cx) / self.fx * depth
         y = (pixels[..., 1] - self.cy) / self.fy * depth
@@ -99,9 +105,10 @@ class Camera:
 
 
 def camera_from_fov(width: int, height: int, fov: float) -> Camera:
-    """A camera at the origin that looks along +y with z up.
+    """Make a camera at the origin that looks along +y with z up.
 
-    width, height: px; fov: vertical field of view, degrees. Raises ValueError for impossible ones.
+    width, height: px; fov: vertical field of view, degrees. Raises ValueError for values out of
+    range.
     """
     if not 0 < fov < 180:
         raise ValueError(f"fov: got {fov}, expected degrees between 0 and 180")
@@ -121,8 +128,8 @@ def camera_from_fov(width: int, height: int, fov: float) -> Camera:
 def load_camera(path: str | Path) -> tuple[Camera, dict]:
     """Read a camera.json with fx fy cx cy width height world_to_camera.
 
-    Returns the camera, and the other keys of the file. Raises ValueError for a missing file, broken
-    JSON or a missing key, by name.
+    Returns the camera and the other keys of the file. Raises ValueError, which names the file, if
+    it is missing, is not valid JSON, lacks a key, or does not describe a camera.
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8-sig"))  # some editors write a BOM
@@ -131,11 +138,14 @@ def load_camera(path: str | Path) -> tuple[Camera, dict]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"camera {path}: not valid JSON ({error})") from None
     if not isinstance(record, dict):
-        raise ValueError(f"camera {path}: expected a JSON object")
+        raise ValueError(
+            f"camera {path}: got JSON of type {type(record).__name__}, expected a JSON object with "
+            "the keys of a camera"
+        )
     keys = [field.name for field in dataclasses.fields(Camera)]
     missing = [key for key in keys if key not in record]
     if missing:
-        raise ValueError(f"camera {path}: missing {', '.join(missing)}")
+        raise ValueError(f"camera {path}: missing {', '.join(missing)}, expected {', '.join(keys)}")
     try:
         camera = Camera(**{key: record[key] for key in keys})
     except (TypeError, ValueError) as error:

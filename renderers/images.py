@@ -1,4 +1,4 @@
-"""Pictures as arrays and files."""
+"""Conversion of pictures to bytes and PNG files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from taichi_phys.io.files import atomic_path
 
 
 def to_bytes(image: torch.Tensor) -> np.ndarray:
-    """A picture (H, W, 3), float 0..1, as uint8; what lies outside is cut off."""
+    """Convert a picture (H, W, 3), float in 0..1, to uint8; values outside are clamped."""
     return (image.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
 
 

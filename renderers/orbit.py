@@ -9,9 +9,9 @@ from renderers.lines import Vector
 from renderers.splats.gaussians import Gaussians
 
 
-STRAY = 0.02  # share of the opacity, at either end of every axis, that need not be in the picture
-FAINT = 0.1  # a Gaussian ends where its alpha is below this, as a fraction of the highest
-MARGIN = 1.25  # room around the body: the corners of a cube, which STRAY leaves out, need 1.24
+STRAY = 0.02  # share of the opacity, at either end of every axis, that may lie outside the picture
+FAINT = 0.1  # a Gaussian ends where its alpha falls below this share of the highest
+MARGIN = 1.25  # room around the body; the corners of a cube, which STRAY leaves out, need 1.24
 
 
 def look_at(
@@ -27,19 +27,21 @@ def look_at(
     cx: float | None = None,
     cy: float | None = None,
 ) -> Camera:
-    """A camera at eye (3,) m with target (3,) m at its principal point and up (3,) upwards.
+    """Make a camera at eye (3,) m that shows target (3,) m at its principal point.
 
-    width, height: px; either fov: vertical field of view, degrees, or fx, px, with fy, px, if it
-    differs; cx, cy: px, the middle of the image if left out. Raises ValueError when target is at
-    eye, when up is parallel to the view, or for another shape or value, by name.
+    up: (3,), the direction that points upwards in the image; width, height: px; fov: vertical field
+    of view, degrees; fx, fy: focal lengths, px, in place of fov, fy by default equal to fx; cx, cy:
+    principal point, px, by default the middle of the image. Raises ValueError, which names the
+    argument, if target is at eye, if up is parallel to the view, unless exactly one of fov and fx
+    is given, or for other shapes and values.
     """
     eye, target, up = _vector("eye", eye), _vector("target", target), _vector("up", up)
     if (fov is None) == (fx is None):
-        raise ValueError(f"got fov={fov} and fx={fx}, expected one of them")
+        raise ValueError(f"fov, fx: got fov={fov} and fx={fx}, expected exactly one of them")
     view = target - eye
     distance = np.linalg.norm(view)
     if not distance > 0:
-        raise ValueError(f"target: got {target}, which is where eye is, expected another place")
+        raise ValueError(f"target: got {target}, the position of eye, expected another position")
     forward = view / distance
     right = np.cross(forward, up)
     length = np.linalg.norm(right)
@@ -64,11 +66,12 @@ def look_at(
 
 
 def outward(azimuth: float, elevation: float, up: Vector = (0, 0, 1)) -> np.ndarray:
-    """The unit vector (3,) from what is looked at towards a camera on this side of it.
+    """The unit vector (3,) from an object towards a camera at this azimuth and elevation.
 
-    azimuth: degrees, counterclockwise from above; elevation: above the horizon, degrees; up: (3,),
-    any length. At azimuth 0 the axis x points right (y, where x is up), so that with z up the view
-    is along +y, and with y down along +z. Raises ValueError for a value that is no number, by name.
+    azimuth: degrees, counterclockwise as seen from above; elevation: above the horizon, degrees;
+    up: (3,), of any length. At azimuth 0 the x axis points right (the y axis, if x points up), so
+    that the camera looks along +y if z points up, and along +z if y points down. Raises ValueError,
+    which names the argument, for values that are not finite and for an up of zeros.
     """
     up = _vector("up", up)
     for name, value in (("azimuth", azimuth), ("elevation", elevation)):
@@ -97,16 +100,17 @@ def orbit(
     elevation: float = 20.0,
     azimuth: float = 0.0,
 ) -> list[Camera]:
-    """Cameras on a circle around up (3,), radius m from center (3,) m, all looking at it.
+    """Make cameras on a circle around the axis up (3,), all of which look at center (3,) m.
 
-    width, height: px; fov: vertical field of view, degrees; frames: how many; turns: that they
-    share, the end left out so that a film of whole turns repeats without a halt; elevation,
-    azimuth: of the first, degrees, as `outward` takes them. Raises ValueError for a value outside
-    its range, by name.
+    radius: distance from center, m; width, height: px; fov: vertical field of view, degrees;
+    frames: number of cameras; turns: number of turns that they make, without the end of the last,
+    so that a film of whole turns repeats without a halt; elevation, azimuth: of the first camera,
+    degrees, as `outward` takes them. Raises ValueError, which names the argument, for a value
+    outside its range.
     """
     middle, axis = _vector("center", center), _vector("up", up)
     if not 0 < radius < math.inf:
-        raise ValueError(f"radius: got {radius}, expected > 0 m")
+        raise ValueError(f"radius: got {radius}, expected a positive length in meters")
     if not -90 < elevation < 90:
         raise ValueError(f"elevation: got {elevation}, expected degrees between -90 and 90")
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
@@ -121,11 +125,12 @@ def orbit(
 
 
 def framing(gaussians: Gaussians, fov: float) -> tuple[np.ndarray, float]:
-    """The center (3,) m of a body and the distance, m, from which it fits into the picture.
+    """Find the center (3,) m of a body and the distance, m, from which it fits into the picture.
 
     fov: the narrower field of view, degrees. The body fits from every side. Gaussians count by
-    their opacity: a few that strayed far away, or huge faint ones, as files of trained scenes
-    have them, change nothing. Raises ValueError for fov, and where there is nothing to see.
+    their opacity, so that a few far away or huge faint ones, which files of trained scenes often
+    hold, change nothing. Raises ValueError for a fov outside its range, and if no Gaussian has an
+    opacity above 0.
     """
     if not 0 < fov < 180:
         raise ValueError(f"fov: got {fov}, expected degrees between 0 and 180")
@@ -134,7 +139,9 @@ def framing(gaussians: Gaussians, fov: float) -> tuple[np.ndarray, float]:
         values[name].detach().double().cpu().numpy() for name in ("means", "opacities", "scales")
     )
     if not opacities.any():
-        raise ValueError(f"opacities: got {len(opacities)}, expected at least one above 0")
+        raise ValueError(
+            f"opacities: got {len(opacities)}, none above 0, expected at least one above 0"
+        )
     low, high = (_quantile(means, opacities, share) for share in (STRAY, 1 - STRAY))
     center = (low + high) / 2
     # alpha falls to the fraction FAINT of the highest at this many standard deviations.
@@ -145,7 +152,7 @@ def framing(gaussians: Gaussians, fov: float) -> tuple[np.ndarray, float]:
 
 
 def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
-    """(k,): for each column of (n, k), the value below which this share of the weight lies."""
+    """The value of each column of (n, k) below which this share of the weight lies, (k,)."""
     order = values.argsort(axis=0)
     below = weights[order].cumsum(axis=0)
     at = (below < share * below[-1]).sum(axis=0)

@@ -14,14 +14,14 @@ from renderers.camera import Camera
 
 
 COLORS = "plasma"  # perceptually uniform, bright at the strong end
-WEAK = 0.08  # where on the map the weakest arrow lies: its very end is hard to see on black
+WEAK = 0.08  # place of the weakest arrow on the map, whose very end is hard to see on black
 INK = np.array([24, 26, 32])
 PAPER = np.array([255, 255, 255])
 BEHIND = 1.002  # a line is hidden where it is farther than the picture's depth by this factor
 
 
 def strength_colors(strengths: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """(n, 3) uint8 colors of strengths (n,), from limits[0] (dark) to limits[1] (bright)."""
+    """Colors (n, 3) uint8 of strengths (n,), from limits[0] (dark) to limits[1] (bright)."""
     import matplotlib
 
     low, high = limits
@@ -41,13 +41,14 @@ def draw_arrows(
     scale: int = 1,
     legend: str | None = None,
 ) -> np.ndarray:
-    """A copy of the picture with n anti-aliased arrows, the strongest on top.
+    """Return a copy of the picture with n anti-aliased arrows, the strongest on top.
 
-    starts, ends: (n, 2) px; strengths: (n,); limits: strengths at the ends of the color map (by
-    default 0 and the strongest; give them for a video, or colors change meaning from frame to
-    frame); thickness: of a shaft, px; scale: enlarges the picture first (positions and thickness
-    stay in pixels of `image`); legend: what the colors measure, such as "force (N)", drawn
-    beside a color bar. Arrows with NaN are left out. Raises ValueError for wrong shapes.
+    image: (H, W, 3) uint8; starts, ends: (n, 2) px; strengths: (n,); limits: strengths at the ends
+    of the color map (by default 0 and the strongest; give them for a video, because otherwise the
+    meaning of a color changes from frame to frame); thickness: of a shaft, px; scale: a whole
+    number by which the picture is enlarged first (positions and thickness stay in pixels of
+    `image`); legend: what the colors measure, such as "force (N)", drawn beside a color bar. Arrows
+    with NaN are left out. Raises ValueError for other shapes or another scale.
     """
     import cv2
 
@@ -55,8 +56,10 @@ def draw_arrows(
     starts, ends, strengths = (np.asarray(a, dtype=np.float64) for a in (starts, ends, strengths))
     n = strengths.shape[0] if strengths.ndim else 0
     for name, value, shape in (
-        ("starts", starts, (n, 2)), ("ends", ends, (n, 2)), ("strengths", strengths, (n,)),
-    ):  # fmt: skip
+        ("starts", starts, (n, 2)),
+        ("ends", ends, (n, 2)),
+        ("strengths", strengths, (n,)),
+    ):
         if value.shape != shape:
             raise ValueError(f"{name}: got shape {value.shape}, expected {shape}")
     if scale < 1 or int(scale) != scale:
@@ -89,10 +92,10 @@ def draw_arrows_in_space(
     limits: tuple[float, float] | None = None,
     thickness: float = 2.0,
 ) -> np.ndarray:
-    """A copy of the picture with arrows over all that it shows.
+    """Return a copy of the picture with arrows in space drawn over everything in it.
 
-    ends: (m, 2, 3) m, tails and tips; those that reach behind the camera are left out; the rest
-    as in `draw_arrows`.
+    ends: (m, 2, 3) m, tails and tips; arrows that reach behind the camera are left out. The other
+    arguments are those of `draw_arrows`.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         uv, depth = camera.project(ends)
@@ -109,11 +112,11 @@ def draw_lines(
     depth: np.ndarray | None = None,
     strength: float = 1.0,
 ) -> None:
-    """Draw anti-aliased segments, a pixel wide, where nothing hides them.
+    """Draw anti-aliased segments, one pixel wide, where nothing hides them.
 
-    image: (H, W, 3) uint8, drawn on; ends: (k, 2, 3) m; colors: (3,) or (k, 3), 0 to 255; depth:
-    (H, W) m of what the picture shows, infinite where it shows nothing; strength: 0 to 1, how much
-    of what is there a line covers.
+    image: (H, W, 3) uint8, changed in place; ends: (k, 2, 3) m; colors: (3,) or (k, 3), 0 to 255;
+    depth: (H, W) m of the picture, infinite where it shows nothing, or None to hide nothing;
+    strength: opacity of the lines, 0 to 1.
     """
     height, width = image.shape[:2]
     ends = camera.to_camera(np.asarray(ends, np.float64).reshape(-1, 2, 3))
@@ -156,7 +159,7 @@ def draw_lines(
 def _clip(
     ends: np.ndarray, colors: np.ndarray, normal: np.ndarray, offset: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What of the segments (k, 2, 3) lies where normal . x >= offset, and its colors (k, 3)."""
+    """Clip segments (k, 2, 3) to normal . x >= offset; returns what is left and its colors."""
     height = ends @ normal - offset
     keep = (height >= 0).any(axis=1)
     ends, height = ends[keep].copy(), height[keep]
@@ -198,7 +201,10 @@ def _fill(canvas: np.ndarray, outline: np.ndarray, color: np.ndarray) -> None:
 
 
 def draw_colorbar(image: np.ndarray, limits: tuple[float, float], label: str) -> None:
-    """Draw the strength colors with their limits and a label into the lower left corner."""
+    """Draw a bar of the strength colors, their limits and a label into the lower left corner.
+
+    image: (H, W, 3) uint8, changed in place; limits: the strengths at the ends of the bar.
+    """
     _check_image("image", image)
     unit = max(min(image.shape[:2]) / 384, 0.5)
     size = round(13 * unit)
@@ -236,7 +242,10 @@ def text_width(text: str, size: int) -> int:
 def draw_text(
     image: np.ndarray, text: str, at: tuple[int, int], size: int, color: Sequence[int] | np.ndarray
 ) -> None:
-    """Write a line of text into the picture; at: its top left corner (x, y) px; size: px."""
+    """Write a line of text into a picture (H, W, 3) uint8, in place.
+
+    at: the top left corner (x, y) of the text, px; size: its height, px; color: 0 to 255.
+    """
     from PIL import Image, ImageDraw
 
     picture = Image.fromarray(image)
@@ -247,11 +256,11 @@ def draw_text(
 def side_by_side(
     panels: Sequence[np.ndarray], labels: Sequence[str] | None = None, *, gap: int = 6
 ) -> np.ndarray:
-    """One picture of several in a row, each under its label, on white.
+    """Put several pictures side by side on white, each under its label.
 
-    panels: pictures (H, W, 3) uint8, brought to the height of the tallest; labels: one for each;
-    gap: between them, px. The result has even sides. Raises ValueError for no panels, or labels
-    that do not match.
+    panels: pictures (H, W, 3) uint8, enlarged to the height of the tallest; labels: one for each
+    panel, or None for no labels; gap: between panels, px. The result has even sides. Raises
+    ValueError if there are no panels, or labels and panels differ in number.
     """
     import cv2
 

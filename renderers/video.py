@@ -18,7 +18,7 @@ from taichi_phys.io.files import atomic_path
 
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-DEFAULT_FPS = 24.0  # where a file does not say it, as a folder of images
+DEFAULT_FPS = 24.0  # if the source does not say it, such as a folder of images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,8 +37,9 @@ def read_video(
 ) -> Video:
     """Read a video file, an animated GIF, or a folder of images in the order of their numbers.
 
-    start: first frame to keep; max_frames: how many at most; fps: frames per second, instead of
-    those that the file says. Raises ValueError for what cannot be read or holds no frame.
+    start: the first frame to keep; max_frames: the largest number of frames; fps: frames per
+    second, in place of the rate of the file. Raises ValueError if the video cannot be read, holds
+    no frame, or has frames of different sizes.
     """
     path = path_of("video", path)
     whole_number(f"video {path}: start", start, "a whole number from 0 on", low=0)
@@ -69,7 +70,9 @@ def read_video(
         raise ValueError(f"video {path}: holds no frame" + (f" from {start} on" if start else ""))
     sizes = {frame.shape for frame in frames}
     if len(sizes) > 1:
-        raise ValueError(f"video {path}: frames differ in size: {sorted(sizes)}")
+        raise ValueError(
+            f"video {path}: frames differ in size: got {sorted(sizes)}, expected one size"
+        )
     return Video(frames=np.stack(frames), fps=float(fps or found_fps))
 
 
@@ -86,13 +89,13 @@ def _file_frames(path: Path) -> Frames:
 
     if not path.stat().st_size:
         raise OSError("the file is empty")
-    # It warns about every upright video of a phone, although the frames come out right.
+    # It warns about every upright video of a phone, although it reads the frames correctly.
     logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
     with contextlib.closing(imageio_ffmpeg.read_frames(path)) as stream:
         fps = next(stream)["fps"] or DEFAULT_FPS
     yield fps
-    # Phones record with a varying rate, but everything here assumes equal steps of time: ffmpeg
-    # repeats or drops frames to that end. At a constant rate this changes nothing.
+    # Phones record at a varying rate, but all our code assumes equal steps of time: ffmpeg repeats
+    # or drops frames to make them equal. At a constant rate this changes nothing.
     even = imageio_ffmpeg.read_frames(path, output_params=["-r", str(fps)])
     with contextlib.closing(even) as stream:
         width, height = next(stream)["size"]
@@ -136,7 +139,10 @@ def write_video(
     """
     path = path_of("video", path)
     if path.suffix.lower() != ".mp4":
-        raise ValueError(f"video {path}: expected a name that ends in .mp4")
+        raise ValueError(
+            f"video {path}: got a name that ends in {path.suffix!r}, expected a name that ends in "
+            ".mp4"
+        )
     _check_fps(path, fps)
     stream = iter(frames)
     first = next(stream, None)
@@ -154,7 +160,7 @@ def write_video(
 
 @contextlib.contextmanager
 def _encoder(path: Path, shape: tuple[int, ...], fps: float, quality: int) -> Iterator[IO[bytes]]:
-    """ffmpeg's input, for raw frames; raises OSError with ffmpeg's complaint if it fails."""
+    """Open the input of ffmpeg for raw frames; raises OSError with ffmpeg's message if it fails."""
     import imageio_ffmpeg
 
     height, width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
@@ -188,7 +194,7 @@ def _encoder(path: Path, shape: tuple[int, ...], fps: float, quality: int) -> It
 
 
 def _even(path: Path, frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The frame with even sides, checked to be like the first, of this shape."""
+    """Check that a frame has this shape, that of the first frame, and pad it to even sides."""
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != shape:
         raise ValueError(
             f"video {path}: got a frame of shape {frame.shape} and type {frame.dtype}, "

@@ -1,4 +1,4 @@
-"""TRACE: how every Gaussian of a scene moves, from multi-view video, and what happens next."""
+"""TRACE: the motion of every Gaussian of a scene, learned from multi-view video, and its future."""
 
 from inverse.trace.config import PRESETS as PRESETS
 from inverse.trace.config import TraceConfig as TraceConfig

@@ -1,11 +1,11 @@
-"""How well rendered part masks find the true objects, as NVFi and TRACE measure it."""
+"""Metrics of how well rendered part masks find the true objects, as in NVFi and TRACE."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 
-MATCH = 0.5  # IoU from which a predicted instance is an object
-RECALLS = np.linspace(0, 1, 101)  # at which COCO reads the precision
+MATCH = 0.5  # IoU from which a predicted instance counts as an object
+RECALLS = np.linspace(0, 1, 101)  # recalls at which COCO reads the precision
 
 
 def segmentation_metrics(
@@ -14,7 +14,7 @@ def segmentation_metrics(
     *,
     confidence: list[dict[int, float]] | None = None,
 ) -> dict[str, float]:
-    """ap, pq, f1, precision, recall and miou of id masks, all fractions 0 to 1.
+    """Compute ap, pq, f1, precision, recall and miou of id masks, all between 0 and 1.
 
     predicted, truth: for each image an (H, W) int mask of instance ids, 0 for the background,
     which is no instance; the ids of the two have nothing to do with each other, nor those of two
@@ -27,11 +27,14 @@ def segmentation_metrics(
     count at once, so that no numbering matters. miou is the mean over images of the mean IoU of
     their objects, paired with predictions one to one for the largest sum (Hungarian).
 
-    An image without objects adds its predictions as false and is left out of miou; without any
-    prediction all is 0. Raises ValueError, also where no image has an object.
+    The predictions of an image without objects count as false, and the image is left out of miou.
+    Without any prediction all metrics are 0. Raises ValueError for masks or confidences that do not
+    fit each other, and if no image has an object.
     """
     if len(predicted) != len(truth):
-        raise ValueError(f"predicted: got {len(predicted)} masks, expected {len(truth)} as truth")
+        raise ValueError(
+            f"predicted: got {len(predicted)} masks, expected {len(truth)}, as many as truth"
+        )
     if confidence is None:
         confidence = [{}] * len(truth)
         default = 1.0
@@ -51,7 +54,7 @@ def segmentation_metrics(
         if iou.shape[1]:
             means.append(iou[linear_sum_assignment(iou, maximize=True)].sum() / iou.shape[1])
     if objects == 0:
-        raise ValueError("truth: got no object in any image, expected some")
+        raise ValueError("truth: got no object in any image, expected at least one")
     overlap, sure = np.concatenate(overlaps), np.concatenate(sure)
     found = np.count_nonzero(overlap)
     pairs = (len(overlap) + objects) / 2  # TP + FP / 2 + FN / 2
@@ -73,7 +76,7 @@ def _overlaps(
         if mask.ndim != 2 or mask.dtype.kind not in "iu" or mask.shape != target.shape:
             raise ValueError(
                 f"{name}: got {mask.dtype} {mask.shape} for image {index}, "
-                "expected int (H, W), of one size in both"
+                "expected int (H, W), of the same size in predicted and truth"
             )
     ids, p = np.unique(prediction, return_inverse=True)
     true_ids, g = np.unique(target, return_inverse=True)

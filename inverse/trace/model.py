@@ -1,8 +1,8 @@
-"""Gaussians that move: a deformation that explains the past, and dynamics that make the future.
+"""Gaussians that move: a deformation for the observed times, and dynamics for the future.
 
-The state of a Gaussian at an observed time comes from the deformation field f_defo; its motion
-from there to any other time from the parameters that the dynamics f_trd give it, carried along
-its path (TRACE, sec. 3). Both are trained by what they show only.
+The state of a Gaussian at an observed time comes from the deformation field f_defo. Its motion from
+there to any other time follows from the rates that the dynamics f_trd give it, which travel with it
+along its path (TRACE, sec. 3). Both are trained only by comparing pictures with photographs.
 """
 
 import dataclasses
@@ -36,15 +36,17 @@ class Rates:
     def carry(
         self, x: torch.Tensor, quats: torch.Tensor, duration: float, step: float, order: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (m, 3) m and quats (m, 4) after duration s, in steps of at most step s; order: of the
-        stepping, 1 or 2."""
+        """Carry x (m, 3) m and quats (m, 4) along for duration s; returns both.
+
+        step: the longest step, s; order: of the time integration, 1 or 2.
+        """
         if self.v_bar is not None and self.a_bar is not None:
             rates = (self.v_bar, self.a_bar, self.w, self.eps)
             return advance(x, quats, *rates, duration, step, order)[:2]
         return advance_rigid(x, quats, *self._center_rates(), self.w, self.eps, duration, step)[:2]
 
     def origin_rates(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """v_bar, a_bar, w, eps, whatever the parametrization."""
+        """v_bar, a_bar, w and eps, computed from c, v_c and a_c if these are given instead."""
         if self.v_bar is not None and self.a_bar is not None:
             return self.v_bar, self.a_bar, self.w, self.eps
         v_bar, a_bar = about_origin(*self._center_rates(), self.w, self.eps)
@@ -56,13 +58,13 @@ class Rates:
 
 
 class TraceModel(nn.Module):
-    """Canonical Gaussians, their deformation, and their dynamics.
+    """Gaussians of t = 0, their deformation, and their dynamics.
 
-    center: (3,) m, half_side: m: the scene, as `fitting.model.scene_box` finds it; duration: s,
-    the observed time; frame_dt: s, between frames.
+    center: (3,) m, and half_side: m, of the scene, as `fitting.model.scene_box` finds them;
+    duration: the observed time, s; frame_dt: the time between frames, s.
     """
 
-    moving: torch.Tensor  # (n,) bool, false for what stands still
+    moving: torch.Tensor  # (n,) bool, false for Gaussians that stand still
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class TraceModel(nn.Module):
         self.register_buffer("moving", torch.ones(len(gaussians), dtype=torch.bool))
 
     def scene(self) -> dict[str, Any]:
-        """What is needed to make the model beside its weights and settings, for a checkpoint."""
+        """What a checkpoint needs, besides weights and settings, to make the model again."""
         return {
             "center": list(self.center),
             "half_side": self.half_side,
@@ -107,9 +109,9 @@ class TraceModel(nn.Module):
     def from_state(
         cls, state: Mapping[str, torch.Tensor], scene: Mapping[str, Any], config: TraceConfig
     ) -> "TraceModel":
-        """The model of a state_dict, what `scene` gave, and the settings.
+        """Make the model from a state_dict, a record that `scene` returned, and the settings.
 
-        Raises ValueError where they do not fit each other.
+        Raises ValueError if these do not fit each other.
         """
         try:
             count = len(state["gaussians.means"])
@@ -132,13 +134,16 @@ class TraceModel(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        """Whether something has been found to stand still."""
+        """Whether any Gaussian has been frozen because it stands still."""
         return not bool(self.moving.all())
 
     def deformed(
         self, t: float, index: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """dx (m, 3) m, dq (m, 4) and ds (m, 3) of the Gaussians index (m,), all by default."""
+        """The deformation at time t s: dx (m, 3) m, dq (m, 4) and ds (m, 3).
+
+        index: (m,) of the Gaussians, by default all.
+        """
         x = self.gaussians.means.detach()
         x = x if index is None else x[index]
         if self.deformation is None:
@@ -147,12 +152,12 @@ class TraceModel(nn.Module):
         return self.deformation(x, t)
 
     def motion(self, x: torch.Tensor, t: float) -> Rates:
-        """Rates of particles at x (m, 3) m at time t s, as the dynamics say.
+        """The rates that the dynamics give particles at x (m, 3) m at time t s.
 
-        Raises ValueError where the model has no dynamics.
+        Raises ValueError if the model has no dynamics.
         """
         if self.dynamics is None:
-            raise ValueError("dynamics: the model has none")
+            raise ValueError("dynamics: the model was made without dynamics, so it has no rates")
         if self.config.dynamics == "rigid":
             c, v_c, a_c, w, eps = self.dynamics(x, t)
             return Rates(c=c, v_c=v_c, a_c=a_c, w=w, eps=eps)
@@ -203,8 +208,8 @@ class TraceModel(nn.Module):
     def find_static(self, threshold: float = 0.01, samples: int = 16) -> int:
         """Freeze the Gaussians that the deformation hardly moves; returns how many are frozen.
 
-        They stay where they are at t = 0. threshold: of the movement since t = 0, in half sides;
-        samples: of the observed time at which the movement is looked at.
+        They stay where they are at t = 0. threshold: the largest movement since t = 0 of a Gaussian
+        that stands still, in half sides; samples: number of observed times that are compared.
         """
         first, _, _ = self.deformed(0.0)
         farthest = torch.zeros_like(first[:, 0])
@@ -223,7 +228,7 @@ class TraceModel(nn.Module):
 
 
 def quaternion_product(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """p q of quaternions (n, 4) wxyz: q first, then p."""
+    """The product p q of quaternions (n, 4) wxyz, which rotates by q first, then by p."""
     a, b = p[:, :1], p[:, 1:]
     c, d = q[:, :1], q[:, 1:]
     return torch.cat(

@@ -1,9 +1,9 @@
-"""How every part moves, from the paths of its particles through all that was observed.
+"""The motion of every part, from the paths of its particles through all observed times.
 
-The parameters that the dynamics give a particle at one time carry it on well, but they tell its
-acceleration at that instant far less well than its path does. So a part's motion is fitted to the
-paths of all its particles: a constant acceleration of its center, and a spin that is constant, or
-changes at a constant rate where the paths say so.
+The rates that the dynamics give a particle at one time predict its path well, but they tell its
+acceleration at that instant far less exactly than the path does. So a part's motion is fitted to
+the paths of all its particles: a constant acceleration of its center, and a spin that is constant,
+or that changes at a constant rate if the paths show it.
 """
 
 from typing import Any
@@ -17,33 +17,36 @@ from taichi_phys.rotations import nearest_rotation
 
 ROUNDS = 5  # of reweighting
 SURE = 3.0  # standard errors from which an angular acceleration is believed
-THIN = 1e-3  # of their length: particles closer than that to a line do not show how they turn on it
+THIN = 1e-3  # of their length; particles closer than this to a line do not show a spin about it
 
 
 def motion_along_paths(
     times: np.ndarray, x: np.ndarray, labels: np.ndarray, weights: np.ndarray
 ) -> list[dict[str, Any]]:
-    """One record for each label, in their order, ready for JSON; rates at the last of the times.
+    """Fit the motion of each part: one record per label, in rising order, ready for JSON.
 
-    times: (T,) s, ascending; x: (T, n, 3) m, the particles then; labels: (n,) int; weights: (n,),
-    at least 0, such as opacities. A record has label, count, share (of the weight), centre m (the
-    point that moves on a parabola, where the part turns enough to tell), velocity m/s and
-    acceleration m/s^2 of that point, angular_velocity rad/s, angular_speed, axis (None where the
-    spin is within its spread), angular_acceleration rad/s^2 (zero where none can be told), residual
-    m (root mean square of the particles from the rigid motion), and spread: standard errors of
-    these rates in each axis. Raises ValueError.
+    times: (T,) s, ascending; x: (T, n, 3) m, the particles at these times; labels: (n,) int;
+    weights: (n,), at least 0, such as opacities. A record holds the motion at the last of the
+    times: label, count, share (of the weight), centre m (the point that moves on a parabola, if
+    the part turns enough to show it), velocity m/s and acceleration m/s^2 of that point,
+    angular_velocity rad/s, angular_speed, axis (None if the spin is within its spread),
+    angular_acceleration rad/s^2 (zero if it cannot be told from zero), residual m (root mean square
+    distance of the particles from the rigid motion), and spread: the standard errors of these rates
+    in each axis. Raises ValueError for other shapes, times that do not rise, or unusable weights.
     """
     times, x, weights = (np.asarray(a, dtype=np.float64) for a in (times, x, weights))
     labels = np.asarray(labels)
     if times.ndim != 1 or len(times) < 3 or not (np.diff(times) > 0).all():
-        raise ValueError(f"times: got {times}, expected at least 3, ascending")
+        raise ValueError(f"times: got {times}, expected at least 3 times in ascending order")
     if x.ndim != 3 or x.shape[0] != len(times) or x.shape[2] != 3 or not np.isfinite(x).all():
         raise ValueError(f"x: got {x.shape}, expected finite ({len(times)}, n, 3)")
     for name, value in (("labels", labels), ("weights", weights)):
         if value.shape != (x.shape[1],):
             raise ValueError(f"{name}: got {value.shape}, expected ({x.shape[1]},)")
     if not (weights >= 0).all() or not weights.any():
-        raise ValueError("weights: got negative or only zero values, expected some positive")
+        raise ValueError(
+            "weights: got negative or only zero values, expected values from 0 on, some above 0"
+        )
     records = []
     for label in np.unique(labels):
         k = (labels == label) & (weights > 0)
@@ -81,11 +84,11 @@ def _motion(times: np.ndarray, x: np.ndarray, weights: np.ndarray) -> dict[str, 
 
 
 def rigid_path(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, Rotation, float]:
-    """The rigid motion nearest to particles x (T, n, 3) m: centers (T, 3) m, rotations since the
-    first time, and the root mean square of what is left, m.
+    """Fit a rigid motion to particles x (T, n, 3) m.
 
-    Particles count by weights (n,), and less when they leave the body (Huber). Of particles on a
-    line it cannot be seen how they turn about it: they are taken not to.
+    Particles count by weights (n,), and count less if they leave the body (Huber). Particles on a
+    line do not show a spin about it, which is then taken as zero. Returns the centers (T, 3) m, the
+    rotations since the first time, and the root mean square of the residuals, m.
     """
     q = weights
     for _ in range(ROUNDS):
@@ -122,7 +125,7 @@ def _shortest_turn(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """The rotation (3, 3) by the smallest angle that turns one unit vector (3,) into another."""
     axis, cosine = np.cross(before, after), before @ after
     sine = np.linalg.norm(axis)
-    if sine < 1e-12:  # the same direction, or the opposite one, to which all axes are as short
+    if sine < 1e-12:  # equal directions, or opposite ones, for which any axis across will do
         axis = np.cross(before, np.eye(3)[np.abs(before).argmin()])
     angle = np.arctan2(sine, cosine)
     return Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix()
@@ -131,8 +134,10 @@ def _shortest_turn(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 def spin_of(
     since: np.ndarray, turns: Rotation
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Spin (3,) rad/s at since = 0 and its rate (3,) rad/s^2 from rotations at since (T,) s; and
-    their standard errors. The rate is zero unless it is surely not."""
+    """Fit the spin (3,) rad/s at since = 0 and its rate (3,) rad/s^2 to rotations at since (T,) s.
+
+    The rate is zero unless it exceeds SURE standard errors. Returns both and their standard errors.
+    """
     steps = (turns[1:] * turns[:-1].inv()).as_rotvec() / np.diff(since)[:, None]
     start = np.concatenate([turns[-1].as_rotvec(), np.median(steps, axis=0)])
 
@@ -166,8 +171,10 @@ def turned(since: np.ndarray, spin: np.ndarray, rate: np.ndarray, at_zero: np.nd
 def center_fit(
     since: np.ndarray, centers: np.ndarray, turns: Rotation, size: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Place, velocity and acceleration (3, 3) at since = 0 of the point of a body that moves most
-    nearly on a parabola, and their standard errors (3, 3).
+    """Find the point of a body whose path is nearest to a parabola.
+
+    Returns its position, velocity and acceleration (3, 3) at since = 0, and their standard errors
+    (3, 3).
 
     centers (T, 3) m is the path of one point, which circles the center of mass where it is not
     that, so the arm p between them is found too: centers + R p = c + v t + a t^2 / 2, linear in
@@ -185,7 +192,7 @@ def center_fit(
     else:
         left = target - rows @ np.linalg.lstsq(rows, target, rcond=None)[0]
         noise = np.sqrt(left @ left / free)
-    # Errors of a path are alike from time to time: they count for more than their scatter.
+    # Errors of a path are correlated in time, so that they are larger than their scatter.
     noise = max(3 * noise, 1e-6 * size)
     prior = np.zeros((3, 12))
     prior[:, 9:] = np.eye(3) * noise / (size / 5)

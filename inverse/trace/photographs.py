@@ -13,7 +13,7 @@ from renderers.datasets import View, load_views
 class Photographs:
     """The photographs of one split.
 
-    views: with camera and time of each; rgb: (H, W, 3) and alpha: (H, W) of each, in 0..1.
+    views: the camera and the time of each; rgb: (H, W, 3) and alpha: (H, W) of each, in 0..1.
     """
 
     views: list[View]
@@ -22,12 +22,12 @@ class Photographs:
 
     @property
     def cameras(self) -> list[Camera]:
-        """Of each photograph."""
+        """The camera of each photograph."""
         return [view.camera for view in self.views]
 
     @property
     def times(self) -> list[float]:
-        """s, of each photograph."""
+        """The time of each photograph, s."""
         return [view.time for view in self.views if view.time is not None]
 
     def __len__(self) -> int:
@@ -35,16 +35,18 @@ class Photographs:
 
 
 def load_photographs(folder: str, split: str, *, downscale: int = 1) -> Photographs:
-    """Read a split whole; downscale: the photographs are used at that fraction of their size.
+    """Read all photographs of a split.
 
-    Raises ValueError, in one sentence, for what cannot be used.
+    downscale: the sizes of the photographs are divided by this number. Raises ValueError, in one
+    sentence, if a photograph has no time, sizes differ, or the data cannot be read.
     """
     views = load_views(folder, split, downscale=downscale)
     untimed = [view.name for view in views if view.time is None]
     if untimed:
         raise ValueError(
             f"{folder}: {len(untimed)} frames of {split} have no time (first {untimed[0]}), "
-            "expected a time for each"
+            'expected a time for each; add "time" in seconds to the frames of '
+            f"transforms_{split}.json"
         )
     sizes = {(view.camera.width, view.camera.height) for view in views}
     if len(sizes) > 1:
@@ -60,9 +62,10 @@ def load_photographs(folder: str, split: str, *, downscale: int = 1) -> Photogra
 
 
 def check_training(folder: str, train: Photographs) -> tuple[list[float], float]:
-    """The observed times, ascending, and the interval between them, s.
+    """Check the training photographs; returns the observed times, ascending, and their interval, s.
 
-    Raises ValueError unless there are several views, several times, and a frame at t = 0.
+    Raises ValueError unless there are three times or more, the first of which is 0 and is seen from
+    two places or more.
     """
     times = sorted(set(train.times))
     if times[0] < 0 or abs(times[0]) > 1e-6:
@@ -75,6 +78,7 @@ def check_training(folder: str, train: Photographs) -> tuple[list[float], float]
     eyes = {tuple(np.round(camera.position, 6)) for camera in first}
     if len(eyes) < 2:
         raise ValueError(
-            f"{folder}: train shows t = 0 from {len(eyes)} place only, expected several views"
+            f"{folder}: train shows t = 0 from {len(eyes)} place only, expected views from several "
+            "places"
         )
     return times, float(np.median(np.diff(times)))

@@ -1,4 +1,4 @@
-"""Several processes that train one model, started by torchrun."""
+"""Several processes, started by torchrun, that train one model together."""
 
 import os
 import signal
@@ -10,9 +10,10 @@ _owns_gpu = False
 
 
 def own_gpu() -> None:
-    """Let this process of torchrun see one GPU, its own, if there are enough for all.
+    """Give this process of torchrun a GPU of its own, if there is one for each process.
 
-    Taichi takes the first GPU that it sees. To be called before CUDA is asked anything.
+    It then sees no other GPU, because Taichi takes the first one that it sees. Call this before
+    anything else uses CUDA.
     """
     global _owns_gpu
     rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -24,10 +25,10 @@ def own_gpu() -> None:
 
 
 class Ranks:
-    """Rank and number of the processes of a training; one alone by default.
+    """The rank of this process in a training and the number of processes, by default one.
 
-    All hold the same model and draw the same random numbers. Each renders its share of a batch, and
-    the gradients are summed, so that all take the same step.
+    All processes hold the same model and draw the same random numbers. Each renders its share of a
+    batch, and the gradients are summed, so that all processes take the same step.
     """
 
     def __init__(self, rank: int = 0, size: int = 1):
@@ -35,11 +36,11 @@ class Ranks:
 
     @classmethod
     def from_environment(cls, device: torch.device) -> "Ranks":
-        """The processes that torchrun started, over nccl if each has its own GPU, else gloo."""
+        """Connect the processes of torchrun: by nccl if each has its own GPU, else by gloo."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
-        # When one process dies, torchrun ends the others at once: they should say so first.
+        # When one process dies, torchrun ends the others at once: they report it first.
         signal.signal(signal.SIGTERM, _told_to_stop)
         if not torch.distributed.is_initialized():
             nccl = device.type == "cuda" and _owns_gpu
@@ -47,10 +48,10 @@ class Ranks:
         return cls(torch.distributed.get_rank(), size)
 
     def sum_gradients(self, optimizer: torch.optim.Optimizer) -> None:
-        """Replace every gradient by its sum over the processes: one message for all.
+        """Replace every gradient by its sum over the processes, in one message for all of them.
 
-        What no process has a gradient for keeps none, as in one process: Adam counts the steps of
-        a parameter, and a gradient of zeros would be one.
+        A parameter for which no process has a gradient keeps none, as in a single process: Adam
+        counts the steps of each parameter, and a gradient of zeros would count as a step.
         """
         if self.size == 1:
             return
@@ -65,7 +66,7 @@ class Ranks:
             parameter.grad = part.view_as(parameter).clone() if count else None
 
     def agree(self, value: float) -> float:
-        """The first process' value, in all of them."""
+        """The value of the first process, in all processes."""
         if self.size == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""How every rigid part moves, from what its particles say for themselves (TRACE, eq. 3)."""
+"""The motion of every rigid part at one instant, from the rates of its particles (TRACE, eq. 3)."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 ROBUST_ROUNDS = 10  # of reweighting
-HUBER = 1.5  # times the median misfit: from there on a particle counts less
+HUBER = 1.5  # times the median misfit; beyond that a particle counts less
 
 
 def motion_of_parts(
@@ -18,23 +18,23 @@ def motion_of_parts(
     labels: np.ndarray,
     weights: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """One record for each label, in their order, ready for JSON.
+    """Fit the motion of each part: one record per label, in rising order, ready for JSON.
 
     x: (n, 3) m; v_bar: (n, 3) m/s, a_bar: (n, 3) m/s^2, w: (n, 3) rad/s and eps: (n, 3) rad/s^2,
     rates of each particle's velocity field about the origin (`rigid.advance`); labels: (n,) int,
     as `segment` gives them; weights: (n,), at least 0, such as opacities. A record has label,
     count, share (of the weight), centre m (weighted), velocity m/s and acceleration m/s^2 of that
-    point, angular_velocity rad/s, angular_speed, axis (None where the spin is within its spread),
-    angular_acceleration rad/s^2, and spread: how far, robustly, single particles differ from each
-    other in what they say of velocity, acceleration, angular_velocity and angular_acceleration at
-    that point, in each axis and in the units of these. Raises ValueError.
+    point, angular_velocity rad/s, angular_speed, axis (None if the spin is within its spread),
+    angular_acceleration rad/s^2, and spread: the robust standard deviations, in each axis, of the
+    velocity, acceleration, angular_velocity and angular_acceleration that single particles give
+    for that point. Raises ValueError for other shapes, NaN, or unusable weights.
 
-    A particle says v_i = v_bar_i + w_i x x_i at its place and, since dx/dt = v,
+    The rates of a particle give v_i = v_bar_i + w_i x x_i at its place and, since dx/dt = v,
 
         A_i = dv_i/dt = a_bar_i + eps_i x x_i + w_i x v_i.
 
     In a rigid body with arms r = x - c these are v_c + w x r and a_c + eps x r + w x (w x r).
-    v_c and w, then a_c and eps with w known, are fitted to all particles of a part: positions over
+    v_c and w, then a_c and eps with w known, are fitted to all particles of a part: velocities over
     an extended body tell its spin better than the mean of w_i, of which pictures show little.
     """
     x, v_bar, a_bar, w, eps, weights = check_particles(
@@ -91,7 +91,7 @@ def _motion(
 
 
 def _spread(claims: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Standard deviation of claims (n, 3) in each axis, from weighted medians of deviations."""
+    """Robust standard deviation of claims (n, 3) in each axis, from weighted medians."""
     return 1.4826 * _median(np.abs(claims - _median(claims, weights)), weights)
 
 
@@ -106,10 +106,11 @@ def _median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def rigid_fit(
     x: np.ndarray, v: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """c (3,), v_c (3,) and w (3,) of the rigid field v_c + w x (x - c) nearest to v (n, 3) at x.
+    """Fit the rigid field v_c + w x (x - c) to velocities v (n, 3) at x (n, 3).
 
-    Least squares with weights (n,), reweighted after Huber, since some particles are wild; c is
-    the center by the weights as given. Where all x are on a line the spin about it is 0.
+    Least squares with weights (n,), reweighted after Huber because of outliers. Returns c (3,), the
+    center by the given weights, v_c (3,) and w (3,). If all x are on a line, the spin about it is
+    zero.
     """
     q = weights
     for _ in range(ROBUST_ROUNDS):
@@ -124,7 +125,10 @@ def rigid_fit(
 
 
 def check_particles(weights: np.ndarray, **vectors: np.ndarray) -> list[np.ndarray]:
-    """The vectors (n, 3) and then the weights (n,) as float64. Raises ValueError."""
+    """Check vectors (n, 3) and weights (n,); returns them as float64, the weights last.
+
+    Raises ValueError for other shapes, NaN, infinite values, or unusable weights.
+    """
     arrays = {name: np.asarray(a, dtype=np.float64) for name, a in vectors.items()}
     arrays["weights"] = np.asarray(weights, dtype=np.float64)
     n = len(np.atleast_1d(arrays["x"])) or 1
@@ -135,7 +139,9 @@ def check_particles(weights: np.ndarray, **vectors: np.ndarray) -> list[np.ndarr
         if not np.isfinite(a).all():
             raise ValueError(f"{name}: got NaN or infinite values, expected finite ones")
     if not (arrays["weights"] >= 0).all() or not arrays["weights"].any():
-        raise ValueError("weights: got negative or only zero values, expected some positive")
-    # What has no weight is still counted and labelled, so nothing is divided by zero.
+        raise ValueError(
+            "weights: got negative or only zero values, expected values from 0 on, some above 0"
+        )
+    # Particles without weight are counted and labeled too: a small weight avoids division by zero.
     arrays["weights"] = np.maximum(arrays["weights"], 1e-9 * arrays["weights"].max())
     return list(arrays.values())

@@ -24,7 +24,7 @@ def write_report(
     summary = f"Learned from {seen} in {metrics['seconds']:.0f} s."
     if metrics["extrapolation"]:
         summary += (
-            f" Pictures of times after those are predicted with a PSNR of "
+            f" Pictures of later times are predicted with a PSNR of "
             f"{metrics['extrapolation']['psnr']:.1f} dB."
         )
     report.summary(summary)
@@ -50,9 +50,15 @@ def write_report(
             f"At t = {duration:g} s, the last observed time, from the paths of its "
             "Gaussians; standard errors in brackets.",
             motion_rows(parts),
-            header=["part", "center (m)", "velocity (m/s)", "acceleration (m/s²)", "spin (rad/s)",
-                    "axis"],
-        )  # fmt: skip
+            header=[
+                "part",
+                "center (m)",
+                "velocity (m/s)",
+                "acceleration (m/s²)",
+                "spin (rad/s)",
+                "axis",
+            ],
+        )
     if losses:
         iterations, values = zip(*losses, strict=True)
         report.heading("How well it fits")
@@ -82,7 +88,7 @@ def motion_rows(parts: Sequence[dict[str, Any]]) -> list[list[Any]]:
 
 
 def _numbers(vectors: Sequence[Sequence[float] | np.ndarray], digits: int) -> list[str]:
-    """Vectors as text, with decimals that show so many digits of the largest number of all."""
+    """Vectors as text, with as many decimals as the largest number needs to show its digits."""
     largest = max(abs(float(v)) for vector in vectors for v in vector)
     power = math.floor(math.log10(largest)) if 1e-9 < largest < math.inf else 0
     return [_fixed(vector, max(digits - 1 - power, 0)) for vector in vectors]

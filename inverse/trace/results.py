@@ -1,4 +1,4 @@
-"""What a TRACE run leaves behind: predicted images, parts, metrics, video, report."""
+"""The results of a TRACE run: predicted images, masks, parts, metrics and video."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ Color = tuple[float, float, float]
 
 SPLITS = {"val": "interpolation", "test": "extrapolation"}
 VIDEO_FPS = 24.0
-VIDEO_SECONDS = 4.0  # of the observed span, slowed down or sped up to that
+VIDEO_SECONDS = 4.0  # length of the observed time in the video, slowed down or sped up
 SOLID = 0.5  # alpha from which a pixel belongs to a part
 PALETTE = np.array(
     [[0.62, 0.65, 0.69], [0.17, 0.51, 0.83], [0.88, 0.39, 0.17], [0.16, 0.62, 0.38],
@@ -46,8 +46,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Write the pictures, masks and video of a run; returns the record of its metrics.
 
-    run: without metrics yet; background: color behind what is transparent; iterations and seconds
-    of the training.
+    run: has no metrics yet; background: the color behind transparent pixels, in 0..1; iterations,
+    seconds: of the training.
     """
     model, labels = run.model, run.labels
     metrics: dict[str, Any] = {
@@ -68,7 +68,7 @@ def write_results(
         if labels is not None:
             masks = part_masks(model, photographs, labels, run.folder / "masks" / split)
             found, given = with_truth(masks, photographs, data / "masks" / split)
-            if given:  # of the future, where both splits have masks
+            if given:  # if both splits have masks, the metrics are those of test
                 metrics["segmentation"] = segmentation_metrics(found, given)
     write_film(
         run.folder / VIDEO, model, run.cameras[0], background, labels=labels, future=run.job.future
@@ -79,7 +79,7 @@ def write_results(
 def predict(
     model: TraceModel, photographs: Photographs, background: Color, folder: Path
 ) -> dict[str, Any]:
-    """Render every view of a split, under the names of its files; the mean metrics."""
+    """Render every view of a split under the name of its file; returns the mean metrics."""
     records = []
     for k in tqdm(range(len(photographs)), desc=folder.name, disable=None):
         image = picture(model, photographs.cameras[k], photographs.times[k], background)
@@ -90,7 +90,7 @@ def predict(
 
 
 def picture(model: TraceModel, camera: Camera, t: float, background: Color) -> torch.Tensor:
-    """(H, W, 3) in 0..1: the scene at time t s."""
+    """Render the scene at time t s: (H, W, 3) in 0..1."""
     return render(camera, **model.tensors_at(t), background=background).rgb.clamp(0, 1)
 
 
@@ -98,11 +98,11 @@ def picture(model: TraceModel, camera: Camera, t: float, background: Color) -> t
 def find_parts(
     model: TraceModel, times: Sequence[float], parts: int | None = None, seed: int = 0
 ) -> tuple[np.ndarray | None, dict[str, Any] | None]:
-    """Labels (n,) of the Gaussians by their motion at the last observed time, 0 for what stands
-    still, and motion.json's record of how each part moves then; None without dynamics.
+    """Find the parts of a scene, and how they move, at the last observed time.
 
-    times: s, the observed ones, ascending; parts: how many there are, None to find out; seed: of
-    the sample that is compared.
+    times: the observed times, s, ascending; parts: the number of moving parts, None to find it;
+    seed: of the sample of Gaussians that are compared. Returns the labels (n,) of the Gaussians, 0
+    for those that stand still, and the record of motion.json; both are None without dynamics.
     """
     if model.dynamics is None:
         return None, None
@@ -132,7 +132,7 @@ def find_parts(
 
 
 def render_ids(model: TraceModel, camera: Camera, t: float, labels: np.ndarray) -> np.ndarray:
-    """(H, W) int: 0 where nothing is, else 1 + the label that shows most there."""
+    """Render part ids (H, W) int: 0 where nothing is, else 1 + the label that shows most."""
     one_hot = torch.nn.functional.one_hot(torch.as_tensor(labels)).float()
     tensors = model.tensors_at(t)
     image = render(camera, **tensors, features=one_hot.to(tensors["means"].device))
@@ -144,7 +144,10 @@ def render_ids(model: TraceModel, camera: Camera, t: float, labels: np.ndarray) 
 def part_masks(
     model: TraceModel, photographs: Photographs, labels: np.ndarray, folder: Path
 ) -> list[np.ndarray]:
-    """Masks (H, W) of the parts in every view of a split, written under the names of its files."""
+    """Render the masks (H, W) of the parts in every view of a split.
+
+    They are written to folder under the names of the split's files, and returned.
+    """
     masks = []
     for view, camera, t in zip(
         photographs.views, photographs.cameras, photographs.times, strict=True
@@ -157,7 +160,10 @@ def part_masks(
 def with_truth(
     masks: Sequence[np.ndarray], photographs: Photographs, folder: Path
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Of the masks of a split those that the data has too, and these, at their size."""
+    """Pair the masks of a split with those of the data; returns the found and the true masks.
+
+    Views without a mask in the data are left out. Raises ValueError for a mask of several channels.
+    """
     found, given = [], []
     for mask, view in zip(masks, photographs.views, strict=True):
         path = folder / f"{view.label}.png"
@@ -165,7 +171,9 @@ def with_truth(
             continue
         truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if truth is None or truth.ndim != 2:
-            raise ValueError(f"{path}: not a mask of part ids, expected one channel")
+            raise ValueError(
+                f"{path}: not a mask of part ids, expected an image of one channel (gray)"
+            )
         size = (view.camera.width, view.camera.height)
         truth = cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST)
         found.append(mask)
@@ -182,9 +190,10 @@ def write_film(
     labels: np.ndarray | None,
     future: float,
 ) -> None:
-    """A video of the scene through the observed time and on into the future, and of its parts.
+    """Write a video of the scene during and after the observed time, with its parts beside it.
 
-    labels: (n,) of the Gaussians, None to show no parts; future: share of the observed time.
+    labels: (n,) of the Gaussians, None to show no parts; future: how far the video goes past the
+    observed time, as a share of it.
     """
     frames = int(VIDEO_SECONDS * VIDEO_FPS)
     count = frames + int(frames * future)

@@ -30,12 +30,13 @@ FREE = ("run.data", "run.out", "run.parts", "run.future", "run.resume", "run.dev
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TraceRun:
-    """A TRACE run, as far as it has got.
+    """A TRACE run, which need not be finished.
 
-    folder: where it is; job, config: its settings; model: what was learned; times: s, the observed
-    ones, ascending; cameras: of the photographs that it learned from. Of a finished run also
-    metrics: the record of metrics.json; and, unless it has no dynamics, labels: (n,) int, the part
-    of each Gaussian, 0 for what stands still, and motion: the record of motion.json.
+    folder: its folder; job, config: its settings; model: the learned model; times: the observed
+    times, s, ascending; cameras: those of the training photographs; labels: (n,) int, the part of
+    each Gaussian, 0 if it stands still; motion: the record of motion.json; metrics: the record of
+    metrics.json. labels and motion are None, and metrics is empty, until the run has found them;
+    without dynamics, labels and motion stay None.
     """
 
     KEYS: ClassVar[tuple[str, ...]] = ("run", "trace")  # of config.json
@@ -52,9 +53,9 @@ class TraceRun:
 
     @classmethod
     def load(cls, folder: str | Path) -> "TraceRun":
-        """The run in a folder, its model on the CPU and without gradients.
+        """Read the run in a folder, with its model on the CPU and without gradients.
 
-        Raises ValueError, in one sentence, for what cannot be read.
+        Raises ValueError, in one sentence, if a file cannot be read.
         """
         files = RunFolder(folder)
         job, config = files.settings(TraceJob, "run"), files.settings(TraceConfig, "trace")
@@ -66,7 +67,7 @@ class TraceRun:
         cameras, more = files.read_cameras()
         times = sorted({float(t) for t in more.get("times", ())})
         if not times:
-            raise ValueError(f"{files / CAMERAS}: damaged, it has no times")
+            raise ValueError(f"{files / CAMERAS}: damaged, expected the times of the photographs")
         return cls(
             folder=files.path,
             job=job,
@@ -92,8 +93,7 @@ class TraceRun:
         return labels
 
     def save(self) -> None:
-        """Write the files of the run but for config.json, the checkpoint and what is only to be
-        looked at."""
+        """Write parts.npz, motion.json and metrics.json, as far as the run has their contents."""
         files = RunFolder(self.folder)
         if self.labels is not None:
             files.write_npz(PARTS, labels=self.labels)
@@ -108,10 +108,10 @@ def learn_motion(
 ) -> TraceRun | None:
     """Learn how the things in a video move, and write the folder of the run.
 
-    command: as it is shown in the report, default: that of this process. Returns None in all
-    processes but the first. The splits val and test are read only after the training. Raises
-    ValueError for unusable input, before anything is written. Interrupted, the run keeps its
-    checkpoint; with job.resume it goes on from there.
+    command: the command line that the report shows, by default that of this process. Returns None
+    in all processes but the first. The splits val and test are read only after the training. Raises
+    ValueError for unusable input, before anything is written. An interrupted run keeps its
+    checkpoint, and job.resume continues from it.
     """
     train = load_photographs(job.data, "train", downscale=job.downscale)
     times, frame_dt = check_training(job.data, train)
@@ -124,9 +124,12 @@ def learn_motion(
     )
     if ranks.rank == 0:
         folder.begin(
-            {"run": job, "trace": config}, results=RESULTS, checkpoints=(TRACE,),
-            resume=job.resume, free=FREE,
-        )  # fmt: skip
+            {"run": job, "trace": config},
+            results=RESULTS,
+            checkpoints=(TRACE,),
+            resume=job.resume,
+            free=FREE,
+        )
         folder.write_cameras(train.cameras, times=train.times)
     ranks.agree(0.0)  # nobody reads a checkpoint that the first process is about to remove
     if job.resume:
@@ -157,9 +160,9 @@ def learn_motion(
 def first_model(
     job: TraceJob, config: TraceConfig, train: Photographs, duration: float, frame_dt: float
 ) -> TraceModel:
-    """The model before training, from the photographs of t = 0.
+    """Make the untrained model from the photographs of t = 0.
 
-    duration: s, the last observed time; frame_dt: s, between observed times.
+    duration: the last observed time, s; frame_dt: the time between observed times, s.
     """
     first = [k for k, time in enumerate(train.times) if abs(time) < 1e-6]
     cameras = [train.cameras[k] for k in first]
@@ -168,6 +171,10 @@ def first_model(
     points = carve(images, cameras, config.gaussians, center=center, half=half, seed=job.seed)
     torch.manual_seed(job.seed)  # the networks' first weights
     return TraceModel(
-        GaussianModel(gaussians_at(*points, config.sh_degree)), config,
-        center=center.tolist(), half_side=half, duration=duration, frame_dt=frame_dt,
-    )  # fmt: skip
+        GaussianModel(gaussians_at(*points, config.sh_degree)),
+        config,
+        center=center.tolist(),
+        half_side=half,
+        duration=duration,
+        frame_dt=frame_dt,
+    )

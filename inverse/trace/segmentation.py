@@ -1,4 +1,4 @@
-"""Rigid parts of a scene, from the motion that every particle learned for itself (TRACE).
+"""Rigid parts of a scene, from the motion that each particle has learned (TRACE).
 
 Particles i and j belong to one rigid body when the velocity field of each, v_i(y) = v_bar_i +
 w_i x y, gives the velocity of the other; the speed by which they miss,
@@ -42,19 +42,20 @@ def segment(
     parts: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """The rigid part of every particle, (n,) int: 1 for the heaviest part, then 2, ...
+    """Find the rigid part of every particle: (n,) int, 1 for the heaviest part, then 2, ...
 
     x: (n, 3) m; v_bar: (n, 3) m/s and w: (n, 3) rad/s, rates of each particle's velocity field
     about the origin; weights: (n,), at least 0, such as opacities; static: (n,) bool, particles
-    known to stand still.
-    These get 0, and so do parts of the others that are at rest within their noise. Without static
-    no label is 0, and what stands still is a part like any other.
+    known to stand still. These particles get 0, and so do parts of the others that are at rest
+    within their noise. Without static no label is 0, and particles at rest form a part like any
+    other.
 
-    parts: how many there are, 0 not counted. None: a sample is cut into many pieces, and the two
-    whose motions differ least are united, until they differ more than NOISE times what single
-    particles differ from their part's motion, or AGREEMENT of the speed. Parts below NEGLIGIBLE of
-    the weight are none, their particles join the part that suits them best; so fewer than asked
-    for may be left. The same seed gives the same labels. Raises ValueError.
+    parts: the number of parts, 0 not counted. If it is None, a sample is cut into many pieces, and
+    the two whose motions differ least are united until the motions of all pieces differ by more
+    than NOISE times the misfit of single particles, or by more than AGREEMENT of the speed. A part
+    with less than NEGLIGIBLE of the weight is dissolved, and its particles join the part that fits
+    them best, so that fewer parts than asked for may be left. The same seed gives the same labels.
+    Raises ValueError for other shapes, NaN, unusable weights, or a number of parts out of range.
     """
     x, v_bar, w, weights = check_particles(weights, x=x, v_bar=v_bar, w=w)
     still = np.zeros(len(x), dtype=bool) if static is None else np.asarray(static)
@@ -70,7 +71,7 @@ def segment(
     v, w = _smoothed(x, v, w, weights)
     chance, size = weights / weights.sum(), min(SAMPLE, len(x))
     sample = np.random.default_rng(seed).choice(len(x), size, replace=False, p=chance)
-    # one more than asked for, since what is left of the resting may be among them
+    # one more than asked for, because particles at rest that static lacks may form a part
     least = 1 if parts is None else parts + (static is not None)
     pieces = _pieces(x[sample], v[sample], w[sample])
     _, fields = _united(x[sample], v[sample], w[sample], weights[sample], pieces, least)
@@ -96,7 +97,7 @@ def segment(
 def _smoothed(
     x: np.ndarray, v: np.ndarray, w: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """v and w of each particle as its neighbors have them, which leaves out stray particles."""
+    """The medians of v and w over each particle's neighbors, which ignore stray particles."""
     _, near = cKDTree(x).query(x, range(1, 1 + min(NEIGHBORS, len(x))))
     there = v[near] + np.cross(w[near], x[:, None] - x[near])
     return _median(there, weights[near]), _median(w[near], weights[near])
@@ -136,8 +137,11 @@ def _united(
     least: int,
     force: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and fields when parts have been united as long as two motions agree; force: unites
-    down to `least` parts whether they agree or not."""
+    """Unite parts as long as the motions of two agree; returns the labels and the fields.
+
+    least: the number of parts at which to stop; force: unite down to that number even if the
+    motions do not agree.
+    """
     fields = _fields(x, v, weights, label)
     while len(fields) > least:
         speed, misfit, apart = _motions(x, v, w, label, fields)
@@ -167,7 +171,7 @@ def _settled(
     for _ in range(ROUNDS):
         misfits = np.stack([_misfit(x, v, w, field) for field in fields])
         mass = np.bincount(misfits.argmin(axis=0), weights, len(misfits))
-        while mass.min() < NEGLIGIBLE * mass.sum():  # one by one: the next takes what it leaves
+        while mass.min() < NEGLIGIBLE * mass.sum():  # one by one: others take its particles
             misfits = np.delete(misfits, mass.argmin(), axis=0)
             mass = np.bincount(misfits.argmin(axis=0), weights, len(misfits))
         before, label = label, misfits.argmin(axis=0)

@@ -1,4 +1,4 @@
-"""A TRACE run in the viewer: its Gaussians at any time, past the last one that was observed."""
+"""A TRACE run in the viewer: its Gaussians at any time, also after the last observed one."""
 
 import math
 
@@ -21,9 +21,9 @@ SOLID = 0.3  # opacity of Gaussians whose motion is shown
 DRAWN = 0.1  # opacity from which a Gaussian is shown as a ball
 SLOW = 0.05  # of the fastest: slower Gaussians get no arrow
 COLORS = ("picture", "parts", "speed")
-SECONDS = 4.0  # in which the observed time is played
-BEYOND = 1.0  # how far past it the slider goes, share of it
-SLOPE = 0.02  # of the observed time, over which velocities are measured
+SECONDS = 4.0  # s, in which the observed time is played
+BEYOND = 1.0  # how far past the observed time the slider goes, as a share of it
+SLOPE = 0.02  # share of the observed time over which velocities are measured
 
 
 class TraceStage(Recorded):
@@ -56,7 +56,7 @@ class TraceStage(Recorded):
         return self.duration * self.frame / (SECONDS * self.fps)
 
     def labels(self) -> np.ndarray:
-        """(n,) part of each Gaussian, 0: it stands still; the run's own, or found now."""
+        """The part (n,) of each Gaussian, 0 if it stands still; found now if the run has none."""
         if self._labels is None:
             job = self.run.job
             labels, _ = find_parts(self.model, self.run.times, job.parts, job.seed)
@@ -64,13 +64,13 @@ class TraceStage(Recorded):
         return self._labels
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The Gaussians now."""
+        """The Gaussians at the present time of the stage."""
         if self._at[0] != self.time:
             self._at = (self.time, self.model.tensors_at(self.time))
         return self._at[1]
 
     def velocities(self) -> np.ndarray:
-        """(n, 3) m/s now: slopes of the paths."""
+        """The velocities (n, 3) m/s at the present time, from the slopes of the paths."""
         h = SLOPE * self.duration
         times = max(self.time - h, 0.0), self.time + h
         first, second = (self.model.tensors_at(t)["means"].numpy() for t in times)

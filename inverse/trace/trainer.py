@@ -33,9 +33,9 @@ class TraceTrainer(Training):
     teaches the deformation alone, and any other t' teaches the dynamics alone, above all
     accelerations, of which neighboring times show next to nothing.
 
-    model: is trained in place; train: photographs with their times; checkpoint: the file, None to
-    keep none; ranks: the processes that train together, default: this one alone. Raises ValueError
-    for a batch that leaves a process without a photograph.
+    model: trained in place; train: photographs with their times; checkpoint: path of the file, None
+    for no checkpoint; ranks: the processes that train together, by default this one alone. Raises
+    ValueError for a batch that leaves a process without a photograph.
     """
 
     def __init__(
@@ -57,9 +57,10 @@ class TraceTrainer(Training):
         self.batch = config.batch or self.ranks.size
         if self.batch < self.ranks.size:
             raise ValueError(
-                f"batch: got {self.batch} for {self.ranks.size} processes, expected one each"
+                f"batch: got {self.batch} images for {self.ranks.size} processes, expected "
+                "one for each or more"
             )
-        self.searched = False  # whether it is known what stands still
+        self.searched = False  # whether the search for Gaussians that stand still has been made
         self.quiet = True if self.ranks.rank else None
         groups = gaussian_groups(model.gaussians, config, model.half_side)
         self.rates = {"deformation": config.deformation_rate, "dynamics": config.dynamics_rate}
@@ -122,22 +123,22 @@ class TraceTrainer(Training):
 
     @property
     def background(self) -> tuple[float, float, float]:
-        """The color behind what is transparent, in 0..1."""
+        """The color behind transparent pixels, in 0..1."""
         return BACKGROUNDS["white" if self.config.white_background else "black"]
 
     def _seen(self, progress: float) -> float:
-        """The latest time that is shown so far, s: the curriculum."""
+        """The latest time that the curriculum uses so far, s."""
         config = self.config
         share = (progress - config.warm_up) / max(config.curriculum - config.warm_up, 1e-9)
         return self.times[-1] * min(max(share, 1e-9), 1.0)
 
     def _ramp(self, progress: float) -> float:
-        """How far hops may go: 0, by one interval, to 1, through all of the video."""
+        """How far hops may go, from 0, one interval, to 1, the whole video."""
         start = self.config.curriculum
         return min(max((progress - start) / max(self.config.hop_ramp - start, 1e-9), 0.0), 1.0)
 
     def _photograph(self, draw: int, progress: float) -> int:
-        """A photograph among those that are shown so far: at first of t = 0, at last all."""
+        """The index of a photograph: at first of one of t = 0, at last of any of them."""
         last = 0.0 if progress < self.config.warm_up else self._seen(progress)
         last = next((time for time in self.times if time >= last - 1e-9), self.times[-1])
         allowed = [k for k, time in enumerate(self.train.times) if time <= last + 1e-9]
@@ -162,20 +163,20 @@ class TraceTrainer(Training):
             # gets no gradient that would bring it back.
             reach = dt + ramp * (self.times[-1] - dt)
             first, latest = max(t - reach, 0.0), min(t + reach, last, self.model.duration)
-            # The future follows from the parameters of the last time, so these are learned most.
+            # The future follows from the rates at the last time, so these are trained most.
             source = latest if sign < config.from_last else first + place * (latest - first)
-            return source, abs(source - t) < 1e-6  # without a hop there is the deformation to learn
+            return source, abs(source - t) < 1e-6  # without a hop, the deformation is trained
         source = t - dt if sign < 0.5 else t + dt
         return min(max(source, 0.0), self.model.duration), True
 
     def fingerprint(self) -> str:
-        """Digest of the settings and the photographs."""
+        """Return a digest of the settings and the photographs."""
         settings = dataclasses.asdict(self.config) | {"batch": self.batch, "seed": self.seed}
         views = [(view.time, dataclasses.asdict(view.camera)) for view in self.train.views]
         return fingerprint_of((settings, self.model.scene(), views), [*self.rgb, *self.alpha])
 
     def own_state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the state of the loop."""
+        """Return what a checkpoint holds besides the state of the loop."""
         return {
             "model": self.model.state_dict(),
             "scene": self.model.scene(),
@@ -184,16 +185,16 @@ class TraceTrainer(Training):
         }
 
     def load_own_state(self, state: dict[str, Any]) -> None:
-        """The reverse of own_state()."""
+        """Restore what own_state() returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.searched = state["searched"]
 
     def elapsed(self, seconds: float) -> float:
-        """Seconds of training so far, of the first process."""
+        """Seconds of training so far in the first process, which all processes use."""
         return self.ranks.agree(seconds)
 
     def save(self) -> None:
-        """Write the checkpoint, in the first process."""
+        """Write the checkpoint, in the first process only."""
         if self.ranks.rank == 0:
             super().save()
