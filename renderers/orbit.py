@@ -139,9 +139,7 @@ def framing(gaussians: Gaussians, fov: float) -> tuple[np.ndarray, float]:
         values[name].detach().double().cpu().numpy() for name in ("means", "opacities", "scales")
     )
     if not opacities.any():
-        raise ValueError(
-            f"opacities: got {len(opacities)}, none above 0, expected at least one above 0"
-        )
+        raise ValueError(f"opacities: got {len(opacities)}, expected at least one above 0")
     low, high = (_quantile(means, opacities, share) for share in (STRAY, 1 - STRAY))
     center = (low + high) / 2
     # alpha falls to the fraction FAINT of the highest at this many standard deviations.
