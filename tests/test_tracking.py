@@ -70,9 +70,10 @@ def test_lucas_kanade_follows_turning_foreshortened_dimming_patches_without_drif
     assert rim.sum() > 5 and tracks.visible[3, rim].mean() > 0.8  # the ground is left out
 
 
-def test_what_moves_far_over_a_rough_ground_is_followed():
+@pytest.mark.parametrize("step", [14, 30])
+def test_what_moves_far_over_a_rough_ground_is_followed(step):
     """Coarse levels of the pyramid see the ground, fine ones not far enough."""
-    size, move = 240, np.array([14.0, 5.6])
+    size, move = 240, np.array([step, 0.4 * step])
     texture, ground = blobs((size, size)), blobs((size, size), seed=9, smooth=1.5)
     mask = np.zeros((size, size), np.uint8)
     mask[40:100, 20:80] = 1
@@ -87,7 +88,7 @@ def test_what_moves_far_over_a_rough_ground_is_followed():
     tracks = track_lucas_kanade(video, queries, mask=mask > 0)
     seen = tracks.visible[-1]
     right = np.linalg.norm(tracks.xy[-1] - queries - 4 * move, axis=1) < 0.2
-    assert (seen & right).mean() > 0.5 and (seen & ~right).mean() < 0.1
+    assert (seen & right).mean() > 0.5 and (seen & ~right).mean() < 0.15
 
 
 def test_a_lost_point_stays_lost():

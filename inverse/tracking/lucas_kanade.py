@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from inverse.tracking.dense_flow import forward_backward_dense
-from inverse.tracking.registration import Patches, SplineImage
+from inverse.tracking.jump import common_shift
+from inverse.tracking.registration import Fit, Patches, SplineImage
 from inverse.tracking.tracks import Tracks
 
 
@@ -15,6 +16,7 @@ MAX_STRETCH = 6.0
 # A registration may move a point by this share of the patch's radius: farther, hardly any of the
 # patch is where the pyramid found it, and what it locks on to is something else.
 MAX_CORRECTION = 0.5
+MANY = 0.3  # of the points, lost in one step: the object as a whole has moved too far for them
 BORDER = 1.0  # px, within which of the image's edge a point counts as having left
 LK_ITERATIONS, LK_TOLERANCE = 30, 0.01  # at each level of the pyramid; the tolerance in px
 LK_STOP = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT
@@ -38,10 +40,10 @@ def track_lucas_kanade(
     """Follow queries (N, 2) px from frame 0 through a video (T, H, W, 3) uint8.
 
     Each step is pyramidal Lucas-Kanade (Bouguet 2000) checked forward and backward, or dense flow
-    where that fails, then an affine registration to the patch's appearance in frame 0 (Shi and
-    Tomasi 1994). A point is lost from the frame on in which its forward-backward error exceeds
-    max_forward_backward px, its correlation with frame 0 falls below min_correlation, or it leaves
-    the image.
+    where that fails, or the shift of the whole object where much of it is lost. Then follows an
+    affine registration to the patch's appearance in frame 0 (Shi and Tomasi 1994). A point is lost
+    from the frame on in which its forward-backward error exceeds max_forward_backward px, its
+    correlation with frame 0 falls below min_correlation, or it leaves the image.
 
     mask: (H, W) bool, the object in frame 0, so that patches at its rim leave the background out;
     radius: half the patch's side, px; levels: of the pyramid above the image itself; progress:
@@ -60,6 +62,19 @@ def track_lucas_kanade(
     visible = np.zeros((frames, n), dtype=bool)
     path[0], affines[0], visible[0] = queries, affine, True
     previous = cv2.cvtColor(video[0], cv2.COLOR_RGB2GRAY)
+
+    def look(
+        image: SplineImage, guess: np.ndarray, affine: np.ndarray, error: np.ndarray
+    ) -> tuple[Fit, np.ndarray]:
+        """Patches registered in an image, and which of them (N,) bool are found again."""
+        fit = patches.register(image, guess, affine)
+        moved = np.linalg.norm(fit.xy - guess, axis=1)
+        stretch = np.linalg.svd(np.nan_to_num(fit.affine), compute_uv=False)
+        good = (stretch[:, 0] < MAX_STRETCH) & (stretch[:, 1] > 1 / MAX_STRETCH)
+        good &= np.isfinite(fit.xy).all(1) & is_inside(fit.xy, width, height)
+        good &= (error < max_forward_backward) & (fit.ncc > min_correlation)
+        return fit, good & (moved < MAX_CORRECTION * radius)
+
     for t in range(1, frames):
         current = cv2.cvtColor(video[t], cv2.COLOR_RGB2GRAY)
         guess, error = forward_backward(previous, current, xy, radius=radius, levels=levels)
@@ -72,16 +87,18 @@ def track_lucas_kanade(
             failed &= error >= max_forward_backward
         if failed.any():
             guess[failed], error[failed] = forward_backward_dense(previous, current, xy[failed])
-        fit = patches.register(SplineImage(video[t]), guess, affine)
-        moved = np.linalg.norm(fit.xy - guess, axis=1)
-        inside = is_inside(fit.xy, width, height)
-        stretch = np.linalg.svd(np.nan_to_num(fit.affine), compute_uv=False)
-        sane = (stretch[:, 0] < MAX_STRETCH) & (stretch[:, 1] > 1 / MAX_STRETCH)
-        sane &= np.isfinite(fit.xy).all(1)
-        alive &= error < max_forward_backward
-        alive &= (fit.ncc > min_correlation) & inside & sane & (moved < MAX_CORRECTION * radius)
-        xy = np.where(alive[:, None], fit.xy, xy)
-        affine = np.where(alive[:, None, None], fit.affine, affine)
+        found, good = look(image := SplineImage(video[t]), guess, affine, error)
+        lost = alive & ~good
+        if lost.sum() > MANY * alive.sum():
+            # What stands still behind the object may have been followed in its place.
+            shift = common_shift(previous, current, xy[alive], radius=radius)
+            guess[lost], error[lost] = forward_backward(
+                previous, current, xy[lost], radius=radius, levels=1, shift=shift
+            )
+            found, good = look(image, guess, affine, error)
+        alive &= good
+        xy = np.where(alive[:, None], found.xy, xy)
+        affine = np.where(alive[:, None, None], found.affine, affine)
         path[t], affines[t], visible[t] = xy, affine, alive
         previous = current
         if progress is not None:
@@ -119,13 +136,19 @@ def check_queries(queries: np.ndarray) -> np.ndarray:
 
 
 def forward_backward(
-    previous: np.ndarray, current: np.ndarray, xy: np.ndarray, *, radius: int, levels: int
+    previous: np.ndarray,
+    current: np.ndarray,
+    xy: np.ndarray,
+    *,
+    radius: int,
+    levels: int,
+    shift: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Follow points (N, 2) px from one gray uint8 image to the next, and back.
 
     Returns where they are in the next image (N, 2) px, and by how much tracking them back misses
     them (N,) px; inf where the tracker gave up. radius: half the side of the window, px; levels: of
-    the pyramid above the image itself.
+    the pyramid above the image itself; shift: (2,) px, where to start, default: where they were.
     """
     options: dict = {
         "winSize": (2 * radius + 1, 2 * radius + 1),
@@ -134,8 +157,14 @@ def forward_backward(
     }
     start = (xy - 0.5).astype(np.float32)[:, None]  # OpenCV counts from the centers of pixels
     flow: Callable = cv2.calcOpticalFlowPyrLK  # the stub refuses None for nextPts
-    ahead, found, _ = flow(previous, current, start, None, **options)
-    back, found_back, _ = flow(current, previous, ahead, None, **options)
+    there = back_there = None
+    if shift is not None:
+        options["flags"] = cv2.OPTFLOW_USE_INITIAL_FLOW
+        there = start + shift.astype(np.float32)
+    ahead, found, _ = flow(previous, current, start, there, **options)
+    if shift is not None:
+        back_there = ahead - shift.astype(np.float32)
+    back, found_back, _ = flow(current, previous, ahead, back_there, **options)
     error = np.linalg.norm(back - start, axis=2)[:, 0]
     error[(found[:, 0] == 0) | (found_back[:, 0] == 0)] = np.inf
     return ahead[:, 0].astype(np.float64) + 0.5, error
