@@ -1,4 +1,4 @@
-"""What each part of TRACE is worth: the table of its ablations on one data set.
+"""Measure what each part of TRACE contributes: the table of its ablations on one data set.
 
     python benchmarks/trace_table.py --data DIR --out out/trace_table --iterations 6000
 

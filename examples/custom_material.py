@@ -1,4 +1,4 @@
-"""A material of one's own: Ogden rubber, which stiffens as it is stretched, in thirty lines.
+"""A material of your own: Ogden rubber, which stiffens as it is stretched, in thirty lines.
 
     python examples/custom_material.py
     python examples/custom_material.py --alpha 3 15 30

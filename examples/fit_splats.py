@@ -1,4 +1,4 @@
-"""Fit Gaussians to photographs of a scene, and look at it from anywhere.
+"""Fit Gaussians to photographs of a scene, to look at the scene from anywhere.
 
     python examples/fit_splats.py --data DIR --out out/splats
 

@@ -32,7 +32,7 @@ def make_parser():
     rests = "degrees, in triaxial compression: 26.3 rests at 31 on a slope; default: %(default)g"
     add("--friction-angle", type=float, default=26.3, help=rests)
     add("--E", type=float, default=5e4, help="Pa, softer than grains; default: %(default)g")
-    share = "share of the run-out by which it may miss; default: %(default)g"
+    share = "largest error of the run-out, as a share of it; default: %(default)g"
     add("--within", type=float, default=0.15, help=share)
     return parser
 

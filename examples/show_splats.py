@@ -1,4 +1,4 @@
-"""Look at a file of Gaussians from all around: a turntable video and a picture.
+"""Film a turn around a file of Gaussians: a turntable video and a picture.
 
     python examples/show_splats.py scene.ply                       # a .ply or .splat file
     python examples/show_splats.py scene.compressed.ply --front 90 --save scene.ply

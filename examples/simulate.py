@@ -2,7 +2,7 @@
 
     python examples/simulate.py assets/scenes/dam_break.toml
     python examples/simulate.py my.toml --frames 12 --coarsen 2      # a quick look
-    python examples/simulate.py my.toml --resume                     # go on with a stopped run
+    python examples/simulate.py my.toml --resume                     # continue a stopped run
 
 The same as `taichi-phys simulate`.
 """

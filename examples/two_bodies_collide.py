@@ -4,7 +4,7 @@
     python examples/two_bodies_collide.py --offset 0 --speed 2
 
 Writes video.mp4, metrics.json, config.json and report.html to --out. Momentum and angular
-momentum must stay what they were, the two must part as mirror images, and no faster than they met.
+momentum must be conserved, and the balls must part as mirror images, no faster than they met.
 """
 
 import math

@@ -404,7 +404,10 @@ def test_mask_metrics_name_what_is_wrong():
     for arguments, words in (
         (([mask], [mask, mask]), "predicted: got 1 masks, expected 2"),
         (([mask > 0], [mask]), r"predicted: got bool \(1, 20\) for image 0"),
-        (([mask], [mask[:, :9]]), r"predicted: got int64 \(1, 20\) for image 0, .* of one size"),
+        (
+            ([mask], [mask[:, :9]]),
+            r"predicted: got int64 \(1, 20\) for image 0, .* of the same size",
+        ),
     ):
         with pytest.raises(ValueError, match=words):
             segmentation_metrics(*arguments)
