@@ -251,7 +251,7 @@ def test_image_lies_over_the_background(tmp_path):
         image = view.image(background)
         assert image.dtype == np.float32 and np.allclose(image, expected, atol=1e-6)
     assert np.array_equal(view.image(), view.image((0, 0, 0)))
-    with pytest.raises(ValueError, match="background: got .*, expected three finite numbers"):
+    with pytest.raises(ValueError, match="background: got .*, expected 3 finite numbers"):
         view.image((1, 1))
 
 
@@ -566,7 +566,7 @@ def test_folders_that_hold_no_dataset(tmp_path):
     for load in (load_views, load_points):
         with pytest.raises(ValueError, match="dataset .*nowhere: no such folder"):
             load(tmp_path / "nowhere")
-    expected = r"not recognized, found no transforms_test\.json, no transforms\.json.* sparse/0"
+    expected = r"not recognized, expected transforms_test\.json, transforms\.json.* sparse/0"
     with pytest.raises(ValueError, match=expected):
         load_views(tmp_path, "test")
     save_json(tmp_path, {}, "transforms_train.json")
@@ -588,7 +588,7 @@ def test_folders_that_hold_no_dataset(tmp_path):
         ('{"frames": [3]}', "frames is .*, expected a list of objects"),
         ('{"data": {}}', "frames is empty"),
         ('{"data": {"cam": {}}}', "missing key frames"),
-        ('{"data": "cam"}', "data is not a list or an object of cameras"),
+        ('{"data": "cam"}', "data is not a list of cameras or an object of cameras"),
         ('{"frames": [{}]}', "a frame has file_path None"),
         ('{"frames": [{"file_path": 3}]}', "a frame has file_path 3"),
         (b"\xff\xfe{}", "not valid JSON"),
@@ -617,8 +617,8 @@ def rows(**entries):
         ({"transform_matrix": [[1, 0], [0, 1]]}, r"has shape \(2, 2\), expected \(4, 4\)"),
         ({"transform_matrix": [[1, 0], [0]]}, "transform_matrix is not a matrix of numbers"),
         ({"transform_matrix": "no"}, "transform_matrix is not a matrix of numbers"),
-        ({"transform_matrix": rows(r0c3=float("nan"))}, "transform_matrix holds NaN"),
-        ({"transform_matrix": rows(r1c1=float("inf"))}, "transform_matrix holds NaN or inf"),
+        ({"transform_matrix": rows(r0c3=float("nan"))}, "transform_matrix has NaN"),
+        ({"transform_matrix": rows(r1c1=float("inf"))}, "transform_matrix has NaN or inf"),
         ({"transform_matrix": rows(r0c0=0)}, "transform_matrix cannot be inverted"),
         ({"transform_matrix": np.zeros((3, 4)).tolist()}, "cannot be inverted"),
         ({"transform_matrix": rows(r0c0=-1)}, "transform_matrix mirrors"),
@@ -636,7 +636,7 @@ def rows(**entries):
         ({"w": -60}, "camera width: got -60, expected a whole number"),
         ({"camera_model": "EQUIRECTANGULAR"}, "camera_model is 'EQUIRECTANGULAR', expected one of"),
         ({"k1": "small"}, "k1 is 'small', expected a finite number"),
-        ({"k4": 0.1}, "k4 is 0.1, which OpenCV cannot undistort"),
+        ({"k4": 0.1}, "k4 is 0.1, which OpenCV undistorts for a fisheye only"),
         ({"is_fisheye": True, "p1": 0.1}, "p1, p2 are 0.1, 0.0, but a fisheye"),
     ],
 )
@@ -657,7 +657,7 @@ def test_broken_frames_are_named(tmp_path, change, message):
 def test_too_small_for_the_downscale(tmp_path):
     save_nerfstudio(tmp_path)
     with pytest.raises(
-        ValueError, match=r"frame images/a\.png: downscale 41 leaves nothing of 60x40"
+        ValueError, match=r"frame images/a\.png: downscale: got 41, which leaves nothing of 60x40"
     ):
         load_views(tmp_path, downscale=41)
 
@@ -675,7 +675,7 @@ def test_images_that_cannot_be_used(tmp_path):
     with pytest.raises(ValueError, match=r"a\.png: is 30x20, expected 60x40 as the dataset says"):
         view.load()
     Image.fromarray(np.full((HEIGHT, WIDTH), 999, np.uint16)).save(view.path)
-    with pytest.raises(ValueError, match="pixels of mode I;16, expected 8 bits a channel"):
+    with pytest.raises(ValueError, match="pixels of mode I;16, expected 8-bit channels"):
         view.load()
     view.path.unlink()
     with pytest.raises(ValueError, match=r"a\.png: cannot be read \(.*No such file"):
@@ -698,24 +698,29 @@ def test_colmap_files_cut_short_anywhere(tmp_path, name):
     ("name", "old", "new", "message"),
     [
         ("cameras", "PINHOLE", "FOV", r"cameras\.txt: camera model FOV is not supported, expected"),
-        ("cameras", "70.0", "", r"cameras\.txt: camera 7 has 3 parameters, expected 4 of a PIN"),
-        ("cameras", "70.0", "nan", r"cameras\.txt: camera 7 holds NaN"),
+        ("cameras", "70.0", "", r"cameras\.txt: camera 7 has 3 parameters, expected 4 for PIN"),
+        ("cameras", "70.0", "nan", r"cameras\.txt: camera 7 has NaN"),
         ("cameras", "70.0", "-70", r"images\.txt: image a\.png: camera fx: got -70"),
-        ("cameras", "60 ", "wide ", r"cameras\.txt: cannot make sense of '7 PINHOLE wide"),
+        ("cameras", "60 ", "wide ", r"cameras\.txt: cannot read the line '7 PINHOLE wide"),
         ("cameras", "7 P", "8 P", r"image a\.png: its camera 7 is not in cameras\.txt"),
-        ("images", "7 a.png", "", r"images\.txt: cannot make sense of '1 "),
-        ("images", "1.5 2.5 -1", "1.5 2.5", r"images\.txt: cannot make sense of '3 "),
-        ("images", "\n1 ", "\n1 nan ", r"images\.txt: cannot make sense of '1 nan"),
-        ("images", None, "# nothing\n", r"images\.txt: holds no image"),
-        ("images", None, "1 0 0 0 0 0 0 0 7 a.png\n", r"image a\.png: its pose .* is no rotation"),
+        ("images", "7 a.png", "", r"images\.txt: cannot read the line '1 "),
+        ("images", "1.5 2.5 -1", "1.5 2.5", r"images\.txt: cannot read the line '3 "),
+        ("images", "\n1 ", "\n1 nan ", r"images\.txt: cannot read the line '1 nan"),
+        ("images", None, "# nothing\n", r"images\.txt: got no images"),
+        (
+            "images",
+            None,
+            "1 0 0 0 0 0 0 0 7 a.png\n",
+            r"image a\.png: got the pose .*, expected a quaternion",
+        ),
         (
             "images",
             None,
             "1 1 0 0 0 nan 0 0 7 a.png\n",
-            r"image a\.png: its pose .* is no rotation",
+            r"image a\.png: got the pose .*, expected a quaternion",
         ),
         ("images", None, None, r"images\.txt: cannot be read \(No such file"),
-        ("images", None, b"1 \xff", r"images\.txt: holds a text that is not UTF-8"),
+        ("images", None, b"1 \xff", r"images\.txt: got text that is not UTF-8"),
     ],
 )
 def test_broken_colmap_text(tmp_path, name, old, new, message):

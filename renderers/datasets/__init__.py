@@ -1,4 +1,4 @@
-"""Posed images from disk: NeRF-synthetic, D-NeRF, NVFi, nerfstudio, instant-ngp and COLMAP."""
+"""Posed images in the formats of NeRF-synthetic, D-NeRF, NVFi, nerfstudio, instant-ngp, COLMAP."""
 
 from renderers.datasets.loading import hold_out as hold_out
 from renderers.datasets.loading import load_points as load_points

@@ -1,4 +1,4 @@
-"""COLMAP's sparse models, binary and text: https://colmap.github.io/format.html."""
+"""COLMAP's sparse models, binary and text (https://colmap.github.io/format.html)."""
 
 import struct
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ from renderers.datasets.views import View, build_view, existing
 from taichi_phys.rotations import rotation_matrix
 
 
-# How many focal lengths and distortion coefficients each model has, in the order of COLMAP's
-# numbers of models; cx and cy stand between them. The coefficients come in OpenCV's order.
+# The number of focal lengths and of distortion coefficients of each camera model, in the order of
+# COLMAP's model ids. In a file, cx and cy stand between the two; the coefficients have OpenCV's
+# order.
 MODELS = {
     "SIMPLE_PINHOLE": (1, 0),
     "PINHOLE": (2, 0),
@@ -27,22 +28,24 @@ PLACES = ("sparse/0", "sparse", "colmap/sparse/0", ".")
 
 
 def find_model(folder: Path) -> Path | None:
-    """The cameras.bin or cameras.txt of a dataset, or None."""
+    """The path of cameras.bin or cameras.txt of a dataset, or None if there is none."""
     files = (folder / place / f"cameras{kind}" for place in PLACES for kind in (".bin", ".txt"))
     return next((file for file in files if file.is_file()), None)
 
 
 def read_views(folder: Path, cameras_file: Path, *, downscale: int = 1) -> list[View]:
-    """The views of a model, ordered by name, without those whose image is not in folder/images.
+    """The views of a model, sorted by name, without the views whose image file is missing.
 
-    Raises ValueError, which names the file, for what is broken, cut short or not supported.
+    folder: of the dataset, whose images are in folder/images; cameras_file: from `find_model`;
+    downscale: divides the width and height of the images. Raises ValueError, which names the file,
+    if a file is broken, truncated or not supported.
     """
     rows = _read(cameras_file, _cameras, _cameras_text)
     lenses = {row[0]: _lens(cameras_file, *row) for row in rows}
     images_file = cameras_file.with_stem("images")
     images = sorted(_read(images_file, _images, _images_text))
     if not images:
-        raise ValueError(f"{images_file}: holds no image")
+        raise ValueError(f"{images_file}: got no images, expected at least one")
     views = []
     listed = [(image, folder / "images" / image[0]) for image in images]
     for (name, quat, position, camera), path in existing(listed, images_file):
@@ -67,9 +70,10 @@ def read_views(folder: Path, cameras_file: Path, *, downscale: int = 1) -> list[
 
 
 def read_points(cameras_file: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Points (n, 3) float64 m and colors (n, 3) float32 0..1 of a model, None if it has none.
+    """The points of a model, (n, 3) float64 m, and their colors, (n, 3) float32 from 0 to 1.
 
-    Raises ValueError, which names the file, if it is broken or cut short.
+    Returns None if the model has no points. Raises ValueError, which names the file, if the file is
+    broken or truncated.
     """
     file = cameras_file.with_stem("points3D")
     if not file.is_file():
@@ -94,28 +98,30 @@ def _lens(
     expected = focals + 2 + coefficients
     if len(params) != expected:
         raise ValueError(
-            f"{file}: camera {camera} has {len(params)} parameters, "
-            f"expected {expected} of a {model}"
+            f"{file}: camera {camera} has {len(params)} parameters, expected {expected} for {model}"
         )
     if not np.isfinite(params).all():
-        raise ValueError(f"{file}: camera {camera} holds NaN or infinite values")
+        raise ValueError(f"{file}: camera {camera} has NaN or infinite values, expected finite")
     cx, cy, *distortion = params[focals:]
-    distortion += [0.0] * (4 - coefficients)  # OpenCV knows no fewer than four
+    distortion += [0.0] * (4 - coefficients)  # OpenCV takes at least four coefficients
     intrinsics = dict(fx=params[0], fy=params[focals - 1], cx=cx, cy=cy, width=width, height=height)
     return intrinsics, tuple(distortion), model == "OPENCV_FISHEYE"
 
 
 def _world_to_camera(where: str, quat: tuple, position: tuple) -> np.ndarray:
     if not np.isfinite([*quat, *position]).all() or not any(quat):
-        raise ValueError(f"{where}: its pose {quat} {position} is no rotation and translation")
+        raise ValueError(
+            f"{where}: got the pose {quat} {position}, expected a quaternion other than zero and a "
+            "translation, both finite"
+        )
     matrix = np.eye(4)
     matrix[:3, :3] = rotation_matrix(np.asarray(quat, dtype=np.float64))
     matrix[:3, 3] = position
     return matrix
 
 
-# The readers yield cameras (id, model, width, height, parameters), images (name, quaternion wxyz,
-# translation, camera id) and points (x, y, z, red, green, blue).
+# The readers below yield cameras (id, model, width, height, parameters), images (name, quaternion
+# wxyz, translation, camera id) and points (x, y, z, red, green, blue).
 
 
 def _read(file: Path, binary, text) -> list:
@@ -126,13 +132,13 @@ def _read(file: Path, binary, text) -> list:
     except OSError as error:
         raise ValueError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{file}: holds a text that is not UTF-8") from None
+        raise ValueError(f"{file}: got text that is not UTF-8") from None
     except EOFError:
         raise ValueError(f"{file}: is cut short") from None
 
 
 class _Bytes:
-    """A little-endian file, read from front to back; EOFError at its end."""
+    """A little-endian file, read from start to end. Raises EOFError at the end."""
 
     def __init__(self, file: Path):
         self.file, self.data, self.at = file, file.read_bytes(), 0
@@ -175,7 +181,7 @@ def _images(data: _Bytes) -> Iterator[tuple]:
 def _points(data: _Bytes) -> Iterator[tuple]:
     for _ in range(*data.take("Q")):
         _, *point, _, length = data.take("Q3d3BdQ")
-        data.skip(8 * length)  # the track: image, 2D point
+        data.skip(8 * length)  # the track: pairs of an image and a 2D point
         yield tuple(point)
 
 
@@ -185,7 +191,7 @@ def _rows(file: Path, lines: Iterator[str], convert) -> Iterator[tuple]:
             try:
                 yield convert(line)
             except (ValueError, IndexError):
-                raise ValueError(f"{file}: cannot make sense of {line.strip()!r:.80}") from None
+                raise ValueError(f"{file}: cannot read the line {line.strip()!r:.80}") from None
 
 
 def _cameras_text(file: Path, lines: list[str]) -> Iterator[tuple]:
@@ -201,7 +207,7 @@ def _images_text(file: Path, lines: list[str]) -> Iterator[tuple]:
 
     def convert(line):
         _, *pose, camera, name = line.strip().split(maxsplit=9)
-        # The line after it lists the 2D points, x y id, and may be empty or, at the end, absent.
+        # The next line lists the 2D points, x y id; it may be empty or, at the end, missing.
         if len(next(stream, "").split()) % 3:
             raise ValueError
         pose = tuple(map(float, pose))

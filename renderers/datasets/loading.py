@@ -1,4 +1,4 @@
-"""Finding out what a folder holds, and reading it."""
+"""Reading a dataset whose format is recognized from the files in its folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,17 +15,19 @@ POINT_FILES = ("points3d.ply", "points3D.ply")
 
 
 def load_views(folder: str | Path, split: str = "train", *, downscale: int = 1) -> list[View]:
-    """The posed images of a dataset; a view reads its pixels only when it is asked for them.
+    """The posed images of a dataset, as views that read their pixels only on demand.
 
-    Looks for transforms_{split}.json (NeRF-synthetic, D-NeRF, NVFi), then for transforms.json
-    (nerfstudio, instant-ngp), then for a COLMAP model in sparse/0, sparse, colmap/sparse/0 or the
-    folder itself. All views of the latter two are "train", unless the json lists its splits.
+    folder: of the dataset; split: for example "train", "val" or "test"; downscale: divides the
+    width and height of the images.
 
-    downscale: divides width and height of the images. Warns once about frames without an image.
-    Raises ValueError, which names the file, for what is missing or broken.
+    The function looks for transforms_{split}.json (NeRF-synthetic, D-NeRF, NVFi), then for
+    transforms.json (nerfstudio, instant-ngp), then for a COLMAP model in sparse/0, sparse,
+    colmap/sparse/0 or the folder itself. In the last two formats, all views belong to "train",
+    unless the json file lists its splits. Warns once about frames whose image is missing. Raises
+    ValueError, which names the file, if something is missing or broken.
     """
     folder = _folder(folder)
-    whole_number("downscale", downscale, "a whole number from 1 on", low=1)
+    whole_number("downscale", downscale, "an integer >= 1", low=1)
     return labeled(_read_views(folder, split, downscale))
 
 
@@ -41,8 +43,8 @@ def _read_views(folder: Path, split: str, downscale: int) -> list[View]:
     cameras_file = colmap.find_model(folder)
     if cameras_file is None:
         raise ValueError(
-            f"dataset {folder}: not recognized, found no {of_split.name}, no {of_all.name} and no "
-            f"cameras.bin or cameras.txt of COLMAP in {', '.join(colmap.PLACES)}"
+            f"dataset {folder}: not recognized, expected {of_split.name}, {of_all.name}, or "
+            f"COLMAP's cameras.bin or cameras.txt in {', '.join(colmap.PLACES)}"
         )
     if split != "train":
         raise ValueError(
@@ -53,21 +55,23 @@ def _read_views(folder: Path, split: str, downscale: int) -> list[View]:
 
 
 def hold_out(views: Sequence[View], every: int = 8) -> tuple[list[View], list[View]]:
-    """Views to train on and views to test on: of every 8 views, say, the first is for the test.
+    """Divide views into training views and test views; every 8th view is a test view.
 
-    The split of mip-NeRF 360 and 3D Gaussian splatting. Raises ValueError for every < 2.
+    every: number of views from one test view to the next, of which the first view is one. This is
+    the split of mip-NeRF 360 and 3D Gaussian splatting. Raises ValueError for every < 2.
     """
-    whole_number("every", every, "a whole number from 2 on", low=2)
+    whole_number("every", every, "an integer >= 2", low=2)
     return [view for i, view in enumerate(views) if i % every], list(views[::every])
 
 
 def load_points(folder: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Points (n, 3) float64 m and colors (n, 3) float32 0..1 of a dataset, None if it has none.
+    """The points of a dataset, (n, 3) float64 m, and their colors, (n, 3) float32 from 0 to 1.
 
-    The first that is found: nerfstudio's ply_file_path, points3d.ply or points3D.ply, COLMAP's
-    points3D. A .ply is in the world of the poses; COLMAP's points beside a transforms.json are
-    brought there by its applied_transform. Points without colors are gray. Raises ValueError for
-    broken files.
+    The points come from the first of these that exists: nerfstudio's ply_file_path, points3d.ply or
+    points3D.ply, and COLMAP's points3D. A .ply file is in the world of the poses. COLMAP's points
+    are transformed to this world by the applied_transform of transforms.json, if there is one.
+    Points without colors are gray. Returns None if there are no points. Raises ValueError for a
+    broken file.
     """
     folder = _folder(folder)
     of_all = folder / "transforms.json"
@@ -96,7 +100,7 @@ def _finite(where: Path, points: np.ndarray) -> np.ndarray:
     bad = int((~np.isfinite(points).all(1)).sum())
     if bad:
         raise ValueError(
-            f"points {where}: got {bad} points that are NaN or infinite, expected none"
+            f"points {where}: got {bad} points that are NaN or infinite, expected finite ones"
         )
     return points
 

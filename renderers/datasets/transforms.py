@@ -1,7 +1,7 @@
-"""transforms*.json: NeRF-synthetic, D-NeRF, NVFi's own layout, nerfstudio and instant-ngp.
+"""Reading transforms*.json of NeRF-synthetic, D-NeRF, NVFi, nerfstudio and instant-ngp.
 
-Poses are camera-to-world with OpenGL axes (x right, y up, z back) and become OpenCV's. They are
-taken as the file has them: nerfstudio's `applied_transform` is already in them.
+The poses in a file are camera-to-world with OpenGL axes (x right, y up, z back) and are converted
+to OpenCV's axes. nerfstudio's `applied_transform` is not applied: the poses already contain it.
 """
 
 import functools
@@ -25,7 +25,7 @@ OPENGL_TO_OPENCV = np.array([1.0, -1.0, -1.0])
 
 
 def read_json(file: Path) -> dict:
-    """The object in a JSON file. Raises ValueError for anything else."""
+    """The object in a JSON file. Raises ValueError if the file holds anything else."""
     try:
         record = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a BOM
     except OSError as error:
@@ -38,17 +38,18 @@ def read_json(file: Path) -> dict:
 
 
 def read_views(file: Path, *, split: str | None = None, downscale: int = 1) -> list[View]:
-    """The views of a transforms*.json in its order, without those whose image does not exist.
+    """The views of a transforms*.json, in its order, without the views whose image is missing.
 
-    split: which of the file's {split}_filenames to keep; a file without lists is all "train".
-    Raises ValueError, naming file and frame, for what cannot be used.
+    split: keeps the frames in the file's list {split}_filenames, where a file without lists is all
+    "train", None keeps all; downscale: divides the width and height of the images. Raises
+    ValueError, which names the file and the frame.
     """
     meta = read_json(file)
     frames = [(_name(file, frame), frame) for frame in _frames(file, meta)]
     if split is not None:
         frames = _of_split(file, meta, frames, split)
     found = existing([(frame, _image(file.parent, frame[0])) for frame in frames], file)
-    # Files without w and h: all images must have the size of the first, which load() checks.
+    # In a file without w and h, all images must have the size of the first, which load() checks.
     size = functools.cache(lambda: image_size(found[0][1]))
     views = []
     for (name, frame), path in found:
@@ -74,17 +75,17 @@ def read_views(file: Path, *, split: str | None = None, downscale: int = 1) -> l
 
 
 def applied_transform(file: Path, meta: dict) -> np.ndarray:
-    """(3, 4) from COLMAP's world to that of the file's poses. Raises ValueError if it is broken."""
+    """The transform (3, 4) from COLMAP's world to the world of the poses. Raises ValueError."""
     return _matrix(file, meta.get("applied_transform", np.eye(4)), "applied_transform")[:3]
 
 
 def _frames(file: Path, meta: dict) -> list[Mapping]:
-    """Each frame, with the keys of its camera (NVFi) and of the file behind its own."""
+    """The frames; keys that a frame lacks are taken from its camera (NVFi) and from the file."""
     cameras = [meta] if "frames" in meta else meta.get("data", [meta])
     if isinstance(cameras, dict):
         cameras = list(cameras.values())
     if not isinstance(cameras, list) or not all(isinstance(camera, dict) for camera in cameras):
-        raise ValueError(f"{file}: data is not a list or an object of cameras")
+        raise ValueError(f"{file}: data is not a list of cameras or an object of cameras")
     frames: list[Mapping] = []
     for camera in cameras:
         listed = camera.get("frames")
@@ -106,12 +107,12 @@ def _name(file: Path, frame: Mapping) -> str:
 
 
 def _posix(path: str) -> str:
-    """A path with slashes, of a file that may be from Windows, without a leading ./"""
+    """A path, which may come from Windows, with forward slashes and without a leading ./"""
     return str(PurePosixPath(path.replace("\\", "/")))
 
 
 def _image(folder: Path, name: str) -> Path:
-    """The image of a name, which may lack its suffix: .png in most datasets, else any other."""
+    """The path of an image whose name may lack its suffix; .png comes first."""
     if (folder / name).is_file():
         return folder / name
     names = [name + end for suffix in SUFFIXES for end in (suffix, suffix.upper())]
@@ -130,7 +131,7 @@ def _of_split(file: Path, meta: dict, frames: list[tuple], split: str) -> list[t
     wanted = {_posix(str(path)) for path in meta[key]}
     unknown = sorted(wanted - {name for name, _ in frames})
     if unknown:
-        raise ValueError(f"{file}: {key} names {unknown[0]}, which is not among its frames")
+        raise ValueError(f"{file}: {key} names {unknown[0]}, which is not one of its frames")
     return [frame for frame in frames if frame[0] in wanted]
 
 
@@ -177,13 +178,13 @@ def _distortion(where: str, frame: Mapping) -> tuple[tuple[float, ...], bool]:
     k1, k2, k3, k4, p1, p2 = (_number(where, frame, key, 0.0) for key in keys)
     if model == "OPENCV_FISHEYE":
         if p1 or p2:
-            raise ValueError(f"{where}: p1, p2 are {p1}, {p2}, but a fisheye has k1 to k4 only")
+            raise ValueError(f"{where}: p1, p2 are {p1}, {p2}, but a fisheye has only k1 to k4")
         return (k1, k2, k3, k4), True
     if model not in PERSPECTIVE:
         supported = ", ".join((*PERSPECTIVE, "OPENCV_FISHEYE"))
         raise ValueError(f"{where}: camera_model is {model!r}, expected one of {supported}")
     if k4:  # nerfstudio's fourth radial term, which is not OpenCV's k4
-        raise ValueError(f"{where}: k4 is {k4}, which OpenCV cannot undistort unless a fisheye")
+        raise ValueError(f"{where}: k4 is {k4}, which OpenCV undistorts for a fisheye only")
     return (k1, k2, p1, p2, k3), False
 
 
@@ -198,7 +199,7 @@ def _matrix(where: str | Path, value: object, key: str) -> np.ndarray:
     if matrix.shape == (3, 4):
         matrix = np.vstack([matrix, last])
     if not np.isfinite(matrix).all():
-        raise ValueError(f"{where}: {key} holds NaN or infinite values")
+        raise ValueError(f"{where}: {key} has NaN or infinite values, expected finite ones")
     if not np.allclose(matrix[3], last, atol=1e-6):
         raise ValueError(f"{where}: the last row of {key} is not 0 0 0 1")
     return matrix
@@ -211,15 +212,17 @@ def _world_to_camera(where: str, frame: Mapping) -> np.ndarray:
     stretch = np.linalg.svd(pose[:3, :3], compute_uv=False)
     if stretch[2] <= 1e-8 * max(stretch[0], 1e-300):
         raise ValueError(f"{where}: transform_matrix cannot be inverted")
-    # Blender's objects carry their scale in the pose. It does not move the image of a point.
+    # Blender keeps the scale of an object in its pose; it does not change the image of a point.
     if stretch[0] - stretch[2] > 1e-3 * stretch[0]:
         raise ValueError(
             f"{where}: the 3x3 part of transform_matrix stretches by {stretch.round(4).tolist()}, "
-            "expected a rotation and at most one scale"
+            "expected a rotation, times one scale at most"
         )
     if np.linalg.det(pose[:3, :3]) < 0:
-        raise ValueError(f"{where}: transform_matrix mirrors (its determinant is negative)")
-    rotation = nearest_rotation(pose[:3, :3])  # free of the scale and of the file's rounding
+        raise ValueError(
+            f"{where}: transform_matrix mirrors (its determinant is negative), expected a rotation"
+        )
+    rotation = nearest_rotation(pose[:3, :3])  # without the scale and the file's rounding
     matrix = np.eye(4)
     matrix[:3, :3] = OPENGL_TO_OPENCV[:, None] * rotation.T
     matrix[:3, 3] = -matrix[:3, :3] @ pose[:3, 3]

@@ -1,4 +1,4 @@
-"""One image of a dataset with its camera; the file is opened only when its pixels are asked for."""
+"""One image of a dataset with its camera; the file is opened only when its pixels are read."""
 
 import contextlib
 import dataclasses
@@ -20,18 +20,19 @@ from taichi_phys.checks import set_fields
 T = TypeVar("T")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr")  # of images
-WHOLE = 0.999  # of a pixel must lie inside the file and its mask to count
-ORIENTATION, QUARTER_TURNS = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap the sides
-# What Pillow raises for broken files of all kinds.
+WHOLE = 0.999  # least fraction of a pixel inside the file and its mask for the pixel to count
+ORIENTATION, QUARTER_TURNS = 0x0112, (5, 6, 7, 8)  # EXIF's tag; values that swap the sides
+# The exceptions that Pillow raises for broken files of all kinds.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Lens:
-    """What the file was taken with, where that is not the pinhole camera of the view.
+    """The camera that took an image file, if it differs from the pinhole camera of the view.
 
-    camera: its pose and intrinsics at the file's size; distortion: OpenCV's coefficients, k1 k2 p1
-    p2 [k3 [k4 k5 k6]], none for a pinhole; fisheye: the four k1 k2 k3 k4 of cv2.fisheye instead.
+    camera: pose and intrinsics at the size of the file; distortion: OpenCV's coefficients, k1 k2 p1
+    p2 [k3 [k4 k5 k6]], empty for a pinhole camera; fisheye: whether distortion has the coefficients
+    k1 k2 k3 k4 of cv2.fisheye instead.
     """
 
     camera: Camera
@@ -41,13 +42,14 @@ class Lens:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class View:
-    """An image and the pinhole camera that sees the same.
+    """An image and a pinhole camera that shows the same.
 
-    name: the path of the image in the dataset, as the dataset writes it; camera: at the size of
-    what load() returns; time: s, or None in a static scene; path: the image; mask_path: its mask,
-    or None; lens: what the file was taken with, None if that is `camera`; sized_like: the image
-    whose size was taken for this one's, None where the dataset says it; label: the view's name in
-    names of result files, without folders and suffix; load_views makes it unique in the dataset.
+    name: path of the image as the dataset writes it; camera: pinhole camera, at the size of the
+    image that load() returns; time: s, None in a static scene; path: image file; mask_path: mask
+    file, or None; lens: the camera that took the file, None if it is `camera`; sized_like: image
+    whose size this one is expected to have, None if the dataset gives the size; label: name of the
+    view in the names of result files, without folders and suffix, which `load_views` makes unique
+    in the dataset.
     """
 
     name: str
@@ -64,15 +66,15 @@ class View:
             set_fields(self, label=_label(PurePosixPath(self.name).parts[-1:]))
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
-        """Read the image: color (H, W, 3), not multiplied by alpha, and alpha (H, W), 0..1.
+        """Read the image: color (H, W, 3), not multiplied by alpha, and alpha (H, W), from 0 to 1.
 
-        Both are float32, undistorted and at the camera's size; alpha is one where the file has
-        none, and zero where undistortion looks outside the file. Nothing is kept: each call reads
-        the file. Raises ValueError if it cannot be read or has another size than it should.
+        Both are float32, undistorted and at the size of the camera. alpha is 1 if the file has no
+        alpha, and 0 where undistortion reaches outside the file. Each call reads the file. Raises
+        ValueError if the file cannot be read or does not have the expected size.
         """
         rgba = self._read(self.path, "RGBA") / np.float32(255)
         if self.lens is not None:
-            # Averages of colors are right only when each counts by its alpha.
+            # Multiplied by alpha, so that the resampling weights each color by its alpha.
             rgba[..., :3] *= rgba[..., 3:]
             rgba = _resample(rgba, self.lens, self.camera)
             alpha = rgba[..., 3:]
@@ -81,17 +83,22 @@ class View:
         return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
 
     def image(self, background: Sequence[float] = (0.0, 0.0, 0.0)) -> np.ndarray:
-        """Read the image over a background, RGB 0..1: (H, W, 3) float32. Raises as load() does."""
+        """Read the image over a background: (H, W, 3) float32, RGB.
+
+        background: (3,) RGB from 0 to 1. Raises ValueError, as load() does.
+        """
         color = np.asarray(background, dtype=np.float32)
         if color.shape != (3,) or not np.isfinite(color).all():
-            raise ValueError(f"background: got {background!r}, expected three finite numbers")
+            raise ValueError(f"background: got {background!r}, expected 3 finite numbers")
         rgb, alpha = self.load()
         return color + alpha[..., None] * (rgb - color)
 
     def mask(self) -> np.ndarray:
-        """Read which pixels count, (H, W) bool: those that are not 0 in the dataset's mask, or all.
+        """Read which pixels count, (H, W) bool.
 
-        Pixels that undistortion takes from outside the file do not count. Raises as load() does.
+        A pixel counts if it is not 0 in the mask of the dataset; without a mask all pixels count.
+        Pixels that undistortion takes from outside the file do not count. Raises ValueError, as
+        load() does.
         """
         source = (self.lens or self).camera
         if self.mask_path is None:
@@ -111,18 +118,18 @@ class View:
             if self.sized_like is not None:
                 says = f"as {self.sized_like.name}, since the dataset gives no sizes"
             if turned:
-                says += "; its EXIF data turn it by a quarter: save it without that"
+                says += "; its EXIF data turn it by 90 degrees: save it turned, without EXIF data"
             raise ValueError(
                 f"image {path}: is {size[0]}x{size[1]}, expected {source.width}x{source.height} "
                 f"{says}"
             )
-        if kind[0] in "IF":  # Pillow clips them at 255 when it converts
-            raise ValueError(f"image {path}: has pixels of mode {kind}, expected 8 bits a channel")
+        if kind[0] in "IF":  # Pillow's conversion would clip them at 255
+            raise ValueError(f"image {path}: has pixels of mode {kind}, expected 8-bit channels")
         return pixels
 
 
 def _resample(image: np.ndarray, lens: Lens, camera: Camera) -> np.ndarray:
-    """What a camera without distortion sees of an image that was taken with a lens."""
+    """An image that was taken with a lens, resampled for a camera without distortion."""
     source, size = lens.camera, (camera.width, camera.height)
     if lens.fisheye or lens.distortion:
         intrinsics = (source.fx, source.fy, source.cx, source.cy)
@@ -135,9 +142,10 @@ def _resample(image: np.ndarray, lens: Lens, camera: Camera) -> np.ndarray:
 
 
 def labeled(views: Sequence[View]) -> list[View]:
-    """The views with labels that differ: as many of the last folders as that takes, then numbers.
+    """The views with unique labels.
 
-    images/a.png becomes "a"; left/1.png and right/1.png become "left_1" and "right_1".
+    images/a.png becomes "a"; left/1.png and right/1.png become "left_1" and "right_1". A label
+    contains as many of the last folders as uniqueness needs, and a number if that is not enough.
     """
     paths = [PurePosixPath(view.name).parts for view in views]
     deepest = max((len(parts) for parts in paths), default=1)
@@ -149,7 +157,7 @@ def labeled(views: Sequence[View]) -> list[View]:
     used: set[str] = set()
     for k, label in enumerate(labels):
         number = 1
-        while labels[k] in used:  # the same image twice, or folders that read alike
+        while labels[k] in used:  # the same image twice, or names that become equal
             number += 1
             labels[k] = f"{label}-{number}"
         used.add(labels[k])
@@ -157,7 +165,7 @@ def labeled(views: Sequence[View]) -> list[View]:
 
 
 def _label(parts: Sequence[str]) -> str:
-    """Parts of a path as a name that every file system takes, without the suffix of an image."""
+    """Parts of a path joined to a valid file name, without the suffix of an image."""
     parts = [part for part in parts if part not in ("/", "..")] or ["view"]
     last = PurePosixPath(parts[-1])
     name = last.stem if last.suffix.lower() in SUFFIXES else parts[-1]
@@ -166,7 +174,7 @@ def _label(parts: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """An image, open; ValueError in one sentence where it cannot be read."""
+    """The opened image. Raises ValueError, in one sentence, if it cannot be read."""
     try:
         with Image.open(path) as image:
             yield image
@@ -175,31 +183,31 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise ValueError(f"image {path}: cannot be read ({reason})") from None
 
 
-@functools.lru_cache(maxsize=4)  # the views of a dataset share a lens or a few
+@functools.lru_cache(maxsize=4)  # the views of a dataset share a few lenses
 def _undistortion(
     intrinsics: tuple[float, ...],
     size: tuple[int, int],
     distortion: tuple[float, ...],
     fisheye: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of an undistorted image lies in the file, x and y (H, W) px."""
+    """The place in the file, x and y (H, W) px, of each pixel of the undistorted image."""
     fx, fy, cx, cy = intrinsics
-    # OpenCV counts from the center of the first pixel, we from its corner.
+    # OpenCV's origin is the center of the first pixel; the origin here is its corner.
     K = np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
     make: Callable = cv2.fisheye.initUndistortRectifyMap if fisheye else cv2.initUndistortRectifyMap
     return make(K, np.array(distortion), np.eye(3), K, size, cv2.CV_32FC1)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height from an image's header, px. Raises ValueError if it cannot be read."""
+    """Width and height, px, from the header of an image. Raises ValueError."""
     with _opened(path) as image:
         return image.size
 
 
 def existing(items: Sequence[tuple[T, Path]], where: Path) -> list[tuple[T, Path]]:
-    """Those of the (record, image path) whose image exists; warns once about the others.
+    """The (record, image path) items whose image exists; warns once about the other items.
 
-    where: the file that lists them. Raises ValueError if no image exists.
+    where: the file that lists the images. Raises ValueError if no image exists.
     """
     absent = [path for _, path in items if not path.is_file()]
     if len(absent) == len(items):
@@ -223,9 +231,11 @@ def build_view(
     downscale: int = 1,
     **fields: Any,
 ) -> View:
-    """A view of a file that was taken with these intrinsics (fx fy cx cy width height, px).
+    """The view of an image file and of the camera that took it.
 
-    where: what an error names; fields: of View. Raises ValueError for an impossible camera.
+    where: place that error messages name; intrinsics: fx fy cx cy width height, px;
+    world_to_camera: (4, 4); distortion, fisheye: as in `Lens`; downscale: divides width and height;
+    fields: further fields of View. Raises ValueError for an impossible camera.
     """
     try:
         camera = Camera(**intrinsics, world_to_camera=world_to_camera)
@@ -235,7 +245,7 @@ def build_view(
     if not any(distortion):
         distortion = ()
     lens = None
-    if distortion or fisheye or downscale > 1:  # a fisheye with zeros is no pinhole either
+    if distortion or fisheye or downscale > 1:  # a fisheye is no pinhole camera, even with zeros
         lens = Lens(camera=camera, distortion=distortion, fisheye=fisheye)
     return View(camera=scaled, lens=lens, **fields)
 
@@ -243,8 +253,10 @@ def build_view(
 def _scaled(camera: Camera, downscale: int) -> Camera:
     width, height = camera.width // downscale, camera.height // downscale
     if not width or not height:
-        raise ValueError(f"downscale {downscale} leaves nothing of {camera.width}x{camera.height}")
-    # Not 1 / downscale: a side that it does not divide is squeezed, not cut.
+        raise ValueError(
+            f"downscale: got {downscale}, which leaves nothing of {camera.width}x{camera.height} px"
+        )
+    # Not 1 / downscale: a side that downscale does not divide is squeezed, not cut.
     sx, sy = width / camera.width, height / camera.height
     return dataclasses.replace(
         camera,

@@ -5,8 +5,8 @@
     film("out/video.mp4", ({"x": s.x, "caption": f"{s.time:.2f} s"} for s in states), camera,
          fps=24, count=48, colors=colors, radius=0.008, floors=[Floor()])
 
-Positions are in meters, z up; colors are red, green, blue from 0 to 1. Arrays may be torch
-tensors. Everything is drawn at twice the size and scaled down.
+Positions are in meters, with z up; colors are red, green and blue from 0 to 1. Arrays may be torch
+tensors. Pictures are drawn at twice their size and scaled down.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from taichi_phys import runtime
 from taichi_phys.checks import finite_number, set_fields
 
 
-MAP = 512  # texels a side of the map of shadows
+MAP = 512  # texels along each side of the shadow map
 GAMMA = 2.2
 LINE = (90, 98, 112)  # color of lines, 0 to 255
 BACKGROUND = ((0.97, 0.98, 0.99), (0.80, 0.84, 0.89))  # top and bottom
@@ -38,9 +38,9 @@ BACKGROUND = ((0.97, 0.98, 0.99), (0.80, 0.84, 0.89))  # top and bottom
 class Floor:
     """A plane with a square grid that fades into the background.
 
-    point: (3,) m on it, the middle of what is seen; normal: (3,); size: m, radius at which it has
-    faded; cell: m, of its grid; color: (3,); along: (3,), a direction of its grid.
-    Raises ValueError.
+    point: (3,) a point of the plane and the center of the visible part, m; normal: (3,); size:
+    radius at which the plane has faded, m; cell: of the grid, m; color: (3,); along: (3,) direction
+    of one set of grid lines. Raises ValueError.
     """
 
     point: Vector = (0.0, 0.0, 0.0)
@@ -64,10 +64,10 @@ class Floor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Surface:
-    """A body of triangles: a collider, a part held in place.
+    """A body of triangles, for example a collider or a clamped part.
 
-    vertices: (k, 3) m; faces: (m, 3) integers; color: (3,); opacity: 1, or less to see through
-    (of several such surfaces behind each other only the nearest is drawn). `box_mesh`,
+    vertices: (k, 3) m; faces: (m, 3) indices of vertices; color: (3,); opacity: in (0, 1], where 1
+    is opaque; of several transparent surfaces in a pixel only the nearest is drawn. `box_mesh`,
     `ball_mesh` and `capsule_mesh` make vertices and faces. Raises ValueError.
     """
 
@@ -89,13 +89,16 @@ class Surface:
             raise ValueError(f"opacity: got {self.opacity!r}, expected a number in (0, 1]")
 
     def moved(self, rotation: np.ndarray, translation: Vector) -> "Surface":
-        """The body turned by rotation (3, 3), then shifted by translation (3,) m."""
+        """The surface turned by rotation (3, 3), then shifted by translation (3,) m."""
         vertices = self.vertices @ np.asarray(rotation, float).T + np.asarray(translation, float)
         return dataclasses.replace(self, vertices=vertices)
 
 
 def box_mesh(center: Vector, half_size: Vector) -> dict[str, np.ndarray]:
-    """vertices and faces, as Surface takes them, of a box along the axes; (3,) m each."""
+    """The arguments vertices and faces of `Surface` for a box along the axes.
+
+    center: (3,) m; half_size: (3,) half of each edge, m.
+    """
     corners = np.array(np.meshgrid(*[(-1, 1)] * 3, indexing="ij")).reshape(3, 8).T
     sides = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
     faces = [t for a, b, c, d in sides for t in ((a, b, c), (a, c, d))]
@@ -104,14 +107,20 @@ def box_mesh(center: Vector, half_size: Vector) -> dict[str, np.ndarray]:
 
 
 def ball_mesh(center: Vector, radius: float, rings: int = 48) -> dict[str, np.ndarray]:
-    """vertices and faces, as Surface takes them, of a ball; center: (3,) m, radius: m."""
+    """The arguments vertices and faces of `Surface` for a ball.
+
+    center: (3,) m; radius: m; rings: number of rings of faces, about.
+    """
     return capsule_mesh(center, center, radius, rings)
 
 
 def capsule_mesh(
     start: Vector, end: Vector, radius: float, rings: int = 48
 ) -> dict[str, np.ndarray]:
-    """vertices and faces, as Surface takes them, of a capsule; start, end: (3,) m, radius: m."""
+    """The arguments vertices and faces of `Surface` for a capsule.
+
+    start, end: (3,) m; radius: m; rings: as in `ball_mesh`.
+    """
     start, end = np.asarray(start, float), np.asarray(end, float)
     along = end - start
     length = np.linalg.norm(along)
@@ -145,11 +154,11 @@ def view(
     fov: float = 30.0,
     margin: float = 0.06,
 ) -> Camera:
-    """A camera that looks at a box from a side, as near as it fits.
+    """A camera that looks at a box from a given side, as near as the box fits into the picture.
 
-    lower, upper: (3,) corners, m; width, height: px; azimuth, elevation: degrees, as
-    `renderers.orbit.outward` takes them with z up, elevation in (-90, 90); fov: vertical, degrees;
-    margin: free share of the picture at each edge. Raises ValueError.
+    lower, upper: (3,) corners of the box, m; width, height: px; azimuth, elevation: degrees, as in
+    `renderers.orbit.outward` with z up, elevation in (-90, 90); fov: vertical angle of view,
+    degrees; margin: free fraction of the picture at each edge. Raises ValueError.
     """
     lower, upper = _array("lower", lower, (3,)), _array("upper", upper, (3,))
     if not (upper > lower).all():
@@ -167,7 +176,10 @@ def view(
 
 
 def color_map(values: Any, limits: tuple[float, float], name: str = "viridis") -> np.ndarray:
-    """(n, 3) colors of values (n,), from limits[0] to limits[1], by a matplotlib map's name."""
+    """The colors (n, 3) of values (n,) by a color map.
+
+    limits: values at both ends of the map; name: of a color map of matplotlib.
+    """
     import matplotlib
 
     values = _array("values", values, (-1,))
@@ -191,14 +203,15 @@ def draw(
     light: Vector = (-0.45, -0.55, 1.0),
     background: Any = BACKGROUND,
 ) -> np.ndarray:
-    """(H, W, 3) uint8: a picture of n particles as balls.
+    """A picture (H, W, 3) uint8 of n particles as balls.
 
-    x: (n, 3) m; colors: (3,) or (n, 3); radius: m, number or (n,); lines: (m, 2, 3) m, drawn dark
-    and thin where nothing hides them; arrows: starts (m, 3) m, ends (m, 3) m and strengths (m,),
-    optionally the strength of the brightest color, on top of everything; labels: (text, place
-    (3,) m), centered below the place; caption: lines of text for the upper left corner; light:
-    (3,) towards the lamp; background: (3,), or one for the top and one for the bottom.
-    Particles with NaN and those behind the camera are left out. Raises ValueError.
+    x: (n, 3) m; colors: (3,) or (n, 3); radius: m, a number or (n,); floors, surfaces: further
+    objects; lines: (m, 2, 3) m, drawn dark and thin where no object hides them; arrows: starts
+    (m, 3) m, ends (m, 3) m, strengths (m,) and optionally the strength of the brightest color,
+    drawn over everything; labels: pairs of a text and a place (3,) m, below which it is centered;
+    caption: lines of text for the upper left corner; light: (3,) direction to the lamp; background:
+    (3,), or (2, 3) for the top and the bottom. Particles with NaN and particles behind the camera
+    are left out. Raises ValueError.
     """
     runtime.ensure_initialized()
     x = _array("x", x, (-1, 3), finite=False)
@@ -255,12 +268,12 @@ def film(
     progress: bool | None = None,
     **common: Any,
 ) -> None:
-    """Write an .mp4 of particles; the file appears only when it is complete.
+    """Write a film of particles as an .mp4 file, which appears only when it is complete.
 
-    frames: for each picture the arguments of `draw` that are its own, such as {"x": x, "caption":
-    text}, also "camera"; common: arguments of `draw` that are the same in all; fps: frames per
-    second; count: how many there will be, for the progress bar; progress: show it, default: on a
-    terminal only. Raises ValueError.
+    frames: for each picture its arguments of `draw`, for example {"x": x, "caption": text}, which
+    may contain "camera"; common: arguments of `draw` that all pictures share; fps: frames per
+    second; count: number of frames, for the progress bar; progress: whether to show the bar, by
+    default on a terminal only. Raises ValueError.
     """
     disable = None if progress is None else not progress
     bar = tqdm(frames, desc="film", unit="frame", total=count, disable=disable)
@@ -272,7 +285,10 @@ def film(
 
 
 def _array(name: str, value, shape: tuple, *, broadcast=False, finite=True) -> np.ndarray:
-    """value as float64 of a shape in which -1 fits any size; broadcast: fewer axes will do."""
+    """Return value as float64 of a shape, in which -1 fits any size. Raises ValueError.
+
+    broadcast: allow fewer axes; finite: refuse NaN and infinity.
+    """
     value = value.detach().cpu() if hasattr(value, "detach") else value
     try:
         array = np.asarray(value, dtype=np.float64)
@@ -311,7 +327,10 @@ def _triangles(camera: Camera, surfaces):
 
 
 def _planes(camera: Camera, floors) -> np.ndarray:
-    """(k, 5, 4): point and size, normal and cell, two directions, color; in camera axes."""
+    """(k, 5, 4) rows of floors: point and size, normal and cell, two directions, color.
+
+    Points and directions are in camera axes.
+    """
     rows = []
     for floor in floors:
         normal = floor.normal / np.linalg.norm(floor.normal)
@@ -326,9 +345,9 @@ def _planes(camera: Camera, floors) -> np.ndarray:
 
 
 def _shadows(balls: np.ndarray, solid: np.ndarray, light: np.ndarray):
-    """What the lamp sees: its axes (3, 4), the map of depths, and a soft map of what is covered.
+    """The axes (3, 4) of the lamp, its map of depths, and a blurred map of the covered texels.
 
-    Row k of the axes, with the camera's coordinates and 1, gives texel column and row, and depth.
+    The axes times (x, y, z, 1) in camera axes give texel column, texel row and depth.
     """
     import cv2
 

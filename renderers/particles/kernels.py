@@ -1,19 +1,20 @@
 """Kernels that draw balls, triangles and floors with shadows, in camera axes; see draw.py.
 
-Buffers hold, for each fine pixel, the depth and the owner of what is nearest in one 64-bit number,
-so that atomic minima give the same picture for any number of threads. Rows of rig: 0 lens
-(fx, fy, cx, cy of fine pixels); 1 towards the lamp; 2 up; 3 to 5 lamp (texel column, row, and
-depth from camera axes); 6, 7 background at the top and at the bottom.
+Buffers hold one 64-bit number for each fine pixel, with the depth and the owner of the nearest
+object, so that atomic minima give the same picture for any number of threads. The owner is the
+index of a ball or triangle. Rows of rig: 0 lens (fx, fy, cx, cy in fine pixels); 1 direction to
+the lamp; 2 up; 3 to 5 axes of the lamp (from camera axes to texel column, texel row and depth);
+6 and 7 background at the top and at the bottom.
 """
 
 import taichi as ti
 
 
 FINE = 2  # fine pixels along each side of a pixel
-EMPTY = 0x7F000000 << 32  # in buffers: nothing there, at a depth beyond FAR
-FAR = 1e30  # m: no depth is larger
-AMBIENT, DIFFUSE, SHINE = 0.40, 0.72, 0.08  # of light from everywhere, from the lamp, mirrored
-DIM = 0.62  # share of the floor's light that a shadow takes
+EMPTY = 0x7F000000 << 32  # in buffers: no object, encoded as a depth beyond FAR
+FAR = 1e30  # m, larger than any depth
+AMBIENT, DIFFUSE, SHINE = 0.40, 0.72, 0.08  # weights of ambient, diffuse and mirrored light
+DIM = 0.62  # fraction of the light of a floor that a shadow takes away
 
 f32, i32, i64, nd = ti.f32, ti.i32, ti.i64, ti.types.ndarray
 vec3 = ti.types.vector(3, f32)
@@ -41,19 +42,19 @@ def ray(rig: ti.template(), i, j):
 
 @ti.func
 def index(value, size):
-    """value, cut off below 0 and above size, as an integer; first, because infinity overflows."""
+    """value as an integer from 0 to size, clamped before the cast, as infinity would overflow."""
     return ti.cast(ti.min(ti.max(value, 0.0), size), i32)
 
 
 @ti.kernel
 def splat(balls: nd(f32, 2), rig: nd(f32, 2), buffer: nd(i64, 2)):
-    """Balls (n, 4): center and radius; owner p."""
+    """Draw balls (n, 4), center and radius, into the buffer; ball p is owner p."""
     for p in range(balls.shape[0]):
         c, r = row(balls, p), balls[p, 3]
         if c[2] > 2 * r:
             u = rig[0, 0] * c[0] / c[2] + rig[0, 2]
             v = rig[0, 1] * c[1] / c[2] + rig[0, 3]
-            # the outline of a ball beside the axis is an ellipse, longer by 1 / cos
+            # The outline of a ball off the optical axis is an ellipse, longer by 1 / cos.
             wide = r / (c[2] - r) * c.norm() / c[2]
             a, b = rig[0, 0] * wide + 1, rig[0, 1] * wide + 1
             nearest = encode(c[2] - r, 0)
@@ -79,7 +80,7 @@ def edge(ax, ay, bx, by, px, py):
 
 @ti.kernel
 def fill(triangles: nd(f32, 3), rig: nd(f32, 2), buffer: nd(i64, 2), first: i32):
-    """Triangles (m, 3, 3) in front of the camera; owner first + f."""
+    """Draw triangles (m, 3, 3) in front of the camera; triangle f is owner first + f."""
     for f in range(triangles.shape[0]):
         za, zb, zc = triangles[f, 0, 2], triangles[f, 1, 2], triangles[f, 2, 2]
         if ti.min(za, zb, zc) > 1e-6:
@@ -102,7 +103,7 @@ def fill(triangles: nd(f32, 3), rig: nd(f32, 2), buffer: nd(i64, 2), first: i32)
                         wb = edge(cx, cy, ax, ay, x, y) / area
                         wc = 1 - wa - wb
                         if wa >= 0 and wb >= 0 and wc >= 0:
-                            # 1 / depth is linear in the picture
+                            # 1 / depth is linear in picture coordinates
                             code = encode(1 / (wa / za + wb / zb + wc / zc), first + f)
                             if code < buffer[i, j]:
                                 ti.atomic_min(buffer[i, j], code)
@@ -110,7 +111,7 @@ def fill(triangles: nd(f32, 3), rig: nd(f32, 2), buffer: nd(i64, 2), first: i32)
 
 @ti.func
 def texel(lamp: ti.template(), first, p):
-    """(column, row, depth) of a point in the map of shadows."""
+    """(column, row, depth) of point p in the shadow map; first: row of the lamp's axes."""
     q = vec3(0.0)
     for k in ti.static(range(3)):
         q[k] = lamp[first + k, 3]
@@ -121,7 +122,7 @@ def texel(lamp: ti.template(), first, p):
 
 @ti.kernel
 def cast_balls(balls: nd(f32, 2), lamp: nd(f32, 2), shade: nd(f32, 2)):
-    """Depth of balls seen from the lamp, as discs."""
+    """Draw the depths of balls, as discs, as seen from the lamp."""
     for p in range(balls.shape[0]):
         r, q = balls[p, 3], texel(lamp, 0, row(balls, p))
         wide = r * vec3(lamp[0, 0], lamp[0, 1], lamp[0, 2]).norm()
@@ -135,7 +136,7 @@ def cast_balls(balls: nd(f32, 2), lamp: nd(f32, 2), shade: nd(f32, 2)):
 
 @ti.kernel
 def cast_triangles(triangles: nd(f32, 3), lamp: nd(f32, 2), shade: nd(f32, 2)):
-    """Depth of triangles seen from the lamp."""
+    """Draw the depths of triangles as seen from the lamp."""
     for f in range(triangles.shape[0]):
         a = texel(lamp, 0, vec3(triangles[f, 0, 0], triangles[f, 0, 1], triangles[f, 0, 2]))
         b = texel(lamp, 0, vec3(triangles[f, 1, 0], triangles[f, 1, 1], triangles[f, 1, 2]))
@@ -158,7 +159,10 @@ def cast_triangles(triangles: nd(f32, 3), lamp: nd(f32, 2), shade: nd(f32, 2)):
 
 @ti.func
 def lit(rig: ti.template(), shade: ti.template(), p, slack):
-    """Share of the four nearest texels from which the lamp sees a point; slack: m."""
+    """Weighted share, 0 to 1, of the four nearest texels in which the lamp sees a point.
+
+    slack: distance over which a depth beyond the shadow map fades into shadow, m.
+    """
     q = texel(rig, 3, p)
     i, j = ti.cast(ti.floor(q[1] - 0.5), i32), ti.cast(ti.floor(q[0] - 0.5), i32)
     y, x = q[1] - 0.5 - i, q[0] - 0.5 - j
@@ -175,7 +179,7 @@ def lit(rig: ti.template(), shade: ti.template(), p, slack):
 
 @ti.func
 def covered(rig: ti.template(), cover: ti.template(), p):
-    """The soft map of what is covered, 0 to 1, where a point of a floor lies."""
+    """The value, 0 to 1, of the blurred map of covered texels at a point of a floor."""
     q = texel(rig, 3, p)
     i, j = ti.cast(ti.floor(q[1] - 0.5), i32), ti.cast(ti.floor(q[0] - 0.5), i32)
     y, x = q[1] - 0.5 - i, q[0] - 0.5 - j
@@ -189,7 +193,7 @@ def covered(rig: ti.template(), cover: ti.template(), p):
 
 @ti.func
 def shaded(rig: ti.template(), color, normal, sight, light):
-    """Linear light of a surface; light: share of the lamp's that arrives."""
+    """Linear light of a surface; light: fraction of the lamp's light that arrives."""
     lamp, up = row(rig, 1), row(rig, 2)
     sky = AMBIENT * (0.78 + 0.22 * normal.dot(up))
     mirror = lamp - sight
@@ -216,7 +220,7 @@ def develop(
     planes: nd(f32, 3), rig: nd(f32, 2), shade: nd(f32, 2), cover: nd(f32, 2),
     buffer: nd(i64, 2), glasses: nd(i64, 2), picture: nd(ti.u8, 3), depth: nd(f32, 2), slack: f32,
 ):  # fmt: skip
-    """Shade what the buffers hold, and average the fine pixels; depth: m, of the nearest."""
+    """Shade the objects in the buffers, and average over fine pixels; depth: of the nearest, m."""
     n = balls.shape[0]
     for i, j in ti.ndrange(picture.shape[0], picture.shape[1]):
         total, nearest = vec3(0.0), ti.cast(FAR, f32)
@@ -249,7 +253,7 @@ def develop(
                 u = off.dot(vec3(planes[plane, 2, 0], planes[plane, 2, 1], planes[plane, 2, 2]))
                 v = off.dot(vec3(planes[plane, 3, 0], planes[plane, 3, 1], planes[plane, 3, 2]))
                 cell, far = planes[plane, 1, 3], off.norm() / planes[plane, 0, 3]
-                # a line is a fine pixel and a half wide where it is seen from above
+                # A grid line is 1.5 fine pixels wide when seen from above.
                 pixel = 1.5 * z / rig[0, 0]
                 gap = ti.min(ti.abs(u - cell * ti.round(u / cell)),
                              ti.abs(v - cell * ti.round(v / cell)))  # fmt: skip
