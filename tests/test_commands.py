@@ -349,7 +349,7 @@ def test_scenes_go_by_name_from_anywhere(tmp_path, monkeypatch, capfd):
     ("word", "message"),
     [
         ("jely_drop", "did you mean jelly_drop?"),
-        ("q", "there are ball_on_slope, "),
+        ("q", "the scenes are ball_on_slope, "),
         ("q.toml", "q"),
     ],
 )

@@ -246,7 +246,7 @@ def test_settings_of_another_version_are_named(kind, runs, tmp_path):
         (folder / "config.json").write_text(json.dumps(changed))
         assert message in refused(folder, type(run), "config.json")
     (folder / "config.json").write_text(json.dumps({"run": config["run"]}))
-    assert f"lacks {key!r}" in refused(folder, type(run), "config.json")
+    assert f"lacks the key {key!r}" in refused(folder, type(run), "config.json")
 
 
 def test_labels_of_other_gaussians_are_refused(runs, tmp_path):
