@@ -796,7 +796,7 @@ def test_a_size_that_the_dataset_does_not_say_is_compared_with_the_first_image(t
     save_json(tmp_path, record, "transforms_train.json")
     expected = (
         r"b\.png: is 40x60, expected 60x40 as a\.png, since the dataset gives no sizes; its EXIF "
-        "data turn it by a quarter"
+        "data turn it by 90 degrees"
     )
     with pytest.raises(ValueError, match=expected):
         load_views(tmp_path)[1].load()
