@@ -7,6 +7,7 @@ import numpy as np
 from renderers.camera import Camera, camera_from_fov
 from renderers.lines import Vector
 from renderers.splats.gaussians import Gaussians
+from taichi_phys.checks import finite_number, finite_vector, whole_number
 
 
 STRAY = 0.02  # share of the opacity, at either end of every axis, that may lie outside the picture
@@ -35,7 +36,7 @@ def look_at(
     argument, if target is at eye, if up is parallel to the view, unless exactly one of fov and fx
     is given, or for other shapes and values.
     """
-    eye, target, up = _vector("eye", eye), _vector("target", target), _vector("up", up)
+    eye, target, up = _array("eye", eye), _array("target", target), _array("up", up)
     if (fov is None) == (fx is None):
         raise ValueError(f"fov, fx: got fov={fov} and fx={fx}, expected exactly one of them")
     view = target - eye
@@ -54,15 +55,10 @@ def look_at(
     if fx is None:
         assert fov is not None
         fx = fy = camera_from_fov(width, height, fov).fy
-    return Camera(
-        fx=fx,
-        fy=fx if fy is None else fy,
-        cx=width / 2 if cx is None else cx,
-        cy=height / 2 if cy is None else cy,
-        width=width,
-        height=height,
-        world_to_camera=pose,
-    )
+    fy = fx if fy is None else fy
+    cx, cy = width / 2 if cx is None else cx, height / 2 if cy is None else cy
+    size = {"width": width, "height": height}
+    return Camera(fx=fx, fy=fy, cx=cx, cy=cy, world_to_camera=pose, **size)
 
 
 def outward(azimuth: float, elevation: float, up: Vector = (0, 0, 1)) -> np.ndarray:
@@ -73,10 +69,9 @@ def outward(azimuth: float, elevation: float, up: Vector = (0, 0, 1)) -> np.ndar
     that the camera looks along +y if z points up, and along +z if y points down. Raises ValueError,
     which names the argument, for values that are not finite and for an up of zeros.
     """
-    up = _vector("up", up)
+    up = _array("up", up)
     for name, value in (("azimuth", azimuth), ("elevation", elevation)):
-        if not math.isfinite(value):
-            raise ValueError(f"{name}: got {value}, expected a finite number")
+        finite_number(name, value)
     if not up.any():
         raise ValueError("up: got zeros, expected a direction")
     up = up / np.linalg.norm(up)
@@ -108,15 +103,12 @@ def orbit(
     degrees, as `outward` takes them. Raises ValueError, which names the argument, for a value
     outside its range.
     """
-    middle, axis = _vector("center", center), _vector("up", up)
-    if not 0 < radius < math.inf:
-        raise ValueError(f"radius: got {radius}, expected a positive length in meters")
+    middle, axis = _array("center", center), _array("up", up)
+    finite_number("radius", radius, "a positive length in meters", low=0, open_end=True)
     if not -90 < elevation < 90:
         raise ValueError(f"elevation: got {elevation}, expected degrees between -90 and 90")
-    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 1:
-        raise ValueError(f"frames: got {frames!r}, expected a whole number from 1 on")
-    if not math.isfinite(turns):
-        raise ValueError(f"turns: got {turns}, expected a finite number")
+    whole_number("frames", frames, "a whole number from 1 on", low=1)
+    finite_number("turns", turns)
     eyes = (
         middle + radius * outward(azimuth + 360 * turns * k / frames, elevation, axis)
         for k in range(frames)
@@ -157,8 +149,5 @@ def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> np.ndarr
     return np.take_along_axis(values, np.take_along_axis(order, at[None], 0), 0)[0]
 
 
-def _vector(name: str, value: Vector) -> np.ndarray:
-    vector = np.asarray(value, dtype=np.float64)
-    if vector.shape != (3,) or not np.isfinite(vector).all():
-        raise ValueError(f"{name}: got {value}, expected three finite numbers")
-    return vector
+def _array(name: str, value: Vector) -> np.ndarray:
+    return np.array(finite_vector(name, value))

@@ -7,10 +7,12 @@ Pictures are (H, W, 3) uint8 RGB; positions are image coordinates as in `rendere
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from renderers.camera import Camera
+from taichi_phys.checks import whole_number
 
 
 COLORS = "plasma"  # perceptually uniform, bright at the strong end
@@ -62,8 +64,7 @@ def draw_arrows(
     ):
         if value.shape != shape:
             raise ValueError(f"{name}: got shape {value.shape}, expected {shape}")
-    if scale < 1 or int(scale) != scale:
-        raise ValueError(f"scale: got {scale}, expected a whole number >= 1")
+    whole_number("scale", scale, "a whole number >= 1", low=1)
     known = np.isfinite(starts).all(1) & np.isfinite(ends).all(1) & np.isfinite(strengths)
     starts, ends, strengths = starts[known], ends[known], strengths[known]
     if limits is None:
@@ -84,23 +85,17 @@ def draw_arrows(
 
 
 def draw_arrows_in_space(
-    image: np.ndarray,
-    camera: Camera,
-    ends: np.ndarray,
-    strengths: np.ndarray,
-    *,
-    limits: tuple[float, float] | None = None,
-    thickness: float = 2.0,
+    image: np.ndarray, camera: Camera, ends: np.ndarray, strengths: np.ndarray, **looks: Any
 ) -> np.ndarray:
     """Return a copy of the picture with arrows in space drawn over everything in it.
 
-    ends: (m, 2, 3) m, tails and tips; arrows that reach behind the camera are left out. The other
-    arguments are those of `draw_arrows`.
+    ends: (m, 2, 3) m, tails and tips; arrows that reach behind the camera are left out. strengths,
+    looks: as in `draw_arrows`.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         uv, depth = camera.project(ends)
     uv[(depth <= 0).any(axis=1)] = np.nan
-    return draw_arrows(image, uv[:, 0], uv[:, 1], strengths, limits=limits, thickness=thickness)
+    return draw_arrows(image, uv[:, 0], uv[:, 1], strengths, **looks)
 
 
 def draw_lines(
@@ -295,8 +290,6 @@ def side_by_side(
 
 
 def _check_image(name: str, image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
-        got = getattr(image, "dtype", type(image).__name__)
-        raise ValueError(f"{name}: got {got}, expected (H, W, 3) uint8")
-    if image.shape[2] != 3:
-        raise ValueError(f"{name}: got shape {image.shape}, expected (H, W, 3)")
+    dtype, shape = getattr(image, "dtype", type(image).__name__), np.shape(image)
+    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
+        raise ValueError(f"{name}: got {dtype} {shape}, expected uint8 (H, W, 3)")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import PATIENCE
+from stages import block, on_screen
 
 from inverse.commands import COMMANDS
 
@@ -202,14 +203,14 @@ def test_keys_of_scenes_are_all_listed():
 
 
 def test_keys_and_controls_of_the_viewer_are_all_listed():
-    from renderers.viewer import screen, session
     from renderers.viewer.live import SLIDERS
 
-    stages = ("renderers/viewer/live", "renderers/viewer/playback", "inverse/wind/stage",
+    stages = ("renderers/viewer/live", "renderers/viewer/stage", "inverse/wind/stage",
               "inverse/trace/stage")  # fmt: skip
     code = "\n".join((ROOT / f"{stage}.py").read_text("utf-8") for stage in stages)
     text = text_of(ROOT / "docs" / "viewer.md")
-    keys = {"space" if key == " " else key for key in [*session.KEYS, *screen.KEYS]}
+    own = on_screen(block(), ROOT).actions()
+    keys = {"space" if key == " " else key for key in own}
     keys |= set(re.findall(r', "([a-z])"\)', code))  # of a control
     assert keys > {"space", "o", "m", "x", "a", "w"}
     assert not {key for key in keys if f"`{key}`" not in text}

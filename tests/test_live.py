@@ -7,6 +7,7 @@ from stages import FPS, SIZE, block, center, control, on_screen, pixel
 
 import taichi_phys as tp
 from renderers.orbit import look_at
+from renderers.viewer.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,7 @@ def test_stiffness_and_yield_stress_act_at_once():
     control(stage, "yield").set(10.0)
     stage.seek(2)
     assert float(stage.values_of("plastic strain").max()) > 0.01
-    control(stage, "stiffness").set(-1.0)
+    Session(stage).do(control(stage, "stiffness").set, -1.0)
     assert "E: got -1" in stage.message
 
 
@@ -89,7 +90,7 @@ def test_too_strong_a_force_is_said_and_the_state_kept():
     e = stage.playground
     e.given = lambda x, t: torch.full_like(x, 1e9)
     stage.playing, before = True, e.state
-    stage.seek(1)
+    Session(stage).do(stage.seek, 1)
     assert not stage.playing and "particle" in stage.message and e.state is before
     control(stage, "given force").set(0.0)
     stage.seek(1)

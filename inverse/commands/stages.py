@@ -76,8 +76,6 @@ def _folder(path: Path, args: argparse.Namespace) -> Stage:
     own = args.blow in ("ball", "cube")
     body = args.blow if own else tp.sample_mesh(args.blow, count=args.particles)
     blown = wind.blow(body, count=args.particles)
-    if blown is None:
-        raise ValueError(wind.message)
     blown.ready()
     return blown
 
@@ -115,20 +113,15 @@ def _body(path: Path, args: argparse.Namespace, gaussians: Gaussians | None = No
         return body_simulation(x, volume, up=up, material=args.material), None
 
     stage = Live(make, title=path.name, material=args.material, gaussians=gaussians, up=up)
-    if gaussians is None or args.live or args.color:
+    if gaussians is None or args.live or args.color or args.show:
         stage.ready()
     return stage
 
 
 def _choose(stage: Stage, name: str, value: str | None) -> None:
-    """Set what the panel's choice of that name, or the switch of splats, would set."""
+    """Set what the panel's choice of that name would set."""
     if value is None:
         return
-    if name == "show" and isinstance(stage, Live) and stage.gaussians is not None:
-        if value in ("splats", "particles"):
-            stage.splats = value == "splats"
-            stage.ready()
-            return
     choices = [c for c in stage.controls() if isinstance(c, Choice) and c.name == name]
     options = list(choices[0].options) if choices else ["nothing: there is no choice here"]
     if not choices or value not in options:

@@ -15,7 +15,7 @@ from renderers.viewer.live import LABELS, Live
 from renderers.viewer.playback import FRAME
 from renderers.viewer.playground import body_simulation
 from renderers.viewer.snapshot import Arrows, Legend, Lines, Points, Snapshot
-from renderers.viewer.stage import Button, Choice, Control, Recorded, Slider, Switch, bound
+from renderers.viewer.stage import Button, Choice, Control, Recorded, Switch, bound
 
 
 ARROWS = 60
@@ -54,7 +54,7 @@ class WindStage(Recorded):
 
     def controls(self) -> list[Control]:
         return [
-            Slider("frame", bound(self, "frame")[0], self.go, 0, self.last, whole=True),
+            *super().controls(),
             Switch("force arrows", *bound(self, "arrows"), "a"),
             Choice("color", ("force", "speed"), *bound(self, "color")),
             Button("blow this wind at a ball", lambda: self.blow("ball"), "w"),
@@ -84,17 +84,13 @@ class WindStage(Recorded):
             caption=f"t = {self.time:.3f} s, {len(x):,} particles\n{force}",
         )  # fmt: skip
 
-    def blow(self, body: str | tuple[np.ndarray, np.ndarray], count: int = 4000) -> Live | None:
+    def blow(self, body: str | tuple[np.ndarray, np.ndarray], count: int = 4000) -> Live:
         """Go on to the recovered wind acting on another body, as large as the object was.
 
         body: "ball", "cube", or particles (n, 3) m and their volumes (n,) m^3; count: particles of
-        a ball or cube. None, with a message, where the wind cannot be read.
+        a ball or cube. Raises ValueError where the wind cannot be read.
         """
-        try:
-            wind = self.run.field()
-        except ValueError as error:
-            self.message = str(error)
-            return None
+        wind = self.run.field()
         middle, half = self.run.x[0].mean(axis=0), 0.5 * self.size
         if isinstance(body, str):
             name = body

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from renderers.viewer.stage import Stage
 
 FOV = 40.0  # degrees, vertical
 TURN = 0.35  # degrees per px of a drag
+CLOSER = 0.005  # logarithm of the distance, per px of a drag
 
 
 class Eye:
@@ -31,17 +33,17 @@ class Eye:
         size = max(float(np.linalg.norm(box[1] - box[0])), 1e-6)
         self.distance = 0.5 * size / math.sin(math.atan(slope))
 
-    def turn(self, dx: float, dy: float) -> None:
-        """Turn by a drag of so many px."""
+    def drag(self, way: str, camera: Camera, dx: float, dy: float) -> None:
+        """Turn, move across the view of a camera, or zoom by a drag of so many px."""
         self.given = None
-        self.azimuth -= TURN * dx
-        self.elevation = min(max(self.elevation + TURN * dy, -89.0), 89.0)
-
-    def move(self, camera: Camera, dx: float, dy: float) -> None:
-        """Move across the view of a camera by a drag of so many px."""
-        self.given = None
-        meters = self.distance / camera.fy
-        self.center = self.center - meters * (dx * camera.rotation[0] + dy * camera.rotation[1])
+        if way == "turn":
+            self.azimuth -= TURN * dx
+            self.elevation = min(max(self.elevation + TURN * dy, -89.0), 89.0)
+        elif way == "move":
+            meters = self.distance / camera.fy
+            self.center = self.center - meters * (dx * camera.rotation[0] + dy * camera.rotation[1])
+        else:
+            self.zoom(math.exp(CLOSER * dy))
 
     def zoom(self, factor: float) -> None:
         """Multiply the distance to the center."""
@@ -53,22 +55,20 @@ class Eye:
         at = next((i for i, camera in enumerate(cameras) if camera is self.given), -1) + 1
         self.given = cameras[at] if at < len(cameras) else None
 
-    @property
-    def position(self) -> np.ndarray:
-        """(3,) m, while no camera is given."""
-        return self.center + self.distance * outward(self.azimuth, self.elevation, self.up)
-
     def camera(self, width: int, height: int, left: float, right: float) -> Camera:
         """The camera of a picture of which only the columns from left to right are free, px."""
         middle, given = (left + right) / 2, self.given
+        size: dict[str, Any] = {"width": width, "height": height}
         if given is None:
-            return look_at(
-                self.position, self.center, self.up,
-                fov=FOV, width=width, height=height, cx=middle,
-            )  # fmt: skip
+            side = outward(self.azimuth, self.elevation, self.up)
+            place = self.center + self.distance * side
+            return look_at(place, self.center, self.up, fov=FOV, cx=middle, **size)
         zoom = min((right - left) / given.width, height / given.height)
         return dataclasses.replace(
-            given, fx=zoom * given.fx, fy=zoom * given.fy, width=width, height=height,
+            given,
+            fx=zoom * given.fx,
+            fy=zoom * given.fy,
             cx=middle + zoom * (given.cx - given.width / 2),
             cy=height / 2 + zoom * (given.cy - given.height / 2),
-        )  # fmt: skip
+            **size,
+        )

@@ -19,7 +19,7 @@ from renderers.viewer.eye import FOV
 from renderers.viewer.outlines import Outlines
 from renderers.viewer.playground import Force, Playground
 from renderers.viewer.snapshot import Legend, Points, Snapshot
-from renderers.viewer.stage import Button, Choice, Control, Slider, Stage, Switch, bound
+from renderers.viewer.stage import Button, Choice, Control, Slider, Stage, bound
 
 
 PIECE = 0.25  # s of computing after which the mouse is looked at again
@@ -49,10 +49,13 @@ class Live(Stage):
     ):  # fmt: skip
         self.make, self.title, self.up, self.fps, self.given = make, title, up, fps, given
         self.gaussians, self.color, self._box = gaussians, color, box
-        self.splats = gaussians is not None  # whether they are shown
+        self.show = "particles" if gaussians is None else "splats"
         self.playground: Playground | None = None
         self._material = material
-        self._framing: np.ndarray | None = None
+        if gaussians is not None:
+            center, distance = framing(gaussians, FOV)
+            reach = distance * math.sin(math.radians(FOV) / 2) / math.sqrt(3)
+            self._around = np.stack([center - reach, center + reach])
         self._cost, self._done, self._pieces = 0.1, 0, 1
         self._peak: dict[str, float] = {}
         self._compiled, self._told = False, False
@@ -74,31 +77,18 @@ class Live(Stage):
             self.playground = made
         return self.playground
 
-    def try_ready(self) -> bool:
-        """Make the simulation; False, with a message, if that cannot be done."""
-        try:
-            self.ready()
-        except ValueError as error:
-            self.playing, self.message = False, str(error)
-        return self.playground is not None
-
     # Time
 
     def advance(self) -> bool:
         """A piece of a scene frame: large simulations take several."""
-        if not self.try_ready():
-            return True
+        e = self.ready()
         if not self._told:  # first a picture that says why nothing moves yet
             self._told, self.message = True, "compiling the simulation ..."
             return False
         start = time.perf_counter()
         if self._done == 0:
             self._pieces = min(max(math.ceil(self._cost / PIECE), 1), 12)
-        try:
-            self.ready().advance(1 / (self.fps * self._pieces))
-        except tp.SimulationError as error:
-            self.playing, self.message, self._done = False, str(error), 0
-            return True
+        e.advance(1 / (self.fps * self._pieces))
         if self._compiled:
             spent = (time.perf_counter() - start) * self._pieces
             self._cost += 0.3 * (spent - self._cost)
@@ -120,7 +110,7 @@ class Live(Stage):
     # Mouse
 
     def grab(self, camera: Camera, pixel: Vector) -> bool:
-        return self.try_ready() and self.ready().grab(camera, pixel)
+        return self.ready().grab(camera, pixel)
 
     def drag(self, camera: Camera, pixel: Vector) -> None:
         pull = self.ready().pull
@@ -136,14 +126,14 @@ class Live(Stage):
     def controls(self) -> list[Control]:
         e = self.playground
         if e is None:
-            return [Button("make it a body (or press space)", self.try_ready)]
+            return [Button("make it a body (or press space)", self.ready)]
         result: list[Control] = []
         if len(e.sim.bodies) > 1:
             result.append(Slider("body", *bound(e, "body"), 0, len(e.sim.bodies) - 1, whole=True))
         material = e.sim.bodies[e.body].material
         for name, (text, low, high) in SLIDERS.items():
             if hasattr(material, name):
-                get, change = partial(e.parameter, name), partial(self._set_parameter, name)
+                get, change = partial(e.parameter, name), partial(e.set_parameter, name)
                 result.append(Slider(text, get, change, low, high, log=True))
         result += [
             Slider("gravity (m/s2)", e.gravity, e.set_gravity, 0.0, 25.0),
@@ -158,21 +148,14 @@ class Live(Stage):
         result.append(Choice("material", names, lambda: e.material, self.set_material, "m"))
         result.append(Choice("color", COLORS, *bound(self, "color"), "o"))
         if self.gaussians is not None:
-            result.append(Switch("splats", *bound(self, "splats"), "x"))
+            result.append(Choice("show", ("splats", "particles"), *bound(self, "show"), "x"))
         return result
-
-    def _set_parameter(self, name: str, value: float) -> None:
-        try:
-            self.ready().set_parameter(name, value)
-        except ValueError as error:
-            self.message = str(error)
 
     def set_material(self, name: str) -> None:
         """Make the chosen body of another material where it is, as it is."""
-        if self.try_ready():
-            self.ready().set_material(name)
-            self._done, self._peak, self.message = 0, {}, ""
-            self._told = self._compiled = False
+        self.ready().set_material(name)
+        self._done, self._peak, self.message = 0, {}, ""
+        self._told = self._compiled = False
 
     # What is there
 
@@ -183,11 +166,7 @@ class Live(Stage):
         if self.playground is not None or self.gaussians is None:
             grid = self.ready().sim.grid
             return np.array([grid.lower, grid.upper])
-        if self._framing is None:
-            center, distance = framing(self.gaussians, FOV)
-            reach = distance * math.sin(math.radians(FOV) / 2) / math.sqrt(3)
-            self._framing = np.stack([center - reach, center + reach])
-        return self._framing
+        return self._around
 
     def values_of(self, color: str) -> torch.Tensor:
         """(n,) of what colors show: speed, strain or plastic strain."""
@@ -220,7 +199,7 @@ class Live(Stage):
         e = self.ready()
         x, here = e.state.x.cpu().numpy(), e.present()
         points, legend = None, None
-        if not self.splats:
+        if self.show == "particles":
             colors, legend = self.colors()
             points = Points(x=x[here], colors=colors[here], radius=e.radius)
         caption = f"t = {e.state.time:.3f} s, {here.sum():,} particles"
@@ -228,7 +207,7 @@ class Live(Stage):
             caption += f"\n{self.rate:.1f} frames of {1 / self.fps:.3f} s per second"
         return Snapshot(
             box=self.box(), points=points, legend=legend, caption=caption,
-            splats=self._carried(fast) if self.splats else None,
+            splats=self._carried(fast) if self.show == "splats" else None,
             lines=self._outlines.at(e.state.time),
             arrows=None if e.pull is None else e.pull.arrow(e.state.x),
             bodies=tuple(x[here & (e.owner == k)] for k in range(len(e.sim.bodies))),

@@ -43,7 +43,7 @@ class Panel:
         self._legend = self._gui.add_html("", visible=False)
         self._side = self._gui.add_image(np.zeros((8, 8, 3)), visible=False, order=LAST)
         self._folder = self._gui.add_folder("")
-        self._shape: list = []
+        self._made: tuple = ()
         self._shown: dict[str, tuple[Any, Any]] = {}  # name -> handle, value that it shows
         self._kinds: dict[str, Any] = {}
         self._commands: list[Any] = []
@@ -53,19 +53,18 @@ class Panel:
         self._scenery, stage = scenery, self._session.stage
         text = [] if now is None else [escape(line) for line in now.caption.splitlines()]
         text += [f"**{escape(stage.message)}**"] if stage.message else []
-        _put(self._caption, "content", "<br/>".join(text))
-        _put(self._play, "label", "Pause" if stage.playing else "Play")
+        self._caption.content = "<br/>".join(text)
+        self._play.label = "Pause" if stage.playing else "Play"
         if now is not None:
-            _put(self._legend, "visible", now.legend is not None)
+            self._legend.visible = now.legend is not None
             if now.legend is not None:
-                _put(self._legend, "content", _bar(now.legend))
+                self._legend.content = _bar(now.legend)
             self._side.visible = now.side is not None
             if now.side is not None:
                 self._side.image = now.side
         controls = stage.controls()
-        shape = [stage, *((type(c), c.name, *_limits(c)) for c in controls)]
-        if shape != self._shape:
-            self._shape = shape
+        if (stage, controls) != self._made:
+            self._made = stage, controls
             self._remake(controls)
         for control in controls:
             if not isinstance(control, Button):
@@ -104,7 +103,7 @@ class Panel:
             return
         value = _to_page(control)
         if isinstance(control, Slider):
-            low, high = (control.place(end) for end in (control.low, control.high))
+            low, high = control.ends
             number, step = (int, 1) if control.whole else (float, (high - low) / STEPS)
             top = high if high > low else low + step
             handle = gui.add_slider(_label(control), number(low), number(top), step, value)
@@ -136,19 +135,7 @@ class Panel:
             self._shown[control.name] = handle, value
             handle.value = value
         if isinstance(control, Slider) and control.log:
-            _put(handle, "label", _label(control))
-
-
-def _put(handle: Any, name: str, value: Any) -> None:
-    if getattr(handle, name) != value:
-        setattr(handle, name, value)
-
-
-def _limits(control: Control) -> tuple:
-    """What of a control does not change with its value."""
-    if isinstance(control, Slider):
-        return control.low, control.high
-    return tuple(control.options) if isinstance(control, Choice) else ()
+            handle.label = _label(control)
 
 
 def _label(control: Slider) -> str:
@@ -156,12 +143,9 @@ def _label(control: Slider) -> str:
 
 
 def _to_page(control: Slider | Choice | Switch) -> Any:
-    value: Any = control.get()
     if isinstance(control, Slider):
-        low, high = control.place(control.low), control.place(control.high)
-        value = min(max(round(control.place(value), 6), low), high)
-        value = int(value) if control.whole else value
-    return value
+        return int(control.place) if control.whole else control.place
+    return control.get()
 
 
 def _bar(legend: Legend) -> str:

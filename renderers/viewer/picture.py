@@ -36,11 +36,10 @@ def draw(snapshot: Snapshot, camera: Camera, left: int = 0) -> np.ndarray:
 
     left: columns at the left edge, px, in which the picture beside the view is shown.
     """
-    if snapshot.splats is None:
-        picture = sky(camera.height, camera.width).copy()
-        depth = np.full(picture.shape[:2], np.inf, np.float32)
-    else:
-        picture, depth = _splats(camera, snapshot.splats)
+    picture = sky(camera.height, camera.width).copy()
+    depth = np.full(picture.shape[:2], np.inf, np.float32)
+    if snapshot.splats is not None:
+        draw_splats(picture, depth, camera, snapshot.splats)
     if snapshot.points is not None:
         draw_points(picture, depth, camera, snapshot.points)
     lines, arrows, side = snapshot.lines, snapshot.arrows, snapshot.side
@@ -77,14 +76,16 @@ def _draw_beside(picture: np.ndarray, side: np.ndarray, width: int) -> None:
     picture[top : top + height, :width] = small[: picture.shape[0]]
 
 
-def _splats(camera: Camera, tensors: Mapping[str, torch.Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W, 3) uint8 of Gaussians, and its depth (H, W) m, infinite where they are faint."""
+def draw_splats(
+    picture: np.ndarray, depth: np.ndarray, camera: Camera, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Draw Gaussians over an empty picture (H, W, 3) uint8, and their depth (H, W) m, float32,
+    where they are solid."""
     distance = float(np.linalg.norm(camera.position - tensors["means"].mean(0).cpu().numpy()))
-    middle = tuple(np.mean(SKY, axis=0) / 255)
-    near = max(0.01 * distance, 1e-6)
-    image = render(camera, **dict[str, Any](tensors), background=middle, near=near)
-    depth = torch.where(image.alpha > SOLID, image.depth, torch.inf)
-    return to_bytes(image.rgb), depth.float().cpu().numpy()
+    free, near = torch.as_tensor(picture) / 255, max(0.01 * distance, 1e-6)
+    image = render(camera, **dict[str, Any](tensors), background=free, near=near)
+    picture[:] = to_bytes(image.rgb)
+    depth[:] = torch.where(image.alpha > SOLID, image.depth, torch.inf).cpu().numpy()
 
 
 def draw_points(picture: np.ndarray, depth: np.ndarray, camera: Camera, points: Points) -> None:

@@ -9,7 +9,7 @@ from renderers.lines import box_lines
 from renderers.overlay import strength_colors
 from renderers.viewer.live import LABELS
 from renderers.viewer.snapshot import Lines, Points, Snapshot
-from renderers.viewer.stage import Control, Recorded, Slider, bound
+from renderers.viewer.stage import Recorded
 
 
 SAMPLES = 24  # frames that are looked at before the first is shown
@@ -31,10 +31,8 @@ class Playback(Recorded):
         points = [x for f in some if len(x := f.x[~f.removed])] or [some[0].x]
         lower = np.min([x.min(axis=0) for x in points], axis=0).astype(float)
         upper = np.max([x.max(axis=0) for x in points], axis=0).astype(float)
-        self._box, self._lines = (
-            np.stack([lower, upper]),
-            Lines.of((box_lines(lower, upper), FRAME)),
-        )
+        self._box = np.stack([lower, upper])
+        self._lines = Lines.of((box_lines(lower, upper), FRAME))
         speeds = [np.linalg.norm(f.v[~f.removed], axis=1) for f in some]
         # 99 % of each frame's stay below
         fastest = max([1e-3, *(float(np.quantile(v, 0.99)) for v in speeds if len(v))])
@@ -42,9 +40,6 @@ class Playback(Recorded):
         first = some[0].x
         filled = np.prod(np.maximum(np.ptp(first, axis=0), 1e-9)) / len(first)
         self._radius = 0.55 * float(filled) ** (1 / 3)
-
-    def controls(self) -> list[Control]:
-        return [Slider("frame", bound(self, "frame")[0], self.go, 0, self.last, whole=True)]
 
     def snapshot(self, fast: bool = False) -> Snapshot:
         frame = self.frames[self.frame]

@@ -4,7 +4,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +52,13 @@ class Recorder:
             return "no frames, no video"
         return self._error or f"wrote {self.path}, {frames} frames"
 
-    def add(self, picture: np.ndarray, every: float = 0.0) -> None:
-        """Append a picture to the video unless the last one is less than `every` s old."""
+    def add(self, draw: Callable[[], np.ndarray], every: float = 0.0) -> None:
+        """Append a picture to the video that is being recorded, if there is one, unless the last
+        picture is less than `every` s old."""
         now = time.monotonic()
         if self.frames is not None and now - self._last >= every:
             self._last, self.frames = now, self.frames + 1
-            self._queue.put(picture)
+            self._queue.put(draw())
 
     def _write(self, fps: float) -> None:
         """Encode, on a thread of its own."""

@@ -14,14 +14,13 @@ from renderers.camera import Camera
 from renderers.particles.draw import ball_mesh
 from renderers.splats.gaussians import SH_DEGREE_0
 from renderers.splats.projection import covariances_of
-from renderers.viewer.eye import FOV, Eye
+from renderers.viewer.eye import Eye
 from renderers.viewer.snapshot import Arrows, Lines, Points, Snapshot
 from taichi_phys.rotations import rotation_matrix
 
 
 SIZE = 10.0  # the scene in the units of the browser, which holds covariances as float16
 FLOAT16 = 6e4  # near the largest number of that
-ROOM = 1.1  # around the scene
 ROWS = 1000  # px, height of the camera of a client
 SHAFT, HEAD = 0.03, 0.075  # radii of arrows in units of the browser
 HULL = ball_mesh((0, 0, 0), 1.0, rings=12)
@@ -41,7 +40,6 @@ class Scenery:
         self._server, self._drag = server, drag
         self._middle = np.mean(box, axis=0)
         self._scale = SIZE / max(float(np.linalg.norm(box[1] - box[0])), 1e-12)
-        self._box = box
         self._handles: dict[str, Any] = {}
         self._sent: dict[str, Any] = {}
         self._visible = dict.fromkeys(KINDS, True)
@@ -78,19 +76,14 @@ class Scenery:
     # Cameras
 
     def look(self, camera: Any, eye: Eye) -> None:
-        """Point a camera of viser as an eye looks, from a little farther away."""
-        position, target, given = eye.position, eye.center, eye.given
-        fov, up = math.radians(FOV), np.asarray(eye.up, float)
-        if given is not None:
-            reach = np.linalg.norm(given.position - self._middle)
-            position, target = given.position, given.position + reach * given.rotation[2]
-            fov, up = 2 * math.atan(given.height / 2 / given.fy), -given.rotation[1]
-        else:
-            position = target + ROOM * (position - target)
-        camera.fov, camera.position = fov, self._units(position)
-        camera.look_at = self._units(target)
+        """Point a camera of viser as an eye looks."""
+        seen = eye.camera(2 * ROWS, ROWS, 0, 2 * ROWS)
+        reach = np.linalg.norm(seen.position - eye.center)
+        camera.fov = 2 * math.atan(ROWS / 2 / seen.fy)
+        camera.position = self._units(seen.position)
+        camera.look_at = self._units(seen.position + reach * seen.rotation[2])
         if hasattr(camera, "up_direction"):
-            camera.up_direction = up
+            camera.up_direction = np.array(eye.up if eye.given is None else -seen.rotation[1])
 
     def _camera(self, seen: Any) -> Camera:
         """A client's camera, in meters, ROWS px high."""

@@ -3,7 +3,6 @@
 `renderers.viewer.window` puts a screen into a window, `headless` into files.
 """
 
-import math
 from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,12 @@ REST = 0.25  # s without motion after which the full size comes back
 PANEL = 300  # px, width of the controls
 SIDE = 0.36  # of the width, for a picture beside the view
 ZOOM = 1.15  # by a key
-KEYS = {  # key -> what it does, beside those of a session
-    "Up": "nearer", "Down": "farther", "f": "whole scene", "c": "next camera", "s": "screenshot",
-    "v": "start or end a video", "h": "help", "g": "hide or show this panel", "q": "quit",
-}  # fmt: skip
 MOUSE = (
-    "left drag: push, beside the body turn", "right drag: turn", "middle or Shift+right: move",
+    "left drag: push, beside the body turn",
+    "right drag: turn",
+    "middle or Shift+right: move",
     "Control+right: nearer, farther",
-)  # fmt: skip
+)
 
 
 class Screen:
@@ -95,7 +92,12 @@ class Screen:
         elif not self._mode:
             self._mode = self._begin(x, y, held)
         elif (x, y) != last and self._mode != "panel":
-            self._drag(x - last[0], y - last[1])
+            if self._mode == "push":
+                self.session.do(self.stage.drag, self.camera(), self._at)
+            else:
+                self.eye.drag(self._mode, self.camera(), x - last[0], y - last[1])
+                self._turned = True
+            self.stir()
 
     def _begin(self, x: float, y: float, held: Set[str]) -> str:
         if self.panel and x >= self.width - PANEL:
@@ -106,38 +108,29 @@ class Screen:
             return "move"
         return "zoom" if "Control" in held else "turn"
 
-    def _drag(self, dx: float, dy: float) -> None:
-        if self._mode == "push":
-            self.session.do(self.stage.drag, self.camera(), self._at)
-        elif self._mode == "turn":
-            self.eye.turn(dx, dy)
-        elif self._mode == "move":
-            self.eye.move(self.camera(), dx, dy)
-        else:
-            self.eye.zoom(math.exp(0.005 * dy))
-        self._turned = self._mode != "push"
-        self.stir()
-
     def actions(self) -> dict[str, tuple[str, Callable[[], Any]]]:
         """What each key does: those of the session and the stage, then its own."""
-        eye, flip = self.eye, self.flip
-        own = {
-            "Up": lambda: eye.zoom(1 / ZOOM), "Down": lambda: eye.zoom(ZOOM), "f": self.home,
-            "c": lambda: eye.next(self.stage.views), "s": self.screenshot, "v": self.record,
-            "h": lambda: flip("help"), "g": lambda: flip("panel"), "q": lambda: flip("running"),
-        }  # fmt: skip
-        return self.session.actions() | {key: (KEYS[key], own[key]) for key in KEYS}
+
+        def flip(name: str) -> Callable[[], None]:
+            return lambda: setattr(self, name, not getattr(self, name))
+
+        return self.session.actions() | {
+            "Up": ("nearer", lambda: self.eye.zoom(1 / ZOOM)),
+            "Down": ("farther", lambda: self.eye.zoom(ZOOM)),
+            "f": ("whole scene", self.home),
+            "c": ("next camera", lambda: self.eye.next(self.stage.views)),
+            "s": ("screenshot", self.screenshot),
+            "v": ("start or end a video", self.record),
+            "h": ("help", flip("help")),
+            "g": ("hide or show this panel", flip("panel")),
+            "q": ("quit", flip("running")),
+        }
 
     def press(self, key: str) -> None:
         """A key went down: a letter, a space, Left, Right, Up or Down."""
-        if not self.session.press(key) and key in KEYS:
-            self.actions()[key][1]()
-            self.stir()
+        if key in (actions := self.actions()):
+            self.session.do(actions[key][1])
         self._follow()
-
-    def flip(self, name: str) -> None:
-        """Show or hide help and panel, end: what is true becomes false."""
-        setattr(self, name, not getattr(self, name))
 
     # Pictures
 
@@ -158,8 +151,8 @@ class Screen:
             self._look()
         if self.session.changes != changes:
             self.stir()
-        if self.session.frames != frames and self.recorder.frames is not None:
-            self.recorder.add(self.draw())
+        if self.session.frames != frames:
+            self.recorder.add(self.draw)
 
     @property
     def busy(self) -> bool:
@@ -173,8 +166,8 @@ class Screen:
         if self._picture is None or (rests and not self._full):
             self._full = rests
             self._picture = self.draw(1.0 if rests else FAST, fast=not rests)
-            if self._turned and self.recorder.frames is not None and not self.stage.playing:
-                self.recorder.add(self.draw(), every=1 / self.stage.fps)
+            if self._turned and not self.stage.playing:
+                self.recorder.add(self.draw, every=1 / self.stage.fps)
             self._turned = False
         return self._picture
 
@@ -211,7 +204,7 @@ def headless(screen: Screen, frames: int, folder: str | Path) -> list[Path]:
         if screen.stage.still:  # walk around it
             screen.eye.azimuth += 360 / frames if frame else 0
         else:
-            screen.stage.film(frame, frames)
+            screen.session.do(screen.stage.film, frame, frames)
         paths.append(Path(folder) / f"frame_{frame:04d}.png")
         write_png(paths[-1], screen.draw())
     return paths

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import taichi_phys as tp
 from renderers.viewer.stage import Choice, Slider, Stage
 
 
@@ -35,11 +36,9 @@ class Session:
     def tick(self) -> None:
         """Let the stage go on while it plays; take over a successor."""
         now, stage = self.clock(), self.stage
-        if stage.playing and now >= self._next:
-            if stage.advance():
-                self._next = max(self._next, now - 1 / stage.fps) + 1 / stage.fps
-                self.frames += 1
-            self.stir()
+        if stage.playing and now >= self._next and self.do(stage.advance):
+            self._next = max(self._next, now - 1 / stage.fps) + 1 / stage.fps
+            self.frames += 1
         if stage.successor is not None:
             self._past.append(stage)
             self._show(stage.successor)
@@ -50,9 +49,14 @@ class Session:
         self.stir()
 
     def do(self, action: Callable[..., Any], *values: Any) -> Any:
-        """Call something that changes what is there, for instance a control's `set`."""
+        """Call something that changes what is there, for instance a control's `set`; None, and a
+        message, if that cannot be done."""
         self.stir()
-        return action(*values)
+        try:
+            return action(*values)
+        except (ValueError, tp.SimulationError) as error:
+            self.stage.playing, self.stage.message = False, " ".join(str(error).split())
+            return None
 
     # What keys do
 

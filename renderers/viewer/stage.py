@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import field
 from typing import Any
 
 from renderers.camera import Camera
@@ -11,35 +12,44 @@ from renderers.lines import Vector
 from renderers.viewer.snapshot import Snapshot
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Slider:
     """A number between low and high; log: moved by its logarithm; whole: an integer."""
 
     name: str
-    get: Callable[[], float]
-    set: Callable[[float], Any]
+    get: Callable[[], float] = field(compare=False)
+    set: Callable[[float], Any] = field(compare=False)
     low: float
     high: float
     log: bool = False
     whole: bool = False
 
-    def place(self, value: float) -> float:
-        """Where a value lies on the slider's own scale."""
-        return math.log10(max(value, 1e-300)) if self.log else float(value)
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Its two ends on its own scale."""
+        return self._scale(self.low), self._scale(self.high)
+
+    @property
+    def place(self) -> float:
+        """Where it stands on that scale."""
+        return self._scale(min(max(self.get(), self.low), self.high))
 
     def value(self, place: float) -> float:
         """The value at a place on that scale."""
-        return 10.0**place if self.log else place
+        return min(max(10.0**place if self.log else place, self.low), self.high)
+
+    def _scale(self, value: float) -> float:
+        return round(math.log10(value), 6) if self.log else value
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Choice:
     """One of several names; its key goes on to the next."""
 
     name: str
     options: Sequence[str]
-    get: Callable[[], str]
-    set: Callable[[str], Any]
+    get: Callable[[], str] = field(compare=False)
+    set: Callable[[str], Any] = field(compare=False)
     key: str = ""
 
     def press(self) -> None:
@@ -49,13 +59,13 @@ class Choice:
         self.set(self.options[(at + 1) % len(self.options)])
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Switch:
     """On or off; its key flips it."""
 
     name: str
-    get: Callable[[], bool]
-    set: Callable[[bool], Any]
+    get: Callable[[], bool] = field(compare=False)
+    set: Callable[[bool], Any] = field(compare=False)
     key: str = ""
 
     def press(self) -> None:
@@ -63,12 +73,12 @@ class Switch:
         self.set(not self.get())
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Button:
     """Something to do at once, also by its key."""
 
     name: str
-    press: Callable[[], Any]
+    press: Callable[[], Any] = field(compare=False)
     key: str = ""
 
 
@@ -81,7 +91,8 @@ def bound(thing: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], Non
 
 
 class Stage:
-    """What a viewer shows; each kind of thing overrides what it can do.
+    """What a viewer shows; each kind of thing overrides what it can do. What cannot be done raises
+    ValueError or tp.SimulationError, which a session tells the user.
 
     title: of the window; up: (3,); azimuth, elevation: of the first view, degrees; fps: scene
     frames per second; playing; message: a line for the user; views: cameras that belong to the
@@ -154,6 +165,9 @@ class Recorded(Stage):
     def go(self, frame: float) -> None:
         """Show a frame, and stay there."""
         self.frame, self.playing = min(max(round(frame), 0), self.last), False
+
+    def controls(self) -> list[Control]:
+        return [Slider("frame", lambda: self.frame, self.go, 0, self.last, whole=True)]
 
     def advance(self) -> bool:
         self.frame = self.frame + 1 if self.frame < self.last else 0

@@ -16,6 +16,7 @@ from renderers.viewer.eye import Eye
 from renderers.viewer.panel import VIEWS, Panel
 from renderers.viewer.scenery import Scenery
 from renderers.viewer.session import Session
+from taichi_phys.checks import whole_number
 
 
 COMMAND = "pip install viser"
@@ -24,6 +25,7 @@ PORT = 8080
 MAX_PORT = 65535
 IDLE = 0.25  # s until it is looked again whether something is to be done
 PAUSE = 0.002  # s while something plays
+ROOM = 1.1  # around the scene
 
 
 class NoWeb(RuntimeError):
@@ -42,7 +44,12 @@ class WebPage:
         viser = check_installed()
         self.session = session
         self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
-        self._server = _start(viser, _free_port(port), session.stage.title)
+        with contextlib.redirect_stdout(io.StringIO()):  # a banner
+            self._server = viser.ViserServer(
+                host=HOST, port=_free_port(port), label=session.stage.title, verbose=False
+            )
+        # a page could ask for a tunnel that makes it public
+        self._server.request_share_url = lambda *_, **__: None
         self.url = f"http://{HOST}:{self._server.get_port()}"
         self._ended, self._seen = False, -1
         try:
@@ -68,7 +75,8 @@ class WebPage:
         if not self._ended:
             self._ended = True
             self._calls.put(None)
-            _stop(self._server)
+            with contextlib.redirect_stdout(io.StringIO()):  # "Server stopped"
+                self._server.stop()
 
     def run(self) -> None:
         """Let the session go on as the browsers want it, until the page is closed."""
@@ -92,11 +100,8 @@ class WebPage:
 
     def _show(self) -> None:
         session = self.session
-        self._seen, stage = session.changes, session.stage
-        try:
-            now = stage.snapshot(fast=True)
-        except ValueError as error:  # a frame that cannot be read is no end of the page
-            now, stage.playing, stage.message = None, False, " ".join(str(error).split())
+        stage, now = session.stage, session.do(session.stage.snapshot, True)
+        self._seen = session.changes
         with self._server.atomic():
             if stage is not self._stage:
                 self._scenery.clear()
@@ -110,8 +115,8 @@ class WebPage:
     def _arrive(self) -> None:
         """Show the session's stage for the first time."""
         self._stage = self.session.stage
-        self._box = self._stage.snapshot(fast=True).box
-        self._scenery = Scenery(self._server, self._box, self._drag)
+        box = self._stage.snapshot(fast=True).box
+        self._scenery = Scenery(self._server, box, self._drag)
         self._server.scene.set_up_direction(tuple(float(value) for value in self._stage.up))
         self._eyes: dict[int, Eye] = {}  # of the browsers
         first = self._eye()
@@ -122,17 +127,17 @@ class WebPage:
 
     def _eye(self) -> Eye:
         eye = Eye(self._stage)
-        eye.see(self._box)
+        eye.see(self._stage.snapshot(fast=True).box, 1 / ROOM)
         return eye
 
     def _change_view(self, client: Any, view: str) -> None:
         """A browser asked to see the whole scene, or what the next camera saw."""
-        eye = self._eyes.setdefault(client.client_id, self._eye())
-        if view == VIEWS[0]:
-            eye.see(self.session.stage.snapshot(fast=True).box)
-        else:
-            eye.next(self.session.stage.views)
-        self._scenery.look(client.camera, eye)
+        name = client.client_id
+        if view == VIEWS[0] or name not in self._eyes:
+            self._eyes[name] = self._eye()
+        if view != VIEWS[0]:
+            self._eyes[name].next(self._stage.views)
+        self._scenery.look(client.camera, self._eyes[name])
 
     def _drag(self, phase: str, camera: Camera, pixel: np.ndarray) -> None:
         stage, do = self.session.stage, self.session.do
@@ -156,8 +161,7 @@ def check_installed() -> ModuleType:
 
 def _free_port(port: int) -> int:
     """The first free port from `port` on; any free one for 0."""
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= MAX_PORT:
-        raise ValueError(f"port: got {port}, expected 0 to {MAX_PORT}")
+    whole_number("port", port, f"0 to {MAX_PORT}", low=0, high=MAX_PORT)
     for number in range(port, min(port + 100, MAX_PORT + 1)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -168,16 +172,3 @@ def _free_port(port: int) -> int:
                 continue
             return probe.getsockname()[1]
     raise ValueError(f"port: {port} and those after it cannot be used ({reason})")
-
-
-def _start(viser: ModuleType, port: int, title: str) -> Any:
-    with contextlib.redirect_stdout(io.StringIO()):  # a banner
-        server = viser.ViserServer(host=HOST, port=port, label=title, verbose=False)
-    # a page could ask for a tunnel that makes it public
-    server.request_share_url = lambda *_, **__: None
-    return server
-
-
-def _stop(server: Any) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):  # "Server stopped"
-        server.stop()
