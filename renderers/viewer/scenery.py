@@ -22,7 +22,7 @@ from taichi_phys.rotations import rotation_matrix
 SIZE = 10.0  # the scene in the units of the browser, which holds covariances as float16
 FLOAT16 = 6e4  # near the largest number of that
 ROWS = 1000  # px, height of the camera of a client
-SHAFT, HEAD = 0.03, 0.075  # radii of arrows in units of the browser
+SHAFT, HEAD = 0.06, 0.15  # radii of arrows in units of the browser
 HULL = ball_mesh((0, 0, 0), 1.0, rings=12)
 KINDS = ("particles", "splats", "arrows", "lines")
 
@@ -137,17 +137,13 @@ class Scenery:
             self._put("splats", self._server.scene.add_gaussian_splats, fields)
 
     def _arrows(self, arrows: Arrows) -> None:
-        fields = {"points": self._units(arrows.ends), "colors": arrows.colors}
+        fields = {"points": self._units(arrows.ends), "colors": _as_light(arrows.colors)}
         radii = {"shaft_radius": SHAFT, "head_radius": HEAD, "head_length": 3 * HEAD}
         self._put("arrows", self._server.scene.add_arrows, fields, **radii)
 
     def _lines(self, lines: Lines) -> None:
-        # the page brightens lines as if their colors were amounts of light
-        colors = np.round(255 * (lines.colors / 255) ** 2.2).astype(np.uint8)
-        fields = {
-            "points": self._units(lines.ends),
-            "colors": np.repeat(colors[:, None], 2, axis=1),
-        }
+        colors = np.repeat(_as_light(lines.colors)[:, None], 2, axis=1)
+        fields = {"points": self._units(lines.ends), "colors": colors}
         add = self._server.scene.add_line_segments
         self._put("lines", add, fields, thickness=1.5, thickness_units="screen")
 
@@ -167,3 +163,8 @@ class Scenery:
         camera = self._camera(event.client.camera)
         place = event.start_screen_pos if event.phase == "start" else event.end_screen_pos
         self._drag(event.phase, camera, np.array(place) * [camera.width, camera.height])
+
+
+def _as_light(colors: np.ndarray) -> np.ndarray:
+    """Colors uint8 for lines and arrows, which a page brightens as if they were amounts of light."""
+    return np.round(255 * (colors / 255) ** 2.2).astype(np.uint8)
