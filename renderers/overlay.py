@@ -89,7 +89,7 @@ def draw_arrows_in_space(
 ) -> np.ndarray:
     """Return a copy of the picture with arrows in space drawn over everything in it.
 
-    ends: (m, 2, 3) m, tails and tips; arrows that reach behind the camera are left out. strengths,
+    ends: (m, 2, 3) m, tails and tips; arrows that reach behind the camera are left out; strengths,
     looks: as in `draw_arrows`.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -268,13 +268,10 @@ def side_by_side(
     height = max(panel.shape[0] for panel in panels)
     size = max(round(height / 24), 10)
     header = round(1.9 * size) if labels is not None else 0
-    sized = [
-        panel if panel.shape[0] == height else cv2.resize(
-            panel, (round(panel.shape[1] * height / panel.shape[0]), height),
-            interpolation=cv2.INTER_CUBIC,
-        )
-        for panel in panels
-    ]  # fmt: skip
+    sized = []
+    for panel in panels:
+        width = round(panel.shape[1] * height / panel.shape[0])
+        sized.append(cv2.resize(panel, (width, height), interpolation=cv2.INTER_CUBIC))
     total = sum(panel.shape[1] for panel in sized) + gap * (len(sized) - 1)
     canvas = np.empty((height + header + height % 2 + header % 2, total + total % 2, 3), np.uint8)
     canvas[...] = PAPER

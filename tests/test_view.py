@@ -325,7 +325,7 @@ def test_trace_run_goes_past_the_last_frame(trace_run, tmp_path):  # noqa: F811
     assert screen.eye.given is stage.views[0] and screen.draw().shape == (360, 640, 3)
     for _ in range(stage.last + 5):
         stage.seek(1)
-    assert stage.time == pytest.approx(2 * stage.duration)
+    assert stage.time == pytest.approx(2 * stage.model.duration)
 
 
 def test_trace_run_shows_the_parts_that_it_saved(trace_run, tmp_path):  # noqa: F811

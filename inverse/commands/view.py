@@ -61,11 +61,11 @@ def _view(args: argparse.Namespace) -> None:
     from renderers.viewer import web, window
     from renderers.viewer.screen import Screen, headless
     from renderers.viewer.session import Session
+    from taichi_phys.checks import whole_number
     from taichi_phys.runtime import one_torch_thread
 
     for name, least in LEAST.items():
-        if getattr(args, name) < least:
-            raise ValueError(f"{name}: got {getattr(args, name)}, expected at least {least}")
+        whole_number(name, getattr(args, name), f"at least {least}", low=least)
     try:
         if args.web:
             web.check_installed()  # before a simulation is made

@@ -47,13 +47,8 @@ class TraceStage(Recorded):
         self._fastest = 1e-9
 
     @property
-    def duration(self) -> float:
-        """The last observed time, s."""
-        return self.model.duration
-
-    @property
     def time(self) -> float:
-        return self.duration * self.frame / (SECONDS * self.fps)
+        return self.model.duration * self.frame / (SECONDS * self.fps)
 
     def labels(self) -> np.ndarray:
         """The part (n,) of each Gaussian, 0 if it stands still; found now if the run has none."""
@@ -71,17 +66,17 @@ class TraceStage(Recorded):
 
     def velocities(self) -> np.ndarray:
         """The velocities (n, 3) m/s at the present time, from the slopes of the paths."""
-        h = SLOPE * self.duration
+        h = SLOPE * self.model.duration
         times = max(self.time - h, 0.0), self.time + h
         first, second = (self.model.tensors_at(t)["means"].numpy() for t in times)
         return (second - first) / (times[1] - times[0])
 
     def controls(self) -> list[Control]:
-        frames = SECONDS * self.fps / self.duration
+        frames = SECONDS * self.fps / self.model.duration
         return [
             Slider(
                 "time (s)", lambda: self.time, lambda t: self.go(t * frames), 0.0,
-                (1 + BEYOND) * self.duration,
+                (1 + BEYOND) * self.model.duration,
             ),
             Choice("show", ("splats", "particles"), *bound(self, "show"), "x"),
             Choice("color", COLORS, *bound(self, "color"), "o"),
@@ -120,7 +115,7 @@ class TraceStage(Recorded):
         else:
             del now["sh"]
             splats = now | {"colors": torch.from_numpy(colors / np.float32(255))}
-        observed = "observed" if self.time <= self.duration + 1e-9 else "predicted"
+        observed = "observed" if self.time <= self.model.duration + 1e-9 else "predicted"
         caption = f"t = {self.time:.3f} s, {observed}\n{len(colors):,} Gaussians"
         if self._labels is not None:
             caption += f"\n{self._labels.max()} moving parts"

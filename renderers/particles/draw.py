@@ -235,7 +235,7 @@ def draw(
     height, width = FINE * camera.height, FINE * camera.width
     lens = [FINE * value for value in (camera.fx, camera.fy, camera.cx, camera.cy)]
     up = camera.rotation @ (0.0, 0.0, 1.0)
-    rig = _f32([lens, [*toward, 0], [*up, 0], *lamp, *_wide(background**GAMMA)])
+    rig = _f32([lens, [*toward, 0], [*up, 0], *lamp, *np.pad(background**GAMMA, [(0, 0), (0, 1)])])
     buffer, glasses = (np.full((height, width), EMPTY, np.int64) for _ in range(2))
     kernels.splat(balls, rig, buffer)
     kernels.fill(solid, rig, buffer, len(balls))
@@ -307,10 +307,6 @@ def _array(name: str, value, shape: tuple, *, broadcast=False, finite=True) -> n
 
 def _f32(values) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=np.float32)
-
-
-def _wide(rows: np.ndarray) -> np.ndarray:
-    return np.pad(rows, ((0, 0), (0, 4 - rows.shape[1])))
 
 
 def _triangles(camera: Camera, surfaces):

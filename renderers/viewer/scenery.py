@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from renderers.camera import Camera
+from renderers.orbit import look_at
 from renderers.particles.draw import ball_mesh
 from renderers.splats.gaussians import SH_DEGREE_0
 from renderers.splats.projection import covariances_of
 from renderers.viewer.eye import Eye
 from renderers.viewer.snapshot import Arrows, Lines, Points, Snapshot
-from taichi_phys.rotations import rotation_matrix
 
 
 SIZE = 10.0  # the scene in the units of the browser, which holds covariances as float16
@@ -87,14 +87,10 @@ class Scenery:
 
     def _camera(self, seen: Any) -> Camera:
         """A client's camera, in meters, ROWS px high."""
-        pose, R = np.eye(4), rotation_matrix(np.asarray(seen.wxyz, float))
-        place = np.asarray(seen.position, float) / self._scale + self._middle
-        pose[:3, :3], pose[:3, 3] = R.T, -R.T @ place
-        width, focal = round(ROWS * seen.aspect), 0.5 * ROWS / math.tan(seen.fov / 2)
-        return Camera(
-            fx=focal, fy=focal, cx=width / 2, cy=ROWS / 2, width=width, height=ROWS,
-            world_to_camera=pose,
-        )  # fmt: skip
+        ends = np.array([seen.position, seen.look_at], float)
+        place, target = ends / self._scale + self._middle
+        width, fov = round(ROWS * seen.aspect), math.degrees(seen.fov)
+        return look_at(place, target, seen.up_direction, width=width, height=ROWS, fov=fov)
 
     # Parts
 
@@ -166,5 +162,5 @@ class Scenery:
 
 
 def _as_light(colors: np.ndarray) -> np.ndarray:
-    """Colors uint8 for lines and arrows, which a page brightens as if they were amounts of light."""
+    """Colors uint8 of lines and arrows for a page, which takes them for amounts of light."""
     return np.round(255 * (colors / 255) ** 2.2).astype(np.uint8)

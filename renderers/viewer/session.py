@@ -9,13 +9,6 @@ import taichi_phys as tp
 from renderers.viewer.stage import Choice, Slider, Stage
 
 
-KEYS = {  # key -> (what it does, method of a session)
-    " ": ("play or pause", "toggle"), "n": ("one frame", "step"), "r": ("to the start", "reset"),
-    "Left": ("a frame back", "back"), "Right": ("a frame on", "step"),
-    "b": ("what was shown before", "leave"),
-}  # fmt: skip
-
-
 class Session:
     """A stage and its time. All of it belongs to the thread that made it.
 
@@ -75,10 +68,6 @@ class Session:
         self.stage.playing = False
         self.stage.seek(-1)
 
-    def reset(self) -> None:
-        """Go back to the start."""
-        self.stage.reset()
-
     def leave(self) -> None:
         """Go back to the stage that was shown before."""
         if self._past:
@@ -86,7 +75,14 @@ class Session:
 
     def actions(self) -> dict[str, tuple[str, Callable[[], Any]]]:
         """What each key does: its own keys, then those of the stage's controls."""
-        result = {key: (text, getattr(self, name)) for key, (text, name) in KEYS.items()}
+        result: dict[str, tuple[str, Callable[[], Any]]] = {
+            " ": ("play or pause", self.toggle),
+            "n": ("one frame", self.step),
+            "r": ("to the start", self.stage.reset),
+            "Left": ("a frame back", self.back),
+            "Right": ("a frame on", self.step),
+            "b": ("what was shown before", self.leave),
+        }
         for control in self.stage.controls():
             if not isinstance(control, Slider) and control.key:
                 next_ = "next " if isinstance(control, Choice) else ""
