@@ -195,13 +195,16 @@ def _fill(canvas: np.ndarray, outline: np.ndarray, color: np.ndarray) -> None:
     cv2.fillPoly(canvas, [np.round(points).astype(np.int32)], color.tolist(), cv2.LINE_AA, 4)
 
 
-def draw_colorbar(image: np.ndarray, limits: tuple[float, float], label: str) -> None:
+def draw_colorbar(
+    image: np.ndarray, limits: tuple[float, float], label: str, scale: float = 1.0
+) -> None:
     """Draw a bar of the strength colors, their limits and a label into the lower left corner.
 
-    image: (H, W, 3) uint8, changed in place; limits: the strengths at the ends of the bar.
+    image: (H, W, 3) uint8, changed in place; limits: the strengths at the ends of the bar; scale:
+    1 for a bar as long as 0.29 of the picture's shorter side.
     """
     _check_image("image", image)
-    unit = max(min(image.shape[:2]) / 384, 0.5)
+    unit = max(scale * min(image.shape[:2]) / 384, 0.5)
     size = round(13 * unit)
     low, high = (f"{value:.3g}" for value in limits)
     length, thick, pad = round(110 * unit), max(round(9 * unit), 2), round(8 * unit)

@@ -26,6 +26,7 @@ SMALLEST = 0.75  # px, radius of a disc: it covers at least one pixel
 LARGEST = 0.25  # of the picture's height
 FAINT = 0.8  # share of what is there that a line covers
 SOLID = 0.5  # alpha from which splats hide lines
+LEGEND = 0.6  # of the size that it has in videos of arrows
 THICKNESS = 4 / 720  # of the picture's height, of an arrow
 
 f32, i32, nd, u8 = ti.f32, ti.i32, ti.types.ndarray, ti.u8
@@ -53,7 +54,7 @@ def draw(snapshot: Snapshot, camera: Camera, left: int = 0) -> np.ndarray:
     if side is not None and left:
         _draw_beside(picture, side, left)
     if snapshot.legend is not None:
-        draw_colorbar(picture[:, left:], *snapshot.legend)
+        draw_colorbar(picture[:, left:], *snapshot.legend, scale=LEGEND)
     return picture
 
 
