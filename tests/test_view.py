@@ -136,7 +136,7 @@ def test_splats_that_cannot_be_a_body_are_still_shown(files, tmp_path):
     stage.make = lambda: tp.sample_cloud(stage.gaussians.means, count=10)
     screen.press(" ")
     screen.tick()
-    assert not stage.playing and "enclose nothing" in stage.message
+    assert not stage.playing and "enclose no volume" in stage.message
     assert screen.draw().std() > 1
 
 
