@@ -26,7 +26,7 @@ SMALLEST = 0.75  # px, radius of a disc: it covers at least one pixel
 LARGEST = 0.25  # of the picture's height
 FAINT = 0.8  # share of what is there that a line covers
 SOLID = 0.5  # alpha from which splats hide lines
-LEGEND = 0.6  # of the size that it has in videos of arrows
+LEGEND = 0.75  # of the size that it has in videos of arrows
 THICKNESS = 4 / 720  # of the picture's height, of an arrow
 
 f32, i32, nd, u8 = ti.f32, ti.i32, ti.types.ndarray, ti.u8
