@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from inverse.metrics import psnr as psnr
     from inverse.metrics import ssim as ssim
     from inverse.metrics import vector_errors as vector_errors
+    from inverse.opening import open_run as open_run
     from inverse.perception import ObjectModel as ObjectModel
     from inverse.perception import constant_depth as constant_depth
     from inverse.perception import grabcut_mask as grabcut_mask
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from inverse.perception import load_mask as load_mask
     from inverse.perception import object_model as object_model
     from inverse.perception import refine_on_image as refine_on_image
-    from inverse.runs import open_run as open_run
     from inverse.runs.plots import plot_components as plot_components
     from inverse.runs.plots import plot_lines as plot_lines
     from inverse.runs.report import Report as Report
@@ -76,7 +76,7 @@ _HOMES = {  # of the public names
     "load_tracks": "inverse.tracking",
     "lpips": "inverse.metrics",
     "object_model": "inverse.perception",
-    "open_run": "inverse.runs",
+    "open_run": "inverse.opening",
     "plot_components": "inverse.runs.plots",
     "plot_lines": "inverse.runs.plots",
     "psnr": "inverse.metrics",

@@ -9,8 +9,8 @@ from tiny_scene import cameras, figure, write_frames
 import taichi_phys as tp
 from inverse.runs import RunFolder
 from inverse.trace import TraceConfig, TraceJob
+from inverse.trace.learn import first_model
 from inverse.trace.photographs import check_training, load_photographs
-from inverse.trace.run import first_model
 from inverse.trace.trainer import TraceTrainer
 from inverse.wind import WindConfig, WindJob, WindRun
 from inverse.wind.solver import WindSolver

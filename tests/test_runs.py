@@ -12,7 +12,8 @@ import torch
 from tiny_scene import cameras, figure, write_frames
 
 from inverse.fitting import FitConfig, FitJob, FitRun, fit_splats
-from inverse.runs import RunFolder, open_run
+from inverse.opening import open_run
+from inverse.runs import RunFolder
 from inverse.runs.settings import as_plain, check_settings, from_record, option, setting
 from inverse.simulation import SceneJob, SceneRun, run_scene
 from inverse.trace import TraceConfig, TraceJob, TraceRun, learn_motion

@@ -17,10 +17,10 @@ from tiny_scene import cameras, figure, write_frames
 
 from inverse.commands import trace
 from inverse.trace import PRESETS, TraceConfig, TraceJob, TraceTrainer, ranks
+from inverse.trace.learn import first_model
 from inverse.trace.model import quaternion_product
 from inverse.trace.photographs import check_training, load_photographs
 from inverse.trace.report import motion_rows
-from inverse.trace.run import first_model
 from renderers.datasets import views as dataset_views
 from renderers.splats.gaussians import Gaussians
 from taichi_phys.rotations import rotation_matrix

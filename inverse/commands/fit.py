@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _fit(args: argparse.Namespace, command: list[str]) -> None:
     from inverse.fitting.config import FitConfig, FitJob
-    from inverse.fitting.run import fit_splats
+    from inverse.fitting.fit import fit_splats
     from inverse.runs.settings import from_flags
 
     job, config = from_flags(FitJob, args), from_flags(FitConfig, args)

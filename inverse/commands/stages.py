@@ -11,7 +11,7 @@ import taichi_phys as tp
 from inverse.commands.assets import asset, shipped_scenes
 from inverse.commands.show import UPS
 from inverse.fitting import FitRun
-from inverse.runs import open_run
+from inverse.opening import open_run
 from inverse.simulation import SceneRun
 from inverse.trace import TraceRun
 from inverse.trace.stage import TraceStage

@@ -54,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _learn(args: argparse.Namespace, command: list[str]) -> None:
+    from inverse.trace.learn import learn_motion
     from inverse.trace.ranks import own_gpu
-    from inverse.trace.run import learn_motion
 
     own_gpu()
     job, config = settings(args)

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _recover(args: argparse.Namespace, command: list[str]) -> None:
-    from inverse.wind.run import recover_wind
+    from inverse.wind.recover import recover_wind
 
     job, config = settings(args)
     run = recover_wind(job, config, command=command)

@@ -2,10 +2,10 @@
 
 from inverse.fitting.config import FitConfig as FitConfig
 from inverse.fitting.config import FitJob as FitJob
+from inverse.fitting.fit import fit_splats as fit_splats
 from inverse.fitting.fitter import Fitter as Fitter
 from inverse.fitting.model import GaussianModel as GaussianModel
 from inverse.fitting.run import FitRun as FitRun
-from inverse.fitting.run import fit_splats as fit_splats
 
 
 __all__ = ["FitConfig", "FitJob", "FitRun", "Fitter", "GaussianModel", "fit_splats"]

@@ -193,28 +193,3 @@ def _leaves(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
         else:
             leaves.append((f"{prefix}{name}", value))
     return leaves
-
-
-def open_run(folder: str | Path) -> Any:
-    """Open the run in a folder: a WindRun, TraceRun, FitRun or SceneRun.
-
-    Raises ValueError, in one sentence, if the folder holds no run, or one whose results are not
-    complete enough to be opened.
-    """
-    # Imported here, because these modules import this one.
-    from inverse.fitting.run import FitRun
-    from inverse.simulation.run import SceneRun
-    from inverse.trace.run import TraceRun
-    from inverse.wind.run import WindRun
-
-    run_folder = RunFolder(folder)
-    if not (run_folder / CONFIG).is_file():
-        raise ValueError(f"{folder}: not the folder of a run, since it has no {CONFIG}")
-    config = run_folder.config()
-    for run in (WindRun, TraceRun, FitRun, SceneRun):
-        if all(key in config for key in run.KEYS):
-            return run.load(folder)
-    raise ValueError(
-        f"{run_folder / CONFIG}: expected the settings of a run of taichi-phys wind, trace, fit or "
-        f"simulate, got the keys {', '.join(map(repr, config)) or 'none'}"
-    )

@@ -1,18 +1,15 @@
 """The results of a scene, as numbers over time and as a report."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_lines
 from inverse.runs.report import Report
+from inverse.simulation.run import SceneRun
 from taichi_phys.io.states import Frames
-
-
-if TYPE_CHECKING:
-    from inverse.simulation.run import SceneRun
 
 
 def measure(masses: np.ndarray, frames: Frames) -> dict[str, list[Any]]:
@@ -38,7 +35,7 @@ def measure(masses: np.ndarray, frames: Frames) -> dict[str, list[Any]]:
     return series
 
 
-def write_report(run: "SceneRun", command: list[str] | None) -> None:
+def write_report(run: SceneRun, command: list[str] | None) -> None:
     """Write report.html of a finished run."""
     scene, metrics = run.scene, run.metrics
     report = Report(scene.title)

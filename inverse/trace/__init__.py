@@ -3,9 +3,9 @@
 from inverse.trace.config import PRESETS as PRESETS
 from inverse.trace.config import TraceConfig as TraceConfig
 from inverse.trace.config import TraceJob as TraceJob
+from inverse.trace.learn import learn_motion as learn_motion
 from inverse.trace.model import TraceModel as TraceModel
 from inverse.trace.run import TraceRun as TraceRun
-from inverse.trace.run import learn_motion as learn_motion
 from inverse.trace.trainer import TraceTrainer as TraceTrainer
 
 

@@ -2,21 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_lines
 from inverse.runs.report import Report
-
-
-if TYPE_CHECKING:
-    from inverse.trace.run import TraceRun
+from inverse.trace.run import TraceRun
 
 
 def write_report(
-    run: "TraceRun", losses: Sequence[tuple[int, float]], command: list[str] | None
+    run: TraceRun, losses: Sequence[tuple[int, float]], command: list[str] | None
 ) -> None:
     """Write report.html of a finished run; losses: (iteration, loss) of the training."""
     report, metrics, duration = Report("What happens next?"), run.metrics, run.model.duration

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from inverse.trace.model import TraceModel
 from inverse.trace.paths import motion_along_paths
 from inverse.trace.photographs import Photographs, load_photographs
 from inverse.trace.readout import motion_of_parts
+from inverse.trace.run import TraceRun
 from inverse.trace.segmentation import segment
 from renderers.camera import Camera
 from renderers.images import to_bytes, write_png
@@ -24,9 +25,6 @@ from renderers.overlay import side_by_side
 from renderers.splats.render import render
 from renderers.video import write_video
 
-
-if TYPE_CHECKING:
-    from inverse.trace.run import TraceRun
 
 Color = tuple[float, float, float]
 
@@ -42,7 +40,7 @@ PALETTE = np.array(
 
 @torch.no_grad()
 def write_results(
-    run: "TraceRun", background: Color, *, iterations: int, seconds: float
+    run: TraceRun, background: Color, *, iterations: int, seconds: float
 ) -> dict[str, Any]:
     """Write the pictures, masks and video of a run; returns the record of its metrics.
 

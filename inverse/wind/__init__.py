@@ -2,8 +2,8 @@
 
 from inverse.wind.config import WindConfig as WindConfig
 from inverse.wind.config import WindJob as WindJob
+from inverse.wind.recover import recover_wind as recover_wind
 from inverse.wind.run import WindRun as WindRun
-from inverse.wind.run import recover_wind as recover_wind
 from inverse.wind.solver import WindResult as WindResult
 from inverse.wind.solver import WindSolver as WindSolver
 

@@ -1,7 +1,7 @@
 """The report of a wind run."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,11 +10,9 @@ from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_components, plot_lines
 from inverse.runs.report import NOTICES, Report
 from inverse.wind.inputs import Inputs
+from inverse.wind.run import WindRun
 from inverse.wind.verdict import ABOVE_NOISE, LEVELS, LOST, Verdict
 
-
-if TYPE_CHECKING:
-    from inverse.wind.run import WindRun
 
 ERRORS = {
     "direction_error_deg": "direction (degrees)",
@@ -27,7 +25,7 @@ OUTLINE, DOT = (255, 210, 0), (0, 160, 255)
 
 
 def write_report(
-    run: "WindRun",
+    run: WindRun,
     metrics: Mapping[str, Any],
     inputs: Inputs,
     verdict: Verdict,

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from inverse.spread import farthest_points
 from inverse.wind.inputs import Inputs
 from inverse.wind.noise import solver_noise
 from inverse.wind.report import write_report
+from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
 from inverse.wind.targets import Tracked
 from inverse.wind.verdict import ABOVE_NOISE, SEEN, Facts, Verdict, followed_until, judge
@@ -32,9 +33,6 @@ from renderers.video import write_video
 from taichi_phys import runtime
 
 
-if TYPE_CHECKING:
-    from inverse.wind.run import WindRun
-
 TRUTH = "ground_truth.npz"  # beside the first video, where there is one
 ARROWS = 48  # drawn on the object
 ARROW_LENGTH = 0.16  # of the picture's height, for the strongest force
@@ -43,7 +41,7 @@ ALL = slice(None)
 
 
 def write_results(
-    run: "WindRun",
+    run: WindRun,
     inputs: Inputs,
     result: WindResult,
     gaussians: Gaussians,
@@ -134,7 +132,7 @@ def force_errors(
 
 
 def find_facts(
-    run: "WindRun",
+    run: WindRun,
     inputs: Inputs,
     tracked: Tracked,
     specific: np.ndarray,
@@ -305,7 +303,7 @@ def object_coverage(
 
 
 def result_frames(
-    run: "WindRun",
+    run: WindRun,
     video: np.ndarray,
     motion: list[np.ndarray],
     tracked: Tracked,

@@ -1,31 +1,22 @@
-"""The main job, end to end: video -> tracks -> targets -> force -> motion -> picture."""
+"""The folder of a wind run: what it holds, and how it is written and read again."""
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits
 
 import taichi_phys as tp
-from inverse.perception import ObjectModel, object_model, refine_on_image
-from inverse.runs.clock import Clock
 from inverse.runs.folder import CAMERAS, METRICS, REPORT, VIDEO, RunFolder
 from inverse.wind.config import WindConfig, WindJob
-from inverse.wind.inputs import Inputs, load_inputs
-from inverse.wind.results import write_results
-from inverse.wind.solver import WindSolver
-from inverse.wind.targets import find_targets
 from renderers.camera import Camera
 from renderers.video import read_video
-from taichi_phys import runtime
 from taichi_phys.bridge.causal_triplane import CausalTriplane
 
 
 FORCES = "forces.npz"
+ARRAYS = {"t": "t", "x": "x", "force": "f", "mass": "mass", "gravity": "gravity"}  # of FORCES
 RESULTS = (FORCES, CAMERAS, METRICS, VIDEO, REPORT)
 FORCE, TARGETS = "force.pt", "targets.npz"  # checkpoints
 # Settings that may differ when a run is resumed: what files hold is compared, not their names.
@@ -138,93 +129,3 @@ class WindRun:
                 f"{files.checkpoint(FORCE)}: its field is of another version ({error!r})"
             ) from None
         return tp.Triplane(field=field, states=states, fps=self.fps)
-
-
-ARRAYS = {"t": "t", "x": "x", "force": "f", "mass": "mass", "gravity": "gravity"}  # of FORCES
-
-
-def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None = None) -> WindRun:
-    """Recover the force that moves the object in a clip, and write the folder of the run.
-
-    command: as it is shown in the report, default: that of this process. Raises ValueError for
-    unusable input, before anything is written. Interrupted, the run keeps its checkpoint; with
-    job.resume it goes on from there.
-    """
-    inputs = load_inputs(job)
-    for assumption in inputs.assumptions:
-        print(f"assumed: {assumption}")
-    folder = RunFolder(job.out)
-    tp.init(arch=job.device, seed=job.seed)
-    model, dx = _object(job, inputs)
-    folder.begin(
-        {"run": job, "solver": config}, results=RESULTS, checkpoints=(FORCE, TARGETS),
-        resume=job.resume, free=FREE,
-    )  # fmt: skip
-    clock = Clock()
-    with clock("splats"), _one_thread():
-        gaussians = refine_on_image(
-            model.gaussians, inputs.videos[0][0], inputs.mask, inputs.cameras[0][0],
-            iterations=job.splat_iterations, seed=job.seed,
-        )  # fmt: skip
-    with clock("targets"), _one_thread():
-        tracked = find_targets(job, inputs, model, folder.checkpoint(TARGETS))
-    targets, confidence = tracked.targets, tracked.confidence
-    sim = _simulator(job, model, targets, dx)
-    with clock("force"), _one_thread():
-        torch.manual_seed(job.seed)
-        solver = WindSolver(
-            sim, targets, fps=inputs.fps, config=config, confidence=confidence,
-            checkpoint=folder.checkpoint(FORCE),
-        )  # fmt: skip
-        if job.resume:
-            solver.resume()
-        result = solver.solve()
-    run = WindRun(
-        folder=folder.path,
-        job=job,
-        config=config,
-        t=np.arange(len(targets)) / inputs.fps,
-        x=result.x.double().cpu().numpy(),
-        force=result.frame_forces().double().cpu().numpy(),
-        mass=sim.mass.double().cpu().numpy(),
-        gravity=np.asarray(job.gravity),
-        metrics={},
-        cameras=inputs.cameras[0],
-    )
-    run.save()  # the forces, whatever becomes of the pictures
-    metrics = write_results(
-        run, inputs, result, gaussians, tracked=tracked, clock=clock, command=command
-    )
-    return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
-
-
-def _object(job: WindJob, inputs: Inputs) -> tuple[ObjectModel, float]:
-    """The object in frame 0, and the grid spacing (m) that gives its longest side job.cells."""
-    camera = inputs.cameras[0][0]
-    rows, columns = np.nonzero(inputs.mask)
-    pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
-    points = camera.unproject(pixels, inputs.depth[rows, columns])
-    dx = float(np.ptp(points, axis=0).max()) / job.cells
-    thickness = dx if job.thickness is None else job.thickness
-    model = object_model(
-        inputs.videos[0][0], inputs.mask, inputs.depth, camera,
-        thickness=thickness, spacing=0.5 * dx,
-    )  # fmt: skip
-    return model, dx
-
-
-def _simulator(job: WindJob, model: ObjectModel, targets: np.ndarray, dx: float) -> tp.MPM:
-    """The object's simulator, without gravity: that is part of the force to be found."""
-    size = float(np.ptp(model.x, axis=0).max())
-    particles = tp.Particles(
-        model.x, density=job.density, volume=model.volume, material=job.make_material()
-    )
-    grid = tp.Grid.around(targets, dx=dx, margin=0.25 * size)
-    return tp.MPM(particles=particles, grid=grid, gravity=(0.0, 0.0, 0.0))
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch and BLAS on one thread; it also makes sums repeatable."""
-    with runtime.one_torch_thread(), threadpool_limits(1):
-        yield

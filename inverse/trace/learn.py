@@ -1,0 +1,95 @@
+"""From multi-view video to a run: learn how things move, and show what happens next."""
+
+import dataclasses
+
+import torch
+
+import taichi_phys as tp
+from inverse.fitting.model import GaussianModel, carve, gaussians_at, scene_box
+from inverse.runs.folder import METRICS, RunFolder
+from inverse.runs.settings import as_plain
+from inverse.trace.config import TraceConfig, TraceJob
+from inverse.trace.model import TraceModel
+from inverse.trace.photographs import Photographs, check_training, load_photographs
+from inverse.trace.ranks import Ranks
+from inverse.trace.report import write_report
+from inverse.trace.results import find_parts, write_results
+from inverse.trace.run import FREE, RESULTS, TRACE, TraceRun
+from inverse.trace.trainer import TraceTrainer
+
+
+def learn_motion(
+    job: TraceJob, config: TraceConfig, *, command: list[str] | None = None
+) -> TraceRun | None:
+    """Learn how the things in a video move, and write the folder of the run.
+
+    command: the command line that the report shows, by default that of this process. Returns None
+    in all processes but the first. The splits val and test are read only after the training. Raises
+    ValueError for unusable input, before anything is written. An interrupted run keeps its
+    checkpoint, and job.resume continues from it.
+    """
+    train = load_photographs(job.data, "train", downscale=job.downscale)
+    times, frame_dt = check_training(job.data, train)
+    device = tp.init(arch=job.device, seed=job.seed).device
+    ranks = Ranks.from_environment(device)
+    model = first_model(job, config, train, times[-1], frame_dt)
+    folder = RunFolder(job.out)
+    trainer = TraceTrainer(
+        model, train, config, seed=job.seed, checkpoint=folder.checkpoint(TRACE), ranks=ranks
+    )
+    if ranks.rank == 0:
+        folder.begin(
+            {"run": job, "trace": config},
+            results=RESULTS,
+            checkpoints=(TRACE,),
+            resume=job.resume,
+            free=FREE,
+        )
+        folder.write_cameras(train.cameras, times=train.times)
+    ranks.agree(0.0)  # nobody reads a checkpoint that the first process is about to remove
+    if job.resume:
+        trainer.resume()
+    trainer.run()
+    if ranks.rank:
+        return None
+    labels, motion = find_parts(model, times, job.parts, job.seed)
+    run = TraceRun(
+        folder=folder.path,
+        job=job,
+        config=config,
+        model=model,
+        times=times,
+        cameras=train.cameras,
+        labels=labels,
+        motion=as_plain(motion),
+    )
+    run.save()  # the motion, whatever becomes of the pictures
+    metrics = write_results(
+        run, trainer.background, iterations=trainer.iteration, seconds=trainer.seconds
+    )
+    run = dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
+    write_report(run, trainer.losses, command)
+    return run
+
+
+def first_model(
+    job: TraceJob, config: TraceConfig, train: Photographs, duration: float, frame_dt: float
+) -> TraceModel:
+    """Make the untrained model from the photographs of t = 0.
+
+    duration: the last observed time, s; frame_dt: the time between observed times, s.
+    """
+    first = [k for k, time in enumerate(train.times) if abs(time) < 1e-6]
+    cameras = [train.cameras[k] for k in first]
+    center, half = scene_box(cameras)
+    images = [(train.rgb[k].numpy(), train.alpha[k].numpy()) for k in first]
+    points = carve(images, cameras, config.gaussians, center=center, half=half, seed=job.seed)
+    torch.manual_seed(job.seed)  # the networks' first weights
+    return TraceModel(
+        GaussianModel(gaussians_at(*points, config.sh_degree)),
+        config,
+        center=center.tolist(),
+        half_side=half,
+        duration=duration,
+        frame_dt=frame_dt,
+    )
