@@ -134,8 +134,8 @@ def test_a_file_without_a_field_that_has_a_default(tmp_path):
         (lambda p: p.write_bytes(p.read_bytes()[:10]), "damaged"),
         (lambda p: p.write_bytes(b""), "damaged"),
         (lambda p: p.write_text("hello"), "damaged"),
-        (lambda p: np.save(p.open("wb"), np.zeros(3)), "damaged or not written by"),
-        (lambda p: np.savez(p, x=np.array([{}], dtype=object)), "damaged or not written by"),
+        (lambda p: np.save(p.open("wb"), np.zeros(3)), "damaged, or not a file of"),
+        (lambda p: np.savez(p, x=np.array([{}], dtype=object)), "damaged, or not a file of"),
         (lambda p: p.unlink(), "no such file"),
     ],
 )  # fmt: skip

@@ -378,7 +378,7 @@ def _read_npz(path: str | Path, kind: str) -> dict[str, np.ndarray]:
         zlib.error,
     ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{path}: damaged or not written by taichi_phys ({reason})") from None
+        raise ValueError(f"{path}: damaged, or not a file of taichi_phys ({reason})") from None
     found = arrays.pop("kind", np.array("unknown contents"))
     if found.shape or found.item() != kind:
         raise ValueError(f"{path}: holds {str(found)!r}, expected {kind!r}")
