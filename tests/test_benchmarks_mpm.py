@@ -53,4 +53,5 @@ def test_ctrl_c_ends_it_and_its_workers_in_a_word():
     finally:
         process.kill()
     assert (process.returncode, error) == (130, "stopped\n")
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    # an orphan stays listed until the system has buried it
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))

@@ -544,7 +544,7 @@ def test_resume_refuses_another_scene(tmp_path, capsys):
     assert run(path, "--out", out, "--frames", 2, "--resume") == 0
     assert read_video(out / "video.mp4").frames.shape[2] == 80
     assert run(path, "--out", out, "--frames", 1, "--resume") == 2
-    assert "at frame 2 already" in capsys.readouterr().err
+    assert "already simulated 2 frames" in capsys.readouterr().err
     path.write_text(QUICK.replace("E = 1e4", "E = 2e4"))
     assert run(path, "--out", out, "--resume") == 2
     assert "bodies changed" in capsys.readouterr().err

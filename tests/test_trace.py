@@ -406,7 +406,7 @@ def test_images_of_two_sizes_are_named(folder, tmp_path, capsys):
         (["--future", "-1"], "future: got -1"),
         (["--minutes", "0"], "minutes: got 0"),
         (["--batch", "0"], "batch: got 0"),
-        (["--dynamics", "none", "--no-deformation"], "dynamics: 'none'"),
+        (["--dynamics", "none", "--no-deformation"], "dynamics: got 'none'"),
     ],
 )
 def test_bad_flags_are_named(flags, message, folder, tmp_path, capsys):
