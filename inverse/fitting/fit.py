@@ -15,7 +15,7 @@ from inverse.fitting.model import GaussianModel, carve, gaussians_at, scene_box
 from inverse.fitting.run import FIT, FREE, GAUSSIANS, RESULTS, FitRun
 from inverse.metrics import image_metrics, mean_metrics
 from inverse.runs.folder import METRICS, REPORT, VIDEO, RunFolder
-from inverse.runs.plots import plot_lines
+from inverse.runs.plots import plot_losses
 from inverse.runs.report import Report
 from inverse.runs.training import BACKGROUNDS
 from renderers.camera import Camera
@@ -207,12 +207,7 @@ def _report(run: FitRun, losses: Sequence[tuple[int, float]], command: list[str]
     if run.job.turntable:
         report.video(run.folder / VIDEO, "A turn around the fitted scene.")
     if losses:
-        iterations, values = zip(*losses, strict=True)
-        report.heading("How well it fits")
-        report.plot(
-            plot_lines(iterations, {"loss": values}, "iteration", "L1 and SSIM", log=True),
-            "Loss on single photographs.",
-        )
+        report.heading("How well it fits").plot(plot_losses(losses), "Loss on single photographs.")
     report.settings({"run": run.job, "fit": run.config})
     report.environment(seed=run.job.seed, command=command)
     report.write(run.folder / REPORT)

@@ -58,6 +58,12 @@ def plot_lines(
     return figure
 
 
+def plot_losses(losses: Sequence[tuple[int, float]]) -> "Figure":
+    """The photometric losses (iteration, L1 and SSIM) of a training as a matplotlib Figure."""
+    iterations, values = zip(*losses, strict=True)
+    return plot_lines(iterations, {"loss": values}, "iteration", "L1 and SSIM", log=True)
+
+
 def plot_components(
     x: Numbers,
     values: np.ndarray,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from inverse.runs.folder import REPORT, VIDEO
-from inverse.runs.plots import plot_lines
+from inverse.runs.plots import plot_losses
 from inverse.runs.report import Report
 from inverse.trace.run import TraceRun
 
@@ -57,10 +57,8 @@ def write_report(
             ],
         )
     if losses:
-        iterations, values = zip(*losses, strict=True)
-        report.heading("How well it fits")
-        report.plot(
-            plot_lines(iterations, {"loss": values}, "iteration", "L1 and SSIM", log=True),
+        report.heading("How well it fits").plot(
+            plot_losses(losses),
             "Loss on single photographs; it rises when the curriculum adds later times.",
         )
     report.settings({"run": run.job, "trace": run.config})
