@@ -9,11 +9,12 @@ import torch
 from threadpoolctl import threadpool_limits
 
 import taichi_phys as tp
-from inverse.perception import ObjectModel, object_model, refine_on_image
+from inverse.perception import refine_on_image
 from inverse.runs.clock import Clock
 from inverse.runs.folder import METRICS, RunFolder
+from inverse.wind.body import make_body, make_simulator
 from inverse.wind.config import WindConfig, WindJob
-from inverse.wind.inputs import Inputs, load_inputs
+from inverse.wind.inputs import load_inputs
 from inverse.wind.results import write_results
 from inverse.wind.run import FORCE, FREE, RESULTS, TARGETS, WindRun
 from inverse.wind.solver import WindSolver
@@ -33,7 +34,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         print(f"assumed: {assumption}")
     folder = RunFolder(job.out)
     tp.init(arch=job.device, seed=job.seed)
-    model, dx = _object(job, inputs)
+    model, dx = make_body(job, inputs)
     folder.begin(
         {"run": job, "solver": config}, results=RESULTS, checkpoints=(FORCE, TARGETS),
         resume=job.resume, free=FREE,
@@ -47,7 +48,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     with clock("targets"), _one_thread():
         tracked = find_targets(job, inputs, model, folder.checkpoint(TARGETS))
     targets, confidence = tracked.targets, tracked.confidence
-    sim = _simulator(job, model, targets, dx)
+    sim = make_simulator(job, model, targets, dx)
     with clock("force"), _one_thread():
         torch.manual_seed(job.seed)
         solver = WindSolver(
@@ -74,31 +75,6 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         run, inputs, result, gaussians, tracked=tracked, clock=clock, command=command
     )
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
-
-
-def _object(job: WindJob, inputs: Inputs) -> tuple[ObjectModel, float]:
-    """The object in frame 0, and the grid spacing (m) that gives its longest side job.cells."""
-    camera = inputs.cameras[0][0]
-    rows, columns = np.nonzero(inputs.mask)
-    pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
-    points = camera.unproject(pixels, inputs.depth[rows, columns])
-    dx = float(np.ptp(points, axis=0).max()) / job.cells
-    thickness = dx if job.thickness is None else job.thickness
-    model = object_model(
-        inputs.videos[0][0], inputs.mask, inputs.depth, camera,
-        thickness=thickness, spacing=0.5 * dx,
-    )  # fmt: skip
-    return model, dx
-
-
-def _simulator(job: WindJob, model: ObjectModel, targets: np.ndarray, dx: float) -> tp.MPM:
-    """The object's simulator, without gravity: that is part of the force to be found."""
-    size = float(np.ptp(model.x, axis=0).max())
-    particles = tp.Particles(
-        model.x, density=job.density, volume=model.volume, material=job.make_material()
-    )
-    grid = tp.Grid.around(targets, dx=dx, margin=0.25 * size)
-    return tp.MPM(particles=particles, grid=grid, gravity=(0.0, 0.0, 0.0))
 
 
 @contextlib.contextmanager

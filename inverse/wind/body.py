@@ -1,0 +1,39 @@
+"""The object of a wind run: its particles in frame 0, and the simulator that moves them."""
+
+import numpy as np
+
+import taichi_phys as tp
+from inverse.perception import ObjectModel, object_model
+from inverse.wind.config import WindJob
+from inverse.wind.inputs import Inputs
+
+
+MARGIN = 0.25  # of the object's size, that the grid reaches beyond the targets
+
+
+def make_body(job: WindJob, inputs: Inputs) -> tuple[ObjectModel, float]:
+    """The object in frame 0, and the grid spacing (m) that gives its longest side job.cells."""
+    camera = inputs.cameras[0][0]
+    rows, columns = np.nonzero(inputs.mask)
+    pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
+    points = camera.unproject(pixels, inputs.depth[rows, columns])
+    dx = float(np.ptp(points, axis=0).max()) / job.cells
+    thickness = dx if job.thickness is None else job.thickness
+    model = object_model(
+        inputs.videos[0][0], inputs.mask, inputs.depth, camera,
+        thickness=thickness, spacing=0.5 * dx,
+    )  # fmt: skip
+    return model, dx
+
+
+def make_simulator(job: WindJob, model: ObjectModel, targets: np.ndarray, dx: float) -> tp.MPM:
+    """The simulator of an object that moves along targets (T, n, 3) m, on a grid of spacing dx m.
+
+    It has no gravity: that is part of the force to be found.
+    """
+    size = float(np.ptp(model.x, axis=0).max())
+    particles = tp.Particles(
+        model.x, density=job.density, volume=model.volume, material=job.make_material()
+    )
+    grid = tp.Grid.around(targets, dx=dx, margin=MARGIN * size)
+    return tp.MPM(particles=particles, grid=grid, gravity=(0.0, 0.0, 0.0))
