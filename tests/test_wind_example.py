@@ -14,7 +14,8 @@ from helpers import PATIENCE, wait_for
 
 from inverse.runs.settings import write_json
 from inverse.wind import WindConfig, WindJob
-from inverse.wind.results import load_truth, picture_metrics
+from inverse.wind.results import picture_metrics
+from inverse.wind.truth import Truth, field_errors, load_truth, roughness
 from inverse.wind.verdict import LEVELS
 
 
@@ -148,9 +149,44 @@ def test_a_truth_is_used_as_far_as_the_clip_goes(tmp_path):
     path = tmp_path / "ground_truth.npz"
     assert load_truth(path, 6) is None
     np.savez(path, acceleration=TRUTH)
-    np.testing.assert_array_equal(load_truth(path, 5), TRUTH[:5])
+    np.testing.assert_array_equal(load_truth(path, 5).net, TRUTH[:5])
     with pytest.warns(UserWarning, match="no true force in the 0 frames"):
         assert load_truth(path, 4) is None
+
+
+def test_a_field_is_compared_node_by_node_where_it_is_strong():
+    rng = np.random.default_rng(0)
+    x = np.tile(rng.uniform(size=(40, 3)), (8, 1, 1)) + np.arange(8)[:, None, None]
+    field = np.zeros((8, 40, 3))
+    field[:, :20] = [0, 3, 0]
+    field[:, 20:] = [0.01, 0, 0]  # too weak to have a direction
+    truth = Truth(net=field.mean(axis=1), nodes=x, external=field)
+    assert field_errors(x, field, truth)["vector_error_percent"] < 1e-6
+    turned = np.where(np.arange(40)[:, None] < 20, [3.0, 0, 0], 7.0)
+    errors = field_errors(x, np.broadcast_to(turned, field.shape), truth)
+    assert errors["direction_error_deg"] == pytest.approx(90)
+    assert errors["magnitude_error_percent"] == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match="no nodes"):
+        field_errors(x, field, Truth(net=field.mean(axis=1)))
+
+
+def test_a_truth_with_a_field_is_read_whole(tmp_path):
+    path = tmp_path / "ground_truth.npz"
+    nodes, external = np.ones((6, 4, 3)), np.tile(TRUTH[:, None], (1, 4, 1))
+    np.savez(path, acceleration=0 * TRUTH, external_mean=TRUTH, nodes=nodes, external=external)
+    truth = load_truth(path, 5)
+    np.testing.assert_array_equal(truth.net, TRUTH[:5])
+    assert truth.nodes.shape == truth.external.shape == (5, 4, 3)
+    np.savez(path, external_mean=TRUTH, nodes=nodes, external=external[:, :2])
+    with pytest.warns(UserWarning, match="nodes and external have shapes"):
+        assert load_truth(path, 5) is None
+
+
+def test_a_uniform_field_is_smooth_and_noise_is_rough():
+    x = np.random.default_rng(0).uniform(size=(1, 50, 3))
+    assert roughness(x, np.ones((1, 50, 3))) == 0
+    noise = np.random.default_rng(1).standard_normal((1, 50, 3))
+    assert roughness(x, noise) == pytest.approx(np.sqrt(2), rel=0.2)
 
 
 def test_killed_and_resumed_ends_the_same(leaf_run, tmp_path):

@@ -49,6 +49,8 @@ def _recover(args: argparse.Namespace, command: list[str]) -> None:
         ("errors", f"errors {inner}"),
         ("errors_all_frames", "errors in all frames"),
         ("errors_of_first_force_held", f"errors {inner} of the true force of frame 0, held"),
+        ("field_errors", f"errors of the field {inner}, where it is strong"),
+        ("field_errors_all_frames", "errors of the field in all frames, where it is strong"),
     ):
         if key in metrics:
             errors = metrics[key]

@@ -106,15 +106,23 @@ def write_report(
         columns = [
             metrics[key] for key in ("errors", "errors_all_frames", "errors_of_first_force_held")
         ]
-        inner = f"frames 1 to {len(t) - 4}"
+        inner, whole = f"frames 1 to {len(t) - 4}", f"all {len(t)} frames"
         report.table(
             "Mean errors. The ends of a clip do not determine a net force, which is a second "
             f"difference of positions: figures are those of {inner}, counted from 0, where nothing "
             "else is said.",
             [[name, *(f"{one[key]:.1f}" for one in columns)] for key, name in ERRORS.items()],
-            header=["error", f"recovered, {inner}", f"recovered, all {len(t)} frames",
+            header=["error", f"recovered, {inner}", f"recovered, {whole}",
                     "true force of frame 0, held"],
         )  # fmt: skip
+        if "field_errors" in metrics:
+            fields = [metrics["field_errors"], metrics["field_errors_all_frames"]]
+            report.table(
+                "Mean errors of the force on each node of the true object, where that exceeds 5 % "
+                "of the strongest.",
+                [[name, *(f"{one[key]:.1f}" for one in fields)] for key, name in ERRORS.items()],
+                header=["error of the field", f"recovered, {inner}", f"recovered, {whole}"],
+            )
         cosine = (known * truth).sum(1) / (strength * np.linalg.norm(truth, axis=1) + 1e-12)
         report.plot(
             plot_lines(

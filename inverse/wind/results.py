@@ -3,7 +3,6 @@
 import dataclasses
 import resource
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import cv2
 import numpy as np
 import torch
 
-from inverse.metrics import image_metrics, vector_errors
+from inverse.metrics import image_metrics
 from inverse.runs.clock import Clock
-from inverse.runs.folder import VIDEO, read_npz
+from inverse.runs.folder import VIDEO
 from inverse.spread import farthest_points
 from inverse.wind.inputs import Inputs
 from inverse.wind.noise import solver_noise
@@ -22,6 +21,7 @@ from inverse.wind.report import write_report
 from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
 from inverse.wind.targets import Tracked
+from inverse.wind.truth import ALL, Truth, field_errors, force_errors, load_truth, roughness
 from inverse.wind.verdict import ABOVE_NOISE, SEEN, Facts, Verdict, followed_until, judge
 from renderers.camera import Camera
 from renderers.images import to_bytes
@@ -36,8 +36,6 @@ from taichi_phys import runtime
 TRUTH = "ground_truth.npz"  # beside the first video, where there is one
 ARROWS = 48  # drawn on the object
 ARROW_LENGTH = 0.16  # of the picture's height, for the strongest force
-INNER = slice(1, -3)  # frames whose net force counts: the ends of a clip do not determine it
-ALL = slice(None)
 
 
 def write_results(
@@ -87,6 +85,7 @@ def write_results(
         "particles": len(run.mass),
         "loss": result.loss,
         "healed": result.healed,
+        "roughness": roughness(run.x, run.force / run.mass[:, None]),
         "target_distance_m": float(np.linalg.norm(run.x - targets, axis=-1).mean()),
         "psnr": float(np.nanmean(pictures["psnr"])),
         "ssim": float(np.nanmean(pictures["ssim"])),
@@ -104,12 +103,10 @@ def write_results(
     # Read only now, when the solution is final.
     truth = load_truth(Path(run.job.video[0]).parent / TRUTH, len(run.t))
     if truth is not None:
-        metrics["errors"] = force_errors(specific, truth)
-        metrics["errors_all_frames"] = force_errors(specific, truth, ALL)
-        first = np.broadcast_to(truth[0], truth.shape)
-        metrics["errors_of_first_force_held"] = force_errors(first, truth)
+        metrics.update(compare(run, specific, truth))
     write_report(
-        run, metrics, inputs, verdict, truth=truth, specific=specific, command=command,
+        run, metrics, inputs, verdict,
+        truth=None if truth is None else truth.net, specific=specific, command=command,
         keypoints=tracked.keypoints,
         psnr={"re-simulation": pictures["psnr"], "held as in frame 0": held["psnr"]},
     )  # fmt: skip
@@ -121,14 +118,19 @@ def net_force(force: np.ndarray, mass: np.ndarray) -> np.ndarray:
     return force.sum(axis=1) / mass.sum()
 
 
-def force_errors(
-    specific: np.ndarray, truth: np.ndarray, frames: slice = INNER
-) -> dict[str, float]:
-    """Errors of net specific force (T, 3) m/s^2 over frames, by default 1 <= t < T - 3.
-
-    A net force is a second difference of positions: the ends of a clip do not determine it.
-    """
-    return vector_errors(specific[frames], truth[frames])
+def compare(run: WindRun, specific: np.ndarray, truth: Truth) -> dict[str, Any]:
+    """The errors of a run against the truth; specific: (T, 3) m/s^2, its net force per mass."""
+    first = np.broadcast_to(truth.net[0], truth.net.shape)
+    record = {
+        "errors": force_errors(specific, truth.net),
+        "errors_all_frames": force_errors(specific, truth.net, ALL),
+        "errors_of_first_force_held": force_errors(first, truth.net),
+    }
+    if truth.nodes is not None:
+        field = run.force / run.mass[:, None]
+        record["field_errors"] = field_errors(run.x, field, truth)
+        record["field_errors_all_frames"] = field_errors(run.x, field, truth, ALL)
+    return record
 
 
 def find_facts(
@@ -175,30 +177,6 @@ def carried_deformation(result: WindResult, *, plastic: bool) -> torch.Tensor:
         return result.F
     pairs = zip(result.x, result.F, strict=True)
     return torch.stack([total_deformation(result.x[0], x, F) for x, F in pairs])
-
-
-def load_truth(path: Path, frames: int) -> np.ndarray | None:
-    """(T, 3) m/s^2 true acceleration of the object in so many frames.
-
-    None where the clip does not come with it, and, with a warning, where it cannot be used: that
-    is no reason to lose the results of a run.
-    """
-    if not path.exists():
-        return None
-    try:
-        truth = read_npz(path, "acceleration")[0].astype(np.float64)
-        if truth.ndim != 2 or truth.shape[1] != 3 or len(truth) < frames:
-            shape = truth.shape
-            raise ValueError(f"{path}: acceleration has shape {shape}, expected ({frames}, 3)")
-        if not np.isfinite(truth[:frames]).all():
-            raise ValueError(f"{path}: acceleration has values that are not finite")
-        if not truth[:frames][INNER].any():
-            raise ValueError(f"{path}: no true force in the {len(range(frames)[INNER])} frames "
-                             "that count, so errors have no meaning")  # fmt: skip
-    except (ValueError, TypeError) as error:
-        warnings.warn(f"{error}; the forces are not compared with it", stacklevel=2)
-        return None
-    return truth[:frames]
 
 
 def peak_memory_mb() -> float:
