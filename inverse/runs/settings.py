@@ -54,6 +54,20 @@ def check_settings(settings: Any) -> None:
                 _check_one(field.name, item, kind, field.metadata)
 
 
+def given(name: str, value: T | None) -> T:
+    """Return a value that must be there. Raises ValueError if it is None."""
+    if value is None:
+        raise ValueError(f"{name}: none given")
+    return value
+
+
+def positive(name: str, value: object) -> float:
+    """Return a number from a file as a float. Raises ValueError unless it is a positive number."""
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value!r}, expected a positive number")
+    return float(value)
+
+
 def _check_one(name: str, value: Any, kind: type, limits: Mapping[str, Any]) -> None:
     if "choices" in limits:
         if value not in limits["choices"]:
