@@ -118,12 +118,12 @@ def _folder_frames(path: Path) -> Frames:
 
     yield DEFAULT_FPS
     files = [file for file in path.iterdir() if file.suffix.lower() in IMAGES]
-    for file in sorted(files, key=_natural):
+    for file in sorted(files, key=natural_key):
         with Image.open(file) as image:
             yield np.asarray(image.convert("RGB"))
 
 
-def _natural(file: Path) -> list:
+def natural_key(file: Path) -> list:
     """A key that sorts frame_2 before frame_10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
 

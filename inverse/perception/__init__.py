@@ -1,9 +1,13 @@
 """The object in frame 0: its mask and depth, and its model of particles and Gaussians."""
 
-from inverse.perception.masks import constant_depth as constant_depth
-from inverse.perception.masks import grabcut_mask as grabcut_mask
-from inverse.perception.masks import load_depth as load_depth
+from inverse.perception.depth import constant_depth as constant_depth
+from inverse.perception.depth import fill_depth as fill_depth
+from inverse.perception.depth import load_depth as load_depth
+from inverse.perception.grabcut import grabcut_mask as grabcut_mask
+from inverse.perception.masks import is_sequence as is_sequence
+from inverse.perception.masks import load_labels as load_labels
 from inverse.perception.masks import load_mask as load_mask
+from inverse.perception.masks import load_masks as load_masks
 from inverse.perception.model import ObjectModel as ObjectModel
 from inverse.perception.model import object_model as object_model
 from inverse.perception.refine import refine_on_image as refine_on_image
@@ -16,9 +20,13 @@ __all__ = [
     "ObjectModel",
     "VisibleSurface",
     "constant_depth",
+    "fill_depth",
     "grabcut_mask",
+    "is_sequence",
     "load_depth",
+    "load_labels",
     "load_mask",
+    "load_masks",
     "object_model",
     "refine_on_image",
     "visible_surface",

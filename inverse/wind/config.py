@@ -38,8 +38,20 @@ class WindJob:
 
     video: tuple[str, ...] = option((), "the clip; repeat for synchronized views")
     camera: tuple[str, ...] = option((), "camera.json of each view, in the order of the videos")
-    mask: str | None = option(None, "image of the object's pixels in frame 0 of the first view")
-    depth: str | None = option(None, "depth of frame 0 of the first view: 16 bit png or npy")
+    mask: str | None = option(
+        None, "the object's pixels in frame 0 of the first view: an image, a cut-out, npy or npz; "
+        "or in all frames: a folder of images, a film, an array",
+    )  # fmt: skip
+    depth: str | None = option(
+        None, "depth of frame 0 of the first view: 16 bit png, tiff, npy, npz, exr, pfm, COLMAP bin"
+    )
+    depth_scale: float | None = option(
+        None, "what the numbers of --depth are divided by to be meters, default: of integers what "
+        "the camera file says or 1000, of floats 1", above=0,
+    )  # fmt: skip
+    inverse_depth: bool = option(
+        False, "the numbers of --depth, divided by --depth-scale, are 1/m, larger where nearer"
+    )
     tracks: tuple[str, ...] = option((), "tracks.npz per view, instead of tracking")
     tracker: str = option(
         "lucas-kanade", "how points are followed", choices=("lucas-kanade", "cotracker")

@@ -8,8 +8,10 @@ import numpy as np
 from inverse.perception import (
     constant_depth,
     grabcut_mask,
+    is_sequence,
     load_depth,
     load_mask,
+    load_masks,
     without_outliers,
 )
 from inverse.runs.settings import given, positive
@@ -17,22 +19,26 @@ from inverse.wind.config import WindJob
 from renderers.camera import Camera
 
 
-DEPTH_SCALE = 1000.0  # integer depth maps are in millimeters unless the camera file says otherwise
+def read_mask(
+    job: WindJob, frames: np.ndarray, assumptions: list[str]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The object's pixels (H, W) bool in frame 0 of the first view, and (T, H, W) in all frames.
 
-
-def read_mask(job: WindJob, image: np.ndarray, assumptions: list[str]) -> np.ndarray:
-    """The object's pixels (H, W) bool in frame 0 of the first view.
-
-    image: (H, W, 3) uint8, that frame; assumptions: takes sentences about what was not given.
-    Raises ValueError for a mask that cannot be read, and for a box in which nothing is found.
+    frames: (T, H, W, 3) uint8, of that view; assumptions: takes sentences about what was not
+    given. The second is None where masks of later frames are not given. Raises ValueError for a
+    mask that cannot be read, and for a box in which nothing is found.
     """
+    size = (frames.shape[2], frames.shape[1])
+    if job.mask is not None and is_sequence(job.mask):
+        masks = load_masks(job.mask, size, len(frames), notes=assumptions)
+        return masks[0], masks
     if job.mask is not None:
-        return load_mask(job.mask, (image.shape[1], image.shape[0]))
+        return load_mask(job.mask, size, notes=assumptions), None
     box = given("box", job.box)
-    mask = grabcut_mask(image, box)
+    mask = grabcut_mask(frames[0], box)
     corners = " ".join(f"{v:g}" for v in box)
     assumptions.append(f"The object's pixels in frame 0 are what GrabCut finds in box {corners}.")
-    return mask
+    return mask, None
 
 
 def read_depth(
@@ -54,8 +60,16 @@ def read_depth(
             "lengths and forces scale with that distance."
         )
         return constant_depth(mask, distance)
-    scale = positive(f"{job.depth}: depth_scale", extra.get("depth_scale", DEPTH_SCALE))
-    depth, wrong = without_outliers(mask, load_depth(job.depth, scale, mask), camera)
+    whole = extra.get("depth_scale")
+    depth = load_depth(
+        job.depth,
+        None if whole is None else positive(f"{job.camera[0]}: depth_scale", whole),
+        mask,
+        scale=job.depth_scale,
+        inverse=job.inverse_depth,
+        notes=assumptions,
+    )
+    depth, wrong = without_outliers(mask, depth, camera)
     if wrong:
         assumptions.append(
             f"{wrong} of {mask.sum()} pixels of the depth map lie far off those around them "

@@ -19,7 +19,8 @@ class Inputs:
 
     videos: (T, H, W, 3) uint8 of each view; cameras: of each view, one for each frame; mask:
     (H, W) bool and depth: (H, W) m, of frame 0 of the first view; fps: 1/s; tracks: of each view,
-    or None; assumptions: sentences about what was not given.
+    or None; assumptions: sentences about what was not given; masks: (T, H, W) bool, of all frames
+    of the first view, or None.
     """
 
     videos: list[np.ndarray]
@@ -29,6 +30,7 @@ class Inputs:
     fps: float
     tracks: list[Tracks] | None
     assumptions: list[str]
+    masks: np.ndarray | None = None
 
 
 def load_inputs(job: WindJob) -> Inputs:
@@ -41,13 +43,13 @@ def load_inputs(job: WindJob) -> Inputs:
     cameras, extra = read_cameras(job, videos, assumptions)
     if "fps" in extra:
         fps = positive(f"{job.camera[0]}: fps", extra["fps"])
-    mask = read_mask(job, videos[0][0], assumptions)
+    mask, masks = read_mask(job, videos[0], assumptions)
     depth = read_depth(job, mask, cameras[0], extra, assumptions)
     tracks = [load_tracks(path) for path in job.tracks] or None
     paths = camera_paths(job, videos, cameras, mask, assumptions)
     return Inputs(
         videos=videos, cameras=paths, mask=mask, depth=depth, fps=fps,
-        tracks=tracks, assumptions=assumptions,
+        tracks=tracks, assumptions=assumptions, masks=masks,
     )  # fmt: skip
 
 
