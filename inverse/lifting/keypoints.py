@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
+from inverse.perception.mesh import mesh_in_view
 from inverse.perception.surface import VisibleSurface, surface_in_view, visible_surface
 from inverse.tracking.keypoints import select_keypoints
 from renderers.camera import Camera
+from taichi_phys.geometry.repair import Triangles
 
 
 INTERPOLATED = 4  # samples of the surface between which a keypoint's depth is interpolated
@@ -40,14 +42,17 @@ def keypoints(
     cameras: Sequence[Camera],
     *,
     max_count: int = 200,
+    surface: Triangles | None = None,
 ) -> Keypoints:
     """Choose keypoints in frame 0 of all views.
 
-    What other views see of the surface follows from a depth buffer.
+    What other views see of the surface follows from a depth buffer: of what the first sees, or of
+    the whole surface where that is known.
 
     images: frame 0 of each view, (H, W, 3) uint8; mask (H, W) bool and depth (H, W) m belong to
     the first; max_count: keypoints chosen in the first view; each other view may add half as many
-    where it shows texture. Raises ValueError when images and cameras disagree in number or size.
+    where it shows texture; surface: closed, of the object. Raises ValueError when images and
+    cameras disagree in number or size.
     """
     if len(images) != len(cameras) or len(images) == 0:
         raise ValueError(
@@ -59,27 +64,34 @@ def keypoints(
                 f"images[{k}]: got {np.shape(image)[1]}x{np.shape(image)[0]} pixels, expected "
                 f"{camera.width}x{camera.height} as its camera has"
             )
-    surface = visible_surface(mask, depth, cameras[0])
+    visible = visible_surface(mask, depth, cameras[0])
     xy = select_keypoints(images[0], mask, max_count=max_count)
-    points = unproject_on(surface, xy, cameras[0])
+    points = unproject_on(visible, xy, cameras[0])
     masks: list[np.ndarray | None] = [np.asarray(mask, dtype=bool)]
-    buffers = []
+    buffers = [np.where(mask, depth, -np.inf)]
     for image, camera in zip(images[1:], cameras[1:], strict=True):
-        buffer, owner = surface_in_view(surface, camera)
+        if surface is None:
+            buffer, owner = surface_in_view(visible, camera)
+        else:
+            buffer, owner = mesh_in_view(surface, camera)[0], None
         shown = np.isfinite(buffer)
         masks.append(shown)
         buffers.append(buffer)
         if not shown.any():
             continue
-        have = camera.project(points)[0][_seen(points, camera, buffer, surface)]
+        have = camera.project(points)[0][_seen(points, camera, buffer, visible)]
         extra = select_keypoints(image, shown, max_count=max_count // 2, avoid=have)
         cell = np.floor(extra).astype(int)
-        points = np.concatenate([points, surface.points[owner[cell[:, 1], cell[:, 0]]]])
+        if owner is None:
+            more = camera.unproject(extra, buffer[cell[:, 1], cell[:, 0]])
+        else:
+            more = visible.points[owner[cell[:, 1], cell[:, 0]]]
+        points = np.concatenate([points, more])
     points = points[_distinct(points)]
     queries = [camera.project(points)[0] for camera in cameras]
-    usable = [np.ones(len(points), dtype=bool)]
-    for camera, buffer in zip(cameras[1:], buffers, strict=True):
-        usable.append(_seen(points, camera, buffer, surface))
+    usable = [_seen(points, *view, visible) for view in zip(cameras, buffers, strict=True)]
+    if surface is None:
+        usable[0][:] = True
     return Keypoints(points=points, queries=queries, usable=usable, masks=masks)
 
 

@@ -16,6 +16,7 @@ from inverse.perception.surface import visible_surface
 from inverse.tracking.lucas_kanade import track_lucas_kanade
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
+from taichi_phys.geometry.repair import Triangles
 
 
 StageProgress = Callable[[str, int, int], None]  # called with (stage, done, total)
@@ -47,6 +48,7 @@ def targets_from_video(
     fps: float,
     x0: np.ndarray,
     *,
+    surface: Triangles | None = None,
     tracks: Sequence[Tracks] | None = None,
     tracker: Callable[..., Tracks] = track_lucas_kanade,
     max_count: int = 200,
@@ -61,7 +63,8 @@ def targets_from_video(
 
     videos: (T, H, W, 3) uint8 per view, synchronized; cameras: one for each, or one per frame where
     it turns (`camera_rotation`); mask (H, W) bool and depth (H, W) m: frame 0 of the first view;
-    fps: frames per second; tracks: ready ones of the same points per view, instead of the tracker;
+    fps: frames per second; surface: closed, that encloses x0 where the object is a solid; tracks:
+    ready ones of the same points per view, instead of the tracker;
     tracker: called with (video, queries, mask=, progress=); max_count: keypoints; progress: called
     with (stage, done, total). Raises ValueError for inputs that disagree, for fewer than 8 usable
     tracks, and for tracks that no motion of the object explains.
@@ -81,7 +84,9 @@ def targets_from_video(
             paths = [[shrink_camera(camera, scale) for camera in path] for path in paths]
             mask, depth = (shrink_image(np.asarray(map), scale) for map in (mask, depth))
         images = [video[0] for video in videos]
-        points = keypoints(images, mask, depth, [path[0] for path in paths], max_count=max_count)
+        points = keypoints(
+            images, mask, depth, [path[0] for path in paths], max_count=max_count, surface=surface
+        )
         _check_count(len(points.points))
         tracks = [
             _track(tracker, videos[k], points, k, _stage(progress, f"track view {k}"))

@@ -23,6 +23,7 @@ from renderers.camera import Camera
 # A patch that the warp squeezes below the first or stretches above the second shows too little of
 # frame 0 to be compared with it.
 STRETCH = (0.2, 5.0)
+MIN_GROUP = 4  # keypoints of one view
 
 
 def refine_tracks(
@@ -42,24 +43,70 @@ def refine_tracks(
     videos: (T, H, W, 3) uint8 per view; cameras: one per view, or one per frame where it moves;
     points: the keypoints; lifted: a first lift of them; radius: half the patch's side, px; nodes:
     control points of the warp; min_correlation: below it a point counts as hidden; max_shift: px by
-    which the lift may be wrong; progress: called with (done, frames in all views).
+    which the lift may be wrong; progress: called with (done, frames in all views). Each keypoint is
+    compared with frame 0 of the first view that sees it.
     """
-    template = points.queries[0]
-    patches = Patches(videos[0][0], template, radius, points.masks[0])
+    seen = np.stack(points.usable)
+    home = np.where(seen.any(axis=0), seen.argmax(axis=0), 0)
+    paths = [camera_path(camera, len(lifted.points)) for camera in cameras]
+    settings = radius, nodes, min_correlation, max_shift
+    groups = [(k, np.flatnonzero(home == k)) for k in np.unique(home)]
+    if len(groups) == 1:
+        k, own = groups[0]
+        return _refine_from(videos, paths, points, k, own, lifted.points, settings, progress)
+    xy = [
+        np.stack([one.project(p)[0] for one, p in zip(path, lifted.points, strict=True)])
+        for path in paths
+    ]
+    refined = [
+        Tracks(
+            xy=places,
+            visible=np.zeros(places.shape[:2], dtype=bool),
+            information=np.tile(np.eye(2), (*places.shape[:2], 1, 1)),
+        )
+        for places in xy
+    ]
+    for k, own in groups:
+        if len(own) < MIN_GROUP:  # too few to say how the surface around them bends
+            continue
+        parts = _refine_from(videos, paths, points, k, own, lifted.points, settings, progress)
+        for whole, part in zip(refined, parts, strict=True):
+            whole.xy[:, own], whole.visible[:, own] = part.xy, part.visible
+            whole.information[:, own] = part.information
+    return refined
+
+
+def _refine_from(
+    videos: Sequence[np.ndarray],
+    paths: Sequence[list[Camera]],
+    points: Keypoints,
+    home: int,
+    own: np.ndarray,
+    lifted: np.ndarray,
+    settings: tuple[int, int, float, float],
+    progress: Callable[[int, int], None] | None,
+) -> list[Tracks]:
+    """Tracks in all views of the keypoints own (n,), whose patches are those of view home.
+
+    lifted: (T, N, 3) m, all keypoints.
+    """
+    radius, nodes, min_correlation, max_shift = settings
+    lifted = lifted[:, own]
+    template = points.queries[home][own]
+    patches = Patches(videos[home][0], template, radius, points.masks[home])
     places0 = template[:, None] + patches.offsets
     chosen = farthest_points(template, nodes)
     W = thin_plate_weights(template[chosen], places0.reshape(-1, 2))
     moments = np.linalg.inv(patches.offsets.T @ patches.offsets)
     sharpness = patches.information(affine_free=False)
-    frames, total = len(lifted.points), len(lifted.points) * len(videos)
+    frames, total = len(lifted), len(lifted) * len(videos)
     refined = []
-    for view, (video, camera) in enumerate(zip(videos, cameras, strict=True)):
-        path = camera_path(camera, frames)
-        xy = np.stack([one.project(p)[0] for one, p in zip(path, lifted.points, strict=True)])
+    for view, (video, path) in enumerate(zip(videos, paths, strict=True)):
+        xy = np.stack([one.project(p)[0] for one, p in zip(path, lifted, strict=True)])
         visible = np.zeros(xy.shape[:2], dtype=bool)
         affine = np.empty((*visible.shape, 2, 2))
         for t in range(frames):
-            warp = path[t].project(W @ lifted.points[t, chosen])[0]
+            warp = path[t].project(W @ lifted[t, chosen])[0]
             warp = warp.reshape(places0.shape)
             # What the interpolation misses at the keypoint itself is no change of the shape.
             middle = len(patches.offsets) // 2

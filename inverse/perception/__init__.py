@@ -8,9 +8,13 @@ from inverse.perception.masks import is_sequence as is_sequence
 from inverse.perception.masks import load_labels as load_labels
 from inverse.perception.masks import load_mask as load_mask
 from inverse.perception.masks import load_masks as load_masks
+from inverse.perception.mesh import closed_mesh as closed_mesh
+from inverse.perception.mesh import mesh_in_view as mesh_in_view
+from inverse.perception.mesh import mesh_volume as mesh_volume
 from inverse.perception.model import ObjectModel as ObjectModel
 from inverse.perception.model import object_model as object_model
 from inverse.perception.refine import refine_on_image as refine_on_image
+from inverse.perception.solid import solid_model as solid_model
 from inverse.perception.surface import VisibleSurface as VisibleSurface
 from inverse.perception.surface import visible_surface as visible_surface
 from inverse.perception.surface import without_outliers as without_outliers
@@ -19,6 +23,7 @@ from inverse.perception.surface import without_outliers as without_outliers
 __all__ = [
     "ObjectModel",
     "VisibleSurface",
+    "closed_mesh",
     "constant_depth",
     "fill_depth",
     "grabcut_mask",
@@ -27,8 +32,11 @@ __all__ = [
     "load_labels",
     "load_mask",
     "load_masks",
+    "mesh_in_view",
+    "mesh_volume",
     "object_model",
     "refine_on_image",
+    "solid_model",
     "visible_surface",
     "without_outliers",
 ]

@@ -1,4 +1,7 @@
-"""The object as a thin sheet: particles through its thickness, Gaussians on its surface."""
+"""The object in frame 0: particles through its volume, Gaussians on its surface.
+
+Here it is a thin sheet behind what the camera sees; solid.py makes it of a closed surface.
+"""
 
 import dataclasses
 import math
@@ -13,6 +16,7 @@ from inverse.perception.surface import GRAZING, VisibleSurface, visible_surface
 from renderers.camera import Camera
 from renderers.splats.gaussians import Gaussians
 from taichi_phys.checks import finite_number, whole_number
+from taichi_phys.geometry.repair import Triangles
 from taichi_phys.rotations import rotation_quaternion
 
 
@@ -30,21 +34,19 @@ RIM = 5  # px, side of the square within which a pixel may mix object and backgr
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ObjectModel:
-    """The object in frame 0 as a sheet of particles, with Gaussians on its visible surface.
+    """The object in frame 0.
 
-    x: (n, 3) m; volume: (n,) m^3; normals: (n, 3), towards the camera of frame 0; colors: (n, 3)
-    in 0..1; gaussians: on the visible surface, float32; area: of that surface, m^2; thickness: of
-    the sheet, m; spacing: distance of the particles, m.
+    x: (n, 3) m and volume: (n,) m^3, particles that fill it; spacing: their distance, m; seen: (n,)
+    in 0..1, how near a particle is to surface that a view sees; gaussians: on the surface, float32;
+    surface: what encloses a solid, None for a sheet.
     """
 
     x: np.ndarray
     volume: np.ndarray
-    normals: np.ndarray
-    colors: np.ndarray
-    gaussians: Gaussians
-    area: float
-    thickness: float
     spacing: float
+    seen: np.ndarray
+    gaussians: Gaussians
+    surface: Triangles | None = None
 
 
 def object_model(
@@ -71,7 +73,7 @@ def object_model(
     if image.shape != (*np.shape(mask), 3):
         raise ValueError(f"image: got shape {image.shape}, expected {(*np.shape(mask), 3)}")
     surface = visible_surface(mask, depth, camera)
-    colors = _clean_colors(image, mask)[surface.pixels[:, 1], surface.pixels[:, 0]]
+    colors = clean_colors(image, mask)[surface.pixels[:, 1], surface.pixels[:, 0]]
     area = float(surface.area.sum())
     count = int(round(area / spacing**2))
     if count < MIN_PARTICLES:
@@ -84,15 +86,13 @@ def object_model(
     inward = thickness * (np.arange(layers) + 0.5) / layers
     normals = surface.normals[sample]
     x = places[:, None] - normals[:, None] * inward[:, None]
+    x = x.reshape(-1, 3)
     return ObjectModel(
-        x=x.reshape(-1, 3),
+        x=x,
         volume=np.repeat(patch * thickness / layers, layers),
-        normals=np.repeat(normals, layers, axis=0),
-        colors=np.repeat(colors[sample], layers, axis=0),
-        gaussians=_gaussians(surface, colors, camera, stride),
-        area=area,
-        thickness=float(thickness),
         spacing=float(spacing),
+        seen=np.ones(len(x)),
+        gaussians=_gaussians(surface, colors, camera, stride),
     )
 
 
@@ -169,7 +169,7 @@ def _gaussians(
     )
 
 
-def _clean_colors(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def clean_colors(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Colors (H, W, 3) in 0..1, in which pixels at the rim take the color of an inner pixel.
 
     The colors of the rim itself are mixed with the background.

@@ -27,6 +27,7 @@ SLIDE = 0.5  # px, the largest shift of a mean; farther, it would be another pix
 # frame and nothing in a second view of it. When the body comes nearer, thin Gaussians show holes
 # and thick ones needles.
 STRETCH = (0.8, 1.2)
+BEHIND = 2.0  # pixels' size behind the surface, where a Gaussian counts as hidden
 SSIM_WEIGHT = 0.2  # as in 3D Gaussian splatting
 MARGIN = 6  # px around the mask: half of the SSIM window, and the rim outside
 RIM = np.ones((3, 3), np.uint8)  # px; a pixel is at the rim if the mask differs in this window
@@ -40,6 +41,7 @@ def refine_on_image(
     *,
     iterations: int = 150,
     seed: int = 0,
+    depth: np.ndarray | None = None,
 ) -> Gaussians:
     """Optimize Gaussians until they show the image inside the mask and nothing outside.
 
@@ -48,8 +50,10 @@ def refine_on_image(
     for any number of threads on a CPU. After the object modeling of "Seeing the wind".
 
     gaussians: about one for each pixel, on the visible surface; image: (H, W, 3) uint8; mask:
-    (H, W) bool; iterations: steps of Adam on L1 + SSIM, 0 for none; seed: of the backgrounds.
-    Raises ValueError for sizes that disagree, no Gaussians, an empty mask, or negative iterations.
+    (H, W) bool; iterations: steps of Adam on L1 + SSIM, 0 for none; seed: of the backgrounds;
+    depth: (H, W) m, of the surface in the mask, behind which Gaussians are hidden and stay as they
+    are. Raises ValueError for sizes that disagree, no Gaussians, an empty mask, or negative
+    iterations.
     """
     image, mask = np.asarray(image), np.asarray(mask, dtype=bool)
     size = (camera.height, camera.width)
@@ -62,6 +66,16 @@ def refine_on_image(
     if not len(gaussians):
         raise ValueError("gaussians: got none, expected at least one")
     whole_number("iterations", iterations, "a whole number from 0 on", low=0)
+    if depth is not None:
+        front = _in_front(gaussians, mask, depth, camera)
+        if not front.any():
+            return gaussians
+        parts = Gaussians(**{k: v[front] for k, v in gaussians.tensors().items()})
+        parts = refine_on_image(parts, image, mask, camera, iterations=iterations, seed=seed)
+        values = {k: v.clone() for k, v in gaussians.tensors().items()}
+        for name, value in parts.tensors().items():
+            values[name][front] = value
+        return Gaussians(**values)
     device = runtime.ensure_initialized().device
     start = Gaussians(**{k: v.to(device) for k, v in gaussians.tensors().items()})
     model = GaussianModel(start)
@@ -110,6 +124,18 @@ def refine_on_image(
                 model.means.copy_(start.means + slide)
     fitted = model.gaussians().tensors()
     return Gaussians(**{k: v.to(gaussians.means.device) for k, v in fitted.items()})
+
+
+def _in_front(
+    gaussians: Gaussians, mask: np.ndarray, depth: np.ndarray, camera: Camera
+) -> torch.Tensor:
+    """Which Gaussians (n,) bool appear in the mask, not behind the depth (H, W) m there."""
+    uv, z = camera.project(gaussians.means.cpu().numpy())
+    last = np.array([camera.width, camera.height]) - 1
+    column, row = np.clip(np.floor(uv), 0, last).astype(int).T
+    pixel = z / math.sqrt(camera.fx * camera.fy)
+    front = (z > 0) & mask[row, column] & (z < depth[row, column] + BEHIND * pixel)
+    return torch.as_tensor(front, device=gaussians.means.device)
 
 
 def _crop(mask: np.ndarray, camera: Camera) -> tuple[tuple[slice, slice], Camera]:

@@ -3,25 +3,42 @@
 import numpy as np
 
 import taichi_phys as tp
-from inverse.perception import ObjectModel, object_model
+from inverse.perception import ObjectModel, mesh_volume, object_model, solid_model
 from inverse.wind.config import WindJob
 from inverse.wind.inputs import Inputs
+from taichi_phys.geometry.repair import Triangles
 
 
+CELLS = 24  # along the longest side, unless the job says otherwise
+MOST_PARTICLES = 5000  # in a solid, unless the job says how many cells
+SPACING = 0.5  # of particles, in cells: eight fill a cell
 MARGIN = 0.25  # of the object's size, that the grid reaches beyond the targets
 
 
 def make_body(job: WindJob, inputs: Inputs) -> tuple[ObjectModel, float]:
     """The object in frame 0, and the grid spacing (m) that gives its longest side job.cells."""
+    if inputs.surface is not None:
+        return _make_solid(job, inputs, inputs.surface)
     camera = inputs.cameras[0][0]
     rows, columns = np.nonzero(inputs.mask)
     pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
     points = camera.unproject(pixels, inputs.depth[rows, columns])
-    dx = float(np.ptp(points, axis=0).max()) / job.cells
+    dx = float(np.ptp(points, axis=0).max()) / (job.cells or CELLS)
     thickness = dx if job.thickness is None else job.thickness
     model = object_model(
         inputs.videos[0][0], inputs.mask, inputs.depth, camera,
-        thickness=thickness, spacing=0.5 * dx,
+        thickness=thickness, spacing=SPACING * dx,
+    )  # fmt: skip
+    return model, dx
+
+
+def _make_solid(job: WindJob, inputs: Inputs, surface: Triangles) -> tuple[ObjectModel, float]:
+    dx = float(np.ptp(surface.vertices, axis=0).max()) / (job.cells or CELLS)
+    if job.cells is None:
+        dx = max(dx, (mesh_volume(surface) / MOST_PARTICLES) ** (1 / 3) / SPACING)
+    model = solid_model(
+        surface, [video[0] for video in inputs.videos], [path[0] for path in inputs.cameras],
+        spacing=SPACING * dx,
     )  # fmt: skip
     return model, dx
 

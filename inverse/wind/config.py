@@ -52,6 +52,9 @@ class WindJob:
     inverse_depth: bool = option(
         False, "the numbers of --depth, divided by --depth-scale, are 1/m, larger where nearer"
     )
+    mesh: str | None = option(
+        None, "closed surface of the object in frame 0, world coordinates, m: a solid"
+    )
     tracks: tuple[str, ...] = option((), "tracks.npz per view, instead of tracking")
     tracker: str = option(
         "lucas-kanade", "how points are followed", choices=("lucas-kanade", "cotracker")
@@ -78,7 +81,10 @@ class WindJob:
     gravity: tuple[float, float, float] = option(
         (0.0, 0.0, -9.81), "listed beside the force it is part of, m/s^2"
     )
-    cells: int = option(24, "grid cells along the object's longest side", low=4)
+    cells: int | None = option(
+        None, "grid cells along the object's longest side, default: 24, and in solids as many as "
+        "leave 5,000 particles", low=4,
+    )  # fmt: skip
     keypoints: int = option(200, "points to follow", low=8)
     splat_iterations: int = option(
         150, "steps that refine the Gaussians on frame 0, 0 for none", low=0
@@ -102,10 +108,12 @@ class WindJob:
             raise ValueError("camera: none given, expected --camera or --fov")
         if not self.camera and len(self.video) > 1:
             raise ValueError("camera: several views need a --camera each")
-        if self.mask is None and self.box is None:
-            raise ValueError("mask: none given, expected --mask or --box")
-        if self.depth is None and self.distance is None:
-            raise ValueError("depth: none given, expected --depth or --distance")
+        if self.mask is None and self.box is None and self.mesh is None:
+            raise ValueError("mask: none given, expected --mask or --box, or a --mesh")
+        if self.depth is None and self.distance is None and self.mesh is None:
+            raise ValueError("depth: none given, expected --depth or --distance, or a --mesh")
+        if self.mesh is not None and not self.camera:
+            raise ValueError("mesh: it needs a --camera, which says where it stands")
         if self.moving_camera and len(self.video) > 1:
             raise ValueError("moving_camera: works with one view, synchronized views stand still")
         self.make_material()

@@ -162,7 +162,7 @@ def find_facts(
         torn_share=torn / len(run.mass),
         tracks=int(tracked.count),
         size_px=float(np.sqrt(inputs.mask.sum())),
-        flat=run.job.depth is None,
+        flat=run.job.depth is None and inputs.surface is None,
         strength=np.linalg.norm(specific, axis=1),
         noise=tracked.net_noise,
         reprojection_px=tracked.quality.reprojection_px[:, 0],

@@ -66,15 +66,16 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
     with _StageBar() as bar:
         found = targets_from_video(
             inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
-            tracks=inputs.tracks, tracker=tracker, max_count=job.keypoints, progress=bar,
+            surface=model.surface, tracks=inputs.tracks, tracker=tracker,
+            max_count=job.keypoints, progress=bar,
         )  # fmt: skip
-    tracked = _tracked(job, found, inputs)
+    tracked = _tracked(job, found, inputs, model.seen)
     arrays = {name: getattr(tracked, name) for name in NAMES}
     write_npz(path, stamp=stamp, **arrays, **tracked.quality.to_arrays())
     return tracked
 
 
-def _tracked(job: WindJob, found: Targets, inputs: Inputs) -> Tracked:
+def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> Tracked:
     lifted, frames, fps = found.lifted, len(found.targets), inputs.fps
     camera = inputs.cameras[0][0]
     pixel = float(np.median(camera.to_camera(found.keypoints.points)[:, 2])) / camera.fx  # m
@@ -92,7 +93,7 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs) -> Tracked:
     stiff = job.E / job.density * off / apart**2
     return Tracked(
         targets=found.targets,
-        confidence=found.confidence,
+        confidence=found.confidence * seen,
         keypoints=found.keypoints.queries[0][found.keypoints.usable[0]],
         count=np.array(count),
         net_noise=net,
@@ -104,7 +105,7 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs) -> Tracked:
 def _stamp(job: WindJob, inputs: Inputs, model: ObjectModel) -> str:
     """Digest of what targets depend on."""
     cameras = [dataclasses.asdict(camera) for path in inputs.cameras for camera in path]
-    arrays = [*inputs.videos, inputs.mask, inputs.depth, model.x]
+    arrays = [*inputs.videos, inputs.mask, inputs.depth, model.x, model.seen]
     for tracks in inputs.tracks or ():
         arrays += [tracks.xy, tracks.visible]
     settings = (inputs.fps, job.tracker, job.cotracker, job.keypoints, cameras)
