@@ -90,7 +90,7 @@ def test_a_plastic_run_is_drawn_by_its_total_deformation():
     g = torch.Generator().manual_seed(0)
     x0, stretch = torch.rand(300, 3, generator=g), torch.tensor([1.1, 1.1, 0.83])
     x, F = torch.stack([x0, x0 * stretch]), torch.eye(3).expand(2, 300, 3, 3)
-    result = WindResult(x=x, F=F, force=x[1:], loss=[], fields=[])
+    result = WindResult(x=x, v=0 * x, F=F, force=x[1:], loss=[], fields=[])
     assert carried_deformation(result, plastic=False) is F
     carried = carried_deformation(result, plastic=True)
     torch.testing.assert_close(carried[1], torch.diag(stretch).expand(300, 3, 3), rtol=0, atol=2e-3)

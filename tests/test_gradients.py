@@ -10,6 +10,7 @@ import twin
 from helpers import COLLIDERS, MATERIALS, PATIENCE
 
 import taichi_phys as tp
+from taichi_phys.geometry.signed_distance import SignedDistance
 from taichi_phys.mpm import rollout
 from taichi_phys.mpm.drivers import kernels
 from taichi_phys.mpm.engine import Engine
@@ -329,6 +330,21 @@ def test_colliders(kind):
     assert_agrees(problem.loss, problem.inputs, gradients)
     problem.sim = problem.sim.replace(colliders=[])
     assert abs(problem.loss().item() - loss) > 1e-3 * abs(loss)  # the collider does act
+
+
+@pytest.mark.parametrize("pose", ["still", "moving"])
+def test_what_holds_a_part(pose):
+    """A sticky region on the grid's nodes, around a part of the body."""
+    spots = torch.cartesian_prod(*3 * [torch.arange(-2, 3)]) / 16
+    values = (spots.norm(dim=1) - 0.06).reshape(5, 5, 5).numpy()
+    region = SignedDistance(lower=(0.3125, 0.3125, 0.3125), spacing=1 / 16, values=values)
+    moved = tp.moving(velocity=(0.3, 0, -0.1), angular_velocity=(0, 2.0, 0), center=(0.4, 0.4, 0.4))
+    support = tp.Mesh(mesh=region, contact="sticky", pose=moved if pose == "moving" else None)
+    problem = Problem("elastic", colliders=[support])
+    loss, gradients = problem.gradients()
+    assert_agrees(problem.loss, problem.inputs, gradients, tolerance=1e-5)
+    problem.sim = problem.sim.replace(colliders=[])
+    assert abs(problem.loss().item() - loss) > 1e-3 * abs(loss)  # the support does act
 
 
 def test_removed_particles():

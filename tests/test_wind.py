@@ -98,7 +98,7 @@ def test_frame_forces_are_fourth_order():
     t = np.arange(9.0)
     integral = lambda s: s**4 / 4 - s**2  # noqa: E731  of s^3 - 2 s
     force = torch.tensor(integral(t[1:]) - integral(t[:-1]))[:, None, None].expand(-1, 1, 3)
-    result = WindResult(x=None, F=None, force=force, loss=[], fields=[])
+    result = WindResult(x=None, v=None, F=None, force=force, loss=[], fields=[])
     frames = result.frame_forces()
     expected = integral(t + 0.5) - integral(t - 0.5)
     np.testing.assert_allclose(frames[2:-2, 0, 0], expected[2:-2], rtol=1e-12)

@@ -51,6 +51,8 @@ def _recover(args: argparse.Namespace, command: list[str]) -> None:
         ("errors_of_first_force_held", f"errors {inner} of the true force of frame 0, held"),
         ("field_errors", f"errors of the field {inner}, where it is strong"),
         ("field_errors_all_frames", "errors of the field in all frames, where it is strong"),
+        ("reaction_errors", f"errors of the reaction {inner}"),
+        ("reaction_errors_all_frames", "errors of the reaction in all frames"),
     ):
         if key in metrics:
             errors = metrics[key]
@@ -59,6 +61,12 @@ def _recover(args: argparse.Namespace, command: list[str]) -> None:
                 f"magnitude {errors['magnitude_error_percent']:.1f} %, "
                 f"vector {errors['vector_error_percent']:.1f} %"
             )
+    pushed = metrics["reaction_n"]
+    if pushed is not None:
+        print(
+            f"what holds or carries the object pushes it with {pushed['mean']:.3g} N on average "
+            f"and {pushed['peak']:.3g} N at most, in frame {pushed['frame']}"
+        )
     print(
         f"re-simulation against the clip: PSNR {metrics['psnr']:.1f} dB, SSIM "
         f"{metrics['ssim']:.3f}; object held as in frame 0: PSNR "

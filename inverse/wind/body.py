@@ -6,6 +6,7 @@ import taichi_phys as tp
 from inverse.perception import ObjectModel, mesh_volume, object_model, solid_model
 from inverse.wind.config import WindJob
 from inverse.wind.inputs import Inputs
+from inverse.wind.supports import Supports
 from taichi_phys.geometry.repair import Triangles
 
 
@@ -43,14 +44,18 @@ def _make_solid(job: WindJob, inputs: Inputs, surface: Triangles) -> tuple[Objec
     return model, dx
 
 
-def make_simulator(job: WindJob, model: ObjectModel, targets: np.ndarray, dx: float) -> tp.MPM:
+def make_simulator(
+    job: WindJob, model: ObjectModel, targets: np.ndarray, dx: float, supports: Supports
+) -> tp.MPM:
     """The simulator of an object that moves along targets (T, n, 3) m, on a grid of spacing dx m.
 
-    It has no gravity: that is part of the force to be found.
+    supports: what holds it and what it touches. It has no gravity: that is part of the force to be
+    found.
     """
     size = float(np.ptp(model.x, axis=0).max())
     particles = tp.Particles(
         model.x, density=job.density, volume=model.volume, material=job.make_material()
     )
     grid = tp.Grid.around(targets, dx=dx, margin=MARGIN * size)
-    return tp.MPM(particles=particles, grid=grid, gravity=(0.0, 0.0, 0.0))
+    colliders = supports.colliders(model.x, grid)
+    return tp.MPM(particles=particles, grid=grid, gravity=(0.0, 0.0, 0.0), colliders=colliders)

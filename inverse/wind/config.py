@@ -8,6 +8,8 @@ from taichi_phys import MATERIALS, Material
 
 OBJECTS = ("elastic", "elastoplastic", "viscoplastic")  # materials whose parameters a job has
 
+HOLDS = ("auto", "none")  # values of `hold` that are no file
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WindConfig:
@@ -78,6 +80,15 @@ class WindJob:
     viscosity: float = option(10.0, "of the viscoplastic material, Pa s")
     density: float = option(200.0, "kg/m^3", above=0)
     thickness: float | None = option(None, "of the sheet, m, default: one grid cell", above=0)
+    hold: str = option(
+        "auto", "what holds the object: auto finds parts that stay where they are, none holds "
+        "nothing, or an image of the pixels of frame 0 of the first view whose particles are held"
+    )  # fmt: skip
+    hold_box: tuple[float, float, float, float] | None = option(
+        None, "x0 y0 x1 y1 px of frame 0 of the first view, in which the object is held"
+    )
+    floor: float | None = option(None, "height of a floor, m, against gravity; default: none")
+    floor_friction: float = option(0.5, "Coulomb coefficient of the floor", low=0)
     gravity: tuple[float, float, float] = option(
         (0.0, 0.0, -9.81), "listed beside the force it is part of, m/s^2"
     )
@@ -114,6 +125,10 @@ class WindJob:
             raise ValueError("depth: none given, expected --depth or --distance, or a --mesh")
         if self.mesh is not None and not self.camera:
             raise ValueError("mesh: it needs a --camera, which says where it stands")
+        if self.hold_box is not None and self.hold != "auto":
+            raise ValueError(f"hold: got {self.hold!r} beside hold_box, expected only one of them")
+        if self.floor is not None and not any(self.gravity):
+            raise ValueError("floor: gravity is zero, expected one that says where down is")
         if self.moving_camera and len(self.video) > 1:
             raise ValueError("moving_camera: works with one view, synchronized views stand still")
         self.make_material()

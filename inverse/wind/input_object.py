@@ -15,7 +15,7 @@ from inverse.perception import (
     without_outliers,
 )
 from inverse.runs.settings import given, positive
-from inverse.wind.config import WindJob
+from inverse.wind.config import HOLDS, WindJob
 from renderers.camera import Camera
 
 
@@ -39,6 +39,29 @@ def read_mask(
     corners = " ".join(f"{v:g}" for v in box)
     assumptions.append(f"The object's pixels in frame 0 are what GrabCut finds in box {corners}.")
     return mask, None
+
+
+def read_hold(job: WindJob, shape: tuple[int, int]) -> np.ndarray | None:
+    """Pixels (H, W) bool of frame 0 of the first view in which the object is held, None where the
+    job does not say.
+
+    shape: (H, W). Raises ValueError for an image that cannot be read and for a box without area or
+    outside the image.
+    """
+    height, width = shape
+    if job.hold not in HOLDS:
+        return load_mask(job.hold, (width, height))
+    if job.hold_box is None:
+        return None
+    x0, y0, x1, y1 = (round(value) for value in job.hold_box)
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise ValueError(
+            f"hold_box: got {job.hold_box}, expected x0 < x1 and y0 < y1 within the "
+            f"{width}x{height} pixels of the image"
+        )
+    pixels = np.zeros(shape, dtype=bool)
+    pixels[y0:y1, x0:x1] = True
+    return pixels
 
 
 def read_depth(

@@ -9,6 +9,7 @@ from inverse.tracking import Tracks, load_tracks
 from inverse.wind.config import WindJob
 from inverse.wind.input_camera import camera_paths, read_cameras
 from inverse.wind.input_clip import read_clips
+from inverse.wind.input_object import read_hold
 from inverse.wind.input_shape import read_shape
 from renderers.camera import Camera
 from taichi_phys.geometry.repair import Triangles
@@ -19,15 +20,17 @@ class Inputs:
     """What a wind run reads.
 
     videos: (T, H, W, 3) uint8 of each view; cameras: of each view, one for each frame; mask:
-    (H, W) bool and depth: (H, W) m, of frame 0 of the first view; fps: 1/s; tracks: of each view,
-    or None; assumptions: sentences about what was not given; masks: (T, H, W) bool, of all frames
-    of the first view, or None; surface: closed, of the object in frame 0, None for a sheet.
+    (H, W) bool and depth: (H, W) m, of frame 0 of the first view; hold: (H, W) bool, where the
+    object is held in that frame, or None; fps: 1/s; tracks: of each view, or None; assumptions:
+    sentences about what was not given; masks: (T, H, W) bool, of all frames of the first view, or
+    None; surface: closed, of the object in frame 0, None for a sheet.
     """
 
     videos: list[np.ndarray]
     cameras: list[list[Camera]]
     mask: np.ndarray
     depth: np.ndarray
+    hold: np.ndarray | None
     fps: float
     tracks: list[Tracks] | None
     assumptions: list[str]
@@ -48,6 +51,7 @@ def load_inputs(job: WindJob) -> Inputs:
     tracks = [load_tracks(path) for path in job.tracks] or None
     paths = camera_paths(job, videos, cameras, shape.mask, assumptions)
     return Inputs(
-        videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth, fps=fps, tracks=tracks,
-        assumptions=assumptions, masks=shape.masks, surface=shape.surface,
+        videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth,
+        hold=read_hold(job, shape.mask.shape), fps=fps, tracks=tracks, assumptions=assumptions,
+        masks=shape.masks, surface=shape.surface,
     )  # fmt: skip

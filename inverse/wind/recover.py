@@ -18,6 +18,7 @@ from inverse.wind.inputs import load_inputs
 from inverse.wind.results import write_results
 from inverse.wind.run import FORCE, FREE, RESULTS, TARGETS, WindRun
 from inverse.wind.solver import WindSolver
+from inverse.wind.supports import find_supports, reaction
 from inverse.wind.targets import find_targets
 from taichi_phys import runtime
 
@@ -49,11 +50,16 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     with clock("targets"), _one_thread():
         tracked = find_targets(job, inputs, model, folder.checkpoint(TARGETS))
     targets, confidence = tracked.targets, tracked.confidence
-    sim = make_simulator(job, model, targets, dx)
+    supports = find_supports(job, inputs, model.x, tracked, dx)
+    for assumption in supports.sentences(job):
+        print(f"assumed: {assumption}")
+        inputs.assumptions.append(assumption)
+    sim = make_simulator(job, model, targets, dx, supports)
     with clock("force"), _one_thread():
         torch.manual_seed(job.seed)
         solver = WindSolver(
-            sim, targets, fps=inputs.fps, config=config, confidence=confidence,
+            sim, targets, fps=inputs.fps, config=config,
+            confidence=np.where(supports.held, 0.0, confidence),  # no force moves them
             checkpoint=folder.checkpoint(FORCE),
         )  # fmt: skip
         if job.resume:
@@ -68,6 +74,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         force=result.frame_forces().double().cpu().numpy(),
         mass=sim.mass.double().cpu().numpy(),
         gravity=np.asarray(job.gravity),
+        held=supports.held,
+        reaction=reaction(supports, result, sim.mass, inputs.fps),
         metrics={},
         cameras=inputs.cameras[0],
     )

@@ -54,7 +54,7 @@ def write_report(
         f"The force that carries the object through {until + 1} frames is {mean:.2f} m/s² "
         f"per unit of mass on average and {strength[peak]:.2f} m/s² at its strongest, "
         f"{t[peak]:.2f} s into the clip. It is everything that acts on the object from outside, "
-        "gravity included."
+        "gravity included" + (", but for what holds it." if run.reaction.any() else ".")
     )
     figures = {
         "mean strength": (f"{mean:.2f}", "m/s²", _noise_note(metrics)),
@@ -101,6 +101,12 @@ def write_report(
         "Strength of the force, also less the gravity "
         f"({', '.join(f'{g:g}' for g in run.gravity)}) m/s² that was assumed.",
     )  # fmt: skip
+    if run.reaction.any():
+        report.plot(
+            plot_components(t[: until + 1], run.reaction[: until + 1], "time (s)", "reaction (N)"),
+            "Force by which what holds the object, and the floor, push it. The forces above leave "
+            "it out.",
+        )
     if truth is not None:
         report.heading("Against the truth")
         columns = [

@@ -86,6 +86,8 @@ def write_results(
         "loss": result.loss,
         "healed": result.healed,
         "roughness": roughness(run.x, run.force / run.mass[:, None]),
+        "held_share": float(run.held.mean()),
+        "reaction_n": reaction_record(run.reaction),
         "target_distance_m": float(np.linalg.norm(run.x - targets, axis=-1).mean()),
         "psnr": float(np.nanmean(pictures["psnr"])),
         "ssim": float(np.nanmean(pictures["ssim"])),
@@ -113,6 +115,14 @@ def write_results(
     return metrics
 
 
+def reaction_record(reaction: np.ndarray) -> dict[str, Any] | None:
+    """Mean and largest size, N, of a reaction (T, 3) N, and the frame of that; None for none."""
+    size = np.linalg.norm(reaction, axis=1)
+    if not size.any():
+        return None
+    return {"mean": float(size.mean()), "peak": float(size.max()), "frame": int(size.argmax())}
+
+
 def net_force(force: np.ndarray, mass: np.ndarray) -> np.ndarray:
     """(T, 3) m/s^2: the sum of the forces (T, n, 3) N on particles of mass (n,) kg, per mass."""
     return force.sum(axis=1) / mass.sum()
@@ -130,6 +140,9 @@ def compare(run: WindRun, specific: np.ndarray, truth: Truth) -> dict[str, Any]:
         field = run.force / run.mass[:, None]
         record["field_errors"] = field_errors(run.x, field, truth)
         record["field_errors_all_frames"] = field_errors(run.x, field, truth, ALL)
+    if truth.reaction is not None:
+        record["reaction_errors"] = force_errors(run.reaction, truth.reaction)
+        record["reaction_errors_all_frames"] = force_errors(run.reaction, truth.reaction, ALL)
     return record
 
 
@@ -291,8 +304,8 @@ def result_frames(
 
     video: (T, H, W, 3) uint8; motion: the re-simulation, a picture (H, W, 3) uint8 for each frame;
     tracked: says where particles are seen, and how noisy their forces are. Arrows stand where the
-    object is seen and the force stands out of the noise, up to where the object is lost, and
-    nowhere if it is still: slow changes of light move tracks, too.
+    object is seen, not held, and the force stands out of the noise, up to where the object is lost,
+    and nowhere if it is still: slow changes of light move tracks, too.
     """
     cameras, x = run.cameras, run.x
     specific = run.force / run.mass[:, None]
@@ -300,6 +313,7 @@ def result_frames(
     strength = np.linalg.norm(specific[:, shown], axis=-1)
     least = ABOVE_NOISE * tracked.noise
     drawn = (tracked.confidence[:, shown] >= SEEN) & (strength >= least[:, None])
+    drawn &= ~run.held[shown]
     drawn[0 if verdict.still else verdict.until + 1 :] = False
     strongest = float(np.percentile(strength[drawn], 98)) if drawn.any() else float(least.max())
     strongest = max(strongest, 1e-9)

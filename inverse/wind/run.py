@@ -17,6 +17,7 @@ from taichi_phys.bridge.causal_triplane import CausalTriplane
 
 FORCES = "forces.npz"
 ARRAYS = {"t": "t", "x": "x", "force": "f", "mass": "mass", "gravity": "gravity"}  # of FORCES
+SUPPORT = ("held", "reaction")  # of FORCES too; folders of earlier versions lack them
 RESULTS = (FORCES, CAMERAS, METRICS, VIDEO, REPORT)
 FORCE, TARGETS = "force.pt", "targets.npz"  # checkpoints
 # Settings that may differ when a run is resumed: what files hold is compared, not their names.
@@ -33,8 +34,10 @@ class WindRun:
 
     folder: where it is; job, config: its settings; t: (T,) s; x: (T, n, 3) m, the re-simulated
     particles; force: (T, n, 3) N on each of them, gravity included, averaged over a frame
-    interval; mass: (n,) kg; gravity: (3,) m/s^2, as assumed; metrics: the record of metrics.json;
-    cameras: of the first view, one for each frame.
+    interval; mass: (n,) kg; gravity: (3,) m/s^2, as assumed; held: (n,) bool, particles that
+    something holds, whose force no motion can show; reaction: (T, 3) N, by which that and the floor
+    push the object; metrics: the record of metrics.json; cameras: of the first view, one for each
+    frame.
     """
 
     KEYS: ClassVar[tuple[str, ...]] = ("run", "solver")  # of config.json
@@ -47,6 +50,8 @@ class WindRun:
     force: np.ndarray
     mass: np.ndarray
     gravity: np.ndarray
+    held: np.ndarray
+    reaction: np.ndarray
     metrics: dict[str, Any]
     cameras: list[Camera]
 
@@ -57,9 +62,12 @@ class WindRun:
         job, config = files.settings(WindJob, "run"), files.settings(WindConfig, "solver")
         arrays = dict(zip(ARRAYS, files.read_npz(FORCES, *ARRAYS.values()), strict=True))
         frames, particles = len(arrays["t"]), len(arrays["mass"])
+        arrays |= {"held": np.zeros(particles, dtype=bool), "reaction": np.zeros((frames, 3))}
+        with contextlib.suppress(ValueError):  # of a version without them: nothing was held
+            arrays |= dict(zip(SUPPORT, files.read_npz(FORCES, *SUPPORT), strict=True))
         shapes = {
             "t": (frames,), "x": (frames, particles, 3), "force": (frames, particles, 3),
-            "mass": (particles,), "gravity": (3,),
+            "mass": (particles,), "gravity": (3,), "held": (particles,), "reaction": (frames, 3),
         }  # fmt: skip
         wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
         if wrong or frames < 2:
@@ -82,7 +90,8 @@ class WindRun:
         """Write the files of the run but for config.json, the checkpoints and what is only to be
         looked at."""
         files = RunFolder(self.folder)
-        files.write_npz(FORCES, **{key: getattr(self, name) for name, key in ARRAYS.items()})
+        arrays = {key: getattr(self, name) for name, key in ARRAYS.items()}
+        files.write_npz(FORCES, **arrays, held=self.held, reaction=self.reaction)
         still = all(camera is self.cameras[0] for camera in self.cameras)
         files.write_cameras(self.cameras[:1] if still else self.cameras)
         if self.metrics:

@@ -41,12 +41,14 @@ TORN = 5.0  # particles that are stretched or crushed by more than this factor a
 class WindResult:
     """A recovered motion of T frames and n particles.
 
-    x: (T, n, 3) m; F: (T, n, 3, 3); force: (T-1, n, 3) N, held during each interval; loss: (T-1,)
-    L_motion in m/s^2 at the end of each interval; fields: state_dict of the force field after each
-    interval; healed: how many particles were torn at a frame and went on undeformed, by frame.
+    x: (T, n, 3) m; v: (T, n, 3) m/s; F: (T, n, 3, 3); force: (T-1, n, 3) N, held during each
+    interval; loss: (T-1,) L_motion in m/s^2 at the end of each interval; fields: state_dict of the
+    force field after each interval; healed: how many particles were torn at a frame and went on
+    undeformed, by frame.
     """
 
     x: torch.Tensor
+    v: torch.Tensor
     F: torch.Tensor
     force: torch.Tensor
     loss: list[float]
@@ -54,17 +56,21 @@ class WindResult:
     healed: dict[int, int] = dataclasses.field(default_factory=dict)
 
     def frame_forces(self) -> torch.Tensor:
-        """(T, n, 3) N: the force averaged over the frame interval centered on each frame.
+        """(T, n, 3) N: the force averaged over the frame interval centered on each frame."""
+        return at_frames(self.force)
 
-        Held forces are averages over the intervals between frames; a cubic through four of them
-        has the average (-1, 9, 9, -1) / 16 around the frame in their middle. Beside the ends two
-        intervals are averaged, and the first and last frame have one only.
-        """
-        f = self.force
-        frames = torch.cat([f[:1], 0.5 * (f[:-1] + f[1:]), f[-1:]])
-        if len(f) >= 4:
-            frames[2:-2] += (f[1:-2] + f[2:-1] - f[:-3] - f[3:]) / 16
-        return frames
+
+def at_frames(f: torch.Tensor) -> torch.Tensor:
+    """Averages (T, ...) over the frame intervals centered on each frame, from averages (T-1, ...)
+    over the intervals between frames.
+
+    A cubic through four of them has the average (-1, 9, 9, -1) / 16 around the frame in their
+    middle. Beside the ends two intervals are averaged, and the first and last frame have one only.
+    """
+    frames = torch.cat([f[:1], 0.5 * (f[:-1] + f[1:]), f[-1:]])
+    if len(f) >= 4:
+        frames[2:-2] += (f[1:-2] + f[2:-1] - f[:-3] - f[3:]) / 16
+    return frames
 
 
 def target_velocities(targets: np.ndarray, fps: float, lag: float = 0.0) -> np.ndarray:
@@ -210,6 +216,7 @@ class WindSolver(Resumable):
                 bar.set_postfix_str(f"loss {loss:.3g} m/s²")
         return WindResult(
             x=torch.stack([s.x for s in self.states]),
+            v=torch.stack([s.v for s in self.states]),
             F=torch.stack([s.F for s in self.states]),
             force=torch.stack(self.forces),
             loss=self.losses,

@@ -38,7 +38,8 @@ class WindStage(Recorded):
         verdict = run.metrics.get("verdict", {})
         self.until, self.calm = verdict.get("until", self.last), verdict.get("still", False)
         self.size = float(np.ptp(run.x[0], axis=0).max())
-        self._some = farthest_points(run.x[0], ARROWS)
+        some = farthest_points(run.x[0], ARROWS)
+        self._some = some[~run.held[some]]
         strength, speed = (np.linalg.norm(a, axis=-1) for a in (self.specific, self.v))
         self.strongest = max(float(np.percentile(strength, HIGHEST)), 1e-9)
         fastest = max(float(np.percentile(speed, HIGHEST)), 1e-9)

@@ -1,5 +1,6 @@
 """The truth that a clip may come with, and the errors of a recovered force against it."""
 
+import contextlib
 import dataclasses
 import warnings
 from pathlib import Path
@@ -23,12 +24,14 @@ class Truth:
 
     net: (T, 3) m/s^2, the mean external force per mass, without the reaction of what holds it.
     Where it is known: nodes (T, N, 3) m, points of the object, and external (T, N, 3) m/s^2, the
-    force per mass on each.
+    force per mass on each; reaction: (T, 3) N, by which something holds the object, None for one
+    that nothing holds.
     """
 
     net: np.ndarray
     nodes: np.ndarray | None = None
     external: np.ndarray | None = None
+    reaction: np.ndarray | None = None
 
 
 def load_truth(path: Path, frames: int) -> Truth | None:
@@ -51,7 +54,12 @@ def load_truth(path: Path, frames: int) -> Truth | None:
         warnings.warn(f"{error}; the forces are not compared with it", stacklevel=2)
         return None
     cut = [array[:frames] for array in arrays]
-    return Truth(net=cut[0]) if len(cut) == 1 else Truth(net=cut[0], nodes=cut[1], external=cut[2])
+    truth = Truth(net=cut[0]) if len(cut) == 1 else Truth(net=cut[0], nodes=cut[1], external=cut[2])
+    with contextlib.suppress(ValueError):  # a file without it
+        (reaction,) = read_npz(path, "reaction")
+        if reaction.shape[1:] == (3,) and len(reaction) >= frames and reaction[:frames].any():
+            truth = dataclasses.replace(truth, reaction=reaction[:frames].astype(np.float64))
+    return truth
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray], frames: int) -> None:

@@ -1,0 +1,230 @@
+"""What holds the object, and what it touches: colliders of its simulator.
+
+A part of the object that is held follows its own tracked motion, as a rigid body: around it stands
+a sticky collider, on the nodes of the grid whose nearest particle belongs to the part. Forces that
+act there meet the collider, which pushes back with what is called the reaction. It follows from the
+momentum p of the object, by dp/dt = external force + reaction.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation, RotationSpline
+
+import taichi_phys as tp
+from inverse.wind.config import WindJob
+from inverse.wind.inputs import Inputs
+from inverse.wind.solver import WindResult, at_frames
+from inverse.wind.stillness import STILL, pixel_size, still_part
+from inverse.wind.targets import Tracked
+from taichi_phys.geometry.signed_distance import SignedDistance
+from taichi_phys.mpm.colliders import Collider
+from taichi_phys.rotations import nearest_rotation
+
+
+Pose = Callable[[float], tuple[np.ndarray, np.ndarray]]
+PADDING = 2  # nodes around a part, in each direction
+APART = 1.5  # grid spacings: held particles farther from each other belong to parts of their own
+WIDEST_GAP = 0.9  # grid spacings: more than any point is away from its nearest node
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """Particles that one support holds; pose: of the support, as a collider takes it, None for
+    one at rest."""
+
+    particles: np.ndarray
+    pose: Pose | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Supports:
+    """What holds an object of n particles, and what it stands on.
+
+    held: (n,) bool, particles that are held; parts: the supports, one for each set of held
+    particles that hangs together; floor: None where there is none.
+    """
+
+    held: np.ndarray
+    parts: tuple[Part, ...] = ()
+    floor: tp.Plane | None = None
+
+    @property
+    def touch(self) -> bool:
+        """Whether anything but the force to be found acts on the object."""
+        return bool(self.parts) or self.floor is not None
+
+    def colliders(self, x: np.ndarray, grid: tp.Grid) -> list[Collider]:
+        """The colliders of a simulation that begins with particles x (n, 3) m."""
+        found: list[Collider] = [
+            tp.Mesh(mesh=_around(x, part.particles, grid), contact="sticky", pose=part.pose)
+            for part in self.parts
+        ]
+        return found if self.floor is None else [*found, self.floor]
+
+    def sentences(self, job: WindJob) -> list[str]:
+        """What was assumed of them, for the report."""
+        said = []
+        if self.parts:
+            share = f"{100 * self.held.mean():.2g} % of the object"
+            moving = sum(part.pose is not None for part in self.parts)
+            how = f"{moving} of {len(self.parts)} supports move" if moving else "at rest"
+            if job.hold == "auto" and job.hold_box is None:
+                said.append(
+                    f"{share} stays where it is while the rest moves, and was taken to be held "
+                    "there; --hold none undoes that."
+                )
+            else:
+                said.append(f"{share} is held, as given, {how}.")
+        if self.floor is not None:
+            said.append(
+                f"A floor at height {job.floor:g} m, with a friction of {job.floor_friction:g}, "
+                "carries what lies on it; its push is not part of the force."
+            )
+        return said
+
+
+def find_supports(
+    job: WindJob, inputs: Inputs, x: np.ndarray, tracked: Tracked, dx: float
+) -> Supports:
+    """What holds an object and what it stands on.
+
+    x: (n, 3) m, its particles in frame 0; tracked: what the tracks say of them; dx: of the grid, m.
+    Raises ValueError where no particle, or each of them, is held as the job says.
+    """
+    if inputs.hold is not None:
+        pixels, _ = inputs.cameras[0][0].project(x)
+        held = _in_pixels(pixels, inputs.hold)
+        if not held.any() or held.all():
+            name = "hold" if job.hold_box is None else "hold_box"
+            got = "no part" if not held.any() else "all"
+            raise ValueError(f"{name}: {got} of the object lies in it, expected a part")
+    elif job.hold == "auto":
+        held = still_part(x, inputs.cameras, tracked)
+    else:
+        held = np.zeros(len(x), dtype=bool)
+    noise = tracked.quality.sigma_px * pixel_size(inputs.cameras, x)
+    parts = make_parts(
+        held, x, tracked.targets, tracked.confidence, inputs.fps, dx, STILL * noise
+    )  # fmt: skip
+    return Supports(held=held, parts=parts, floor=_floor(job))
+
+
+def _in_pixels(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Which of pixels (n, 2) px lie in a mask (H, W) bool."""
+    u, v = np.floor(pixels).astype(int).T
+    seen = (u >= 0) & (u < mask.shape[1]) & (v >= 0) & (v < mask.shape[0])
+    inside = np.zeros(len(pixels), dtype=bool)
+    inside[seen] = mask[v[seen], u[seen]]
+    return inside
+
+
+def _floor(job: WindJob) -> tp.Plane | None:
+    if job.floor is None:
+        return None
+    up = -np.asarray(job.gravity) / np.linalg.norm(job.gravity)
+    return tp.Plane(
+        point=tuple(job.floor * up), normal=tuple(up), contact="separate",
+        friction=job.floor_friction,
+    )  # fmt: skip
+
+
+def reaction(supports: Supports, result: WindResult, mass: torch.Tensor, fps: float) -> np.ndarray:
+    """(T, 3) N by which supports push an object of particles' mass (n,) kg, averaged over the frame
+    interval centered on each frame; fps: frames per second."""
+    if not supports.touch:
+        return np.zeros((len(result.x), 3))
+    momentum = (mass[:, None] * result.v).double().sum(dim=1)
+    pushed = momentum.diff(dim=0) * fps - result.force.double().sum(dim=1)
+    return at_frames(pushed).cpu().numpy()
+
+
+def make_parts(
+    held: np.ndarray, x: np.ndarray, targets: np.ndarray, confidence: np.ndarray, fps: float,
+    dx: float, still: float,
+) -> tuple[Part, ...]:  # fmt: skip
+    """The supports of particles that are held.
+
+    held: (n,) bool; x: (n, 3) m in frame 0; targets: (T, n, 3) m and confidence: (T, n), of the
+    tracks; fps: frames per second; dx: of the grid, m; still: m, a part that moves by less is at
+    rest.
+    """
+    parts = []
+    for particles in _pieces(x, held, APART * dx):
+        weights = confidence[:, particles].mean(axis=0)
+        if not weights.sum() > 0:
+            weights = np.ones(len(particles))
+        R, center = _rigid_motion(x[particles], targets[:, particles], weights)
+        middle = (weights / weights.sum()) @ x[particles]
+        translation = center - np.einsum("tij,j->ti", R, middle)
+        moved = np.einsum("tij,nj->tni", R, x[particles]) + translation[:, None] - x[particles]
+        rests = np.sqrt((moved**2).sum(axis=-1).mean(axis=1)).max() <= still
+        pose = None if rests else _pose(R, translation, fps)
+        parts.append(Part(particles=particles, pose=pose))
+    return tuple(parts)
+
+
+def _pieces(x: np.ndarray, held: np.ndarray, reach: float) -> list[np.ndarray]:
+    """Indices of held particles, in sets with gaps wider than reach, m, between them."""
+    index = np.flatnonzero(held)
+    if len(index) == 0:
+        return []
+    i, j = cKDTree(x[index]).query_pairs(reach, output_type="ndarray").T
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(len(index), len(index)))
+    count, label = connected_components(graph, directed=False)
+    return [index[label == k] for k in range(count)]
+
+
+def _rigid_motion(
+    x: np.ndarray, moving: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations (T, 3, 3) and centers (T, 3) m of the rigid motion that takes points x (k, 3) m
+    nearest to moving (T, k, 3) m."""
+    share = weights / weights.sum()
+    center = np.einsum("k,tkd->td", share, moving)
+    arms = x - share @ x
+    later = moving - center[:, None]
+    covariance = np.einsum("k,tki,kj->tij", share, later, arms)
+    # What does not turn visibly, as points on a line about it, does not turn.
+    size = np.trace(np.einsum("k,ki,kj->ij", share, arms, arms))
+    return nearest_rotation(covariance + 1e-3 * size * np.eye(3)), center
+
+
+def _pose(R: np.ndarray, translation: np.ndarray, fps: float) -> Pose:
+    """The smooth motion through rotations (T, 3, 3) and translations (T, 3) m of the frames."""
+    t = np.arange(len(R)) / fps
+    turn, shift = RotationSpline(t, Rotation.from_matrix(R)), CubicSpline(t, translation)
+
+    def pose(time: float) -> tuple[np.ndarray, np.ndarray]:
+        time = min(time, t[-1])
+        return turn(time).as_matrix(), shift(time)
+
+    return pose
+
+
+def _around(x: np.ndarray, particles: np.ndarray, grid: tp.Grid) -> SignedDistance:
+    """The region of particles, by index, among x (n, 3) m, sampled on the nodes of the grid.
+
+    A node lies in it if its nearest particle is one of them, and is within a cell. If no node does,
+    the region grows until it holds one.
+    """
+    inside = np.zeros(len(x), dtype=bool)
+    inside[particles] = True
+    lower = np.asarray(grid.lower)
+    low = np.floor((x[inside].min(axis=0) - lower) / grid.dx).astype(int) - PADDING
+    high = np.ceil((x[inside].max(axis=0) - lower) / grid.dx).astype(int) + PADDING
+    axes = [lower[d] + grid.dx * np.arange(low[d], high[d] + 1) for d in range(3)]
+    nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    held = cKDTree(x[inside]).query(nodes)[0]
+    free = np.inf if inside.all() else cKDTree(x[~inside]).query(nodes)[0]
+    distance = np.maximum(0.5 * (held - np.minimum(free, 1e3 * grid.dx + held)), held - grid.dx)
+    if not (distance <= 0).any():
+        distance = held - WIDEST_GAP * grid.dx
+    corner = lower + grid.dx * low
+    return SignedDistance(lower=tuple(corner.tolist()), spacing=grid.dx, values=distance)

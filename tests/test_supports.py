@@ -1,0 +1,272 @@
+"""What holds an object and what it stands on: found, simulated, and its reaction."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from small_runs import wind_run as wind_run
+
+import taichi_phys as tp
+from inverse.metrics import vector_errors
+from inverse.wind.config import WindConfig, WindJob
+from inverse.wind.run import FORCES, WindRun
+from inverse.wind.solver import WindSolver, at_frames
+from inverse.wind.stillness import held_part, motion_px
+from inverse.wind.supports import Supports, find_supports, make_parts, reaction
+from renderers.camera import camera_from_fov
+
+
+FPS, DX = 24.0, 0.05
+BEAM, VOLUME = tp.sample_box((0, 0, 0), (0.4, 0.1, 0.1), spacing=0.05)
+LENGTH = BEAM[:, 0] / 0.4  # 0 to 1
+END = BEAM[:, 0] < 0.1
+PX = 300.0  # per m
+ALL = np.ones(len(BEAM), dtype=bool)
+
+
+def make_beam(targets, held=END, E=2e4, **options):
+    """Supports and simulator of a beam that is held where held says, and moves along targets."""
+    confidence = np.ones(targets.shape[:2])
+    parts = make_parts(held, BEAM, targets, confidence, FPS, DX, 1e-4)
+    supports = Supports(held=held, parts=parts, **options)
+    grid = tp.Grid.around(targets, dx=DX, margin=0.15)
+    body = tp.Particles(BEAM, volume=VOLUME, density=300.0, material=tp.Elastic(E=E, nu=0.3))
+    colliders = supports.colliders(BEAM, grid)
+    return supports, tp.MPM(particles=body, grid=grid, gravity=(0, 0, 0), colliders=colliders)
+
+
+def simulate(sim, acceleration, frames):
+    """States and forces of a simulation under accelerations (T, 3) m/s^2 of its intervals."""
+    state, forces = sim.initial_state(), []
+    states = [state]
+    substeps = sim.substeps(1 / FPS, 2.0)
+    with torch.no_grad():
+        for k in range(frames - 1):
+            force = sim.mass[:, None] * torch.as_tensor(acceleration[k]).to(sim.mass)
+            state = sim.advance(state, frame_dt=1 / FPS, force=force, substeps=substeps)
+            states.append(state)
+            forces.append(force)
+    x, v = (torch.stack([getattr(s, name) for s in states]) for name in "xv")
+    return SimpleNamespace(x=x, v=v, force=torch.stack(forces))
+
+
+def pixels(x):
+    return PX * x[:, [0, 2]]
+
+
+# What is found
+
+
+def test_a_clamped_end_is_found():
+    """A beam bends beyond its support in proportion to the square of the distance."""
+    moved = 40 * np.maximum((LENGTH - 0.25) / 0.75, 0) ** 2
+    found = held_part(BEAM, pixels(BEAM), moved, ALL, 1.0)
+    np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
+
+
+def test_cloth_is_held_up_to_where_it_moves():
+    """Cloth moves beyond its support in proportion to the distance."""
+    moved = 40 * np.maximum((LENGTH - 0.25) / 0.75, 0)
+    found = held_part(BEAM, pixels(BEAM), moved, ALL, 1.0)
+    np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
+
+
+@pytest.mark.parametrize("center", [0.0, 0.3, 0.5])
+def test_nothing_holds_a_body_that_turns(center):
+    moved = 40 * np.abs(LENGTH - center)
+    assert not held_part(BEAM, pixels(BEAM), moved, ALL, 1.0).any()
+
+
+def test_nothing_holds_a_free_beam_that_bends():
+    """Its nodes stay where they are."""
+    moved = 40 * np.abs((2 * LENGTH - 1) ** 2 - 1 / 3)
+    assert not held_part(BEAM, pixels(BEAM), moved, ALL, 1.0).any()
+
+
+@pytest.mark.parametrize("moved", [0.4, 40.0])
+def test_nothing_holds_a_body_that_rests_or_moves_as_a_whole(moved):
+    assert not held_part(BEAM, pixels(BEAM), np.full(len(BEAM), moved), ALL, 1.0).any()
+
+
+def test_what_tracks_do_not_see_is_not_taken_to_be_still():
+    moved = np.where(END, 0.0, 40.0)
+    assert held_part(BEAM, pixels(BEAM), moved, ALL, 1.0).any()
+    assert not held_part(BEAM, pixels(BEAM), moved, ~END, 1.0).any()
+
+
+def test_motion_is_that_of_the_view_that_sees_it():
+    front = camera_from_fov(64, 64, 40.0)
+    x = np.array([[0.0, 2.0, 0.0]])
+    deeper = np.stack([x, x + [0, 1.0, 0]])
+    aside = np.stack([x, x + [0.1, 0, 0]])
+    assert motion_px(deeper, [front])[0] < 1e-6
+    assert motion_px(aside, [front])[0] == pytest.approx(front.fx * 0.1 / 2)
+
+
+# What is given
+
+
+def make_inputs(**options):
+    return SimpleNamespace(cameras=[[CAMERA]], hold=None, fps=FPS, **options)
+
+
+CAMERA = camera_from_fov(100, 100, 30.0)
+JOB = WindJob(video=("clip.mp4",), fov=30, box=(0, 0, 9, 9), distance=1.5)
+PLACE = BEAM - BEAM.mean(axis=0) + [0, 1.5, 0]  # in the middle of the picture
+
+
+def tracked(targets):
+    quality = SimpleNamespace(sigma_px=0.1, seen_share=np.ones(len(targets)))
+    return SimpleNamespace(targets=targets, confidence=np.ones(targets.shape[:2]), quality=quality)
+
+
+def test_particles_in_the_pixels_that_are_given_are_held():
+    inputs, still = make_inputs(), tracked(np.repeat(PLACE[None], 5, axis=0))
+    inputs.hold = np.zeros((100, 100), dtype=bool)
+    inputs.hold[:, :50] = True
+    supports = find_supports(JOB, inputs, PLACE, still, DX)
+    np.testing.assert_array_equal(supports.held, PLACE[:, 0] < 0)
+    assert len(supports.parts) == 1 and supports.parts[0].pose is None
+    assert "held, as given, at rest" in supports.sentences(dataclasses.replace(JOB, hold="a"))[0]
+    for everything in (False, True):
+        inputs.hold[:] = everything
+        with pytest.raises(ValueError, match="hold: (all|no part) of the object"):
+            find_supports(JOB, inputs, PLACE, still, DX)
+
+
+def test_auto_and_none():
+    swing = 0.3 * np.linspace(0, 1, 9)[:, None] * np.maximum(LENGTH - 0.3, 0) ** 2
+    moving = tracked(PLACE + swing[..., None] * [0, 0, 1.0])
+    supports = find_supports(JOB, make_inputs(), PLACE, moving, DX)
+    assert 0 < supports.held.sum() < len(BEAM) / 2 and supports.touch
+    assert "--hold none" in supports.sentences(JOB)[0]
+    nothing = find_supports(dataclasses.replace(JOB, hold="none"), make_inputs(), PLACE, moving, DX)
+    assert not nothing.held.any() and not nothing.touch and not nothing.sentences(JOB)
+
+
+def test_a_floor_lies_across_gravity():
+    job = dataclasses.replace(JOB, floor=0.2, gravity=(0.0, -3.0, -4.0), floor_friction=0.7)
+    still = tracked(np.repeat(PLACE[None], 5, axis=0))
+    floor = find_supports(job, make_inputs(), PLACE, still, DX).floor
+    np.testing.assert_allclose(floor.normal, (0, 0.6, 0.8))
+    np.testing.assert_allclose(floor.point, (0, 0.12, 0.16))
+    assert floor.friction == 0.7 and floor.contact == "separate"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hold": "mask.png", "hold_box": (0, 0, 5, 5)}, "hold: .* beside hold_box"),
+        ({"floor": 0.0, "gravity": (0.0, 0.0, 0.0)}, "floor: gravity is zero"),
+        ({"floor_friction": -1.0}, "floor_friction"),
+    ],
+)
+def test_bad_settings_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(JOB, **change)
+
+
+# What the simulation makes of it
+
+
+def test_a_part_that_is_held_stays_and_its_reaction_carries_the_rest():
+    """The rest is stiff, so that the reaction is the force that acts, with its sign turned."""
+    frames = 5
+    supports, sim = make_beam(np.repeat(BEAM[None], frames, axis=0), E=2e5)
+    acceleration = np.tile([1.0, 0.5, -4.0], (frames - 1, 1))
+    end = simulate(sim, acceleration, frames)
+    assert (end.x[-1] - end.x[0])[END].abs().max() < 2e-3
+    assert (end.x[-1] - end.x[0]).abs().max() > 4e-3
+    pushed = reaction(supports, end, sim.mass, FPS)[1:-1].mean(axis=0)
+    np.testing.assert_allclose(pushed, -sim.mass.sum().item() * acceleration[0], rtol=0.3, atol=0.3)
+
+
+def test_a_part_that_is_held_follows_its_tracks():
+    """A support that moves and turns carries the beam with it."""
+    t = np.arange(7) / FPS
+    angle = 2.0 * t**2
+    turn = np.zeros((7, 3, 3))
+    turn[:, 1, 1] = 1
+    turn[:, 0, 0] = turn[:, 2, 2] = np.cos(angle)
+    turn[:, 0, 2], turn[:, 2, 0] = np.sin(angle), -np.sin(angle)
+    targets = np.einsum("tij,nj->tni", turn, BEAM) + (t**2)[:, None, None] * [0, 1.0, 0]
+    supports, sim = make_beam(targets, E=2e5)
+    assert supports.parts[0].pose is not None
+    end = simulate(sim, np.zeros((6, 3)), 7)
+    np.testing.assert_allclose(end.x[:, END].cpu(), targets[:, END], atol=2e-3)
+    assert not np.allclose(targets[-1, END], BEAM[END], atol=2e-2)
+
+
+def test_two_supports_move_apart():
+    held = (BEAM[:, 0] < 0.1) | (BEAM[:, 0] > 0.3)
+    targets = np.repeat(BEAM[None], 5, axis=0)
+    targets[:, BEAM[:, 0] > 0.3, 2] += np.linspace(0, 0.02, 5)[:, None]
+    supports, _ = make_beam(targets, held)
+    assert [part.pose is None for part in supports.parts] == [True, False]
+    assert sum(len(part.particles) for part in supports.parts) == held.sum()
+
+
+def test_a_single_particle_holds_too():
+    """A support so small that no node is nearest to it grows until it holds one."""
+    held = np.zeros(len(BEAM), dtype=bool)
+    held[np.abs(BEAM - BEAM[END].mean(axis=0)).sum(axis=1).argmin()] = True
+    targets = np.repeat(BEAM[None], 4, axis=0)
+    ends = [simulate(make_beam(targets, one)[1], np.tile([0, 0, -4.0], (3, 1)), 4)
+            for one in (held, held & False)]  # fmt: skip
+    fell = [(end.x[-1] - end.x[0])[held][:, 2].item() for end in ends]
+    assert abs(fell[0]) < 0.2 * abs(fell[1])
+
+
+def test_wind_on_a_beam_that_is_held_and_its_reaction_are_recovered():
+    frames = 7
+    t = (np.arange(frames - 1) + 0.5) / FPS
+    wind = np.stack([0.5 + 0 * t, 2 * np.sin(6 * t), -1 - 8 * t], axis=1)
+    supports, sim = make_beam(np.repeat(BEAM[None], frames, axis=0), E=5e3)
+    truth = simulate(sim, wind, frames)
+    targets = truth.x.double().cpu().numpy()
+    supports, sim = make_beam(targets, E=5e3)
+    torch.manual_seed(0)
+    confidence = np.where(END, 0.0, 1.0) * np.ones((frames, 1))
+    solver = WindSolver(
+        sim, targets, fps=FPS, config=WindConfig(iterations=8), confidence=confidence
+    )
+    result = solver.solve(progress=False)
+    net = (result.frame_forces().sum(dim=1) / sim.mass.sum()).cpu().numpy()
+    true_net = at_frames(torch.as_tensor(wind)).numpy()
+    inner = slice(1, -1)
+    assert vector_errors(net[inner], true_net[inner])["vector_error_percent"] < 25
+    pushed, true = (reaction(supports, one, sim.mass, FPS) for one in (result, truth))
+    assert vector_errors(pushed[inner], true[inner])["vector_error_percent"] < 25
+
+
+def test_nothing_pushes_a_free_body():
+    free = SimpleNamespace(x=torch.zeros(4, 2, 3), v=torch.rand(4, 2, 3), force=torch.ones(3, 2, 3))
+    supports = Supports(held=np.zeros(2, dtype=bool))
+    assert not reaction(supports, free, torch.ones(2), FPS).any()
+
+
+# The folder
+
+
+def test_a_run_keeps_what_was_held(wind_run, tmp_path):
+    run = WindRun.load(wind_run)
+    held = np.arange(60) < 5
+    pushed = np.random.default_rng(0).normal(size=(5, 3))
+    dataclasses.replace(run, held=held, reaction=pushed).save()
+    again = WindRun.load(wind_run)
+    run.save()
+    np.testing.assert_array_equal(again.held, held)
+    np.testing.assert_array_equal(again.reaction, pushed)
+
+
+def test_a_folder_without_supports_still_opens(wind_run):
+    run, path = WindRun.load(wind_run), wind_run / FORCES
+    with np.load(path) as record:
+        arrays = dict(record)
+    np.savez(path, **{name: arrays[name] for name in arrays if name not in ("held", "reaction")})
+    old = WindRun.load(wind_run)
+    run.save()
+    assert old.held.shape == (60,) and old.held.dtype == bool and not old.held.any()
+    assert old.reaction.shape == (5, 3) and not old.reaction.any()
