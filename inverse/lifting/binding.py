@@ -1,4 +1,7 @@
-"""Carry particles along with the keypoints around them ("Seeing the wind", eq. 13)."""
+"""Carry particles along with the keypoints around them ("Seeing the wind", eq. 13).
+
+The particles of a sheet follow triangles of keypoints, those of a solid the nodes in its volume.
+"""
 
 import dataclasses
 import itertools
@@ -7,6 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from inverse.lifting.solve import Lifted
+from inverse.lifting.volume import VolumeNodes
 from inverse.spread import farthest_points
 
 
@@ -106,6 +110,20 @@ def dense_targets(binding: TriangleBinding, lifted: Lifted) -> tuple[np.ndarray,
     share = binding.blend[..., None] * share / share.sum(2, keepdims=True)
     confidence = np.einsum("nki,tnki->tn", share, lifted.confidence[:, binding.triangles])
     return targets, confidence
+
+
+def solid_targets(
+    volume: VolumeNodes, x0: np.ndarray, keypoints0: np.ndarray, lifted: Lifted
+) -> tuple[np.ndarray, np.ndarray]:
+    """Targets (T, n, 3) m of the particles of a solid and their confidence (T, n).
+
+    volume: has carried the keypoints; x0: (n, 3) m, particles in frame 0; keypoints0: (N, 3) m.
+    """
+    gap, near = cKDTree(keypoints0).query(x0, k=min(NEAREST, len(keypoints0)))
+    share = 1 / np.maximum(gap, 1e-9) ** 2
+    share /= share.sum(axis=1, keepdims=True)
+    confidence = np.einsum("nk,tnk->tn", share, lifted.confidence[:, near])
+    return volume.carry(lifted.nodes), confidence
 
 
 def _normals(corners: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The energy of a motion: what tracks, the object's shape and its smoothness say of it.
 
-Robust reprojection in every view, a sheet that hardly stretches and bends softly, and motion as
+Robust reprojection in every view, a shape that hardly stretches (sheet.py, solid.py), and motion as
 smooth as the tracks show it to be.
 """
 
@@ -9,25 +9,22 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.linalg import solveh_banded
-from scipy.spatial import cKDTree
 
 from inverse.lifting.motion import MotionStatistics, measure_motion
+from inverse.lifting.sheet import SheetShape
 from inverse.lifting.smoothness import differences
-from inverse.spread import farthest_points
+from inverse.lifting.solid import SolidShape
+from inverse.lifting.volume import VolumeNodes
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
 from taichi_phys.checks import finite_number, whole_number
-from taichi_phys.rotations import nearest_rotation
 
 
 MIN_TRACKS = 8  # fewer leave the shape of a sheet open
 CAUCHY = 2.385  # in sigmas, where an observation loses half its weight (Holland and Welsch 1977)
-# Lengths and amplitudes, of the object's size, below which nothing is measured: ready tracks may
-# hold a point twice, and a motion may be as exact as arithmetic.
-SHORTEST, STEADIEST = 1e-3, 1e-6
+STEADIEST = 1e-6  # amplitude, of the object's size: a motion may be as exact as arithmetic
 FEW_OBSERVATIONS = 3  # of all points in a frame, below which the object may only drift on
 NEAR_PLANE = 1e-6  # m in front of the camera, within which nothing is seen
-FLAT = 0.02  # extent over the largest one below which a set of nodes is flat in a direction
 
 
 TrackedView = tuple[Tracks, list[Camera]]  # tracks, and the camera of each frame
@@ -41,6 +38,7 @@ class LiftConfig:
     nodes: int = 48  # control points that carry the deformation
     strain: float = 0.01  # relative stretch expected between neighbors
     bending: float = 0.2  # relative change of shape of a neighborhood that is still usual
+    solid_strain: float = 0.02  # expected in solids, principal
     depth_error: float = 1e-3  # of the frame-0 depth, relative
     iterations: int = 15
     tolerance: float = 3e-4  # of the object's size: a shorter step is the last
@@ -63,43 +61,29 @@ class LiftEnergy:
         points0: np.ndarray,
         config: LiftConfig,
         motion: MotionStatistics | None = None,
+        volume: VolumeNodes | None = None,
     ):
         self.views, self.config, self.points0 = views, config, points0
         self.frames = views[0][0].frames
-        self.extent = np.linalg.norm(points0.std(axis=0))
-        self.nodes = farthest_points(points0, config.nodes)
-        self.W = thin_plate_weights(points0[self.nodes], points0)
-        k = min(config.neighbors, len(points0) - 1)
-        self.near = cKDTree(points0).query(points0, k + 1)[1][:, 1:]
+        self.volume = volume
+        self.shape: SheetShape | SolidShape
+        if volume is None:
+            self.shape = SheetShape(
+                points0, neighbors=config.neighbors, nodes=config.nodes, strain=config.strain,
+                bending=config.bending,
+            )  # fmt: skip
+        else:
+            self.shape = SolidShape(volume, points0, strain=config.solid_strain)
+        self.extent, self.W, self.rest = self.shape.extent, self.shape.W, self.shape.rest
         self.motion = measure_motion(views, points0) if motion is None else motion
-        self._prepare_shape()
-        self._prepare_time()
-
-    def _prepare_shape(self) -> None:
-        """Edges, and the constant part of the as-rigid-as-possible energy."""
-        n, k = self.near.shape
-        i, j = np.repeat(np.arange(n), k), self.near.ravel()
-        self.edges = np.unique(np.sort(np.stack([i, j], 1), axis=1), axis=0)
-        a, b = self.edges.T
-        shortest = SHORTEST * self.extent
-        self.length = np.linalg.norm(self.points0[a] - self.points0[b], axis=1)
-        self.edge_W = self.W[a] - self.W[b]
-        self.star = self.points0[self.near] - self.points0[:, None]  # (N, k, 3)
-        self.star_W = self.W[self.near] - self.W[:, None]  # (N, k, M)
-        reach = np.maximum(np.linalg.norm(self.star, axis=2), shortest)
-        # Each neighborhood counts once, however many neighbors it has.
-        self.star_weight = 1 / (self.config.bending * reach) ** 2 / k
-        flat = self.star_W.reshape(-1, self.star_W.shape[2])
-        self.shape_H = flat.T @ (self.star_weight.reshape(-1, 1) * flat)
-        self.stiffness = 1 / (self.config.strain * np.maximum(self.length, shortest))
         # In frame 0 the nodes lie where the depth map puts them.
-        depth = self.views[0][1][0].to_camera(self.points0[self.nodes])[:, 2]
-        self.anchor = 1 / (self.config.depth_error * depth) ** 2
+        depth = views[0][1][0].to_camera(self.rest)[:, 2]
+        self.anchor = 1 / (config.depth_error * depth) ** 2
+        self._prepare_time()
 
     def _prepare_time(self) -> None:
         """Smoothness in time as quadratic forms: of the centroid, and of the shape around it."""
-        m = len(self.nodes)
-        mean = self.W.mean(axis=0)
+        m, mean = len(self.rest), self.shape.mean
         apart = np.eye(m) - np.outer(np.ones(m), mean)
         # The nodes do not move independently: together they weigh as much as their modes.
         share = self.motion.modes / m
@@ -120,7 +104,7 @@ class LiftEnergy:
 
     def fit_nodes(self, X: np.ndarray) -> np.ndarray:
         """Nodes (T, M, 3) m that carry given keypoints (T, N, 3) m."""
-        return np.einsum("mn,tnd->tmd", np.linalg.pinv(self.W), X)
+        return self.shape.fit(X)
 
     def keypoints(self, C: np.ndarray) -> np.ndarray:
         """Keypoints (T, N, 3) m that nodes C (T, M, 3) m carry."""
@@ -149,16 +133,6 @@ class LiftEnergy:
             J = np.einsum("nba,nbc->nac", root, J @ camera.rotation)
             yield seen, r, J, robust
 
-    def _shape(self, X: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Edges, their lengths and strain, and bending: each star against its turned rest shape."""
-        a, b = self.edges.T
-        edge = X[a] - X[b]
-        now = np.linalg.norm(edge, axis=1)
-        star = X[self.near] - X[:, None]
-        rotations = best_rotations(self.star, star, self.star_weight)
-        bend = star - self.star @ np.swapaxes(rotations, 1, 2)
-        return edge, now, self.stiffness * (now - self.length), bend
-
     def frame(self, t: int, C: np.ndarray, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """Gauss-Newton matrix (3M, 3M) and gradient (3M,) of one frame without time."""
         m = len(C)
@@ -168,17 +142,15 @@ class LiftEnergy:
             w = np.sqrt(robust)[:, None]
             rows.append((J * w[..., None])[:, :, None] * self.W[seen][:, None, :, None])
             rest.append((r * w).ravel())
-        edge, now, strain, bend = self._shape(X)
-        unit = edge * (self.stiffness / np.maximum(now, 1e-12))[:, None]
-        rows.append(unit[:, None] * self.edge_W[..., None])
+        strain, slope, matrix, pull = self.shape.terms(C)
+        rows.append(slope)
         rest.append(strain)
         J, r = np.concatenate([row.reshape(-1, 3 * m) for row in rows]), np.concatenate(rest)
-        H = J.T @ J + np.kron(self.shape_H, np.eye(3))
-        pull = (self.star_weight[..., None] * bend).reshape(-1, 3)
-        g = J.T @ r + (self.star_W.reshape(-1, m).T @ pull).ravel()
+        H = J.T @ J + matrix
+        g = J.T @ r + pull
         if t == 0:
             H = H + np.diag(np.repeat(self.anchor, 3))
-            g = g + (self.anchor[:, None] * (C - self.points0[self.nodes])).ravel()
+            g = g + (self.anchor[:, None] * (C - self.rest)).ravel()
         return H, g
 
     def linearize(self, C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -190,13 +162,12 @@ class LiftEnergy:
     def cost(self, C: np.ndarray) -> float:
         """The energy at C, twice the negative logarithm of the posterior."""
         total = (C * self._time_gradient(C)).sum()
-        total += (self.anchor[:, None] * (C[0] - self.points0[self.nodes]) ** 2).sum()
+        total += (self.anchor[:, None] * (C[0] - self.rest) ** 2).sum()
         for t in range(self.frames):
             X = self.W @ C[t]
             for _, r, _, _ in self.residuals(t, X):
                 total += CAUCHY**2 * np.log1p((r**2).sum(1) / CAUCHY**2).sum()
-            _, _, strain, bend = self._shape(X)
-            total += strain @ strain + (self.star_weight * (bend**2).sum(-1)).sum()
+            total += self.shape.cost(C[t])
         return total
 
     def _time_gradient(self, C: np.ndarray) -> np.ndarray:
@@ -234,33 +205,3 @@ def camera_path(camera: Camera | Sequence[Camera], frames: int) -> list[Camera]:
     if len(camera) < frames:
         raise ValueError(f"cameras: got {len(camera)} for a view of {frames} frames")
     return list(camera[:frames])
-
-
-def best_rotations(rest: np.ndarray, now: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Rotations (N, 3, 3) that best turn rest (N, k, 3) into now (N, k, 3) (Kabsch 1976)."""
-    covariance = np.einsum("nka,nkb,nk->nab", now, rest, weight)
-    return nearest_rotation(covariance)
-
-
-def thin_plate_weights(nodes: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """W (N, M) with f(points) = W f(nodes): the smoothest interpolation, exact for affine maps.
-
-    nodes: (M, d); points: (N, d). Polyharmonic splines |x|^2 log|x| (Duchon 1977) with a linear
-    part over the axes along which the nodes extend, so that flat sheets are no special case.
-    """
-    center = nodes.mean(axis=0)
-    _, extent, axes = np.linalg.svd(nodes - center, full_matrices=False)
-    axes = axes[extent > FLAT * extent[0]]
-    scale = extent[0] / np.sqrt(len(nodes))
-
-    def kernel(p: np.ndarray) -> np.ndarray:
-        r2 = ((p[:, None] - nodes[None]) ** 2).sum(-1) / scale**2
-        return 0.5 * r2 * np.log(np.maximum(r2, 1e-30))
-
-    def linear(p: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.ones((len(p), 1)), (p - center) @ axes.T / scale], axis=1)
-
-    m, d = len(nodes), 1 + len(axes)
-    system = np.block([[kernel(nodes), linear(nodes)], [linear(nodes).T, np.zeros((d, d))]])
-    solution = np.linalg.solve(system, np.eye(m + d)[:, :m])
-    return np.concatenate([kernel(points), linear(points)], axis=1) @ solution

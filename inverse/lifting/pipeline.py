@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from inverse.lifting.binding import TriangleBinding, bind_to_triangles, dense_targets
+from inverse.lifting.binding import bind_to_triangles, dense_targets, solid_targets
 from inverse.lifting.energy import MIN_TRACKS, LiftConfig, camera_path
 from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
 from inverse.lifting.quality import LiftQuality, seen_share, width_px
 from inverse.lifting.refine import refine_tracks
 from inverse.lifting.shrink import enlarge, shrink_camera, shrink_factor, shrink_image
 from inverse.lifting.solve import Lifted, lift
+from inverse.lifting.volume import VolumeNodes
 from inverse.perception.surface import visible_surface
 from inverse.tracking.lucas_kanade import track_lucas_kanade
 from inverse.tracking.tracks import Tracks
@@ -26,14 +27,12 @@ StageProgress = Callable[[str, int, int], None]  # called with (stage, done, tot
 class Targets:
     """Targets of particles, and what they were made from.
 
-    targets: (T, n, 3) m; confidence: (T, n), 0 to 1; binding: of the particles to the keypoints;
-    lifted: the keypoints in space; tracks: of the keypoints, per view; quality: how far all this is
-    to be believed.
+    targets: (T, n, 3) m; confidence: (T, n), 0 to 1; lifted: the keypoints in space; tracks: of the
+    keypoints, per view; quality: how far all this is to be believed.
     """
 
     targets: np.ndarray
     confidence: np.ndarray
-    binding: TriangleBinding
     lifted: Lifted
     keypoints: Keypoints
     tracks: list[Tracks]
@@ -77,6 +76,8 @@ def targets_from_video(
     videos = [video[:frames] for video in videos]
     paths = [camera_path(camera, frames) for camera in cameras]
     first = [path[0] for path in paths]
+    config = config or LiftConfig()
+    volume = None if surface is None else VolumeNodes(x0, config.nodes)
     scale = shrink_factor(mask) if tracks is None else 1.0
     if tracks is None:
         if scale < 1:
@@ -96,7 +97,7 @@ def targets_from_video(
         _check_count(int(seen.sum()))
         report = _stage(progress, "lift draft")
         views = list(zip(tracks, paths, strict=True))
-        draft = lift(views, points.points, fps, config=config, progress=report)
+        draft = lift(views, points.points, fps, config=config, volume=volume, progress=report)
         _quality(draft, points, draft.confidence)  # a false draft finds false tracks
         report = _stage(progress, "refine tracks")
         tracks = refine_tracks(videos, paths, points, draft, progress=report)
@@ -106,16 +107,19 @@ def targets_from_video(
         initial = None
     report = _stage(progress, "lift")
     views = list(zip(tracks, paths, strict=True))
-    lifted = lift(views, points.points, fps, config=config, initial=initial, progress=report)
+    lifted = lift(
+        views, points.points, fps, config=config, volume=volume, initial=initial, progress=report
+    )
     if scale < 1:
         small = [path[0] for path in paths]
         points, tracks, lifted = enlarge(points, tracks, lifted, first, small)
-    binding = bind_to_triangles(x0, points.points)
-    targets, confidence = dense_targets(binding, lifted)
+    if volume is None:
+        targets, confidence = dense_targets(bind_to_triangles(x0, points.points), lifted)
+    else:
+        targets, confidence = solid_targets(volume, x0, points.points, lifted)
     return Targets(
         targets=targets,
         confidence=confidence,
-        binding=binding,
         lifted=lifted,
         keypoints=points,
         tracks=list(tracks),

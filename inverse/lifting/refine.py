@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from inverse.lifting.energy import camera_path, thin_plate_weights
+from inverse.lifting.energy import camera_path
 from inverse.lifting.keypoints import Keypoints
+from inverse.lifting.sheet import thin_plate_weights
 from inverse.lifting.solve import Lifted
 from inverse.spread import farthest_points
 from inverse.tracking.lucas_kanade import is_inside, normalized_information

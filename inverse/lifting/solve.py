@@ -13,7 +13,6 @@ import numpy as np
 
 from inverse.lifting.energy import (
     MIN_TRACKS,
-    SHORTEST,
     LiftConfig,
     LiftEnergy,
     TrackedView,
@@ -24,6 +23,7 @@ from inverse.lifting.quality import median_and_most, reprojection_errors
 from inverse.lifting.rigid import MEDIAN_LENGTH
 from inverse.lifting.smoothness import Smoothness
 from inverse.lifting.starts import rigid_poses, small_steps
+from inverse.lifting.volume import VolumeNodes
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
 from taichi_phys.checks import finite_number
@@ -43,15 +43,16 @@ PATIENCE = 2  # times as many iterations from rigid poses, which start farther o
 class Lifted:
     """Keypoints in space.
 
-    points: (T, N, 3) m; confidence: (T, N) in 0..1, how well each was seen; fps: frames per second;
-    sigma_px: noise of the tracks, px; centroid, local: smoothness in time that the tracks show, of
-    the centroid and of the shape around it, in m and frames of 1 / fps s; strain: root mean square
-    relative change of the lengths between neighbors; converged: whether the solution came to rest;
-    reprojection_px: (T, 2) px, median and 90 % of the distances between where keypoints were
-    tracked and where they project, NaN where none is seen.
+    points: (T, N, 3) m; nodes: (T, M, 3) m, that carry them; confidence: (T, N) in 0..1, how well
+    each was seen; fps: frames per second; sigma_px: noise of the tracks, px; centroid, local:
+    smoothness in time that the tracks show, of the centroid and of the shape around it, in m and
+    frames of 1 / fps s; strain: root mean square relative change of lengths; converged: whether the
+    solution came to rest; reprojection_px: (T, 2) px, median and 90 % of the distances between
+    where keypoints were tracked and where they project, NaN where none is seen.
     """
 
     points: np.ndarray
+    nodes: np.ndarray
     confidence: np.ndarray
     fps: float
     sigma_px: float
@@ -68,13 +69,15 @@ def lift(
     fps: float,
     *,
     config: LiftConfig | None = None,
+    volume: VolumeNodes | None = None,
     initial: np.ndarray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Lifted:
     """Whole 3D trajectories of N keypoints from their tracks in one or more synchronized views.
 
     views: tracks of the same keypoints with their camera (or one per frame, where it moves);
-    points0: (N, 3) m, the keypoints in frame 0; fps: frames per second; initial: (T, N, 3) m, a
+    points0: (N, 3) m, the keypoints in frame 0; fps: frames per second; volume: what carries a
+    solid, and its keypoints with it; by default they lie on a sheet; initial: (T, N, 3) m, a
     first guess; progress: called with (iteration, iterations). Raises ValueError for fewer than 8
     keypoints, and for shapes that disagree.
     """
@@ -82,7 +85,7 @@ def lift(
     points0 = np.asarray(points0, dtype=np.float64)
     paths = [(tracks, camera_path(camera, tracks.frames)) for tracks, camera in views]
     _check(paths, points0, fps)
-    energy = LiftEnergy(paths, points0, config)
+    energy = LiftEnergy(paths, points0, config, volume=volume)
     C = small_steps(energy) if initial is None else energy.fit_nodes(np.asarray(initial))
     solution = _minimize(energy, C, config.iterations, config.tolerance, progress)
     if not (solution.converged and _is_sound(energy, solution.nodes)):
@@ -152,12 +155,12 @@ def _from_poses(
     config, views, points0 = energy.config, energy.views, energy.points0
     sigma = min(energy.motion.sigma_px, ASSUMED_SIGMA)
     motion = dataclasses.replace(energy.motion, sigma_px=sigma)
-    C = rigid_poses(LiftEnergy(views, points0, config, motion))
+    C = rigid_poses(LiftEnergy(views, points0, config, motion, energy.volume))
     X = energy.keypoints(C)
     usual = [float(np.median(r)) for r in reprojection_errors(views, X) if len(r)]
     sigma = max(float(np.median(usual)) / MEDIAN_LENGTH, MIN_SIGMA) if usual else sigma
     motion = measure_motion(_cleaned(views, X, sigma), points0, sigma_px=sigma)
-    second = LiftEnergy(views, points0, config, motion)
+    second = LiftEnergy(views, points0, config, motion, energy.volume)
     rounds = PATIENCE * config.iterations
     return second, _minimize(second, C, rounds, config.tolerance, progress)
 
@@ -200,17 +203,15 @@ def _result(energy: LiftEnergy, solution: _Solution, fps: float) -> Lifted:
     for t in range(energy.frames):
         for seen, _, _, robust in energy.residuals(t, X[t]):
             confidence[t, seen] = np.maximum(confidence[t, seen], robust)
-    a, b = energy.edges.T
-    strain = np.linalg.norm(X[:, a] - X[:, b], axis=2) - energy.length
-    strain /= np.maximum(energy.length, SHORTEST * energy.extent)
     return Lifted(
         points=X,
+        nodes=solution.nodes,
         confidence=confidence,
         fps=fps,
         sigma_px=energy.motion.sigma_px,
         centroid=energy.motion.centroid,
         local=energy.motion.local,
-        strain=float(np.sqrt((strain**2).mean())),
+        strain=energy.shape.strain(solution.nodes),
         converged=solution.converged,
         reprojection_px=median_and_most(reprojection_errors(energy.views, X)),
     )

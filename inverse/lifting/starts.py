@@ -12,9 +12,9 @@ FIRST_ROUNDS = 6  # Gauss-Newton steps for each frame of the first guess
 
 def small_steps(energy: LiftEnergy) -> np.ndarray:
     """Nodes (T, M, 3) m, each frame from where the last one ended ("Seeing the wind", eq. 11)."""
-    m = len(energy.nodes)
+    m = len(energy.rest)
     C = np.empty((energy.frames, m, 3))
-    C[0] = energy.points0[energy.nodes]
+    C[0] = energy.rest
     stay = 1 / (FIRST_STEP * energy.extent) ** 2
     for t in range(1, energy.frames):
         C[t] = guess = 2 * C[t - 1] - C[t - 2] if t > 1 else C[0]
@@ -32,8 +32,8 @@ def rigid_poses(energy: LiftEnergy) -> np.ndarray:
     A shape that went wrong would stay wrong: that of frame 0 is tried beside the last one's.
     """
     rest = energy.points0
-    C = np.empty((energy.frames, len(energy.nodes), 3))
-    C[0] = rest[energy.nodes]
+    C = np.empty((energy.frames, len(energy.rest), 3))
+    C[0] = energy.rest
     X, last = energy.W @ C[0], STAY
     for t in range(1, energy.frames):
         sights = _sights(energy, t)
