@@ -66,7 +66,7 @@ setup(
     package_data={
         "taichi_phys": ["py.typed"],
         "renderers": ["py.typed"],
-        "inverse": ["py.typed"],
+        "inverse": ["py.typed", "materials/*.toml"],
         "inverse.assets": ASSETS,
     },
     exclude_package_data={"inverse.assets": ["leaf/result.png"]},  # a picture for README

@@ -73,6 +73,10 @@ class WindJob:
         False, "the camera turns: find its rotation from the background; --camera is frame 0"
     )
     frames: int | None = option(None, "use only the first frames of the clip", low=4)
+    made_of: str | None = option(
+        None, 'what the object is made of, such as "dry leaf": density, E, nu, law and thickness '
+        "of the table of common materials, where they are not given",
+    )  # fmt: skip
     material: str = option("elastic", "law of the object", choices=OBJECTS)
     E: float = option(1e3, "Young's modulus, Pa")
     nu: float = option(0.3, "Poisson's ratio")

@@ -15,6 +15,7 @@ from inverse.runs.folder import METRICS, RunFolder
 from inverse.wind.body import make_body, make_simulator
 from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.inputs import load_inputs
+from inverse.wind.material import soften
 from inverse.wind.results import write_results
 from inverse.wind.run import FORCE, FREE, RESULTS, TARGETS, WindRun
 from inverse.wind.solver import WindSolver
@@ -31,15 +32,19 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     job.resume it goes on from there.
     """
     inputs = load_inputs(job)
-    for assumption in inputs.assumptions:
-        print(f"assumed: {assumption}")
+    job = inputs.job
     folder = RunFolder(job.out)
     tp.init(arch=job.device, seed=job.seed)
     model, dx = make_body(job, inputs)
+    job = soften(job, inputs.substance, dx, inputs.fps, inputs.assumptions)
+    for assumption in inputs.assumptions:
+        print(f"assumed: {assumption}")
+    record = {"run": job, "solver": config}
+    if inputs.substance is not None:
+        record["substance"] = inputs.substance
     folder.begin(
-        {"run": job, "solver": config}, results=RESULTS, checkpoints=(FORCE, TARGETS),
-        resume=job.resume, free=FREE,
-    )  # fmt: skip
+        record, results=RESULTS, checkpoints=(FORCE, TARGETS), resume=job.resume, free=FREE
+    )
     clock = Clock()
     with clock("splats"), _one_thread():
         gaussians = refine_on_image(

@@ -1,0 +1,61 @@
+"""The material of a wind run: what was given, what a word means, and what can be afforded."""
+
+import dataclasses
+from typing import Any
+
+from inverse.materials import Substance, find_substance
+from inverse.wind.config import WindJob
+
+
+QUANTITIES = ("material", "E", "nu", "density", "thickness", "yield_stress", "viscosity")
+STEPS = 20  # of the simulation in a frame, the most that stiffness alone may ask for
+CFL = 0.4  # cells that a wave may cross in a step
+
+
+def settle_material(job: WindJob, assumptions: list[str]) -> tuple[WindJob, Substance | None]:
+    """The job with all values of its material, and what they come from, None for the job itself.
+
+    A value that the job gives holds; one at its default is that of job.made_of. assumptions: takes
+    a sentence. Raises ValueError for a word that the table does not know.
+    """
+    if job.made_of is None:
+        return job, None
+    substance = find_substance(job.made_of)
+    assumptions.append(substance.sentence())
+    return _with(job, substance), substance
+
+
+def _with(job: WindJob, substance: Substance) -> WindJob:
+    defaults = {field.name: field.default for field in dataclasses.fields(WindJob)}
+    values: dict[str, Any] = {
+        name: value
+        for name, value in substance.typical().items()
+        if getattr(job, name) == defaults[name]
+    }
+    if values.get("material", job.material) != substance.law:
+        values = {name: values[name] for name in ("density", "thickness") if name in values}
+    return dataclasses.replace(job, **values)
+
+
+def soften(
+    job: WindJob, substance: Substance | None, dx: float, fps: float, assumptions: list[str]
+) -> WindJob:
+    """The job with the stiffness of a substance limited to what STEPS steps per frame can carry.
+
+    dx: grid spacing, m; fps: frames per second; assumptions: takes a sentence where the limit
+    counts. Stiff things keep their shape, and so do those at the limit: the force per mass depends
+    little on how stiff a thing is that keeps its shape. A stiffness that the job gives holds.
+    """
+    if substance is None or job.E != substance.E.typical:
+        return job
+    wave = CFL * dx * fps * STEPS  # m/s
+    modulus = (1 - job.nu) / ((1 + job.nu) * (1 - 2 * job.nu))  # of pressure waves, over E
+    most = job.density * wave**2 / modulus
+    if job.E <= most:
+        return job
+    assumptions.append(
+        f"The object was simulated with E = {most:.2g} Pa in place of {job.E:.2g} Pa, which would "
+        f"need more than {STEPS} steps per frame; both keep their shape in the wind."
+    )
+    stress = job.yield_stress * most / job.E
+    return dataclasses.replace(job, E=most, yield_stress=stress)
