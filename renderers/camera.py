@@ -66,6 +66,11 @@ class Camera:
         set_fields(self, world_to_camera=pose)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its pictures, px."""
+        return self.width, self.height
+
+    @property
     def rotation(self) -> np.ndarray:
         """(3, 3) world-to-camera rotation."""
         return self.world_to_camera[:3, :3]

@@ -2,23 +2,19 @@
 
 import contextlib
 import dataclasses
-import logging
-import re
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 
+from renderers.films import DEFAULT_FPS as DEFAULT_FPS
+from renderers.films import Pictures, open_film
 from taichi_phys.checks import finite_number, path_of, whole_number
 from taichi_phys.io.files import atomic_path
-
-
-IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-DEFAULT_FPS = 24.0  # if the source does not say it, such as a folder of images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +33,9 @@ def read_video(
 ) -> Video:
     """Read a video file, an animated GIF, or a folder of images in the order of their numbers.
 
+    Frames come at even steps of time: where those of the file do not, some are repeated or left
+    out.
+
     start: the first frame to keep; max_frames: the largest number of frames; fps: frames per
     second, in place of the rate of the file. Raises ValueError if the video cannot be read, holds
     no frame, or has frames of different sizes.
@@ -47,25 +46,11 @@ def read_video(
         whole_number(f"video {path}: max_frames", max_frames, "a whole number from 1 on", low=1)
     if fps is not None:
         _check_fps(path, fps)
-    if not path.exists():
-        raise ValueError(f"video {path}: no such file or folder")
-    if path.is_dir():
-        source = _folder_frames
-    elif path.suffix.lower() == ".gif":
-        source = _gif_frames
-    else:
-        source = _file_frames
-    frames = []
-    found_fps = DEFAULT_FPS
     stop = None if max_frames is None else start + max_frames
-    try:
-        with contextlib.closing(source(path)) as stream:
-            found_fps = next(stream)
-            for frame in islice(stream, start, stop):
-                frames.append(frame)
-    except (OSError, RuntimeError, IndexError, StopIteration, SyntaxError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"video {path}: cannot be read ({reason})") from None
+    with open_film(path) as film:
+        stream = _even_frames(film)
+        frames = list(islice(stream, start, stop))
+        found_fps = film.facts.fps or DEFAULT_FPS
     if not frames:
         raise ValueError(f"video {path}: holds no frame" + (f" from {start} on" if start else ""))
     sizes = {frame.shape for frame in frames}
@@ -76,56 +61,21 @@ def read_video(
     return Video(frames=np.stack(frames), fps=float(fps or found_fps))
 
 
+def _even_frames(film: Pictures) -> Iterator[np.ndarray]:
+    """The pictures of a film at even steps of time: repeated or left out where its are not even."""
+    count, shown = 0, None
+    for picture in film:
+        slot = round(picture.time * (film.facts.fps or DEFAULT_FPS))
+        while shown is not None and count < slot:
+            yield shown
+            count += 1
+        shown = picture.image
+    if shown is not None:
+        yield shown
+
+
 def _check_fps(path: Path, fps: float) -> None:
     finite_number(f"video {path}: fps", fps, "a positive number", low=0, open_end=True)
-
-
-# The readers yield first the frames per second, then the frames.
-Frames = Generator[Any, None, None]
-
-
-def _file_frames(path: Path) -> Frames:
-    import imageio_ffmpeg
-
-    if not path.stat().st_size:
-        raise OSError("the file is empty")
-    # It warns about every upright video of a phone, although it reads the frames correctly.
-    logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
-    with contextlib.closing(imageio_ffmpeg.read_frames(path)) as stream:
-        fps = next(stream)["fps"] or DEFAULT_FPS
-    yield fps
-    # Phones record at a varying rate, but all our code assumes equal steps of time: ffmpeg repeats
-    # or drops frames to make them equal. At a constant rate this changes nothing.
-    even = imageio_ffmpeg.read_frames(path, output_params=["-r", str(fps)])
-    with contextlib.closing(even) as stream:
-        width, height = next(stream)["size"]
-        for data in stream:
-            yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
-
-
-def _gif_frames(path: Path) -> Frames:
-    from PIL import Image, ImageSequence
-
-    with Image.open(path) as image:
-        shown = image.info.get("duration", 0)  # of the first frame, ms
-        yield 1000 / shown if shown else DEFAULT_FPS
-        for frame in ImageSequence.Iterator(image):
-            yield np.asarray(frame.convert("RGB"))
-
-
-def _folder_frames(path: Path) -> Frames:
-    from PIL import Image
-
-    yield DEFAULT_FPS
-    files = [file for file in path.iterdir() if file.suffix.lower() in IMAGES]
-    for file in sorted(files, key=natural_key):
-        with Image.open(file) as image:
-            yield np.asarray(image.convert("RGB"))
-
-
-def natural_key(file: Path) -> list:
-    """A key that sorts frame_2 before frame_10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
 
 
 def write_video(

@@ -9,12 +9,13 @@ from inverse.lifting.binding import bind_to_triangles, dense_targets, solid_targ
 from inverse.lifting.energy import MIN_TRACKS, LiftConfig, camera_path
 from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
 from inverse.lifting.quality import LiftQuality, seen_share, width_px
-from inverse.lifting.refine import refine_tracks
 from inverse.lifting.shrink import enlarge, shrink_camera, shrink_factor, shrink_image
 from inverse.lifting.solve import Lifted, lift
+from inverse.lifting.timed import refine_timed
 from inverse.lifting.volume import VolumeNodes
 from inverse.perception.surface import visible_surface
 from inverse.tracking.lucas_kanade import track_lucas_kanade
+from inverse.tracking.timing import at_even_times
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
 from taichi_phys.geometry.repair import Triangles
@@ -48,6 +49,7 @@ def targets_from_video(
     x0: np.ndarray,
     *,
     surface: Triangles | None = None,
+    taken: Sequence[np.ndarray] | None = None,
     tracks: Sequence[Tracks] | None = None,
     tracker: Callable[..., Tracks] = track_lucas_kanade,
     max_count: int = 200,
@@ -62,11 +64,12 @@ def targets_from_video(
 
     videos: (T, H, W, 3) uint8 per view, synchronized; cameras: one for each, or one per frame where
     it turns (`camera_rotation`); mask (H, W) bool and depth (H, W) m: frame 0 of the first view;
-    fps: frames per second; surface: closed, that encloses x0 where the object is a solid; tracks:
-    ready ones of the same points per view, instead of the tracker;
-    tracker: called with (video, queries, mask=, progress=); max_count: keypoints; progress: called
-    with (stage, done, total). Raises ValueError for inputs that disagree, for fewer than 8 usable
-    tracks, and for tracks that no motion of the object explains.
+    fps: frames per second; surface: closed, that encloses x0 where the object is a solid; taken:
+    (T,) s after frame 0, when the pictures of each view were taken, NaN where a frame has none of
+    its own, default: at even steps; tracks: ready ones of the same points per view, instead of the
+    tracker; tracker: called with (video, queries, mask=, progress=); max_count: keypoints;
+    progress: called with (stage, done, total). Raises ValueError for inputs that disagree, for
+    fewer than 8 usable tracks, and for tracks that no motion of the object explains.
     """
     if len(videos) != len(cameras) or len(videos) == 0:
         raise ValueError(
@@ -76,6 +79,8 @@ def targets_from_video(
     videos = [video[:frames] for video in videos]
     paths = [camera_path(camera, frames) for camera in cameras]
     first = [path[0] for path in paths]
+    if taken is None:
+        taken = [np.arange(frames) / fps] * len(videos)
     config = config or LiftConfig()
     volume = None if surface is None else VolumeNodes(x0, config.nodes)
     scale = shrink_factor(mask) if tracks is None else 1.0
@@ -93,6 +98,7 @@ def targets_from_video(
             _track(tracker, videos[k], points, k, _stage(progress, f"track view {k}"))
             for k in range(len(videos))
         ]
+        tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
         seen = np.any([one.visible[1:].any(axis=0) for one in tracks], axis=0)
         _check_count(int(seen.sum()))
         report = _stage(progress, "lift draft")
@@ -100,10 +106,11 @@ def targets_from_video(
         draft = lift(views, points.points, fps, config=config, volume=volume, progress=report)
         _quality(draft, points, draft.confidence)  # a false draft finds false tracks
         report = _stage(progress, "refine tracks")
-        tracks = refine_tracks(videos, paths, points, draft, progress=report)
+        tracks = refine_timed(videos, paths, points, draft, taken, progress=report)
         initial = draft.points
     else:
         points, tracks = _from_tracks(tracks, mask, depth, first, frames)
+        tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
         initial = None
     report = _stage(progress, "lift")
     views = list(zip(tracks, paths, strict=True))

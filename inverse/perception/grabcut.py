@@ -5,6 +5,7 @@ import numpy as np
 
 
 ROUNDS = 5
+LARGE, LARGE_BOX = 1280, 256  # px, longer sides of pictures and boxes above which they are reduced
 SPECKS = np.ones((3, 3), np.uint8)  # px; smaller pieces of a mask are removed
 
 
@@ -24,20 +25,34 @@ def grabcut_mask(image: np.ndarray, box: tuple[float, float, float, float]) -> n
             f"box: got {tuple(box)}, expected x0 < x1 and y0 < y1 within the {width}x{height} "
             "pixels of the image"
         )
-    labels = np.zeros((height, width), np.uint8)
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    bgr = np.ascontiguousarray(image[..., ::-1])
     nothing = f"box: GrabCut finds no object in {tuple(box)}"
+    # It takes minutes for what a smaller picture shows as well.
+    by = min(1.0, max(LARGE / max(width, height), LARGE_BOX / max(x1 - x0, y1 - y0)))
+    small = max(1, round(width * by)), max(1, round(height * by))
+    found = np.zeros(small[::-1], bool)
     if (x1 - x0) * (y1 - y0) < height * width:
-        size = (x0, y0, x1 - x0, y1 - y0)
+        edges = np.rint(np.array([x0, y0, x1, y1]) * np.tile(np.array(small), 2)
+                        / [width, height, width, height]).astype(int)  # fmt: skip
         try:
-            cv2.setRNGSeed(0)
-            cv2.grabCut(bgr, labels, size, *models, ROUNDS, cv2.GC_INIT_WITH_RECT)
+            found = _grabcut(cv2.resize(image, small, interpolation=cv2.INTER_AREA), edges)
         except cv2.error as error:
             raise ValueError(f"{nothing} ({error})") from None
-    found = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    mask = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, SPECKS)
+    mask = found.astype(np.uint8)
+    if small != (width, height):
+        mask = cv2.resize(255 * mask, (width, height), interpolation=cv2.INTER_LINEAR) // 128
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, SPECKS)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         raise ValueError(f"{nothing}; draw the box tighter or wider, or give a mask")
     return parts == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+
+
+def _grabcut(image: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """What GrabCut finds in the box with these edges x0 y0 x1 y1 of an image (H, W, 3): (H, W)."""
+    labels = np.zeros(image.shape[:2], np.uint8)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    x0, y0, x1, y1 = (int(v) for v in edges)
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    cv2.setRNGSeed(0)
+    cv2.grabCut(bgr, labels, (x0, y0, x1 - x0, y1 - y0), *models, ROUNDS, cv2.GC_INIT_WITH_RECT)
+    return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)

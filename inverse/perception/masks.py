@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from inverse.perception.arrays import read_array
-from renderers.video import IMAGES, natural_key, read_video
+from renderers.films import IMAGES, natural_key
+from renderers.video import read_video
 
 
 NAMES = ("mask", "masks", "labels", "segmentation", "arr_0")

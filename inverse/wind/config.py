@@ -72,7 +72,15 @@ class WindJob:
     moving_camera: bool = option(
         False, "the camera turns: find its rotation from the background; --camera is frame 0"
     )
-    frames: int | None = option(None, "use only the first frames of the clip", low=4)
+    start: int = option(0, "first frame of the clip to use, counted from 0", low=0)
+    every: int | None = option(
+        None, "use every so many frames, default: all, or about 60 per second of fast clips", low=1
+    )
+    frames: int | None = option(None, "use so many frames and no more", low=4)
+    fps: float | None = option(
+        None, "frames per second that the camera took, when the file shows them at another rate",
+        above=0,
+    )  # fmt: skip
     made_of: str | None = option(
         None, 'what the object is made of, such as "dry leaf": density, E, nu, law and thickness '
         "of the table of common materials, where they are not given",

@@ -11,15 +11,15 @@ from renderers.camera import Camera, camera_from_fov, load_camera
 
 
 def read_cameras(
-    job: WindJob, videos: list[np.ndarray], assumptions: list[str]
+    job: WindJob, sizes: list[tuple[int, int]], assumptions: list[str]
 ) -> tuple[list[Camera], dict[str, Any]]:
     """The camera of frame 0 of each view, and the other keys of the first camera's file.
 
-    videos: (T, H, W, 3) uint8 of each view; assumptions: takes sentences about what was not given.
+    sizes: (width, height) px of each view; assumptions: takes sentences about what was not given.
     Raises ValueError for a file that cannot be read, and for a camera of another size.
     """
     if not job.camera:
-        fov, (height, width) = given("fov", job.fov), videos[0].shape[1:3]
+        fov, (width, height) = given("fov", job.fov), sizes[0]
         assumptions.append(
             f"The camera has a vertical field of view of {fov:g} degrees and no distortion; in "
             "frame 0 it looks along +y with z up."
@@ -27,10 +27,10 @@ def read_cameras(
         return [camera_from_fov(width, height, fov)], {}
     records = [load_camera(path) for path in job.camera]
     cameras = [camera for camera, _ in records]
-    for path, video, camera in zip(job.video, videos, cameras, strict=True):
-        if video.shape[1:3] != (camera.height, camera.width):
+    for path, size, camera in zip(job.video, sizes, cameras, strict=True):
+        if size != (camera.width, camera.height):
             raise ValueError(
-                f"video {path}: its size is {video.shape[2]}x{video.shape[1]}, expected "
+                f"video {path}: its size is {size[0]}x{size[1]}, expected "
                 f"{camera.width}x{camera.height} as its camera says"
             )
     return cameras, records[0][1]

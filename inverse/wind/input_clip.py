@@ -1,21 +1,100 @@
 """The clips of a wind run."""
 
+import dataclasses
+
 import numpy as np
 
+from inverse.clips import ClipPlan, plan_clip
+from inverse.clips.clock import Clock
+from inverse.runs.settings import positive
+from inverse.tracking import Tracks, load_tracks
 from inverse.wind.config import WindJob
-from renderers.video import read_video
+from renderers.camera import load_camera
 
 
-def read_clips(job: WindJob) -> tuple[list[np.ndarray], float]:
-    """The frames (T, H, W, 3) uint8 of each view, and frames per second, 1/s.
+# Pictures are made so small that their longer side is this, px, unless the object then gets smaller
+# than that, px: trackers see nothing finer, and memory grows with the square.
+LONGEST, OBJECT = 1280, 256
 
-    Raises ValueError for clips that cannot be read, differ in their numbers of frames, or have
-    fewer than 4.
+
+def plan_clips(job: WindJob, assumptions: list[str] | None = None) -> list[ClipPlan]:
+    """Which pictures of each view are used: all at the steps of time of the first.
+
+    assumptions: takes sentences about what was left out or found. Raises ValueError, in a
+    sentence, for clips that cannot be used.
     """
-    loaded = [read_video(path, max_frames=job.frames) for path in job.video]
-    shapes = {video.frames.shape[0] for video in loaded}
-    if len(shapes) > 1:
-        raise ValueError(f"video: the views have {sorted(shapes)} frames, expected as many in each")
-    if min(shapes) < 4:
-        raise ValueError(f"video {job.video[0]}: has {min(shapes)} frames, expected at least 4")
-    return [video.frames for video in loaded], loaded[0].fps
+    plans: list[ClipPlan] = []
+    for view, path in enumerate(job.video):
+        fps, source = job.fps, "--fps"
+        if fps is None and job.camera:
+            fps, source = _camera_fps(job.camera[view]), job.camera[view]
+        # Of the other views only the time that the first shows is used.
+        plan = plan_clip(
+            path, start=job.start, each=job.every, fps=fps, fps_from=source,
+            frames=job.frames if view == 0 else None,
+        )  # fmt: skip
+        if view:
+            clock = _on_steps(plan.clock, plans[0].clock)
+            missing = int((clock.picture < 0).sum())
+            if missing == len(clock.picture):
+                raise ValueError(f"video {path}: shows no moment that {job.video[0]} shows")
+            plan = dataclasses.replace(plan, clock=clock)
+        plans.append(plan)
+        if assumptions is not None:
+            named = f" ({path})" if len(job.video) > 1 else ""
+            assumptions += [note[:-1] + named + "." for note in plan.notes]
+    return plans
+
+
+def sensible_scale(size: tuple[int, int], mask: np.ndarray) -> float:
+    """By how much to reduce pictures of that size (width, height), whose object has this mask."""
+    rows, columns = np.nonzero(mask)
+    side = max(np.ptp(rows), np.ptp(columns)) + 1
+    return float(min(1.0, max(LONGEST / max(size), OBJECT / side)))
+
+
+def read_tracks(job: WindJob, plans: list[ClipPlan]) -> list[Tracks] | None:
+    """The ready tracks of a job in the frames that are used, or None.
+
+    Raises ValueError for a file that cannot be read, or that has fewer frames than the clip.
+    """
+    if not job.tracks:
+        return None
+    found = []
+    for path, plan in zip(job.tracks, plans, strict=True):
+        tracks, used = load_tracks(path), plan.filled
+        if tracks.frames <= used.max():
+            raise ValueError(f"tracks {path}: got {tracks.frames} frames, expected at least "
+                             f"{used.max() + 1}, as many as are used of the clip")  # fmt: skip
+        found.append(
+            Tracks(
+                xy=tracks.xy[used],
+                visible=tracks.visible[used],
+                information=tracks.information[used],
+            )  # fmt: skip
+        )
+    return found
+
+
+def _camera_fps(path: str) -> float | None:
+    """What a camera file says of the rate."""
+    extra = load_camera(path)[1]
+    return positive(f"{path}: fps", extra["fps"]) if "fps" in extra else None
+
+
+def _on_steps(clock: Clock, steps: Clock) -> Clock:
+    """A clock's pictures at the steps of another one: the nearest to each, within half a step of
+    the clock's own."""
+    there = clock.picture >= 0
+    times, pictures = clock.start + clock.taken[there], clock.picture[there]
+    wanted = steps.start + np.arange(len(steps.picture)) / steps.fps
+    near = np.abs(wanted[:, None] - times).argmin(axis=1)
+    off = times[near] - wanted
+    found = np.abs(off) < 0.5 / clock.fps + 1e-9
+    # Rates of cameras differ by a little: what was taken in step counts as taken at the step.
+    even = clock.even and np.abs(off[found]).max(initial=0) < 0.02 / steps.fps
+    taken = wanted - steps.start + (0 if even else off)
+    return Clock(
+        fps=steps.fps, start=steps.start, picture=np.where(found, pictures[near], -1),
+        taken=np.where(found, taken, np.nan),
+    )  # fmt: skip

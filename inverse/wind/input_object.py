@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from inverse.clips import ClipPlan
 from inverse.perception import (
     constant_depth,
     grabcut_mask,
@@ -20,22 +21,22 @@ from renderers.camera import Camera
 
 
 def read_mask(
-    job: WindJob, frames: np.ndarray, assumptions: list[str]
+    job: WindJob, plan: ClipPlan, assumptions: list[str]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The object's pixels (H, W) bool in frame 0 of the first view, and (T, H, W) in all frames.
 
-    frames: (T, H, W, 3) uint8, of that view; assumptions: takes sentences about what was not
-    given. The second is None where masks of later frames are not given. Raises ValueError for a
-    mask that cannot be read, and for a box in which nothing is found.
+    plan: of that view; assumptions: takes sentences about what was not given. The second is None
+    where masks of later frames are not given. Raises ValueError for a mask that cannot be read, and
+    for a box in which nothing is found.
     """
-    size = (frames.shape[2], frames.shape[1])
     if job.mask is not None and is_sequence(job.mask):
-        masks = load_masks(job.mask, size, len(frames), notes=assumptions)
+        used = plan.filled  # of all pictures of the file
+        masks = load_masks(job.mask, plan.size, int(used.max()) + 1, notes=assumptions)[used]
         return masks[0], masks
     if job.mask is not None:
-        return load_mask(job.mask, size, notes=assumptions), None
+        return load_mask(job.mask, plan.size, notes=assumptions), None
     box = given("box", job.box)
-    mask = grabcut_mask(frames[0], box)
+    mask = grabcut_mask(plan.read(frames=1)[0], box)
     corners = " ".join(f"{v:g}" for v in box)
     assumptions.append(f"The object's pixels in frame 0 are what GrabCut finds in box {corners}.")
     return mask, None

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from inverse.clips import ClipPlan
+from inverse.lifting.shrink import shrink_image
 from inverse.perception import closed_mesh, mesh_in_view
 from inverse.wind.config import WindJob
 from inverse.wind.input_object import read_depth, read_mask
@@ -29,22 +31,30 @@ class Shape:
     depth: np.ndarray
     surface: Triangles | None
 
+    def reduced(self, scale: float) -> "Shape":
+        """In pictures that are smaller by that."""
+        return dataclasses.replace(
+            self, mask=shrink_image(self.mask, scale), depth=shrink_image(self.depth, scale),
+            masks=None if self.masks is None
+            else np.stack([shrink_image(mask, scale) for mask in self.masks]),
+        )  # fmt: skip
+
 
 def read_shape(
     job: WindJob,
-    video: np.ndarray,
+    plan: ClipPlan,
     camera: Camera,
     extra: Mapping[str, Any],
     assumptions: list[str],
 ) -> Shape:
     """Read the shape of the object in frame 0.
 
-    video: (T, H, W, 3) uint8, of the first view; camera: that took frame 0; extra: other keys of
+    plan: of the clip of the first view; camera: that took frame 0; extra: other keys of
     the camera's file; assumptions: takes sentences about what was not given. Raises ValueError for
     files that cannot be used, and for a mesh that is not where the mask is.
     """
     if job.mesh is None:
-        mask, masks = read_mask(job, video, assumptions)
+        mask, masks = read_mask(job, plan, assumptions)
         depth = read_depth(job, mask, camera, extra, assumptions)
         assumptions.insert(
             0, f"The object is a sheet of {job.material} material: {_material(job)}."
@@ -58,7 +68,7 @@ def read_shape(
         mask, masks = shown, None
         assumptions.append("The object's pixels in frame 0 are those in which the mesh appears.")
     else:
-        mask, masks = read_mask(job, video, assumptions)
+        mask, masks = read_mask(job, plan, assumptions)
     both = mask & shown
     if not both.any() or both.sum() < LEAST_OVERLAP * (mask | shown).sum():
         raise ValueError(

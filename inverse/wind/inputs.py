@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 
+from inverse.lifting.shrink import shrink_camera, shrink_image
 from inverse.materials import Substance
-from inverse.runs.settings import positive
-from inverse.tracking import Tracks, load_tracks
+from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
 from inverse.wind.input_camera import camera_paths, read_cameras
-from inverse.wind.input_clip import read_clips
+from inverse.wind.input_clip import plan_clips, read_tracks, sensible_scale
 from inverse.wind.input_object import read_hold
 from inverse.wind.input_shape import read_shape
 from inverse.wind.material import settle_material
@@ -23,8 +23,10 @@ class Inputs:
 
     videos: (T, H, W, 3) uint8 of each view; cameras: of each view, one for each frame; mask:
     (H, W) bool and depth: (H, W) m, of frame 0 of the first view; hold: (H, W) bool, where the
-    object is held in that frame, or None; fps: 1/s; tracks: of each view, or None; assumptions:
-    sentences about what was not given; job: with the values of its material; masks: (T, H, W)
+    object is held in that frame, or None; fps: 1/s; start: s, when frame 0 is shown in the clip;
+    taken: (T,) s after frame 0 of each view, when its pictures were taken, NaN where a frame has
+    none of its own and shows the one before; tracks: of each view, or None; assumptions: sentences
+    about what was not given; job: with the values of its material; masks: (T, H, W)
     bool, of all frames of the first view, or None; surface: closed, of the object in frame 0, None
     for a sheet; substance: where the material comes from, None for the job itself.
     """
@@ -35,6 +37,8 @@ class Inputs:
     depth: np.ndarray
     hold: np.ndarray | None
     fps: float
+    start: float
+    taken: list[np.ndarray]
     tracks: list[Tracks] | None
     assumptions: list[str]
     job: WindJob
@@ -51,15 +55,29 @@ def load_inputs(job: WindJob) -> Inputs:
         *said,
         "A video shows accelerations, not forces: the forces are those of the assumed mass.",
     ]
-    videos, fps = read_clips(job)
-    cameras, extra = read_cameras(job, videos, assumptions)
-    if "fps" in extra:
-        fps = positive(f"{job.camera[0]}: fps", extra["fps"])
-    shape = read_shape(job, videos[0], cameras[0], extra, assumptions)
-    tracks = [load_tracks(path) for path in job.tracks] or None
+    plans = plan_clips(job, assumptions)
+    cameras, extra = read_cameras(job, [plan.size for plan in plans], assumptions)
+    shape = read_shape(job, plans[0], cameras[0], extra, assumptions)
+    hold = read_hold(job, shape.mask.shape)
+    tracks = read_tracks(job, plans)
+    scale = sensible_scale(plans[0].size, shape.mask)
+    if scale < 1:
+        small = [shrink_camera(camera, scale) for camera in cameras]
+        tracks = tracks and [
+            dataclasses.replace(one, xy=one.xy * (after.width / before.width))
+            for one, before, after in zip(tracks, cameras, small, strict=True)
+        ]
+        shape, cameras = shape.reduced(scale), small
+        hold = None if hold is None else shrink_image(hold, scale)
+        sizes = [f"{width}x{height}" for width, height in (plans[0].size, cameras[0].size)]
+        assumptions.append(f"Pictures of {sizes[0]} were reduced to {sizes[1]}: trackers see "
+                           "nothing finer.")  # fmt: skip
+    videos = [plan.read(camera.size) for plan, camera in zip(plans, cameras, strict=True)]
+    clock = plans[0].clock
     paths = camera_paths(job, videos, cameras, shape.mask, assumptions)
     return Inputs(
         videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth,
-        hold=read_hold(job, shape.mask.shape), fps=fps, tracks=tracks, assumptions=assumptions,
-        job=job, masks=shape.masks, surface=shape.surface, substance=substance,
+        hold=hold, fps=clock.fps, start=clock.start, taken=[plan.clock.taken for plan in plans],
+        tracks=tracks, assumptions=assumptions, job=job, masks=shape.masks,
+        surface=shape.surface, substance=substance,
     )  # fmt: skip

@@ -74,7 +74,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         folder=folder.path,
         job=job,
         config=config,
-        t=np.arange(len(targets)) / inputs.fps,
+        t=inputs.start + np.arange(len(targets)) / inputs.fps,
         x=result.x.double().cpu().numpy(),
         force=result.frame_forces().double().cpu().numpy(),
         mass=sim.mass.double().cpu().numpy(),

@@ -103,7 +103,7 @@ def write_results(
         **metrics,
     }
     # Read only now, when the solution is final.
-    truth = load_truth(Path(run.job.video[0]).parent / TRUTH, len(run.t))
+    truth = load_truth(Path(run.job.video[0]).parent / TRUTH, len(run.t), run.t)
     if truth is not None:
         metrics.update(compare(run, specific, truth))
     write_report(

@@ -10,6 +10,7 @@ import numpy as np
 import taichi_phys as tp
 from inverse.runs.folder import CAMERAS, METRICS, REPORT, VIDEO, RunFolder
 from inverse.wind.config import WindConfig, WindJob
+from inverse.wind.input_clip import plan_clips
 from renderers.camera import Camera
 from renderers.video import read_video
 from taichi_phys.bridge.causal_triplane import CausalTriplane
@@ -107,7 +108,7 @@ class WindRun:
         shows them; None where that is gone too."""
         frames, camera = len(self.t), self.cameras[0]
         with contextlib.suppress(ValueError):
-            clip = read_video(self.job.video[0], max_frames=frames).frames
+            clip = plan_clips(self.job)[0].read(camera.size)
             if clip.shape == (frames, camera.height, camera.width, 3):
                 return clip
         with contextlib.suppress(ValueError):

@@ -66,7 +66,7 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
     with _StageBar() as bar:
         found = targets_from_video(
             inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
-            surface=model.surface, tracks=inputs.tracks, tracker=tracker,
+            surface=model.surface, taken=inputs.taken, tracks=inputs.tracks, tracker=tracker,
             max_count=job.keypoints, progress=bar,
         )  # fmt: skip
     tracked = _tracked(job, found, inputs, model.seen)
@@ -105,7 +105,7 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> 
 def _stamp(job: WindJob, inputs: Inputs, model: ObjectModel) -> str:
     """Digest of what targets depend on."""
     cameras = [dataclasses.asdict(camera) for path in inputs.cameras for camera in path]
-    arrays = [*inputs.videos, inputs.mask, inputs.depth, model.x, model.seen]
+    arrays = [*inputs.videos, *inputs.taken, inputs.mask, inputs.depth, model.x, model.seen]
     for tracks in inputs.tracks or ():
         arrays += [tracks.xy, tracks.visible]
     settings = (inputs.fps, job.tracker, job.cotracker, job.keypoints, cameras)

@@ -15,6 +15,7 @@ from inverse.runs.folder import read_npz
 INNER = slice(1, -3)  # frames whose net force counts: the ends of a clip do not determine it
 ALL = slice(None)
 WEAK = 0.05  # of the strongest force of a field: what is weaker has no direction to speak of
+SAME = 1e-3  # of a run's length, by which its times may differ from those of the truth
 NODES = 4  # particles near a node, whose forces are averaged there
 
 
@@ -34,8 +35,11 @@ class Truth:
     reaction: np.ndarray | None = None
 
 
-def load_truth(path: Path, frames: int) -> Truth | None:
+def load_truth(path: Path, frames: int, times: np.ndarray | None = None) -> Truth | None:
     """The truth in a file `ground_truth.npz`, cut to so many frames.
+
+    times: (frames,) s of a run that does not use all frames of the clip; where the file has times
+    `t`, too, the truth is that at these.
 
     None where the clip does not come with it, and, with a warning, where it cannot be used: that
     is no reason to lose the results of a run.
@@ -49,6 +53,8 @@ def load_truth(path: Path, frames: int) -> Truth | None:
         except ValueError:  # without a field: the net force is mass times acceleration
             arrays, names = list(read_npz(path, "acceleration")), ["acceleration"]
         arrays = [array.astype(np.float64) for array in arrays]
+        if times is not None:
+            arrays = [_at_times(path, array, times) for array in arrays]
         _check(path, dict(zip(names, arrays, strict=True)), frames)
     except (ValueError, TypeError) as error:
         warnings.warn(f"{error}; the forces are not compared with it", stacklevel=2)
@@ -57,9 +63,36 @@ def load_truth(path: Path, frames: int) -> Truth | None:
     truth = Truth(net=cut[0]) if len(cut) == 1 else Truth(net=cut[0], nodes=cut[1], external=cut[2])
     with contextlib.suppress(ValueError):  # a file without it
         (reaction,) = read_npz(path, "reaction")
+        if times is not None:
+            reaction = _at_times(path, reaction, times)
         if reaction.shape[1:] == (3,) and len(reaction) >= frames and reaction[:frames].any():
             truth = dataclasses.replace(truth, reaction=reaction[:frames].astype(np.float64))
     return truth
+
+
+def _at_times(path: Path, array: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """An array (F, ...) of a file with times t (F,) s at other times (T,) s; as it is where the
+    file has none. Raises ValueError for times that it does not cover."""
+    try:
+        (t,) = read_npz(path, "t")
+    except ValueError:
+        return array
+    first = t[: len(times)]
+    if t.shape != array.shape[:1] or (
+        first.shape == times.shape and np.allclose(first, times, rtol=0, atol=SAME * times[-1])
+    ):
+        return array
+    step = float(np.diff(times).min())
+    if times[0] < t[0] - step / 2 or times[-1] > t[-1] + step / 2:
+        raise ValueError(
+            f"{path}: holds the truth from {t[0]:.3g} to {t[-1]:.3g} s, and the run is one from "
+            f"{times[0]:.3g} to {times[-1]:.3g} s"
+        )
+    flat = array.reshape(len(array), -1)
+    at = np.clip((np.interp(times, t, np.arange(len(t)))), 0, len(t) - 1)
+    low = np.minimum(at.astype(int), len(t) - 2)
+    mixed = flat[low] + (at - low)[:, None] * (flat[low + 1] - flat[low])
+    return mixed.reshape(len(times), *array.shape[1:])
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray], frames: int) -> None:

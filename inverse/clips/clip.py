@@ -1,0 +1,273 @@
+"""A clip as it comes, read for a wind run: its frames at even steps of time, and what was done."""
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from inverse.clips.clock import Clock, every, find_clock, scaled, usual_rate
+from inverse.clips.faults import Faults, find_faults
+from inverse.clips.scan import Scan, scan_clip
+from renderers.decoding import HDR
+from renderers.films import DEFAULT_FPS, open_film
+
+
+LEAST = 4  # frames that a motion needs
+FEW = 8  # frames below which the part of a clip before a cut is no use where another is longer
+SPARE = 64  # pictures that are looked at beyond those asked for: some may be left out
+INTERLACED = 0.1  # share of interlaced pictures from which on all are taken to be
+NAMED = 6  # frames that a sentence names one by one
+CUT_OFF = 0.9  # share of the duration in the file's head below which its end is missing
+FAST = 90.0  # frames per second from which on some are left out unless all are asked for
+ENOUGH = 60.0  # frames per second that are kept then, about
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ClipPlan:
+    """Which pictures of a clip are used, and when they were taken.
+
+    path: of the clip; size: (width, height) px of its pictures; clock: steps of time, whose
+    pictures are counted from 0 at the beginning of the file; notes: sentences about the clip that
+    a reader of the results has to know; hdr, interlaced: whether the material is.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    clock: Clock
+    notes: tuple[str, ...]
+    hdr: bool
+    interlaced: bool
+
+    def __len__(self) -> int:
+        return len(self.clock.picture)
+
+    @property
+    def filled(self) -> np.ndarray:
+        """(T,) index of the picture of each step; where it has none, of the step before, or of the
+        first that has one."""
+        there = np.flatnonzero(self.clock.picture >= 0)
+        before = np.searchsorted(there, np.arange(len(self)), side="right") - 1
+        return self.clock.picture[there[np.maximum(before, 0)]]
+
+    def read(self, size: tuple[int, int] | None = None, *, frames: int | None = None) -> np.ndarray:
+        """The frames (T, H, W, 3) uint8 of all steps, or of the first; where a step has no picture,
+        that of the step before.
+
+        size: (width, height) px, to which they are reduced; frames: their largest number. Raises
+        ValueError where the file cannot be read.
+        """
+        width, height = size or self.size
+        longest = max(width, height) if max(width, height) < max(self.size) else None
+        pictures = self.filled[:frames]
+        result = np.empty((len(pictures), height, width, 3), np.uint8)
+        last = pictures.max()
+        with open_film(
+            self.path, longest=longest, deinterlace=self.interlaced, hdr=self.hdr
+        ) as film:
+            for count, picture in enumerate(film):
+                steps = np.flatnonzero(pictures == count)
+                if len(steps):
+                    image = picture.image
+                    if image.shape[:2] != (height, width):
+                        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+                    result[steps] = image
+                if count >= last:
+                    return result
+        raise ValueError(f"video {self.path}: ends early when it is read a second time")
+
+
+def plan_clip(
+    path: str | Path,
+    *,
+    start: int = 0,
+    each: int | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    fps_from: str = "--fps",
+) -> ClipPlan:
+    """Look at a clip and decide which of its pictures to use.
+
+    start: the first picture that is looked at, counted from 0; each: only every so many frames are
+    used, default: all, and about 60 per second of fast ones; frames: the largest number of them;
+    fps: frames per second of the camera, where the file's rate is another, such as slow motion;
+    fps_from: who says so. Raises ValueError, in a sentence, for a clip that cannot be used.
+    """
+    limit = None if frames is None else start + 2 * frames * (each or 1) + SPARE
+    scan = scan_clip(path, limit=limit)
+    if start >= len(scan):
+        raise ValueError(f"video {path}: has {len(scan)} frames, so that none is left from "
+                         f"--start {start} on")  # fmt: skip
+    scan = dataclasses.replace(
+        scan, times=scan.times[start:], thumbs=scan.thumbs[start:],
+        moved=np.concatenate([[np.inf], scan.moved[start + 1 :]]),
+    )  # fmt: skip
+    notes = [*scan.notes, *_material(path, scan, limit)]
+    faults = find_faults(scan)
+    notes += _left_out(faults, start)
+    used, note = _one_scene(path, scan, faults, start)
+    notes += note
+    clock, note = _clock(path, scan, faults, used, start, fps, fps_from)
+    notes += note
+    clock, note = _thinned(clock, each)
+    notes += note
+    if frames is not None:
+        kept = clock.picture[:frames]
+        clock = dataclasses.replace(clock, picture=kept, taken=clock.taken[:frames])
+    clock = _without_open_end(clock)
+    seen = int((clock.picture >= 0).sum())
+    if seen < LEAST:
+        raise ValueError(
+            f"video {path}: has {seen} frames that can be used, expected at least {LEAST}"
+            + (f". {' '.join(notes)}" if notes else "")
+        )
+    missing = len(clock.picture) - seen
+    if missing:
+        notes.append(
+            f"In {missing} of {len(clock.picture)} frames there is no picture; the motion is "
+            "carried over them from those before and after."
+        )
+    if not clock.even:
+        notes.append(
+            f"Pictures were not taken at an even rate; tracks were brought to {clock.fps:.4g} "
+            "frames per second by their time stamps."
+        )
+    return ClipPlan(
+        path=Path(path), size=scan.size, clock=clock, notes=tuple(notes),
+        hdr=scan.transfer in HDR, interlaced=scan.interlaced > INTERLACED,
+    )  # fmt: skip
+
+
+def _material(path: str | Path, scan: Scan, limit: int | None) -> list[str]:
+    """Sentences about how the file holds its pictures."""
+    notes = []
+    if scan.transfer in HDR:
+        notes.append(f"The clip is HDR ({HDR[scan.transfer]}); its colors were mapped to those of "
+                     "an ordinary screen.")  # fmt: skip
+    if scan.interlaced > INTERLACED:
+        notes.append("The clip is interlaced; in each frame every second line was taken later, and "
+                     "was made from those around it.")  # fmt: skip
+    if not scan.square:
+        notes.append(f"The pixels of the file are not square; pictures are {scan.size[0]}x"
+                     f"{scan.size[1]} with square ones.")  # fmt: skip
+    duration = scan.facts.duration
+    all_seen = limit is None or len(scan) < limit
+    short = duration is not None and scan.times[-1] < CUT_OFF * duration - 0.2
+    if all_seen and short:
+        notes.append(f"The file is cut off or damaged: of {duration:.2f} s, {scan.times[-1]:.2f} s "
+                     "can be read.")  # fmt: skip
+    elif scan.damaged:
+        notes.append("The file is damaged; some of its pictures may be wrong.")
+    return notes
+
+
+def _left_out(faults: Faults, start: int) -> list[str]:
+    notes = []
+    for flags, text in (
+        (faults.blank, "shows nothing"),
+        (faults.odd, "does not fit those before and after it"),
+        (faults.repeated, "is the one before it once more"),
+    ):
+        where = np.flatnonzero(flags) + start
+        if len(where) == 1:
+            notes.append(f"Frame {where[0]} of the file {text}, and was left out.")
+        elif len(where):
+            several = text.replace("shows", "show").replace("does", "do")
+            several = several.replace("is the one before it", "are the ones before them")
+            several = several.replace("after it", "after them")
+            names = ", ".join(map(str, where[:NAMED])) + (" ..." if len(where) > NAMED else "")
+            notes.append(f"{len(where)} frames of the file {several}, and were left out ({names}).")
+    return notes
+
+
+def _one_scene(
+    path: str | Path, scan: Scan, faults: Faults, start: int
+) -> tuple[np.ndarray, list[str]]:
+    """The good pictures of the scene with the first good one: the object was shown there."""
+    good = np.flatnonzero(faults.good)
+    if len(good) == 0:
+        raise ValueError(f"video {path}: none of its {len(scan)} frames shows anything")
+    edges = [0, *np.searchsorted(good, faults.cuts), len(good)]
+    scenes = [good[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    if len(scenes) == 1:
+        return good, []
+    longest = max(scenes, key=len)
+    cut = f"frame {faults.cuts[0] + start} ({scan.times[faults.cuts[0]]:.2f} s)"
+    other = f"frames {longest[0] + start} to {longest[-1] + start}"
+    way = f"--start {longest[0] + start}, and a mask or box of that frame"
+    if len(scenes[0]) >= min(FEW, len(longest)):
+        text = f"The clip is cut at {cut}: only what comes before it was used."
+        if longest is not scenes[0]:
+            text += f" The longest scene is {other}; to see that one, give {way}."
+        return scenes[0], [text]
+    raise ValueError(
+        f"video {path}: is cut at {cut}, and only {len(scenes[0])} frames come before; the longest "
+        f"scene is {other}: give {way}"
+    )
+
+
+def _clock(
+    path: str | Path,
+    scan: Scan,
+    faults: Faults,
+    used: np.ndarray,
+    start: int,
+    fps: float | None,
+    fps_from: str,
+) -> tuple[Clock, list[str]]:
+    """The clock of the used pictures, which are counted from the beginning of the file."""
+    notes, times = [], scan.times[used]
+    if faults.inserted and faults.repeated[used[0] : used[-1]].any():
+        # Between them others were put in: their own rate is even.
+        count = np.arange(len(used))
+        away = count - count.mean()
+        rate = usual_rate(float(away @ away / (away @ times)))
+        times = times[0] + count / rate
+        notes.append(f"Without the repeated ones there are {rate:.4g} frames per second.")
+    try:
+        clock = find_clock(times, scan.facts.tick)
+    except ValueError as error:
+        if fps is None or len(used) < 2:
+            raise ValueError(f"video {path}: {error}") from None
+        clock = find_clock(times[0] + np.arange(len(times)) / fps)
+    clock = dataclasses.replace(
+        clock, picture=np.where(clock.picture < 0, -1, used[clock.picture] + start)
+    )
+    return _at_rate(clock, scan, fps, fps_from, notes)
+
+
+def _at_rate(
+    clock: Clock, scan: Scan, fps: float | None, fps_from: str, notes: list[str]
+) -> tuple[Clock, list[str]]:
+    """The clock with the rate of the camera, where that is known to be another."""
+    if fps is not None:
+        if abs(clock.fps - fps) > 0.02 * fps and scan.facts.fps is not None:
+            notes.append(f"The camera took {fps:g} frames per second, as {fps_from} says; by the "
+                         f"file they are {clock.fps:.4g}.")  # fmt: skip
+        return scaled(clock, fps), notes
+    capture = scan.facts.capture_fps
+    if capture is not None and capture > 1.5 * clock.fps:
+        notes.append(f"The file says that it is slow motion, taken at {capture:g} frames per "
+                     f"second and shown at {clock.fps:.4g}.")  # fmt: skip
+        return scaled(clock, capture), notes
+    if scan.facts.fps is None and scan.facts.tick is None:
+        notes.append(f"Nothing says at which rate the images were taken: {DEFAULT_FPS:g} per "
+                     "second were assumed (--fps).")  # fmt: skip
+    return clock, notes
+
+
+def _thinned(clock: Clock, each: int | None) -> tuple[Clock, list[str]]:
+    if each is not None:
+        return every(clock, each), []
+    if clock.fps < FAST:
+        return clock, []
+    each = max(1, round(clock.fps / ENOUGH))
+    return every(clock, each), [
+        f"Of {clock.fps:.4g} frames per second every {each}th was used; --every 1 uses all."
+    ]
+
+
+def _without_open_end(clock: Clock) -> Clock:
+    """Without steps after the last picture."""
+    count = int(np.flatnonzero(clock.picture >= 0)[-1]) + 1
+    return dataclasses.replace(clock, picture=clock.picture[:count], taken=clock.taken[:count])
