@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from inverse.clips import plan_clip
-from inverse.clips.clock import find_clock
+from inverse.clips.timing import find_timing
 from inverse.lifting.pipeline import targets_from_video
 from inverse.tracking import Tracks
 from inverse.tracking.timing import at_even_times, at_times_taken
@@ -45,13 +45,13 @@ def ffmpeg(*arguments):
 
 
 def used(plan):
-    return plan.clock.picture.tolist()
+    return plan.timing.picture.tolist()
 
 
 def test_a_good_clip_is_used_as_it_is(tmp_path):
     plan = plan_clip(save(tmp_path / "a.mp4", pictures()))
-    assert used(plan) == list(range(24)) and plan.notes == () and plan.clock.fps == 24
-    assert plan.clock.even and plan.size == (WIDTH, HEIGHT)
+    assert used(plan) == list(range(24)) and plan.notes == () and plan.timing.fps == 24
+    assert plan.timing.even and plan.size == (WIDTH, HEIGHT)
     assert plan.read().shape == (24, HEIGHT, WIDTH, 3)
     assert plan.read((32, 24), frames=2).shape == (2, 24, 32, 3)
 
@@ -59,11 +59,11 @@ def test_a_good_clip_is_used_as_it_is(tmp_path):
 def test_start_every_frames_and_fps(tmp_path):
     path = save(tmp_path / "a.mp4", pictures())
     plan = plan_clip(path, start=3, each=2, frames=5, fps=240)
-    assert used(plan) == [3, 5, 7, 9, 11] and plan.clock.fps == 120
-    assert np.allclose(plan.clock.taken, np.arange(5) / 120)
+    assert used(plan) == [3, 5, 7, 9, 11] and plan.timing.fps == 120
+    assert np.allclose(plan.timing.taken, np.arange(5) / 120)
     assert "240 frames per second, as --fps says" in " ".join(plan.notes)
     fast = plan_clip(save(tmp_path / "fast.mp4", pictures(), 240))
-    assert fast.clock.fps == 60 and used(fast) == list(range(0, 24, 4))
+    assert fast.timing.fps == 60 and used(fast) == list(range(0, 24, 4))
     assert "every 4th" in fast.notes[0]
     assert len(plan_clip(tmp_path / "fast.mp4", each=1)) == 24
     with pytest.raises(ValueError, match="has 24 frames, so that none is left from --start 24"):
@@ -80,7 +80,7 @@ def test_black_frames_are_left_out(tmp_path, black, kept):
     # A frame without a picture shows the one before.
     shown = plan.read()
     if black[0] == 10:
-        assert np.array_equal(shown[12], shown[9]) and np.isnan(plan.clock.taken[10:13]).all()
+        assert np.array_equal(shown[12], shown[9]) and np.isnan(plan.timing.taken[10:13]).all()
 
 
 def test_a_flash_is_left_out_and_a_change_of_light_is_not(tmp_path):
@@ -97,9 +97,9 @@ def test_repeated_frames_in_place_of_lost_ones_leave_gaps(tmp_path):
     frames = pictures()
     frames[5::6] = frames[4::6]
     plan = plan_clip(save(tmp_path / "a.mp4", frames))
-    assert plan.clock.fps == 24
-    assert np.flatnonzero(plan.clock.picture < 0).tolist() == [5, 11, 17]
-    assert np.allclose(plan.clock.taken[[4, 6, 16]], np.array([4, 6, 16]) / 24)
+    assert plan.timing.fps == 24
+    assert np.flatnonzero(plan.timing.picture < 0).tolist() == [5, 11, 17]
+    assert np.allclose(plan.timing.taken[[4, 6, 16]], np.array([4, 6, 16]) / 24)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def test_frames_put_in_between_are_taken_out_and_the_rate_is_that_of_the_others(
     plan = plan_clip(save(tmp_path / "a.mp4", doubled, rate))
     first = np.concatenate([[0], counts.cumsum()[:-1]])
     assert used(plan) == first.tolist()
-    assert plan.clock.fps == pytest.approx(24, rel=0.02) and plan.clock.even
+    assert plan.timing.fps == pytest.approx(24, rel=0.02) and plan.timing.even
 
 
 def test_an_object_at_rest_is_not_a_frozen_picture(tmp_path):
     still = np.concatenate([pictures(12), pictures(12)[-1:].repeat(12, axis=0)])
     plan = plan_clip(save(tmp_path / "a.mp4", still))
-    assert (plan.clock.picture >= 0).sum() >= 23
+    assert (plan.timing.picture >= 0).sum() >= 23
     assert used(plan_clip(save(tmp_path / "b.mp4", pictures(10, 0)))) == list(range(10))
 
 
@@ -143,8 +143,8 @@ def test_true_times_of_a_variable_rate(tmp_path):
     ffmpeg("-i", path, "-vf", "select='mod(n,7)-4',select='not(between(t,0.49,0.55))'",
            "-fps_mode", "vfr", tmp_path / "b.mp4")  # fmt: skip
     plan = plan_clip(tmp_path / "b.mp4")
-    assert plan.clock.fps == pytest.approx(24)
-    assert np.flatnonzero(plan.clock.picture >= 0).tolist() == kept
+    assert plan.timing.fps == pytest.approx(24)
+    assert np.flatnonzero(plan.timing.picture >= 0).tolist() == kept
     assert used(plan_clip(tmp_path / "b.mp4", each=2))[:4] == [0, 2, -1, 5]
 
 
@@ -153,7 +153,7 @@ def test_delays_of_a_gif_are_its_times(tmp_path):
     delays = [40, 40, 80, *[40] * 9]
     images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=delays)
     plan = plan_clip(tmp_path / "a.gif")
-    assert plan.clock.fps == pytest.approx(25) and used(plan)[:5] == [0, 1, 2, -1, 3]
+    assert plan.timing.fps == pytest.approx(25) and used(plan)[:5] == [0, 1, 2, -1, 3]
 
 
 def test_rotation_film_formats_and_hdr(tmp_path):
@@ -184,7 +184,7 @@ def test_a_folder_holds_frames_and_other_images(tmp_path):
             Image.fromarray(frame).save(tmp_path / f"f_{k + 3}.png")
     Image.fromarray(pictures(1)[0]).save(tmp_path / "mask.png")
     plan = plan_clip(tmp_path, fps=30)
-    assert plan.clock.fps == 30 and used(plan) == [*range(7), -1, *range(7, 11)]
+    assert plan.timing.fps == 30 and used(plan) == [*range(7), -1, *range(7, 11)]
     assert "mask.png" in plan.notes[0] and "Nothing says" not in " ".join(plan.notes)
     assert "24 per second were assumed" in " ".join(plan_clip(tmp_path).notes)
     for k in range(11):
@@ -216,21 +216,21 @@ def test_what_cannot_be_read_is_said(tmp_path):
         plan_clip(save(tmp_path / "d.mp4", pictures(5) * 0))
 
 
-def test_clocks_of_all_kinds():
+def test_times_of_all_kinds():
     k = np.arange(40)
     rounded = np.round(k / 24, 2)
-    assert find_clock(rounded, tick=0.01).even
-    assert find_clock(rounded, tick=0.01).fps == pytest.approx(24, rel=1e-3)
-    assert not find_clock(rounded).even
+    assert find_timing(rounded, tick=0.01).even
+    assert find_timing(rounded, tick=0.01).fps == pytest.approx(24, rel=1e-3)
+    assert not find_timing(rounded).even
     jitter = k / 30 + np.random.default_rng(1).uniform(-0.004, 0.004, 40)
-    clock = find_clock(jitter)
-    assert not clock.even and clock.fps == pytest.approx(30, rel=0.01)
-    assert np.allclose(clock.start + clock.taken, jitter) and clock.taken[0] == 0
+    timing = find_timing(jitter)
+    assert not timing.even and timing.fps == pytest.approx(30, rel=0.01)
+    assert np.allclose(timing.start + timing.taken, jitter) and timing.taken[0] == 0
     mixed = np.concatenate([k / 10, 4 + np.arange(20) / 20])
-    clock = find_clock(mixed)
-    assert clock.fps == pytest.approx(20) and (clock.picture[:80:2] == k).all()
+    timing = find_timing(mixed)
+    assert timing.fps == pytest.approx(20) and (timing.picture[:80:2] == k).all()
     with pytest.raises(ValueError, match=r"no common rate, with up to 9 s .* give --fps"):
-        find_clock(np.cumsum([0, 0.1, 9, 0.1, 5.03, 0.1]))
+        find_timing(np.cumsum([0, 0.1, 9, 0.1, 5.03, 0.1]))
 
 
 def test_views_of_different_rates_share_the_steps_of_the_first(tmp_path):
@@ -247,7 +247,7 @@ def test_views_of_different_rates_share_the_steps_of_the_first(tmp_path):
     )
     first, second = plan_clips(job)
     assert used(first) == list(range(24)) and used(second) == list(range(0, 48, 2))
-    assert second.clock.even and second.clock.fps == 24
+    assert second.timing.even and second.timing.fps == 24
 
 
 def test_tracks_at_even_times_are_those_of_the_motion():

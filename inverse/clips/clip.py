@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from inverse.clips.clock import Clock, every, find_clock, scaled, usual_rate
 from inverse.clips.faults import Faults, find_faults
 from inverse.clips.scan import Scan, scan_clip
+from inverse.clips.timing import Timing, every, find_timing, scaled, usual_rate
 from renderers.decoding import HDR
 from renderers.films import DEFAULT_FPS, open_film
 
@@ -27,28 +27,28 @@ ENOUGH = 60.0  # frames per second that are kept then, about
 class ClipPlan:
     """Which pictures of a clip are used, and when they were taken.
 
-    path: of the clip; size: (width, height) px of its pictures; clock: steps of time, whose
+    path: of the clip; size: (width, height) px of its pictures; timing: steps of time, whose
     pictures are counted from 0 at the beginning of the file; notes: sentences about the clip that
     a reader of the results has to know; hdr, interlaced: whether the material is.
     """
 
     path: Path
     size: tuple[int, int]
-    clock: Clock
+    timing: Timing
     notes: tuple[str, ...]
     hdr: bool
     interlaced: bool
 
     def __len__(self) -> int:
-        return len(self.clock.picture)
+        return len(self.timing.picture)
 
     @property
     def filled(self) -> np.ndarray:
         """(T,) index of the picture of each step; where it has none, of the step before, or of the
         first that has one."""
-        there = np.flatnonzero(self.clock.picture >= 0)
+        there = np.flatnonzero(self.timing.picture >= 0)
         before = np.searchsorted(there, np.arange(len(self)), side="right") - 1
-        return self.clock.picture[there[np.maximum(before, 0)]]
+        return self.timing.picture[there[np.maximum(before, 0)]]
 
     def read(self, size: tuple[int, int] | None = None, *, frames: int | None = None) -> np.ndarray:
         """The frames (T, H, W, 3) uint8 of all steps, or of the first; where a step has no picture,
@@ -107,33 +107,33 @@ def plan_clip(
     notes += _left_out(faults, start)
     used, note = _one_scene(path, scan, faults, start)
     notes += note
-    clock, note = _clock(path, scan, faults, used, start, fps, fps_from)
+    timing, note = _timing(path, scan, faults, used, start, fps, fps_from)
     notes += note
-    clock, note = _thinned(clock, each)
+    timing, note = _thinned(timing, each)
     notes += note
     if frames is not None:
-        kept = clock.picture[:frames]
-        clock = dataclasses.replace(clock, picture=kept, taken=clock.taken[:frames])
-    clock = _without_open_end(clock)
-    seen = int((clock.picture >= 0).sum())
+        kept = timing.picture[:frames]
+        timing = dataclasses.replace(timing, picture=kept, taken=timing.taken[:frames])
+    timing = _without_open_end(timing)
+    seen = int((timing.picture >= 0).sum())
     if seen < LEAST:
         raise ValueError(
             f"video {path}: has {seen} frames that can be used, expected at least {LEAST}"
             + (f". {' '.join(notes)}" if notes else "")
         )
-    missing = len(clock.picture) - seen
+    missing = len(timing.picture) - seen
     if missing:
         notes.append(
-            f"In {missing} of {len(clock.picture)} frames there is no picture; the motion is "
+            f"In {missing} of {len(timing.picture)} frames there is no picture; the motion is "
             "carried over them from those before and after."
         )
-    if not clock.even:
+    if not timing.even:
         notes.append(
-            f"Pictures were not taken at an even rate; tracks were brought to {clock.fps:.4g} "
+            f"Pictures were not taken at an even rate; tracks were brought to {timing.fps:.4g} "
             "frames per second by their time stamps."
         )
     return ClipPlan(
-        path=Path(path), size=scan.size, clock=clock, notes=tuple(notes),
+        path=Path(path), size=scan.size, timing=timing, notes=tuple(notes),
         hdr=scan.transfer in HDR, interlaced=scan.interlaced > INTERLACED,
     )  # fmt: skip
 
@@ -206,7 +206,7 @@ def _one_scene(
     )
 
 
-def _clock(
+def _timing(
     path: str | Path,
     scan: Scan,
     faults: Faults,
@@ -214,8 +214,8 @@ def _clock(
     start: int,
     fps: float | None,
     fps_from: str,
-) -> tuple[Clock, list[str]]:
-    """The clock of the used pictures, which are counted from the beginning of the file."""
+) -> tuple[Timing, list[str]]:
+    """The timing of the used pictures, which are counted from the beginning of the file."""
     notes, times = [], scan.times[used]
     if faults.inserted and faults.repeated[used[0] : used[-1]].any():
         # Between them others were put in: their own rate is even.
@@ -225,49 +225,49 @@ def _clock(
         times = times[0] + count / rate
         notes.append(f"Without the repeated ones there are {rate:.4g} frames per second.")
     try:
-        clock = find_clock(times, scan.facts.tick)
+        timing = find_timing(times, scan.facts.tick)
     except ValueError as error:
         if fps is None or len(used) < 2:
             raise ValueError(f"video {path}: {error}") from None
-        clock = find_clock(times[0] + np.arange(len(times)) / fps)
-    clock = dataclasses.replace(
-        clock, picture=np.where(clock.picture < 0, -1, used[clock.picture] + start)
+        timing = find_timing(times[0] + np.arange(len(times)) / fps)
+    timing = dataclasses.replace(
+        timing, picture=np.where(timing.picture < 0, -1, used[timing.picture] + start)
     )
-    return _at_rate(clock, scan, fps, fps_from, notes)
+    return _at_rate(timing, scan, fps, fps_from, notes)
 
 
 def _at_rate(
-    clock: Clock, scan: Scan, fps: float | None, fps_from: str, notes: list[str]
-) -> tuple[Clock, list[str]]:
-    """The clock with the rate of the camera, where that is known to be another."""
+    timing: Timing, scan: Scan, fps: float | None, fps_from: str, notes: list[str]
+) -> tuple[Timing, list[str]]:
+    """The timing with the rate of the camera, where that is known to be another."""
     if fps is not None:
-        if abs(clock.fps - fps) > 0.02 * fps and scan.facts.fps is not None:
+        if abs(timing.fps - fps) > 0.02 * fps and scan.facts.fps is not None:
             notes.append(f"The camera took {fps:g} frames per second, as {fps_from} says; by the "
-                         f"file they are {clock.fps:.4g}.")  # fmt: skip
-        return scaled(clock, fps), notes
+                         f"file they are {timing.fps:.4g}.")  # fmt: skip
+        return scaled(timing, fps), notes
     capture = scan.facts.capture_fps
-    if capture is not None and capture > 1.5 * clock.fps:
+    if capture is not None and capture > 1.5 * timing.fps:
         notes.append(f"The file says that it is slow motion, taken at {capture:g} frames per "
-                     f"second and shown at {clock.fps:.4g}.")  # fmt: skip
-        return scaled(clock, capture), notes
+                     f"second and shown at {timing.fps:.4g}.")  # fmt: skip
+        return scaled(timing, capture), notes
     if scan.facts.fps is None and scan.facts.tick is None:
         notes.append(f"Nothing says at which rate the images were taken: {DEFAULT_FPS:g} per "
                      "second were assumed (--fps).")  # fmt: skip
-    return clock, notes
+    return timing, notes
 
 
-def _thinned(clock: Clock, each: int | None) -> tuple[Clock, list[str]]:
+def _thinned(timing: Timing, each: int | None) -> tuple[Timing, list[str]]:
     if each is not None:
-        return every(clock, each), []
-    if clock.fps < FAST:
-        return clock, []
-    each = max(1, round(clock.fps / ENOUGH))
-    return every(clock, each), [
-        f"Of {clock.fps:.4g} frames per second every {each}th was used; --every 1 uses all."
+        return every(timing, each), []
+    if timing.fps < FAST:
+        return timing, []
+    each = max(1, round(timing.fps / ENOUGH))
+    return every(timing, each), [
+        f"Of {timing.fps:.4g} frames per second every {each}th was used; --every 1 uses all."
     ]
 
 
-def _without_open_end(clock: Clock) -> Clock:
+def _without_open_end(timing: Timing) -> Timing:
     """Without steps after the last picture."""
-    count = int(np.flatnonzero(clock.picture >= 0)[-1]) + 1
-    return dataclasses.replace(clock, picture=clock.picture[:count], taken=clock.taken[:count])
+    count = int(np.flatnonzero(timing.picture >= 0)[-1]) + 1
+    return dataclasses.replace(timing, picture=timing.picture[:count], taken=timing.taken[:count])

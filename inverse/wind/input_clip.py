@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from inverse.clips import ClipPlan, plan_clip
-from inverse.clips.clock import Clock
+from inverse.clips.timing import Timing
 from inverse.runs.settings import positive
 from inverse.tracking import Tracks, load_tracks
 from inverse.wind.config import WindJob
@@ -34,11 +34,11 @@ def plan_clips(job: WindJob, assumptions: list[str] | None = None) -> list[ClipP
             frames=job.frames if view == 0 else None,
         )  # fmt: skip
         if view:
-            clock = _on_steps(plan.clock, plans[0].clock)
-            missing = int((clock.picture < 0).sum())
-            if missing == len(clock.picture):
+            timing = _on_steps(plan.timing, plans[0].timing)
+            missing = int((timing.picture < 0).sum())
+            if missing == len(timing.picture):
                 raise ValueError(f"video {path}: shows no moment that {job.video[0]} shows")
-            plan = dataclasses.replace(plan, clock=clock)
+            plan = dataclasses.replace(plan, timing=timing)
         plans.append(plan)
         if assumptions is not None:
             named = f" ({path})" if len(job.video) > 1 else ""
@@ -82,19 +82,19 @@ def _camera_fps(path: str) -> float | None:
     return positive(f"{path}: fps", extra["fps"]) if "fps" in extra else None
 
 
-def _on_steps(clock: Clock, steps: Clock) -> Clock:
-    """A clock's pictures at the steps of another one: the nearest to each, within half a step of
-    the clock's own."""
-    there = clock.picture >= 0
-    times, pictures = clock.start + clock.taken[there], clock.picture[there]
+def _on_steps(timing: Timing, steps: Timing) -> Timing:
+    """A timing's pictures at the steps of another one: the nearest to each, within half a step of
+    the timing's own."""
+    there = timing.picture >= 0
+    times, pictures = timing.start + timing.taken[there], timing.picture[there]
     wanted = steps.start + np.arange(len(steps.picture)) / steps.fps
     near = np.abs(wanted[:, None] - times).argmin(axis=1)
     off = times[near] - wanted
-    found = np.abs(off) < 0.5 / clock.fps + 1e-9
+    found = np.abs(off) < 0.5 / timing.fps + 1e-9
     # Rates of cameras differ by a little: what was taken in step counts as taken at the step.
-    even = clock.even and np.abs(off[found]).max(initial=0) < 0.02 / steps.fps
+    even = timing.even and np.abs(off[found]).max(initial=0) < 0.02 / steps.fps
     taken = wanted - steps.start + (0 if even else off)
-    return Clock(
+    return Timing(
         fps=steps.fps, start=steps.start, picture=np.where(found, pictures[near], -1),
         taken=np.where(found, taken, np.nan),
     )  # fmt: skip

@@ -73,11 +73,11 @@ def load_inputs(job: WindJob) -> Inputs:
         assumptions.append(f"Pictures of {sizes[0]} were reduced to {sizes[1]}: trackers see "
                            "nothing finer.")  # fmt: skip
     videos = [plan.read(camera.size) for plan, camera in zip(plans, cameras, strict=True)]
-    clock = plans[0].clock
+    timing = plans[0].timing
     paths = camera_paths(job, videos, cameras, shape.mask, assumptions)
     return Inputs(
         videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth,
-        hold=hold, fps=clock.fps, start=clock.start, taken=[plan.clock.taken for plan in plans],
+        hold=hold, fps=timing.fps, start=timing.start, taken=[plan.timing.taken for plan in plans],
         tracks=tracks, assumptions=assumptions, job=job, masks=shape.masks,
         surface=shape.surface, substance=substance,
     )  # fmt: skip

@@ -16,7 +16,7 @@ NEAR_RATE = 0.01  # relative distance to a usual rate within which a rate is tak
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Clock:
+class Timing:
     """Even steps of time, and the pictures that fall on them.
 
     fps: 1/s; start: s, of step 0; picture: (T,) index of the picture of each step, -1 where there
@@ -36,7 +36,7 @@ class Clock:
         return bool(np.abs(self.taken[there] - steps).max() < 1e-9)
 
 
-def find_clock(times: np.ndarray, tick: float | None = None) -> Clock:
+def find_timing(times: np.ndarray, tick: float | None = None) -> Timing:
     """The even steps that times (P,) s of pictures, which increase, come from.
 
     tick: the unit in which a file counts time, s. Raises ValueError for times without any rate.
@@ -55,13 +55,8 @@ def find_clock(times: np.ndarray, tick: float | None = None) -> Clock:
     spread = off - off.mean()
     rounding = TICKS * (tick or 0.0)
     if np.sqrt((spread**2).mean()) < EVEN * step or np.ptp(off) < 2 * rounding:
-        return _clock(times[0] + off.mean(), step, slots, np.zeros(len(times)))
-    return _clock(times[0], step, slots, off)  # off is 0 at first: frame 0 is the first picture
-
-
-def steady_clock(count: int, fps: float, start: float = 0.0) -> Clock:
-    """One picture for each step."""
-    return _clock(start, 1 / fps, np.arange(count), np.zeros(count))
+        return _timing(times[0] + off.mean(), step, slots, np.zeros(len(times)))
+    return _timing(times[0], step, slots, off)  # off is 0 at first: frame 0 is the first picture
 
 
 def usual_rate(fps: float) -> float:
@@ -70,23 +65,23 @@ def usual_rate(fps: float) -> float:
     return float(nearest) if abs(nearest - fps) < NEAR_RATE * fps else fps
 
 
-def every(clock: Clock, count: int) -> Clock:
+def every(timing: Timing, count: int) -> Timing:
     """Only every so many steps; where one has no picture, the nearest that is nearer to it than to
     the next."""
-    steps = np.arange(0, len(clock.picture), count)
-    picture, taken = clock.picture[steps].copy(), clock.taken[steps].copy()
+    steps = np.arange(0, len(timing.picture), count)
+    picture, taken = timing.picture[steps].copy(), timing.taken[steps].copy()
     for near in range(1, (count + 1) // 2):
         for there in (steps - near, steps + near):
-            known = (there >= 0) & (there < len(clock.picture))
-            known &= (picture < 0) & (clock.picture[np.where(known, there, 0)] >= 0)
-            picture[known], taken[known] = clock.picture[there[known]], clock.taken[there[known]]
-    return dataclasses.replace(clock, fps=clock.fps / count, picture=picture, taken=taken)
+            known = (there >= 0) & (there < len(timing.picture))
+            known &= (picture < 0) & (timing.picture[np.where(known, there, 0)] >= 0)
+            picture[known], taken[known] = timing.picture[there[known]], timing.taken[there[known]]
+    return dataclasses.replace(timing, fps=timing.fps / count, picture=picture, taken=taken)
 
 
-def scaled(clock: Clock, fps: float) -> Clock:
+def scaled(timing: Timing, fps: float) -> Timing:
     """The same steps at another rate, fps 1/s: slow motion in true time."""
-    by = clock.fps / fps
-    return dataclasses.replace(clock, fps=fps, taken=clock.taken * by)
+    by = timing.fps / fps
+    return dataclasses.replace(timing, fps=fps, taken=timing.taken * by)
 
 
 def _step(times: np.ndarray) -> tuple[float, np.ndarray]:
@@ -113,11 +108,11 @@ def _step(times: np.ndarray) -> tuple[float, np.ndarray]:
     return best[1], best[2].astype(int)
 
 
-def _clock(start: float, step: float, slots: np.ndarray, off: np.ndarray) -> Clock:
+def _timing(start: float, step: float, slots: np.ndarray, off: np.ndarray) -> Timing:
     """Pictures on steps; where two fall on one, the nearer stays."""
     steps = int(slots[-1]) + 1
     picture, taken = np.full(steps, -1), np.full(steps, np.nan)
     for k, (slot, away) in enumerate(zip(slots, off, strict=True)):
         if picture[slot] < 0 or abs(away) < abs(taken[slot] - slot * step):
             picture[slot], taken[slot] = k, slot * step + away
-    return Clock(fps=round(1 / step, 9), start=float(start), picture=picture, taken=taken)
+    return Timing(fps=round(1 / step, 9), start=float(start), picture=picture, taken=taken)
