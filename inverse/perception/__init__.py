@@ -14,7 +14,10 @@ from inverse.perception.mesh import mesh_volume as mesh_volume
 from inverse.perception.model import ObjectModel as ObjectModel
 from inverse.perception.model import object_model as object_model
 from inverse.perception.refine import refine_on_image as refine_on_image
+from inverse.perception.relief import measure_relief as measure_relief
+from inverse.perception.relief import relief_solid as relief_solid
 from inverse.perception.solid import solid_model as solid_model
+from inverse.perception.splat_surface import splat_surface as splat_surface
 from inverse.perception.surface import VisibleSurface as VisibleSurface
 from inverse.perception.surface import visible_surface as visible_surface
 from inverse.perception.surface import without_outliers as without_outliers
@@ -32,11 +35,14 @@ __all__ = [
     "load_labels",
     "load_mask",
     "load_masks",
+    "measure_relief",
     "mesh_in_view",
     "mesh_volume",
     "object_model",
     "refine_on_image",
+    "relief_solid",
     "solid_model",
+    "splat_surface",
     "visible_surface",
     "without_outliers",
 ]

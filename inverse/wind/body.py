@@ -39,7 +39,7 @@ def _make_solid(job: WindJob, inputs: Inputs, surface: Triangles) -> tuple[Objec
         dx = max(dx, (mesh_volume(surface) / MOST_PARTICLES) ** (1 / 3) / SPACING)
     model = solid_model(
         surface, [video[0] for video in inputs.videos], [path[0] for path in inputs.cameras],
-        spacing=SPACING * dx,
+        spacing=SPACING * dx, gaussians=inputs.gaussians,
     )  # fmt: skip
     return model, dx
 

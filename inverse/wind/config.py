@@ -57,6 +57,13 @@ class WindJob:
     mesh: str | None = option(
         None, "closed surface of the object in frame 0, world coordinates, m: a solid"
     )
+    model: str | None = option(
+        None, "3D Gaussians of the object in frame 0, world coordinates, m: a solid"
+    )
+    shape: str = option(
+        "auto", "what the object is, where neither mesh nor model is given; auto: what its depth "
+        "and silhouette say", choices=("auto", "sheet", "solid"),
+    )  # fmt: skip
     tracks: tuple[str, ...] = option((), "tracks.npz per view, instead of tracking")
     tracker: str = option(
         "lucas-kanade", "how points are followed", choices=("lucas-kanade", "cotracker")
@@ -131,12 +138,17 @@ class WindJob:
             raise ValueError("camera: none given, expected --camera or --fov")
         if not self.camera and len(self.video) > 1:
             raise ValueError("camera: several views need a --camera each")
-        if self.mask is None and self.box is None and self.mesh is None:
-            raise ValueError("mask: none given, expected --mask or --box, or a --mesh")
-        if self.depth is None and self.distance is None and self.mesh is None:
-            raise ValueError("depth: none given, expected --depth or --distance, or a --mesh")
-        if self.mesh is not None and not self.camera:
-            raise ValueError("mesh: it needs a --camera, which says where it stands")
+        whole = "mesh" if self.mesh is not None else "model" if self.model is not None else None
+        if self.mask is None and self.box is None and whole is None:
+            raise ValueError("mask: none given, expected --mask or --box, or a --mesh or --model")
+        if self.depth is None and self.distance is None and whole is None:
+            raise ValueError(
+                "depth: none given, expected --depth or --distance, or a --mesh or --model"
+            )
+        if whole is not None and not self.camera:
+            raise ValueError(f"{whole}: it needs a --camera, which says where it stands")
+        if whole is not None and self.shape == "sheet":
+            raise ValueError(f"shape: got sheet and a --{whole}, which is a solid; leave one out")
         if self.hold_box is not None and self.hold != "auto":
             raise ValueError(f"hold: got {self.hold!r} beside hold_box, expected only one of them")
         if self.floor is not None and not any(self.gravity):

@@ -14,6 +14,7 @@ from inverse.wind.input_object import read_hold
 from inverse.wind.input_shape import read_shape
 from inverse.wind.material import settle_material
 from renderers.camera import Camera
+from renderers.splats.gaussians import Gaussians
 from taichi_phys.geometry.repair import Triangles
 
 
@@ -21,14 +22,14 @@ from taichi_phys.geometry.repair import Triangles
 class Inputs:
     """What a wind run reads.
 
-    videos: (T, H, W, 3) uint8 of each view; cameras: of each view, one for each frame; mask:
-    (H, W) bool and depth: (H, W) m, of frame 0 of the first view; hold: (H, W) bool, where the
-    object is held in that frame, or None; fps: 1/s; start: s, when frame 0 is shown in the clip;
-    taken: (T,) s after frame 0 of each view, when its pictures were taken, NaN where a frame has
-    none of its own and shows the one before; tracks: of each view, or None; assumptions: sentences
-    about what was not given; job: with the values of its material; masks: (T, H, W)
-    bool, of all frames of the first view, or None; surface: closed, of the object in frame 0, None
-    for a sheet; substance: where the material comes from, None for the job itself.
+    videos: (T, H, W, 3) uint8 of each view; cameras: of each view, one for each frame; mask: (H, W)
+    bool and depth: (H, W) m, of frame 0 of the first view; hold: (H, W) bool, where the object is
+    held in that frame, or None; fps: 1/s; start: s, when frame 0 is shown in the clip; taken: (T,)
+    s after frame 0 of each view, when its pictures were taken, NaN where a frame has none of its
+    own and shows the one before; tracks: of each view, or None; assumptions: sentences about what
+    was not given; job: with the values of its material; masks: (T, H, W) bool, of all frames of the
+    first view, or None; surface: closed, of the object in frame 0, None for a sheet; gaussians: of
+    a fit of it, or None; substance: where the material comes from, None for the job itself.
     """
 
     videos: list[np.ndarray]
@@ -44,6 +45,7 @@ class Inputs:
     job: WindJob
     masks: np.ndarray | None = None
     surface: Triangles | None = None
+    gaussians: Gaussians | None = None
     substance: Substance | None = None
 
 
@@ -79,5 +81,5 @@ def load_inputs(job: WindJob) -> Inputs:
         videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth,
         hold=hold, fps=timing.fps, start=timing.start, taken=[plan.timing.taken for plan in plans],
         tracks=tracks, assumptions=assumptions, job=job, masks=shape.masks,
-        surface=shape.surface, substance=substance,
+        surface=shape.surface, gaussians=shape.gaussians, substance=substance,
     )  # fmt: skip

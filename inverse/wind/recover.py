@@ -49,7 +49,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     with clock("splats"), _one_thread():
         gaussians = refine_on_image(
             model.gaussians, inputs.videos[0][0], inputs.mask, inputs.cameras[0][0],
-            iterations=job.splat_iterations, seed=job.seed,
+            iterations=job.splat_iterations if inputs.gaussians is None else 0, seed=job.seed,
             depth=None if model.surface is None else inputs.depth,
         )  # fmt: skip
     with clock("targets"), _one_thread():

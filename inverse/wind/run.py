@@ -24,8 +24,8 @@ FORCE, TARGETS = "force.pt", "targets.npz"  # checkpoints
 # Settings that may differ when a run is resumed: what files hold is compared, not their names.
 FREE = tuple(
     f"run.{name}"
-    for name in ("video", "camera", "mask", "depth", "mesh", "tracks", "cotracker",
-                 "splat_iterations", "gravity", "out", "resume", "device")
+    for name in ("video", "camera", "mask", "depth", "mesh", "model", "tracks",
+                 "cotracker", "splat_iterations", "gravity", "out", "resume", "device")
 )  # fmt: skip
 
 
