@@ -12,9 +12,10 @@ EXTRAS = {
     # libvulkan1), and nothing from pip.
     "view": [],
     "open3d": ["open3d>=0.18"],
-    # CoTracker is not on PyPI: torch.hub fetches it, or --cotracker names a clone or a
+    # Depth, boxes and masks from networks, whose weights their libraries fetch. It needs no
+    # torchvision. CoTracker is not on PyPI: torch.hub fetches it, or --cotracker names a clone or a
     # checkpoint. As a model it needs torch only.
-    "perception": [],
+    "perception": ['transformers>=5; python_version >= "3.11"'],
     "web": ["viser>=1.1,<2"],
     "docs": [
         "mkdocs>=1.6,<2",
@@ -23,9 +24,9 @@ EXTRAS = {
         "pymdown-extensions>=10.3,<12",
     ],
 }
-# the tests build the documentation and open the web page
+# the tests build the documentation, open the web page and make tiny networks
 EXTRAS["dev"] = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=2", "hypothesis>=6.100"]
-EXTRAS["dev"] += [*EXTRAS["docs"], *EXTRAS["web"]]
+EXTRAS["dev"] += [*EXTRAS["docs"], *EXTRAS["web"], *EXTRAS["perception"]]
 
 # The clips and scenes of assets are package data: inverse/commands/assets.py finds them.
 ASSETS = ["leaf/*", "rotor_puck/**/*", "scenes/*.toml", "scenes/meshes/*.stl"]
