@@ -29,6 +29,7 @@ def offline(monkeypatch):
         raise OSError("no network in tests")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
     torch.manual_seed(0)
 
 

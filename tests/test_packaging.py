@@ -42,8 +42,10 @@ def test_all_packages_are_shipped_with_their_types(said):
                for path in (ROOT / top).rglob("__init__.py")}  # fmt: skip
     wanted = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
     assert set(said["packages"]) == wanted | {"inverse.assets"}
+    data = {f"{path.parent.name}/*.toml" for path in (ROOT / "inverse").rglob("*.toml")}
+    assert data == set(said["package_data"]["inverse"][1:])
     for name in ("taichi_phys", "renderers", "inverse"):
-        assert said["package_data"][name] == ["py.typed"]
+        assert said["package_data"][name][0] == "py.typed"
         assert (ROOT / name / "py.typed").is_file()
 
 
