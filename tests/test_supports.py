@@ -96,6 +96,14 @@ def test_what_tracks_do_not_see_is_not_taken_to_be_still():
     assert not held_part(BEAM, pixels(BEAM), moved, ~END, 1.0).any()
 
 
+def test_what_lies_behind_a_still_surface_is_held_with_it():
+    """Of a solid, tracks see the side that faces the camera."""
+    moved = 40 * np.maximum((LENGTH - 0.25) / 0.75, 0) ** 2
+    front = BEAM[:, 1] < 0.05
+    found = held_part(BEAM, pixels(BEAM), moved, front, 1.0)
+    np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
+
+
 def test_motion_is_that_of_the_view_that_sees_it():
     front = camera_from_fov(64, 64, 40.0)
     x = np.array([[0.0, 2.0, 0.0]])

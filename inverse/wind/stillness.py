@@ -26,6 +26,7 @@ LEAST = 1.0  # px, the same for better tracks: they drift, and a lift bends what
 TOLD = 3.0  # times the largest motion of a still part, that a motion in proportion would show
 PROFILE = 9.0  # the same: up to here the rest shows how motion grows beyond the support
 FEWEST = 8  # particles that show it
+SEEN_SHARE = 0.1  # of the particles of a still part: of a solid, views see a part of the surface
 DEEPEST = 0.8  # of the way into a held part: so much of it may be rim
 REACH = 1.5  # times the usual distance of neighbors: particles farther away are not connected
 NEIGHBORS = 6
@@ -67,10 +68,11 @@ def held_part(
     """Particles (n,) bool that are held.
 
     x: (n, 3) m and pixels: (n, 2) px in frame 0; moved: (n,) px, how far they move at most; seen:
-    (n,) bool, whether tracks show that; limit: px, by which something still may seem to move.
+    (n,) bool, whether tracks show that, and do not merely suggest it; limit: px, by which something
+    still may seem to move.
     """
     nothing = np.zeros(len(x), dtype=bool)
-    still = seen & (moved <= limit)
+    still = moved <= limit  # also where nothing is seen, behind or inside of what is
     rest = seen & (moved > TOLD * limit)
     if not still.any() or not rest.any():
         return nothing
@@ -81,7 +83,7 @@ def held_part(
         size = np.linalg.norm(pixels[part] - middle, axis=1).max()
         away = np.linalg.norm(pixels[rest] - middle, axis=1)
         rate = np.median(moved[rest] / np.maximum(away, 1e-9))
-        if rate * size >= TOLD * limit:
+        if rate * size >= TOLD * limit and seen[part].mean() >= SEEN_SHARE:
             held[part] = True
     if not held.any():
         return nothing
@@ -89,19 +91,17 @@ def held_part(
     for part in _pieces(graph, ~held):
         if not rest[part].any():
             held[part] = True
-    return _without_rim(x, moved, seen, held, limit)
+    return _without_rim(x, moved, held, limit)
 
 
-def _without_rim(
-    x: np.ndarray, moved: np.ndarray, seen: np.ndarray, held: np.ndarray, limit: float
-) -> np.ndarray:
+def _without_rim(x: np.ndarray, moved: np.ndarray, held: np.ndarray, limit: float) -> np.ndarray:
     """The held particles less those near the rest, which moves, only less than can be seen.
 
     Beyond its support an object moves in proportion to the distance s from it, as cloth does, or to
     its square, as a beam does: u = (s / a)^p. The law that fits the rest better, where it begins to
     move, tells where motion begins.
     """
-    near = seen & ~held & (moved > limit) & (moved <= PROFILE * limit)
+    near = ~held & (moved > limit) & (moved <= PROFILE * limit)
     depth = cKDTree(x[~held]).query(x)[0]
     if near.sum() < FEWEST:
         return held

@@ -31,6 +31,7 @@ from taichi_phys.rotations import nearest_rotation
 Pose = Callable[[float], tuple[np.ndarray, np.ndarray]]
 PADDING = 2  # nodes around a part, in each direction
 APART = 1.5  # grid spacings: held particles farther from each other belong to parts of their own
+CONTACT_GAP = 0.5  # grid spacings between a plane and what rests on it, on average over places
 WIDEST_GAP = 0.9  # grid spacings: more than any point is away from its nearest node
 
 
@@ -66,7 +67,11 @@ class Supports:
             tp.Mesh(mesh=_around(x, part.particles, grid), contact="sticky", pose=part.pose)
             for part in self.parts
         ]
-        return found if self.floor is None else [*found, self.floor]
+        if self.floor is None:
+            return found
+        # Nodes above the plane carry what has not reached it yet.
+        lower = np.asarray(self.floor.point) - CONTACT_GAP * grid.dx * np.asarray(self.floor.normal)
+        return [*found, dataclasses.replace(self.floor, point=tuple(lower.tolist()))]
 
     def sentences(self, job: WindJob) -> list[str]:
         """What was assumed of them, for the report."""
