@@ -10,6 +10,7 @@ from inverse.perception.mesh import mesh_in_view
 from inverse.perception.surface import VisibleSurface, surface_in_view, visible_surface
 from inverse.tracking.keypoints import select_keypoints
 from renderers.camera import Camera
+from taichi_phys.checks import set_fields
 from taichi_phys.geometry.repair import Triangles
 
 
@@ -22,17 +23,52 @@ COINCIDENT = 1e-3  # of the object's extent: points closer than this are one
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Origins:
+    """Where each of N keypoints was chosen: its picture is that of a frame of a view.
+
+    view, frame: (N,) int; xy: (N, 2) px; masks: {(view, frame): (H, W) bool or None}, where that
+    picture shows the object, or None where it is not known.
+    """
+
+    view: np.ndarray
+    frame: np.ndarray
+    xy: np.ndarray
+    masks: dict[tuple[int, int], np.ndarray | None]
+
+    def groups(self) -> list[tuple[tuple[int, int], np.ndarray]]:
+        """The pictures (view, frame), in the order of frames, and their keypoints' indices."""
+        pairs = sorted(set(zip(self.frame.tolist(), self.view.tolist(), strict=True)))
+        return [
+            ((view, frame), np.flatnonzero((self.view == view) & (self.frame == frame)))
+            for frame, view in pairs
+        ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Keypoints:
-    """Keypoints in frame 0, in space and in every view.
+    """Keypoints in space, as the object is in frame 0, and in every view.
 
     points: (N, 3) m; per view: queries (N, 2) px; usable (N,) bool, whether the view sees the point
-    in frame 0; masks (H, W) bool, where it sees the object, or None where that is not known.
+    in frame 0; masks (H, W) bool, where it sees the object, or None where that is not known;
+    origins: where each was chosen; without them, in frame 0 of the first view that sees it.
     """
 
     points: np.ndarray
     queries: list[np.ndarray]
     usable: list[np.ndarray]
     masks: list[np.ndarray | None]
+    origins: Origins = None  # type: ignore[assignment]  # a record once it is made
+
+    def __post_init__(self) -> None:
+        if self.origins is None:
+            view = np.stack(self.usable).argmax(axis=0)
+            origins = Origins(
+                view=view,
+                frame=np.zeros_like(view),
+                xy=np.stack(self.queries)[view, np.arange(len(view))],
+                masks={(k, 0): mask for k, mask in enumerate(self.masks)},
+            )
+            set_fields(self, origins=origins)
 
 
 def keypoints(

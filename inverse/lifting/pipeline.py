@@ -8,6 +8,7 @@ import numpy as np
 from inverse.lifting.binding import bind_to_triangles, dense_targets, solid_targets
 from inverse.lifting.energy import MIN_TRACKS, LiftConfig, camera_path
 from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
+from inverse.lifting.late import add_late_points, lift_with_late_points, many_lost
 from inverse.lifting.quality import LiftQuality, seen_share, width_px
 from inverse.lifting.shrink import enlarge, shrink_camera, shrink_factor, shrink_image
 from inverse.lifting.solve import Lifted, lift
@@ -83,7 +84,7 @@ def targets_from_video(
         taken = [np.arange(frames) / fps] * len(videos)
     config = config or LiftConfig()
     volume = None if surface is None else VolumeNodes(x0, config.nodes)
-    scale = shrink_factor(mask) if tracks is None else 1.0
+    scale, late = shrink_factor(mask) if tracks is None else 1.0, None
     if tracks is None:
         if scale < 1:
             videos = [np.stack([shrink_image(image, scale) for image in v]) for v in videos]
@@ -105,18 +106,32 @@ def targets_from_video(
         views = list(zip(tracks, paths, strict=True))
         draft = lift(views, points.points, fps, config=config, volume=volume, progress=report)
         _quality(draft, points, draft.confidence)  # a false draft finds false tracks
+        if many_lost(tracks):
+            late = add_late_points(
+                videos, paths, points, tracks, draft, taken, tracker=tracker, max_count=max_count,
+                config=config, volume=volume, progress=progress,
+            )  # fmt: skip
+        if late is not None:
+            points, tracks, draft = late.points, late.tracks, late.draft
         report = _stage(progress, "refine tracks")
-        tracks = refine_timed(videos, paths, points, draft, taken, progress=report)
+        tracks = refine_timed(videos, paths, points, draft, taken, tracks=tracks, progress=report)
         initial = draft.points
     else:
         points, tracks = _from_tracks(tracks, mask, depth, first, frames)
         tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
         initial = None
     report = _stage(progress, "lift")
-    views = list(zip(tracks, paths, strict=True))
-    lifted = lift(
-        views, points.points, fps, config=config, volume=volume, initial=initial, progress=report
-    )
+    if late is not None:
+        late = dataclasses.replace(late, tracks=tracks)
+        points, tracks, lifted = lift_with_late_points(
+            late, paths, config=config, volume=volume, progress=report
+        )
+    else:
+        views = list(zip(tracks, paths, strict=True))
+        lifted = lift(
+            views, points.points, fps, config=config, volume=volume, initial=initial,
+            progress=report,
+        )  # fmt: skip
     if scale < 1:
         small = [path[0] for path in paths]
         points, tracks, lifted = enlarge(points, tracks, lifted, first, small)
@@ -143,7 +158,7 @@ def _quality(lifted: Lifted, points: Keypoints, confidence: np.ndarray) -> LiftQ
         seen_share=seen_share(confidence),
         keypoints_seen_share=seen_share(lifted.confidence),
         sigma_px=lifted.sigma_px,
-        object_px=width_px(points.queries[0]),
+        object_px=width_px(points.queries[0][points.origins.frame == 0]),
     )
     failure = quality.failure()
     if failure is not None:

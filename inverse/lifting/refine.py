@@ -1,9 +1,9 @@
 """A second look that knows the surface: tracks without drift from a first lift.
 
 The lifted surface says how every patch of frame 0 is turned, foreshortened and bent in every frame
-of every view. With that warp given, only a shift per patch is to be found, always against frame 0
-of the first view: nothing drifts, all views share one template, and points that were hidden or
-lost are found again where they show.
+of every view. With that warp given, only a shift per patch is to be found, always against the
+picture that it was chosen in, which for most is frame 0 of the first view: nothing drifts, all
+views share one template, and points that were hidden or lost are found again where they show.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from renderers.camera import Camera
 # A patch that the warp squeezes below the first or stretches above the second shows too little of
 # frame 0 to be compared with it.
 STRETCH = (0.2, 5.0)
-MIN_GROUP = 4  # keypoints of one view
+MIN_POINTS = 4  # in a picture
 
 
 def refine_tracks(
@@ -33,6 +33,7 @@ def refine_tracks(
     points: Keypoints,
     lifted: Lifted,
     *,
+    tracks: Sequence[Tracks] | None = None,
     radius: int = 10,
     nodes: int = 100,
     min_correlation: float = 0.75,
@@ -41,79 +42,104 @@ def refine_tracks(
 ) -> list[Tracks]:
     """Tracks of all keypoints in all views, registered through the lifted surface.
 
+    Each keypoint is compared with the picture that it was chosen in.
+
     videos: (T, H, W, 3) uint8 per view; cameras: one per view, or one per frame where it moves;
-    points: the keypoints; lifted: a first lift of them; radius: half the patch's side, px; nodes:
-    control points of the warp; min_correlation: below it a point counts as hidden; max_shift: px by
-    which the lift may be wrong; progress: called with (done, frames in all views). Each keypoint is
-    compared with frame 0 of the first view that sees it.
+    points: the keypoints; lifted: a first lift of them; tracks: that it was made from, per view,
+    which say what else is seen where keypoints were chosen after frame 0; radius: half the patch's
+    side, px; nodes: control points of the warp; min_correlation: below it a point counts as hidden;
+    max_shift: px by which the lift may be wrong; progress: called with (done, frames in all views).
     """
-    seen = np.stack(points.usable)
-    home = np.where(seen.any(axis=0), seen.argmax(axis=0), 0)
-    paths = [camera_path(camera, len(lifted.points)) for camera in cameras]
-    settings = radius, nodes, min_correlation, max_shift
-    groups = [(k, np.flatnonzero(home == k)) for k in np.unique(home)]
-    if len(groups) == 1:
-        k, own = groups[0]
-        return _refine_from(videos, paths, points, k, own, lifted.points, settings, progress)
-    xy = [
-        np.stack([one.project(p)[0] for one, p in zip(path, lifted.points, strict=True)])
-        for path in paths
-    ]
-    refined = [
-        Tracks(
-            xy=places,
-            visible=np.zeros(places.shape[:2], dtype=bool),
-            information=np.tile(np.eye(2), (*places.shape[:2], 1, 1)),
+    frames, count = lifted.points.shape[:2]
+    paths = [camera_path(camera, frames) for camera in cameras]
+    found = []
+    for path in paths:
+        xy = np.stack([one.project(p)[0] for one, p in zip(path, lifted.points, strict=True)])
+        found.append(
+            (xy, np.zeros((frames, count), bool), np.tile(np.eye(2), (frames, count, 1, 1)))
         )
-        for places in xy
-    ]
-    for k, own in groups:
-        if len(own) < MIN_GROUP:  # too few to say how the surface around them bends
+    groups = points.origins.groups()
+    for k, ((view, frame), own) in enumerate(groups):
+        around = np.zeros(count, dtype=bool)
+        if frame > 0 and tracks is not None:
+            around = tracks[view].visible[frame].copy()
+        around[own] = True
+        if around.sum() < MIN_POINTS:  # too few to say how the surface around them bends
             continue
-        parts = _refine_from(videos, paths, points, k, own, lifted.points, settings, progress)
-        for whole, part in zip(refined, parts, strict=True):
-            whole.xy[:, own], whole.visible[:, own] = part.xy, part.visible
-            whole.information[:, own] = part.information
-    return refined
+        home = _Home(
+            points, (view, frame), own, np.flatnonzero(around), videos, paths, lifted.points,
+            radius=radius, nodes=nodes,
+        )  # fmt: skip
+        for v, (xy, visible, information) in enumerate(found):
+
+            def report(t: int, at: int = k * len(videos) + v) -> None:
+                if progress is not None:
+                    progress((at * frames + t) // len(groups), frames * len(videos))
+
+            one = home.register(
+                videos[v], paths[v], lifted.points, min_correlation, max_shift, report
+            )
+            xy[:, own], visible[:, own], information[:, own] = one.xy, one.visible, one.information
+    return [Tracks(xy=xy, visible=visible, information=i) for xy, visible, i in found]
 
 
-def _refine_from(
-    videos: Sequence[np.ndarray],
-    paths: Sequence[list[Camera]],
-    points: Keypoints,
-    home: int,
-    own: np.ndarray,
-    lifted: np.ndarray,
-    settings: tuple[int, int, float, float],
-    progress: Callable[[int, int], None] | None,
-) -> list[Tracks]:
-    """Tracks in all views of the keypoints own (n,), whose patches are those of view home.
+class _Home:
+    """A picture that keypoints were chosen in, and the surface around them in it.
 
-    lifted: (T, N, 3) m, all keypoints.
+    own: (n,) indices of the keypoints; around: (m,) of all whose place in the picture is known,
+    which carry the surface.
     """
-    radius, nodes, min_correlation, max_shift = settings
-    lifted = lifted[:, own]
-    template = points.queries[home][own]
-    patches = Patches(videos[home][0], template, radius, points.masks[home])
-    places0 = template[:, None] + patches.offsets
-    chosen = farthest_points(template, nodes)
-    W = thin_plate_weights(template[chosen], places0.reshape(-1, 2))
-    moments = np.linalg.inv(patches.offsets.T @ patches.offsets)
-    sharpness = patches.information(affine_free=False)
-    frames, total = len(lifted), len(lifted) * len(videos)
-    refined = []
-    for view, (video, path) in enumerate(zip(videos, paths, strict=True)):
-        xy = np.stack([one.project(p)[0] for one, p in zip(path, lifted, strict=True)])
+
+    def __init__(
+        self,
+        points: Keypoints,
+        key: tuple[int, int],
+        own: np.ndarray,
+        around: np.ndarray,
+        videos: Sequence[np.ndarray],
+        paths: Sequence[list[Camera]],
+        lifted: np.ndarray,
+        *,
+        radius: int,
+        nodes: int,
+    ):
+        view, frame = key
+        origins = points.origins
+        self.own, queries = own, origins.xy[own]
+        self.patches = Patches(videos[view][frame], queries, radius, origins.masks.get(key))
+        # Where a keypoint was not chosen here, it is where the lift puts it.
+        places = paths[view][frame].project(lifted[frame])[0]
+        places[own] = queries
+        template = places[around]
+        offsets = self.patches.offsets
+        places0 = queries[:, None] + offsets
+        chosen = farthest_points(template, nodes)
+        self.nodes = around[chosen]
+        self.W = thin_plate_weights(template[chosen], places0.reshape(-1, 2))
+        self.moments = np.linalg.inv(offsets.T @ offsets)
+        self.sharpness = self.patches.information(affine_free=False)
+
+    def register(
+        self,
+        video: np.ndarray,
+        path: list[Camera],
+        lifted: np.ndarray,
+        min_correlation: float,
+        max_shift: float,
+        report: Callable[[int], None],
+    ) -> Tracks:
+        """The keypoints in all frames of a view, near where the lift (T, N, 3) m puts them."""
+        own, offsets = self.own, self.patches.offsets
+        xy = np.stack([one.project(p)[0] for one, p in zip(path, lifted[:, own], strict=True)])
         visible = np.zeros(xy.shape[:2], dtype=bool)
         affine = np.empty((*visible.shape, 2, 2))
-        for t in range(frames):
-            warp = path[t].project(W @ lifted[t, chosen])[0]
-            warp = warp.reshape(places0.shape)
+        for t in range(len(lifted)):
+            warp = path[t].project(self.W @ lifted[t, self.nodes])[0]
+            warp = warp.reshape(len(own), len(offsets), 2)
             # What the interpolation misses at the keypoint itself is no change of the shape.
-            middle = len(patches.offsets) // 2
-            warp += (xy[t] - warp[:, middle])[:, None]
-            affine[t] = np.swapaxes(moments @ (patches.offsets.T @ warp), 1, 2)
-            fit = patches.register(SplineImage(video[t]), xy[t], affine[t], warp=warp)
+            warp += (xy[t] - warp[:, len(offsets) // 2])[:, None]
+            affine[t] = np.swapaxes(self.moments @ (offsets.T @ warp), 1, 2)
+            fit = self.patches.register(SplineImage(video[t]), xy[t], affine[t], warp=warp)
             shift = np.linalg.norm(fit.xy - xy[t], axis=1)
             # A mirrored patch shows the other side, and one seen edge-on shows nothing.
             stretch = np.linalg.svd(affine[t], compute_uv=False)
@@ -122,9 +148,7 @@ def _refine_from(
             inside = is_inside(fit.xy, path[0].width, path[0].height)
             visible[t] = (fit.ncc > min_correlation) & (shift < max_shift) & facing & inside
             xy[t] = np.where(visible[t][:, None], fit.xy, xy[t])
-            if progress is not None:
-                progress(view * frames + t + 1, total)
+            report(t + 1)
         safe = np.where(visible[..., None, None], affine, np.eye(2))
-        information = normalized_information(sharpness, safe)
-        refined.append(Tracks(xy=xy, visible=visible, information=information))
-    return refined
+        information = normalized_information(self.sharpness, safe)
+        return Tracks(xy=xy, visible=visible, information=information)

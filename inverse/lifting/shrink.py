@@ -67,9 +67,18 @@ def enlarge(
     larger = [
         dataclasses.replace(one, xy=one.xy * by) for one, by in zip(tracks, grow, strict=True)
     ]
+    origins = points.origins
+    origins = dataclasses.replace(
+        origins,
+        xy=origins.xy * np.stack(grow)[origins.view],
+        masks={
+            (view, frame): None if mask is None else _mask_of_size(mask, cameras[view])
+            for (view, frame), mask in origins.masks.items()
+        },
+    )
     mean = float(grow[0].mean())
     return (
-        dataclasses.replace(points, queries=queries, masks=masks),
+        dataclasses.replace(points, queries=queries, masks=masks, origins=origins),
         larger,
         dataclasses.replace(
             lifted,

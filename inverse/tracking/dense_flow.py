@@ -16,12 +16,16 @@ def forward_backward_dense(
     a texture that repeats, or seen through something thin, goes where its surroundings go. Returns
     where they are in the next image (N, 2) px, and by how much the flow back misses them (N,) px.
     """
+    there = xy + _sample(dense_flow(previous, current), xy)
+    back = _sample(dense_flow(current, previous), there)
+    return there, np.linalg.norm(there + back - xy, axis=1)
+
+
+def dense_flow(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """The flow (H, W, 2) px from one gray uint8 image to another (Kroeger et al. 2016)."""
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     with _one_thread():
-        ahead = np.asarray(flow.calc(previous, current, None))  # type: ignore[call-overload]
-        back = np.asarray(flow.calc(current, previous, None))  # type: ignore[call-overload]
-    there = xy + _sample(ahead, xy)
-    return there, np.linalg.norm(there + _sample(back, there) - xy, axis=1)
+        return np.asarray(flow.calc(previous, current, None))  # type: ignore[call-overload]
 
 
 def _sample(flow: np.ndarray, xy: np.ndarray) -> np.ndarray:

@@ -76,6 +76,9 @@ def track_lucas_kanade(
         return fit, good & (moved < MAX_CORRECTION * radius)
 
     for t in range(1, frames):
+        if not alive.any():
+            path[t:], affines[t:] = xy, affine
+            break
         current = cv2.cvtColor(video[t], cv2.COLOR_RGB2GRAY)
         guess, error = forward_backward(previous, current, xy, radius=radius, levels=levels)
         # Coarse levels see far beyond a patch and may follow something else: try without them.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,28 @@ class Tracks:
     def count(self) -> int:
         """Number of points N."""
         return self.xy.shape[1]
+
+    def of(self, keep: np.ndarray) -> "Tracks":
+        """The tracks of some points only; keep: (N,) bool, or indices."""
+        return Tracks(
+            xy=self.xy[:, keep],
+            visible=self.visible[:, keep],
+            information=self.information[:, keep],
+        )
+
+    def until(self, frames: int) -> "Tracks":
+        """The first frames of the tracks."""
+        return Tracks(
+            xy=self.xy[:frames],
+            visible=self.visible[:frames],
+            information=self.information[:frames],
+        )
+
+    @staticmethod
+    def together(parts: Sequence["Tracks"]) -> "Tracks":
+        """The tracks of all points of several sets, which have the same frames."""
+        fields = {name: [getattr(part, name) for part in parts] for name in FIELDS}
+        return Tracks(**{name: np.concatenate(arrays, 1) for name, arrays in fields.items()})
 
     def save(self, path: str | Path) -> None:
         """Write an npz file, whole or not at all; raises ValueError when it cannot be written."""

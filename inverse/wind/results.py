@@ -173,7 +173,7 @@ def find_facts(
         along_axis=float(moved[2] / max(moved.sum(), 1e-300)),
         views=len(inputs.videos),
         torn_share=torn / len(run.mass),
-        tracks=int(tracked.count),
+        tracks=tracked.count,
         size_px=float(np.sqrt(inputs.mask.sum())),
         flat=run.job.depth is None and inputs.surface is None,
         strength=np.linalg.norm(specific, axis=1),

@@ -35,7 +35,7 @@ class Tracked:
     targets: np.ndarray
     confidence: np.ndarray
     keypoints: np.ndarray
-    count: np.ndarray
+    count: int
     net_noise: np.ndarray
     noise: np.ndarray
     quality: LiftQuality
@@ -56,7 +56,7 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
             if str(saved) == stamp:
                 record = dict(zip([*NAMES, *QUALITY], arrays, strict=True))
                 quality = LiftQuality.from_arrays({name: record.pop(name) for name in QUALITY})
-                return Tracked(**record, quality=quality)
+                return Tracked(**record | {"count": int(record["count"])}, quality=quality)
     tracker = track_lucas_kanade
     if job.tracker == "cotracker":
         device = str(runtime.ensure_initialized().device)
@@ -95,7 +95,7 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> 
         targets=found.targets,
         confidence=found.confidence * seen,
         keypoints=found.keypoints.queries[0][found.keypoints.usable[0]],
-        count=np.array(count),
+        count=count,
         net_noise=net,
         noise=np.sqrt(net**2 + local**2 + stiff**2),
         quality=found.quality,
