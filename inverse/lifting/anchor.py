@@ -113,9 +113,10 @@ def anchor_points(
     rest = np.full((count, 3), np.nan)
     rest[: len(points0)] = points0
     known = np.arange(count) < len(points0)
-    moved, lifted, end = known.copy(), draft, _horizon(views, known)
+    lifted, end = draft, _horizon(views, known)
     while True:
         X = lifted.points[: end + 1]
+        moved = known.copy()
         new = _seen(views, slice(0, end + 1)).sum(axis=0) >= LEAST_SEEN
         new = np.flatnonzero(new & ~known)
         if len(new):
@@ -125,12 +126,18 @@ def anchor_points(
         before, end = end, _horizon(views, known)
         if progress is not None:
             progress(end + 1, frames)
-        if end == before:  # the end of the clip, or nothing shows how it goes on
+        done = end == before  # the end of the clip, or nothing shows how it goes on
+        until = frames - 1 if done else end
+        lifted = _lift_until(views, rest, known, moved, X, until, draft.fps, config)
+        # What does not turn with the body can pass for a part of it over a few frames.
+        index = np.flatnonzero(known)
+        stay = fits(views, index, rest[index], lifted.points) | (index < len(points0))
+        known[index[~stay]] = False
+        lifted = dataclasses.replace(
+            lifted, points=lifted.points[:, stay], confidence=lifted.confidence[:, stay]
+        )
+        if done:
             break
-        lifted = _lift_until(views, rest, known, moved, X, end, draft.fps, config)
-        moved = known.copy()
-    if (moved != known).any() or end < frames - 1:
-        lifted = _lift_until(views, rest, known, moved, X, frames - 1, draft.fps, config)
     return Anchored(points=rest, keep=known, lifted=lifted)
 
 
@@ -182,11 +189,11 @@ def locate(
 def fits(
     views: Sequence[TrackedView], index: np.ndarray, points0: np.ndarray, motion: np.ndarray
 ) -> np.ndarray:
-    """Which of some points, index (n,), are near their tracks in a motion (T, N, 3) m: (n,) bool.
+    """Which of some points, index (n,), are near their tracks: (n,) bool.
 
-    views: tracks and cameras of all points; points0: (N, 3) m, in frame 0.
+    views: tracks and cameras of all points; points0: (n, 3) m, in frame 0; motion: (T, n, 3) m.
     """
-    return _agree(views, index, points0, motion[:, index], LEAST_SIGMA)
+    return _agree(views, index, points0, motion, LEAST_SIGMA)
 
 
 def reprojection(camera: Camera, x: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

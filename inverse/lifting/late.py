@@ -120,7 +120,7 @@ def lift_with_late_points(
     points, moved = _adjusted(views, points, draft.points)
     late = np.flatnonzero(points.origins.frame > 0)
     keep = np.ones(len(points.points), dtype=bool)
-    keep[late] = fits(views, late, points.points, moved)
+    keep[late] = fits(views, late, points.points[late], moved[:, late])
     points, tracks = _of(points, tracks, keep)
     views = list(zip(tracks, paths, strict=True))
     lifted = lift(

@@ -56,7 +56,8 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
             if str(saved) == stamp:
                 record = dict(zip([*NAMES, *QUALITY], arrays, strict=True))
                 quality = LiftQuality.from_arrays({name: record.pop(name) for name in QUALITY})
-                return Tracked(**record | {"count": int(record["count"])}, quality=quality)
+                count = int(record.pop("count"))
+                return Tracked(**record, count=count, quality=quality)
     tracker = track_lucas_kanade
     if job.tracker == "cotracker":
         device = str(runtime.ensure_initialized().device)
@@ -89,7 +90,8 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> 
     # Jitter that stays is not white, and not smoothed away: what a single frame shows, of the few
     # keypoints that carry a part.
     off = np.maximum(off, one / np.sqrt(NEAREST))
-    apart = pixel * np.sqrt(inputs.mask.sum() / count)  # m, between keypoints
+    spread = max(int(followed[found.keypoints.origins.frame == 0].sum()), 1)
+    apart = pixel * np.sqrt(inputs.mask.sum() / spread)  # m, between keypoints
     stiff = job.E / job.density * off / apart**2
     return Tracked(
         targets=found.targets,
