@@ -10,7 +10,8 @@ from turning import CAMERA, FPS, RADIUS, ball
 from inverse.lifting import LiftConfig, Lifted, Smoothness, targets_from_video
 from inverse.lifting.adjust import adjust
 from inverse.lifting.anchor import anchor_points, carriers
-from inverse.lifting.late import CARRIED, carried, many_lost
+from inverse.lifting.carried import CARRIED, carried, covered
+from inverse.lifting.late import many_lost
 from inverse.perception.surface import visible_surface
 from inverse.tracking import Tracks, select_keypoints, track_lucas_kanade
 from inverse.tracking.seeds import find_seeds
@@ -71,7 +72,7 @@ def test_new_points_are_chosen_on_what_comes_into_view_and_followed_both_ways(tu
     assert many_lost([followed])
     seeds = find_seeds(turning.video, turning.masks[0], followed, max_count=60)
     assert len(set(seeds.frame)) > 1 and seeds.frame.min() > 0
-    assert set(seeds.masks) == set(seeds.frame)
+    assert len(seeds.masks) == FRAMES
     own = np.arange(len(seeds.frame))
     assert seeds.tracks.visible[seeds.frame, own].all()
     assert seeds.tracks.visible[seeds.frame - 1, own].any()
@@ -168,7 +169,7 @@ def test_a_far_side_that_is_too_large_is_mended_with_the_motion_that_it_caused(e
     assert before[-1].mean() > 0.09 and after.mean() < 0.004
     assert np.linalg.norm(points - exact.points, axis=1).mean() < 0.002
     assert np.array_equal(points[exact.early], exact.points[exact.early])
-    assert np.array_equal(moved[0, exact.early], exact.motion[0, exact.early])
+    assert np.allclose(moved[0, exact.early], exact.motion[0, exact.early], atol=1e-9)
 
 
 def test_a_rigid_body_carries_its_far_side_and_one_that_bends_does_not(exact):
@@ -183,6 +184,16 @@ def test_a_rigid_body_carries_its_far_side_and_one_that_bends_does_not(exact):
     blind = seen.copy()
     blind[3] = False
     assert not carried(exact.points, lifted_as(exact.motion, blind))[3].any()
+
+
+def test_a_point_outside_of_the_silhouette_is_not_where_it_should_be():
+    mask = np.zeros((CAMERA.height, CAMERA.width), bool)
+    mask[50:100, 50:100] = True
+    xy = np.array([[75, 75.0], [102, 75], [110, 75], [-5, 75]])
+    points = np.stack([CAMERA.unproject(xy, 2.0)] * 3)
+    inside = covered(points, [CAMERA] * 3, [mask, mask])
+    assert inside[0].tolist() == [True, True, False, True]
+    assert not inside[2].any() and covered(points, [CAMERA] * 3, []).all()
 
 
 def test_a_ball_that_turns_away_is_lifted_to_the_end(turning):

@@ -4,14 +4,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from inverse.lifting.adjust import adjust
 from inverse.lifting.anchor import anchor_points, fits
-from inverse.lifting.energy import MIN_TRACKS, LiftConfig, TrackedView
+from inverse.lifting.carried import carried, covered
+from inverse.lifting.energy import LiftConfig, TrackedView
 from inverse.lifting.keypoints import Keypoints, Origins
-from inverse.lifting.quality import SEEN
-from inverse.lifting.rigid import motion_between
 from inverse.lifting.solve import Lifted, lift
 from inverse.tracking.seeds import find_seeds
 from inverse.tracking.tracks import Tracks
@@ -21,9 +19,20 @@ from renderers.camera import Camera
 # Share of the keypoints that are followed in any view, in some frame, below which others are chosen
 # in the frames after frame 0.
 ENOUGH = 0.7
-# Confidence of a keypoint on the far side of a rigid body, and by how much a body may bend, of its
-# size, until it is half of that.
-CARRIED, BEND = 0.5, 0.02
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class WithLate:
+    """Keypoints with those that came into view after frame 0.
+
+    tracks: of all of them, per view; draft: their motion; silhouettes: per view, the object's
+    pixels (H, W) bool in each frame, as far as they were followed.
+    """
+
+    points: Keypoints
+    tracks: list[Tracks]
+    draft: Lifted
+    silhouettes: list[list[np.ndarray]]
 
 
 def many_lost(tracks: Sequence[Tracks]) -> bool:
@@ -44,17 +53,17 @@ def add_late_points(
     max_count: int,
     config: LiftConfig | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[Keypoints, list[Tracks], Lifted]:
-    """Keypoints, their tracks in every view and their motion, with those that come into view later.
+) -> WithLate | None:
+    """Find keypoints that come into view later; None if there are none.
 
     videos: (T, H, W, 3) uint8 per view; paths: a camera for each frame of each view; points,
     tracks, draft: of the keypoints of frame 0; tracker, max_count, config: as `targets_from_video`
-    has them; progress: called with (stage, done, total). Without new points, what was given comes
-    back.
+    has them; progress: called with (stage, done, total).
     """
     count, origins = len(points.points), points.origins
     parts, views, frames = [list(tracks)], [origins.view], [origins.frame]
     places, masks = [origins.xy], dict(origins.masks)
+    silhouettes: list[list[np.ndarray]] = [[] for _ in videos]
     for k, (video, mask) in enumerate(zip(videos, points.masks, strict=True)):
         if mask is None or not mask.any():
             continue
@@ -73,10 +82,11 @@ def add_late_points(
         views.append(np.full(new, k))
         frames.append(found.frame)
         places.append(found.tracks.xy[found.frame, np.arange(new)])
-        masks |= {(k, frame): where for frame, where in found.masks.items()}
+        masks |= {(k, int(frame)): found.masks[frame] for frame in np.unique(found.frame)}
+        silhouettes[k] = found.masks
     both = [Tracks.together([part[k] for part in parts]) for k in range(len(videos))]
     if both[0].count == count:
-        return points, list(tracks), draft
+        return None
 
     def known(done: int, total: int) -> None:
         if progress is not None:
@@ -86,6 +96,8 @@ def add_late_points(
         list(zip(both, paths, strict=True)), points.points, draft, config=config, progress=known
     )
     keep = anchored.keep
+    if keep.sum() == count:
+        return None
     late = np.arange(len(keep)) >= count
     view, frame, xy = (np.concatenate(part)[keep] for part in (views, frames, places))
     position = anchored.points[keep]
@@ -99,14 +111,13 @@ def add_late_points(
     )  # fmt: skip
     both = [one.of(keep) for one in both]
     every, moved = _adjusted(list(zip(both, paths, strict=True)), every, anchored.lifted.points)
-    return every, both, dataclasses.replace(anchored.lifted, points=moved)
+    draft = dataclasses.replace(anchored.lifted, points=moved)
+    return WithLate(points=every, tracks=both, draft=draft, silhouettes=silhouettes)
 
 
 def lift_with_late_points(
-    tracks: Sequence[Tracks],
+    late: WithLate,
     paths: Sequence[list[Camera]],
-    points: Keypoints,
-    draft: Lifted,
     *,
     config: LiftConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -116,42 +127,22 @@ def lift_with_late_points(
     Both are adjusted together, and the motion is then lifted with all keypoints. Keypoints that do
     not move with the object are left out.
     """
-    views = list(zip(tracks, paths, strict=True))
-    points, moved = _adjusted(views, points, draft.points)
-    late = np.flatnonzero(points.origins.frame > 0)
+    views = list(zip(late.tracks, paths, strict=True))
+    points, moved = _adjusted(views, late.points, late.draft.points)
+    new = np.flatnonzero(points.origins.frame > 0)
     keep = np.ones(len(points.points), dtype=bool)
-    keep[late] = fits(views, late, points.points[late], moved[:, late])
-    points, tracks = _of(points, tracks, keep)
+    keep[new] = fits(views, new, points.points[new], moved[:, new])
+    points, tracks = _of(points, late.tracks, keep)
     views = list(zip(tracks, paths, strict=True))
     lifted = lift(
-        views, points.points, draft.fps, config=config, initial=moved[:, keep], progress=progress
-    )
-    confidence = np.maximum(lifted.confidence, carried(points.points, lifted))
+        views, points.points, late.draft.fps, config=config, initial=moved[:, keep],
+        progress=progress,
+    )  # fmt: skip
+    known = carried(points.points, lifted)
+    for path, masks in zip(paths, late.silhouettes, strict=True):
+        known *= covered(lifted.points, path, masks)
+    confidence = np.maximum(lifted.confidence, known)
     return points, tracks, dataclasses.replace(lifted, confidence=confidence)
-
-
-def carried(points0: np.ndarray, lifted: Lifted) -> np.ndarray:
-    """How well hidden keypoints are known from those that are seen: (T, N) in 0..1/2.
-
-    A body that hardly bends carries its far side along. By how much it bends over its whole size is
-    measured where it is seen, and is the less the nearer something is that is seen. A frame in
-    which fewer than 8 keypoints are seen carries nothing.
-
-    points0: (N, 3) m, in frame 0.
-    """
-    seen = lifted.confidence >= SEEN
-    size = float(np.linalg.norm(points0.std(axis=0)))
-    known = np.zeros(seen.shape)
-    off, gaps = [], []
-    for t in np.flatnonzero(seen.sum(axis=1) >= MIN_TRACKS):
-        x, rest = lifted.points[t, seen[t]], points0[seen[t]]
-        off.append(np.linalg.norm(motion_between(rest, x).move(rest) - x, axis=1))
-        gaps.append((t, cKDTree(rest).query(points0)[0]))
-    if off:
-        bends = float(np.sqrt(np.mean(np.concatenate(off) ** 2))) / size
-        for t, gap in gaps:
-            known[t] = CARRIED / (1 + (bends * gap / (BEND * size)) ** 2)
-    return known
 
 
 def _adjusted(

@@ -25,13 +25,13 @@ LEAST_FRAMES = 4  # in which a new point must have been seen
 class Seeds:
     """Points that were chosen after frame 0, and the silhouettes that they were chosen in.
 
-    tracks: of m points through T frames; frame: (m,), where each was chosen; masks: {frame: (H, W)
-    bool}, the object's pixels in those frames.
+    tracks: of m points through T frames; frame: (m,), where each was chosen; masks: (H, W) bool,
+    the object's pixels in each frame, up to the one in which it was lost.
     """
 
     tracks: Tracks
     frame: np.ndarray
-    masks: dict[int, np.ndarray]
+    masks: list[np.ndarray]
 
 
 def find_seeds(
@@ -56,9 +56,9 @@ def find_seeds(
     frames, area = len(video), int(mask.sum())
     reach = np.sqrt(area / (SHARE * max_count))  # px, about the distance of neighbors
     found: list[Tracks] = [tracks]
-    masks: dict[int, np.ndarray] = {}
     starts: list[np.ndarray] = []
     now, last = np.asarray(mask, dtype=bool), 0
+    masks = [now]
     for t in range(1, frames):
         seen = [one.visible[t - 1] & one.visible[t] for one in found]
         moves = [(one.xy[t] - one.xy[t - 1])[keep] for one, keep in zip(found, seen, strict=True)]
@@ -68,6 +68,7 @@ def find_seeds(
         now = carry_mask(video[t - 1], video[t], now, np.median(moved, axis=0))
         if not SMALLEST * area < now.sum() < LARGEST * area:
             break
+        masks.append(now)
         have = np.concatenate([one.xy[t, one.visible[t]] for one in found])
         if t >= last + REST and _coverage(now, have, reach) < COVERED:
             count = max(FEW_POINTS, int(SHARE * max_count * now.sum() / area))
@@ -77,7 +78,7 @@ def find_seeds(
                 keep = new.visible.sum(axis=0) >= min(LEAST_FRAMES, frames)
                 found.append(new.of(keep))
                 starts.append(np.full(int(keep.sum()), t))
-                masks[t], last = now, t
+                last = t
         if progress is not None:
             progress(t + 1, frames)
     empty = tracks.of(np.zeros(tracks.count, dtype=bool))
