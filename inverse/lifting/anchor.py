@@ -16,6 +16,7 @@ from inverse.lifting.energy import MIN_TRACKS, LiftConfig, TrackedView
 from inverse.lifting.quality import width_px
 from inverse.lifting.rigid import motion_between
 from inverse.lifting.solve import Lifted, lift
+from inverse.lifting.volume import VolumeNodes
 from renderers.camera import Camera
 from taichi_phys.rotations import nearest_rotation
 
@@ -99,12 +100,14 @@ def anchor_points(
     draft: Lifted,
     *,
     config: LiftConfig | None = None,
+    volume: VolumeNodes | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Anchored:
     """Find where tracked points lie in frame 0 that came into view later.
 
     views: tracks of N points and the camera of each frame; points0: (N0, 3) m, the first N0 of
     them, in frame 0; draft: a lift of these, which counts as far as enough of them are seen;
+    volume: what carries a solid, and points with it;
     progress: called with (frame that the motion is known up to, frames).
     """
     config = config or LiftConfig()
@@ -128,7 +131,7 @@ def anchor_points(
             progress(end + 1, frames)
         done = end == before  # the end of the clip, or nothing shows how it goes on
         until = frames - 1 if done else end
-        lifted = _lift_until(views, rest, known, moved, X, until, draft.fps, config)
+        lifted = _lift_until(views, rest, known, moved, X, until, draft.fps, config, volume)
         # What does not turn with the body can pass for a part of it over a few frames.
         index = np.flatnonzero(known)
         stay = fits(views, index, rest[index], lifted.points) | (index < len(points0))
@@ -271,6 +274,7 @@ def _lift_until(
     end: int,
     fps: float,
     config: LiftConfig | None,
+    volume: VolumeNodes | None,
 ) -> Lifted:
     """The motion of known points up to a frame.
 
@@ -283,4 +287,4 @@ def _lift_until(
         X = np.concatenate([X, motion_between(X[-2], X[-1]).move(X[-1])[None]])
     first = carriers(rest[known], rest[moved], X).move(rest[known])
     first[:, moved[known]] = X
-    return lift(some, rest[known], fps, config=config, initial=first)
+    return lift(some, rest[known], fps, config=config, volume=volume, initial=first)

@@ -11,7 +11,9 @@ from inverse.lifting.carried import carried, covered
 from inverse.lifting.energy import LiftConfig, TrackedView
 from inverse.lifting.keypoints import Keypoints, Origins
 from inverse.lifting.solve import Lifted, lift
+from inverse.lifting.volume import VolumeNodes
 from inverse.tracking.seeds import find_seeds
+from inverse.tracking.timing import at_even_times
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
 
@@ -48,17 +50,19 @@ def add_late_points(
     points: Keypoints,
     tracks: Sequence[Tracks],
     draft: Lifted,
+    taken: Sequence[np.ndarray],
     *,
     tracker: Callable[..., Tracks],
     max_count: int,
     config: LiftConfig | None = None,
+    volume: VolumeNodes | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> WithLate | None:
     """Find keypoints that come into view later; None if there are none.
 
     videos: (T, H, W, 3) uint8 per view; paths: a camera for each frame of each view; points,
-    tracks, draft: of the keypoints of frame 0; tracker, max_count, config: as `targets_from_video`
-    has them; progress: called with (stage, done, total).
+    tracks, draft: of the keypoints of frame 0; taken, tracker, max_count, config: as those of
+    `targets_from_video`; volume: what carries a solid; progress: called with (stage, done, total).
     """
     count, origins = len(points.points), points.origins
     parts, views, frames = [list(tracks)], [origins.view], [origins.frame]
@@ -76,9 +80,8 @@ def add_late_points(
             video, mask, tracks[k], tracker=tracker, max_count=max_count, progress=report
         )
         new = len(found.frame)
-        parts.append(
-            [found.tracks if j == k else _unseen(found.tracks) for j in range(len(videos))]
-        )
+        even = at_even_times(found.tracks, taken[k], draft.fps)
+        parts.append([even if j == k else _unseen(even) for j in range(len(videos))])
         views.append(np.full(new, k))
         frames.append(found.frame)
         places.append(found.tracks.xy[found.frame, np.arange(new)])
@@ -93,7 +96,12 @@ def add_late_points(
             progress("lift new points", done, total)
 
     anchored = anchor_points(
-        list(zip(both, paths, strict=True)), points.points, draft, config=config, progress=known
+        list(zip(both, paths, strict=True)),
+        points.points,
+        draft,
+        config=config,
+        volume=volume,
+        progress=known,
     )
     keep = anchored.keep
     if keep.sum() == count:
@@ -120,6 +128,7 @@ def lift_with_late_points(
     paths: Sequence[list[Camera]],
     *,
     config: LiftConfig | None = None,
+    volume: VolumeNodes | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Keypoints, list[Tracks], Lifted]:
     """The motion of all keypoints, and where those lie in frame 0 that came into view later.
@@ -135,8 +144,8 @@ def lift_with_late_points(
     points, tracks = _of(points, late.tracks, keep)
     views = list(zip(tracks, paths, strict=True))
     lifted = lift(
-        views, points.points, late.draft.fps, config=config, initial=moved[:, keep],
-        progress=progress,
+        views, points.points, late.draft.fps, config=config, volume=volume,
+        initial=moved[:, keep], progress=progress,
     )  # fmt: skip
     known = carried(points.points, lifted)
     for path, masks in zip(paths, late.silhouettes, strict=True):
