@@ -127,7 +127,8 @@ def lifted_as(motion, seen):
     smooth = Smoothness(order=2, amplitude=0.01, noise=1e-4)
     return Lifted(
         points=motion, nodes=motion, confidence=seen.astype(float), fps=FPS, sigma_px=NOISE,
-        centroid=smooth, local=smooth, strain=0.0, converged=True, reprojection_px=np.zeros((len(motion), 2)),
+        centroid=smooth, local=smooth, strain=0.0, converged=True,
+        reprojection_px=np.zeros((len(motion), 2)),
     )  # fmt: skip
 
 
