@@ -21,6 +21,7 @@ from inverse.tracking.silhouette import carry_mask
 FRAMES = 12
 FAST = LiftConfig(nodes=16)
 NOISE = 0.1  # px
+PIXEL = 2 / CAMERA.fx  # m
 
 
 @pytest.fixture(scope="module")
@@ -175,16 +176,20 @@ def test_a_far_side_that_is_too_large_is_mended_with_the_motion_that_it_caused(e
 
 def test_a_rigid_body_carries_its_far_side_and_one_that_bends_does_not(exact):
     seen = exact.tracks.visible
-    rigid = carried(exact.points, lifted_as(exact.motion, seen))
+    rigid = carried(exact.points, lifted_as(exact.motion, seen), PIXEL)
     assert rigid.min() > 0.9 * CARRIED and rigid.max() <= CARRIED
     bent = exact.motion + 0.2 * RADIUS * np.sin(3 * np.arange(FRAMES))[:, None, None] * np.sin(
         20 * exact.motion[..., ::-1]
     )
-    loose = carried(exact.points, lifted_as(bent, seen))
+    loose = carried(exact.points, lifted_as(bent, seen), PIXEL)
     assert np.median(loose[~seen]) < 0.5 * CARRIED
+    off = dataclasses.replace(
+        lifted_as(exact.motion, seen), reprojection_px=np.full((FRAMES, 2), 3.0)
+    )
+    assert np.median(carried(exact.points, off, PIXEL)[~seen]) < 0.8 * CARRIED
     blind = seen.copy()
     blind[3] = False
-    assert not carried(exact.points, lifted_as(exact.motion, blind))[3].any()
+    assert not carried(exact.points, lifted_as(exact.motion, blind), PIXEL)[3].any()
 
 
 def test_a_point_outside_of_the_silhouette_is_not_where_it_should_be():

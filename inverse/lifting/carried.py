@@ -20,14 +20,14 @@ CARRIED, BEND = 0.5, 0.02
 RIM, RIM_PX = 0.04, 3
 
 
-def carried(points0: np.ndarray, lifted: Lifted) -> np.ndarray:
+def carried(points0: np.ndarray, lifted: Lifted, pixel: float) -> np.ndarray:
     """How well hidden keypoints are known from those that are seen: (T, N) in 0..1/2.
 
     A body that hardly bends carries its far side along. By how much it bends over its whole size is
-    measured where it is seen, and is the less the nearer something is that is seen. A frame in
-    which fewer than 8 keypoints are seen carries nothing.
+    measured where it is seen, with what its motion misses there, and is the less the nearer
+    something is that is seen. A frame in which fewer than 8 keypoints are seen carries nothing.
 
-    points0: (N, 3) m, in frame 0.
+    points0: (N, 3) m, in frame 0; pixel: m, the size of a pixel on the body.
     """
     seen = lifted.confidence >= SEEN
     size = float(np.linalg.norm(points0.std(axis=0)))
@@ -38,7 +38,9 @@ def carried(points0: np.ndarray, lifted: Lifted) -> np.ndarray:
         off.append(np.linalg.norm(motion_between(rest, x).move(rest) - x, axis=1))
         gaps.append((t, cKDTree(rest).query(points0)[0]))
     if off:
-        bends = float(np.sqrt(np.mean(np.concatenate(off) ** 2))) / size
+        missed = np.nan_to_num(lifted.reprojection_px[:, 0]) * pixel
+        square = np.mean(np.concatenate(off) ** 2) + np.mean(missed**2)
+        bends = float(np.sqrt(square)) / size
         for t, gap in gaps:
             known[t] = CARRIED / (1 + (bends * gap / (BEND * size)) ** 2)
     return known

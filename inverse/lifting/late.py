@@ -147,7 +147,9 @@ def lift_with_late_points(
         views, points.points, late.draft.fps, config=config, volume=volume,
         initial=moved[:, keep], progress=progress,
     )  # fmt: skip
-    known = carried(points.points, lifted)
+    camera = paths[0][0]
+    pixel = float(np.median(camera.to_camera(points.points)[:, 2])) / camera.fx
+    known = carried(points.points, lifted, pixel)
     for path, masks in zip(paths, late.silhouettes, strict=True):
         known *= covered(lifted.points, path, masks)
     confidence = np.maximum(lifted.confidence, known)
