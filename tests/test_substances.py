@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 import taichi_phys as tp
@@ -10,6 +11,7 @@ from inverse.wind import WindJob
 from inverse.wind.material import settle_material, soften
 
 
+PICTURE = (np.zeros((9, 9, 3), np.uint8), None)
 CLIP = {"video": ("clip.mp4",), "fov": 40.0, "distance": 2.0, "box": (0.0, 0.0, 9.0, 9.0)}
 
 
@@ -72,23 +74,33 @@ def test_a_substance_refuses_what_no_material_has(changes, message):
 
 def test_a_run_takes_from_the_table_what_is_not_given():
     said = []
-    job, substance = settle_material(WindJob(**CLIP, made_of="dry leaf", density=500.0), said)
+    job, substance = settle_material(
+        WindJob(**CLIP, made_of="dry leaf", density=500.0), *PICTURE, said
+    )
     assert (job.density, job.E, job.thickness) == (500.0, 5e7, 2e-4)
     assert substance.E == Range(low=5e6, typical=5e7, high=5e8)
     assert len(said) == 1 and "E 5e+07 (5e+06 to 5e+08) Pa" in said[0]
-    plain, none = settle_material(WindJob(**CLIP), said)
+    named, _ = settle_material(WindJob(**CLIP, object="the leaf"), *PICTURE, [])
+    assert (
+        named.E == 5e7
+        and WindJob(**CLIP, object="it")
+        == settle_material(WindJob(**CLIP, object="it"), *PICTURE, [])[0]
+    )
+    plain, none = settle_material(WindJob(**CLIP), *PICTURE, said)
     assert plain == WindJob(**CLIP) and none is None and len(said) == 1
-    clay, _ = settle_material(WindJob(**CLIP, made_of="clay"), [])
+    clay, _ = settle_material(WindJob(**CLIP, made_of="clay"), *PICTURE, [])
     assert clay.material == "elastoplastic" and clay.yield_stress == 8e4
     # A law that the job gives has its own parameters: those of another law would not fit it.
-    other, _ = settle_material(WindJob(**CLIP, made_of="jelly", material="viscoplastic"), [])
+    other, _ = settle_material(
+        WindJob(**CLIP, made_of="jelly", material="viscoplastic"), *PICTURE, []
+    )
     assert other.material == "viscoplastic" and (other.E, other.density) == (1e3, 1030.0)
 
 
 def test_stiffness_of_the_table_is_limited_to_what_can_be_simulated():
     """The limit is in the steps of the real simulator."""
     said = []
-    job, substance = settle_material(WindJob(**CLIP, made_of="clay"), said)
+    job, substance = settle_material(WindJob(**CLIP, made_of="clay"), *PICTURE, said)
     soft = soften(job, substance, 0.02, 30.0, said)
     x, volume = tp.sample_box((0, 0, 0), (0.1, 0.1, 0.1), count=60)
     grid = tp.Grid.around(x[None], dx=0.02, margin=0.05)

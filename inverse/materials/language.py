@@ -1,6 +1,7 @@
 """The material of an object by a vision-language model behind an OpenAI-compatible server."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -98,8 +99,9 @@ def ask_material(
             ]
             continue
         if cache is not None:
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            write_json(cache, {"stamp": stamp, "model": model, "answer": record})
+            with contextlib.suppress(OSError, ValueError):  # it only saves time
+                cache.parent.mkdir(parents=True, exist_ok=True)
+                write_json(cache, {"stamp": stamp, "model": model, "answer": record})
         return substance
     raise NoAnswer(f"vlm {url}: no usable answer ({reason})")
 

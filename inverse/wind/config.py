@@ -72,10 +72,33 @@ class WindJob:
     box: tuple[float, float, float, float] | None = option(
         None, "x0 y0 x1 y1 px around the object in frame 0, when there is no mask"
     )
-    distance: float | None = option(
-        None, "distance of the object, m, when there is no depth", above=0
+    object: str | None = option(
+        None, 'what the object is, such as "the leaf", to find it in frame 0 by --detector'
     )
-    fov: float | None = option(None, "vertical field of view, degrees, when there is no camera")
+    point: tuple[float, float] | None = option(
+        None, "x y px on the object in frame 0, which --segmenter finds there"
+    )
+    detector: str | None = option(
+        None, "Grounding DINO by name or folder, default: IDEA-Research/grounding-dino-tiny"
+    )
+    segmenter: str | None = option(
+        None, "SAM or SAM 2 by name or folder, default: facebook/sam-vit-base, for a --box GrabCut"
+    )
+    depth_model: str | None = option(
+        None, "network for metric depth, by name or folder, when there is no depth"
+    )
+    distance: float | None = option(
+        None, "distance of the object, m, when there is no depth, default: a guess", above=0
+    )
+    fov: float | None = option(
+        None, "vertical field of view, degrees, when there is no camera, default: what the file or "
+        "the depth network says, or a guess",
+    )  # fmt: skip
+    vlm: str | None = option(
+        None, "address of an OpenAI-compatible server whose vision-language model names the "
+        "material, such as http://127.0.0.1:8000/v1; its key, if any, in VLM_API_KEY",
+    )  # fmt: skip
+    vlm_model: str | None = option(None, "name of the model at --vlm")
     moving_camera: bool = option(
         False, "the camera turns: find its rotation from the background; --camera is frame 0"
     )
@@ -134,17 +157,16 @@ class WindJob:
                 raise ValueError(
                     f"{name}: got {count} for {len(self.video)} videos, expected one each"
                 )
-        if not self.camera and self.fov is None:
-            raise ValueError("camera: none given, expected --camera or --fov")
         if not self.camera and len(self.video) > 1:
             raise ValueError("camera: several views need a --camera each")
         whole = "mesh" if self.mesh is not None else "model" if self.model is not None else None
-        if self.mask is None and self.box is None and whole is None:
-            raise ValueError("mask: none given, expected --mask or --box, or a --mesh or --model")
-        if self.depth is None and self.distance is None and whole is None:
+        if not self.object_given and whole is None:
             raise ValueError(
-                "depth: none given, expected --depth or --distance, or a --mesh or --model"
+                "mask: none given, expected --mask, --box, --point or --object, or a --mesh or "
+                "--model"
             )
+        if (self.vlm is None) != (self.vlm_model is None):
+            raise ValueError("vlm: expected both --vlm and --vlm-model, the server and its model")
         if whole is not None and not self.camera:
             raise ValueError(f"{whole}: it needs a --camera, which says where it stands")
         if whole is not None and self.shape == "sheet":
@@ -156,6 +178,16 @@ class WindJob:
         if self.moving_camera and len(self.video) > 1:
             raise ValueError("moving_camera: works with one view, synchronized views stand still")
         self.make_material()
+
+    @property
+    def object_given(self) -> bool:
+        """Whether the job says which pixels the object has in frame 0."""
+        return any(v is not None for v in (self.mask, self.box, self.point, self.object))
+
+    @property
+    def solid_given(self) -> bool:
+        """Whether the job has the whole object, as a mesh or a model."""
+        return self.mesh is not None or self.model is not None
 
     def make_material(self) -> Material:
         """The material of the settings. Raises ValueError for impossible parameters."""

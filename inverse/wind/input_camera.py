@@ -1,30 +1,39 @@
 """The cameras of a wind run."""
 
+import math
 from typing import Any
 
 import numpy as np
 
-from inverse.runs.settings import given
+from inverse.perception.focal import focal_of_file
+from inverse.perception.networks import NetworkDepth
 from inverse.tracking import camera_rotation
 from inverse.wind.config import WindJob
 from renderers.camera import Camera, camera_from_fov, load_camera
 
 
+GUESSED_FOV = 60.0  # degrees along the longer side: films of phones and cameras have 45 to 70
+
+
 def read_cameras(
-    job: WindJob, sizes: list[tuple[int, int]], assumptions: list[str]
+    job: WindJob,
+    sizes: list[tuple[int, int]],
+    assumptions: list[str],
+    network: NetworkDepth | None = None,
 ) -> tuple[list[Camera], dict[str, Any]]:
     """The camera of frame 0 of each view, and the other keys of the first camera's file.
 
-    sizes: (width, height) px of each view; assumptions: takes sentences about what was not given.
-    Raises ValueError for a file that cannot be read, and for a camera of another size.
+    sizes: (width, height) px of each view; assumptions: takes sentences about what was not given;
+    network: what a network says of frame 0. Raises ValueError for a file that cannot be read, and
+    for a camera of another size.
     """
     if not job.camera:
-        fov, (width, height) = given("fov", job.fov), sizes[0]
+        fov, source = _field_of_view(job, sizes[0], network)
         assumptions.append(
-            f"The camera has a vertical field of view of {fov:g} degrees and no distortion; in "
-            "frame 0 it looks along +y with z up."
+            f"The camera has a vertical field of view of {fov:.4g} degrees{source} and no "
+            "distortion; in frame 0 it looks along +y with z up."
         )
-        return [camera_from_fov(width, height, fov)], {}
+        return [camera_from_fov(*sizes[0], fov)], {}
     records = [load_camera(path) for path in job.camera]
     cameras = [camera for camera, _ in records]
     for path, size, camera in zip(job.video, sizes, cameras, strict=True):
@@ -34,6 +43,26 @@ def read_cameras(
                 f"{camera.width}x{camera.height} as its camera says"
             )
     return cameras, records[0][1]
+
+
+def _field_of_view(
+    job: WindJob, size: tuple[int, int], network: NetworkDepth | None
+) -> tuple[float, str]:
+    """The vertical field of view, degrees, and where it comes from if the job does not say it."""
+    if job.fov is not None:
+        return job.fov, ""
+    said = focal_of_file(job.video[0], size)
+    if said is not None:
+        focal, source = said[0], f", from the file ({said[1]:g} mm as of a 35 mm camera),"
+    elif network is not None and network.focal is not None:
+        focal, source = network.focal, f", by {job.depth_model},"
+    else:
+        focal = 0.5 * max(size) / math.tan(math.radians(GUESSED_FOV) / 2)
+        source = (
+            f" (a guess: {GUESSED_FOV:g} along the longer side, as of a phone; --fov says it; if "
+            "it is half as wide, what moves along the axis moves about twice as far)"
+        )
+    return math.degrees(2 * math.atan(0.5 * size[1] / focal)), source
 
 
 def camera_paths(

@@ -1,5 +1,6 @@
 """The object of a wind run in frame 0: its pixels and their depth."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from inverse.clips import ClipPlan
 from inverse.perception import (
     constant_depth,
+    fill_depth,
     grabcut_mask,
     is_sequence,
     load_depth,
@@ -15,9 +17,16 @@ from inverse.perception import (
     load_masks,
     without_outliers,
 )
+from inverse.perception.networks import NetworkDepth, find_box, network_depth, segment
+from inverse.perception.networks.depth import eroded
+from inverse.perception.networks.detection import DEFAULT as DETECTOR
+from inverse.perception.networks.segmentation import DEFAULT as SEGMENTER
 from inverse.runs.settings import given, positive
 from inverse.wind.config import HOLDS, WindJob
 from renderers.camera import Camera
+
+
+GUESSED_DISTANCE = 2.0  # m
 
 
 def read_mask(
@@ -35,11 +44,54 @@ def read_mask(
         return masks[0], masks
     if job.mask is not None:
         return load_mask(job.mask, plan.size, notes=assumptions), None
-    box = given("box", job.box)
-    mask = grabcut_mask(plan.read(frames=1)[0], box)
-    corners = " ".join(f"{v:g}" for v in box)
-    assumptions.append(f"The object's pixels in frame 0 are what GrabCut finds in box {corners}.")
-    return mask, None
+    return _found_mask(job, plan.read(frames=1)[0], assumptions), None
+
+
+def _found_mask(job: WindJob, image: np.ndarray, assumptions: list[str]) -> np.ndarray:
+    """The object's pixels by word, point or box; image: (H, W, 3) uint8, frame 0."""
+    box, place = job.box, ""
+    if box is None and job.point is not None:
+        u, v = job.point
+        assumptions.append(
+            f"The object's pixels in frame 0 are what {job.segmenter or SEGMENTER} finds at "
+            f"{u:g} {v:g}."
+        )
+        return segment(image, job.segmenter or SEGMENTER, point=job.point)
+    if box is None and job.object is not None:
+        detector = job.detector or DETECTOR
+        box, score = find_box(image, job.object, detector)
+        place = f", which {detector} finds for {job.object!r} with a score of {score:.2f}"
+    box = given("box", box)
+    network = job.segmenter or (SEGMENTER if job.box is None else None)
+    mask = grabcut_mask(image, box) if network is None else segment(image, network, box=box)
+    corners = " ".join(f"{v:.4g}" for v in box)
+    assumptions.append(
+        f"The object's pixels in frame 0 are what {network or 'GrabCut'} finds in box {corners}"
+        f"{place}."
+    )
+    return mask
+
+
+def read_network(job: WindJob, plan: ClipPlan) -> NetworkDepth | None:
+    """What the network of the job says of the depth of frame 0, None where none is asked.
+
+    plan: of the clip of the first view. Raises ValueError for a network that cannot be used.
+    """
+    if job.depth_model is None or job.depth is not None or job.solid_given:
+        return None
+    return network_depth(plan.read(frames=1)[0], job.depth_model)
+
+
+def settle_distance(job: WindJob, assumptions: list[str]) -> WindJob:
+    """The job with a distance: that which it gives, or else a guess, which is said."""
+    if job.distance is not None:
+        return job
+    assumptions.append(
+        f"No depth and no distance were given: {GUESSED_DISTANCE:g} m is a guess. Directions do "
+        "not depend on it; if the object is twice as far away, forces per mass are twice as large. "
+        "--distance, --depth or --depth-model say it."
+    )
+    return dataclasses.replace(job, distance=GUESSED_DISTANCE)
 
 
 def read_hold(job: WindJob, shape: tuple[int, int]) -> np.ndarray | None:
@@ -71,28 +123,32 @@ def read_depth(
     camera: Camera,
     extra: Mapping[str, Any],
     assumptions: list[str],
+    network: NetworkDepth | None = None,
 ) -> np.ndarray:
     """The object's depth (H, W) m in frame 0 of the first view, NaN outside the mask.
 
     mask: (H, W) bool; camera: of that frame; extra: other keys of the camera's file; assumptions:
-    takes sentences about what was not given. Raises ValueError for depth that cannot be used.
+    takes sentences about what was not given; network: what a network says of that frame. Raises
+    ValueError for depth that cannot be used.
     """
-    if job.depth is None:
+    if job.depth is None and network is None:
         distance = given("distance", job.distance)
         assumptions.append(
             f"In frame 0 the object is flat, faces the camera and is {distance:g} m away; all "
             "lengths and forces scale with that distance."
         )
         return constant_depth(mask, distance)
-    whole = extra.get("depth_scale")
-    depth = load_depth(
-        job.depth,
-        None if whole is None else positive(f"{job.camera[0]}: depth_scale", whole),
-        mask,
-        scale=job.depth_scale,
-        inverse=job.inverse_depth,
-        notes=assumptions,
-    )
+    if job.depth is None and network is not None:
+        # Depth of networks bleeds over the rims of things.
+        seen = np.where(eroded(mask), network.of_camera(camera.fx), np.nan)
+        depth = fill_depth(seen, mask)
+        middle = float(np.median(depth[mask]))
+        assumptions.append(
+            f"The depth of frame 0 is by {job.depth_model}: the object is {middle:.3g} m away; all "
+            "lengths and forces are as right as that."
+        )
+    else:
+        depth = _file_depth(job, mask, extra, assumptions)
     depth, wrong = without_outliers(mask, depth, camera)
     if wrong:
         assumptions.append(
@@ -100,3 +156,17 @@ def read_depth(
             "and were taken to be as deep as these."
         )
     return depth
+
+
+def _file_depth(
+    job: WindJob, mask: np.ndarray, extra: Mapping[str, Any], assumptions: list[str]
+) -> np.ndarray:
+    whole = extra.get("depth_scale")
+    return load_depth(
+        given("depth", job.depth),
+        None if whole is None else positive(f"{job.camera[0]}: depth_scale", whole),
+        mask,
+        scale=job.depth_scale,
+        inverse=job.inverse_depth,
+        notes=assumptions,
+    )

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from inverse.clips import ClipPlan
 from inverse.lifting.shrink import shrink_image
 from inverse.perception import closed_mesh, constant_depth, mesh_in_view
+from inverse.perception.networks import NetworkDepth
 from inverse.perception.relief import is_disc, measure_relief, relief_solid
 from inverse.perception.splat_surface import splat_surface
 from inverse.runs.settings import given
 from inverse.wind.config import WindJob
-from inverse.wind.input_object import read_depth, read_mask
+from inverse.wind.input_object import read_depth
 from renderers.camera import Camera
 from renderers.splats.files import load_gaussians
 from renderers.splats.gaussians import Gaussians
@@ -51,25 +51,31 @@ class Shape:
 
 def read_shape(
     job: WindJob,
-    plan: ClipPlan,
     camera: Camera,
     extra: Mapping[str, Any],
     assumptions: list[str],
+    *,
+    mask: np.ndarray | None,
+    masks: np.ndarray | None,
+    network: NetworkDepth | None = None,
 ) -> Shape:
     """Read the shape of the object in frame 0, or find it in the picture and its depth.
 
-    plan: of the clip of the first view; camera: that took frame 0; extra: other keys of
-    the camera's file; assumptions: takes sentences about what was not given. Raises ValueError for
-    files that cannot be used, and for a mesh or a model that is not where the mask is.
+    camera: that took frame 0; extra: other keys of the camera's file; assumptions: takes sentences
+    about what was not given; mask: (H, W) bool, of frame 0, None where only a mesh or a model says
+    where the object is; masks: (T, H, W) bool, of all frames, or None; network: what a network says
+    of frame 0. Raises ValueError for files that cannot be used, and for a mesh or a model that is
+    not where the mask is.
     """
-    if job.mesh is not None or job.model is not None:
-        shape = _given_shape(job, plan, camera, assumptions)
+    if job.solid_given:
+        shape = _given_shape(job, camera, assumptions, mask, masks)
         what = "its mesh" if job.mesh is not None else "the surface of its Gaussians"
         assumptions.insert(0, f"The object fills {what}, a solid of {_material(job)}.")
         return shape
-    mask, masks = read_mask(job, plan, assumptions)
-    disc = job.depth is None and job.shape != "sheet" and job.thickness is None and is_disc(mask)
-    if job.depth is None and (job.shape == "solid" or disc):
+    assert mask is not None  # the job says where the object is
+    unknown = job.depth is None and network is None
+    disc = unknown and job.shape != "sheet" and job.thickness is None and is_disc(mask)
+    if unknown and (job.shape == "solid" or disc):
         shape, why = _round_body(job, mask, masks, camera), "it was asked for"
         if job.shape == "auto":
             why = "its silhouette is that of a ball"
@@ -79,8 +85,8 @@ def read_shape(
         )
         assumptions.insert(0, f"The object is a solid, since {why}, of {_material(job)}.")
         return shape
-    depth = read_depth(job, mask, camera, extra, assumptions)
-    solid, why = _is_solid(job, mask, depth, camera)
+    depth = read_depth(job, mask, camera, extra, assumptions, network)
+    solid, why = _is_solid(job, mask, depth, camera, unknown)
     kind = "solid" if solid else "sheet"
     assumptions.insert(0, f"The object is a {kind}, since {why}, of {_material(job)}.")
     if not solid:
@@ -97,11 +103,14 @@ def read_shape(
     )
 
 
-def _given_shape(job: WindJob, plan: ClipPlan, camera: Camera, assumptions: list[str]) -> Shape:
+def _given_shape(
+    job: WindJob,
+    camera: Camera,
+    assumptions: list[str],
+    mask: np.ndarray | None,
+    masks: np.ndarray | None,
+) -> Shape:
     """The shape of a mesh or of a model of Gaussians."""
-    mask, masks = None, None
-    if job.mask is not None or job.box is not None:
-        mask, masks = read_mask(job, plan, assumptions)
     gaussians = None
     if job.model is not None:
         surface, gaussians = splat_surface(load_gaussians(job.model), mask, camera)
@@ -137,14 +146,14 @@ def _round_body(job: WindJob, mask: np.ndarray, masks: np.ndarray | None, camera
 
 
 def _is_solid(
-    job: WindJob, mask: np.ndarray, depth: np.ndarray, camera: Camera
+    job: WindJob, mask: np.ndarray, depth: np.ndarray, camera: Camera, unknown: bool
 ) -> tuple[bool, str]:
     """Whether an object is taken for a solid, and why."""
     if job.shape != "auto":
         return job.shape == "solid", "it was asked for"
     if job.thickness is not None:
         return False, "a thickness was given"
-    if job.depth is None:
+    if unknown:
         return False, "nothing shows how thick it is"
     relief = measure_relief(mask, depth, camera)
     share = 100 * max(relief.roundness, 0.0)

@@ -10,7 +10,7 @@ from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
 from inverse.wind.input_camera import camera_paths, read_cameras
 from inverse.wind.input_clip import plan_clips, read_tracks, sensible_scale
-from inverse.wind.input_object import read_hold
+from inverse.wind.input_object import read_hold, read_mask, read_network, settle_distance
 from inverse.wind.input_shape import read_shape
 from inverse.wind.material import settle_material
 from renderers.camera import Camera
@@ -29,7 +29,8 @@ class Inputs:
     own and shows the one before; tracks: of each view, or None; assumptions: sentences about what
     was not given; job: with the values of its material; masks: (T, H, W) bool, of all frames of the
     first view, or None; surface: closed, of the object in frame 0, None for a sheet; gaussians: of
-    a fit of it, or None; substance: where the material comes from, None for the job itself.
+    a fit of it, or None; substance: where the material comes from, None for the job itself; flat:
+    whether the object was taken to face the camera, for want of its depth.
     """
 
     videos: list[np.ndarray]
@@ -47,19 +48,22 @@ class Inputs:
     surface: Triangles | None = None
     gaussians: Gaussians | None = None
     substance: Substance | None = None
+    flat: bool = False
 
 
 def load_inputs(job: WindJob) -> Inputs:
     """Read all inputs of a job. Raises ValueError, in one sentence, for what cannot be used."""
-    said: list[str] = []
-    job, substance = settle_material(job, said)
     assumptions = [
-        *said,
-        "A video shows accelerations, not forces: the forces are those of the assumed mass.",
+        "A video shows accelerations, not forces: the forces are those of the assumed mass."
     ]
     plans = plan_clips(job, assumptions)
-    cameras, extra = read_cameras(job, [plan.size for plan in plans], assumptions)
-    shape = read_shape(job, plans[0], cameras[0], extra, assumptions)
+    network = read_network(job, plans[0])
+    cameras, extra = read_cameras(job, [plan.size for plan in plans], assumptions, network)
+    mask, masks = (None, None) if not job.object_given else read_mask(job, plans[0], assumptions)
+    job, substance = settle_material(job, plans[0].read(frames=1)[0], mask, assumptions)
+    flat = not job.solid_given and job.depth is None and network is None
+    job = settle_distance(job, assumptions) if flat else job
+    shape = read_shape(job, cameras[0], extra, assumptions, mask=mask, masks=masks, network=network)
     hold = read_hold(job, shape.mask.shape)
     tracks = read_tracks(job, plans)
     scale = sensible_scale(plans[0].size, shape.mask)
@@ -82,4 +86,5 @@ def load_inputs(job: WindJob) -> Inputs:
         hold=hold, fps=timing.fps, start=timing.start, taken=[plan.timing.taken for plan in plans],
         tracks=tracks, assumptions=assumptions, job=job, masks=shape.masks,
         surface=shape.surface, gaussians=shape.gaussians, substance=substance,
+        flat=flat and shape.surface is None,
     )  # fmt: skip

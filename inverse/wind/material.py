@@ -1,28 +1,61 @@
 """The material of a wind run: what was given, what a word means, and what can be afforded."""
 
+import contextlib
 import dataclasses
+import warnings
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inverse.materials import Substance, find_substance
+from inverse.materials.language import NoAnswer, ask_material
 from inverse.wind.config import WindJob
 
 
-QUANTITIES = ("material", "E", "nu", "density", "thickness", "yield_stress", "viscosity")
+ANSWER = "vlm.json"  # in the folder of the run: the answer of the vision-language model
 STEPS = 20  # of the simulation in a frame, the most that stiffness alone may ask for
 CFL = 0.4  # cells that a wave may cross in a step
 
 
-def settle_material(job: WindJob, assumptions: list[str]) -> tuple[WindJob, Substance | None]:
+def settle_material(
+    job: WindJob, image: np.ndarray, mask: np.ndarray | None, assumptions: list[str]
+) -> tuple[WindJob, Substance | None]:
     """The job with all values of its material, and what they come from, None for the job itself.
 
-    A value that the job gives holds; one at its default is that of job.made_of. assumptions: takes
-    a sentence. Raises ValueError for a word that the table does not know.
+    A value that the job gives holds; one at its default is that of the vision-language model, or
+    else of the table, by the words of job.made_of or of job.object. image: (H, W, 3) uint8, frame
+    0; mask: (H, W) bool, of the object in it, None for all of it; assumptions: takes a sentence.
+    Raises ValueError for words of job.made_of that the table does not know, unless the model does.
     """
-    if job.made_of is None:
+    substance = None
+    if job.vlm is not None and job.vlm_model is not None:
+        substance = _ask(job, image, mask, assumptions)
+    if substance is None and job.made_of is not None:
+        substance = find_substance(job.made_of)
+    if substance is None and job.object is not None:
+        with contextlib.suppress(ValueError):  # a word for an object need not name a material
+            substance = find_substance(job.object)
+    if substance is None:
         return job, None
-    substance = find_substance(job.made_of)
     assumptions.append(substance.sentence())
     return _with(job, substance), substance
+
+
+def _ask(
+    job: WindJob, image: np.ndarray, mask: np.ndarray | None, assumptions: list[str]
+) -> Substance | None:
+    """The answer of the vision-language model; without a usable one a warning, and None."""
+    shown = np.ones(image.shape[:2], bool) if mask is None else mask
+    words = job.made_of or job.object or ""
+    try:
+        return ask_material(
+            image, shown, words, job.vlm or "", job.vlm_model or "", cache=Path(job.out) / ANSWER
+        )
+    except NoAnswer as error:
+        warnings.warn(f"{error}; going on without it", stacklevel=2)
+        assumptions.append(f"The vision-language model was asked in vain: {error}.")
+        return None
 
 
 def _with(job: WindJob, substance: Substance) -> WindJob:

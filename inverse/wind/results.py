@@ -175,7 +175,7 @@ def find_facts(
         torn_share=torn / len(run.mass),
         tracks=tracked.count,
         size_px=float(np.sqrt(inputs.mask.sum())),
-        flat=run.job.depth is None and inputs.surface is None,
+        flat=inputs.flat,
         strength=np.linalg.norm(specific, axis=1),
         noise=tracked.net_noise,
         reprojection_px=tracked.quality.reprojection_px[:, 0],

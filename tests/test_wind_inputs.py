@@ -1,0 +1,169 @@
+"""What a wind run makes of little: one clip, and a word, a point, a box, a network, a server."""
+
+import json
+import subprocess
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from seer import Server
+
+from inverse.wind import WindJob
+from inverse.wind.inputs import load_inputs
+from renderers.video import write_video
+
+
+FRAMES, SIZE = 6, (128, 96)
+BOX = (30.0, 20.0, 80.0, 70.0)
+
+
+def picture(frame):
+    """A textured leaf before a smooth wall; it moves by 2 px per frame."""
+    columns, rows = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
+    image = (90 + 0.2 * columns + 0.2 * rows)[..., None] * [0.5, 0.8, 1.2]
+    texture = np.random.default_rng(0).random((40, 40, 3))
+    texture = cv2.resize(texture, (160, 160), interpolation=cv2.INTER_CUBIC)[:96, :128]
+    x, y = columns - 55 - 2 * frame, rows - 45
+    leaf = (x / 18) ** 2 + (y / 14) ** 2 < 1
+    bright = np.roll(130 + 110 * texture, 2 * frame, axis=1)
+    image[leaf] = bright[leaf] * [1, 0.4, 0.1]
+    return image.clip(0, 255).astype(np.uint8), leaf
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_video(path, [picture(k)[0] for k in range(FRAMES)], 24)
+    return str(path)
+
+
+def load(clip, tmp_path, **settings):
+    settings = {"box": BOX, "shape": "sheet"} | settings
+    return load_inputs(WindJob(video=(clip,), out=str(tmp_path / "out"), **settings))
+
+
+def said(inputs, *words):
+    """Whether one assumption has all the words."""
+    return any(all(word in one for word in words) for one in inputs.assumptions)
+
+
+def test_a_clip_and_a_box_are_enough_and_the_guesses_are_said(clip, tmp_path):
+    inputs = load(clip, tmp_path)
+    leaf = picture(0)[1]
+    assert (inputs.mask & leaf).sum() > 0.9 * (inputs.mask | leaf).sum()
+    assert np.allclose(inputs.depth[inputs.mask], 2.0) and inputs.job.distance == 2.0
+    camera = inputs.cameras[0][0]
+    assert camera.fx == camera.fy == pytest.approx(64 / np.tan(np.radians(30)))
+    assert said(inputs, "2 m is a guess", "twice as large", "--distance")
+    assert said(inputs, "field of view", "a guess: 60 along the longer side", "--fov")
+    assert inputs.flat
+
+
+def test_without_a_place_the_object_is_asked_for(clip, tmp_path):
+    with pytest.raises(ValueError, match="mask: none given, expected --mask, --box, --point or"):
+        load(clip, tmp_path, box=None)
+    with pytest.raises(ValueError, match="vlm: expected both --vlm and --vlm-model"):
+        load(clip, tmp_path, vlm="http://127.0.0.1:1/v1")
+
+
+def test_the_focal_length_comes_from_quicktimes_metadata(clip, tmp_path):
+    tagged = tmp_path / "phone.mov"
+    tag = "com.apple.quicktime.camera.focal_length.35mm_equivalent=26"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", clip, "-c", "copy"]
+    command += ["-movflags", "use_metadata_tags", "-metadata", tag, str(tagged)]
+    subprocess.run(command, check=True)
+    inputs = load(str(tagged), tmp_path)
+    diagonal = np.hypot(*SIZE)
+    assert inputs.cameras[0][0].fx == pytest.approx(26 * diagonal / np.hypot(36, 24))
+    assert said(inputs, "field of view", "from the file (26 mm as of a 35 mm camera)")
+    known = load(str(tagged), tmp_path, fov=40.0)
+    assert known.cameras[0][0].fy == pytest.approx(48 / np.tan(np.radians(20)))
+
+
+@pytest.mark.parametrize("length, used", [(50, True), (0, False)])
+def test_the_focal_length_comes_from_a_photographs_exif(length, used, tmp_path):
+    """0 stands for unknown there."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for k in range(FRAMES):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[41989] = length if k == 0 else 99
+        Image.fromarray(picture(k)[0]).save(folder / f"f{k}.jpg", exif=exif, quality=95)
+    inputs = load(str(folder), tmp_path)
+    expected = 50 * np.hypot(*SIZE) / np.hypot(36, 24)
+    assert (inputs.cameras[0][0].fx == pytest.approx(expected)) == used
+    assert said(inputs, "50 mm as of a 35 mm") == used == (not said(inputs, "a guess: 60"))
+
+
+@pytest.fixture
+def tiny():
+    pytest.importorskip("transformers")
+    import tiny_networks
+
+    torch.manual_seed(0)
+    return tiny_networks
+
+
+def test_depth_of_a_network_makes_the_scale(clip, tmp_path, tiny):
+    name = tiny.depth_anything(tmp_path / "net", meters=3.0)
+    inputs = load(clip, tmp_path, depth_model=name)
+    np.testing.assert_allclose(inputs.depth[inputs.mask], 3.0, rtol=1e-4)
+    assert np.isnan(inputs.depth[~inputs.mask]).all()
+    assert said(inputs, "depth of frame 0 is by", "3 m away") and not said(inputs, "2 m is a guess")
+    assert not inputs.flat
+
+
+def test_a_network_that_knows_the_focal_length_makes_the_camera(clip, tmp_path, tiny):
+    name = tiny.depth_pro(tmp_path / "net", inverse=0.5, fov=40.0)
+    focal = 64 / np.tan(np.radians(20))
+    inputs = load(clip, tmp_path, depth_model=name)
+    assert inputs.cameras[0][0].fx == pytest.approx(focal)
+    np.testing.assert_allclose(inputs.depth[inputs.mask], focal / 128 / 0.5, rtol=1e-4)
+    # With another focal length its depth is another: in units of the width both are the same.
+    fov = 2 * np.degrees(np.arctan(48 / 200))
+    inputs = load(clip, tmp_path, depth_model=name, fov=float(fov))
+    np.testing.assert_allclose(inputs.depth[inputs.mask], 200 / 128 / 0.5, rtol=1e-4)
+
+
+def test_a_word_a_point_or_a_box_gives_a_mask_by_networks(clip, tmp_path, tiny):
+    detector, segmenter = tiny.grounding_dino(tmp_path / "dino"), tiny.sam(tmp_path / "sam")
+    inputs = load(
+        clip, tmp_path, box=None, object="the leaf", detector=detector, segmenter=segmenter
+    )
+    assert inputs.mask.any()
+    assert said(inputs, f"what {segmenter} finds in box", f"which {detector} finds for 'the leaf'")
+    assert inputs.job.E == 5e7 and said(inputs, "made of dry leaf")  # the word names a material
+    inputs = load(clip, tmp_path, box=None, point=(55.0, 45.0), segmenter=segmenter)
+    assert inputs.mask.any() and said(inputs, f"what {segmenter} finds at 55 45")
+    inputs = load(clip, tmp_path, segmenter=segmenter)
+    assert said(inputs, f"what {segmenter} finds in box 30 20 80 70")
+
+
+def test_a_server_names_the_material_and_its_answer_is_kept(clip, tmp_path):
+    server = Server()
+    answer = {"material": "felt", "density": [100, 200, 300], "E": [1e4, 1e5, 1e6],
+              "nu": [0.1, 0.2, 0.3], "thickness": [1e-3, 2e-3, 3e-3]}  # fmt: skip
+    server.answers = [json.dumps(answer)]
+    settings = {"vlm": server.url, "vlm_model": "seer", "made_of": "leather", "density": 250.0}
+    inputs = load(clip, tmp_path, **settings)
+    server.close()
+    assert (inputs.job.E, inputs.job.density, inputs.job.thickness) == (1e5, 250.0, 2e-3)
+    assert inputs.substance.E.high == 1e6 and said(inputs, "made of felt", "by seer")
+    assert "leather" in str(server.asked)
+    again = load(clip, tmp_path, **settings)  # the server is gone
+    assert again.substance == inputs.substance
+
+
+def test_without_an_answer_the_table_or_the_defaults_hold(clip, tmp_path):
+    server = Server()
+    server.close()
+    settings = {"vlm": server.url, "vlm_model": "seer"}
+    with pytest.warns(UserWarning, match="vlm http.*cannot be reached.*going on without it"):
+        inputs = load(clip, tmp_path, **settings, made_of="leather")
+    assert inputs.substance.name == "leather" and said(inputs, "asked in vain")
+    with pytest.warns(UserWarning, match="going on without it"):
+        inputs = load(clip, tmp_path, **settings)
+    assert inputs.substance is None and inputs.job.E == 1e3
