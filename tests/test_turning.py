@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 from turning import CAMERA, FPS, RADIUS, ball
 
@@ -16,6 +17,7 @@ from inverse.perception.surface import visible_surface
 from inverse.tracking import Tracks, select_keypoints, track_lucas_kanade
 from inverse.tracking.seeds import find_seeds
 from inverse.tracking.silhouette import carry_mask
+from taichi_phys.geometry.repair import Triangles
 
 
 FRAMES = 12
@@ -122,6 +124,30 @@ def exact():
         points=motion[0, keep], motion=motion[:, keep],
         tracks=Tracks(xy=xy, visible=facing).of(keep), early=facing[0, keep],
     )  # fmt: skip
+
+
+def sphere(radius, count=3000):
+    """Triangles of a sphere around the exact ball in frame 0, about so many."""
+    i = np.arange(count // 2) + 0.5
+    z, turn = 1 - 2 * i / len(i), np.pi * (1 + 5**0.5) * i
+    around = np.sqrt(1 - z**2)
+    points = np.stack([around * np.cos(turn), around * np.sin(turn), z], axis=1)
+    return Triangles(radius * points + [0, 2, 0], ConvexHull(points).simplices)
+
+
+def test_a_known_surface_says_where_a_far_side_lies(exact):
+    late = np.flatnonzero(~exact.early)
+    xy = exact.tracks.xy + np.random.default_rng(3).normal(0, 1, exact.tracks.xy.shape)
+    views = [(dataclasses.replace(exact.tracks, xy=xy), [CAMERA] * FRAMES)]
+
+    def error(surface):
+        points, _ = adjust(views, exact.points, late, exact.motion, surface)
+        radius = np.linalg.norm(points[late] - [0, 2, 0], axis=1)
+        return np.abs(radius - RADIUS).mean()
+
+    free = error(None)
+    assert error(sphere(RADIUS)) < 0.6 * free
+    assert error(sphere(1.3 * RADIUS)) < 1.5 * free  # a wrong guess does little harm
 
 
 def lifted_as(motion, seen):

@@ -8,25 +8,36 @@ the motion of a lift is corrected by a rigid motion per frame, together with the
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from inverse.lifting.anchor import CAUCHY, LEAST_SIGMA, SURPRISE, carriers, reprojection
 from inverse.lifting.energy import TrackedView
 from inverse.lifting.rigid import MEDIAN_LENGTH
+from inverse.lifting.smoothness import MAD_TO_SIGMA
+from taichi_phys.geometry.repair import Triangles
 
 
 ROUNDS = 12  # of Gauss-Newton
 SHORTEST = 1e-5  # of the body's size: a shorter step is the last
+SAMPLES = 20000  # of a surface
+CLOSE = 5e-3  # of the body's size: no point is known to lie closer to a surface
 STEADY = 0.05  # how much a correction usually changes in a frame: rad, and of the body's size
 
 
 def adjust(
-    views: Sequence[TrackedView], points0: np.ndarray, late: np.ndarray, motion: np.ndarray
+    views: Sequence[TrackedView],
+    points0: np.ndarray,
+    late: np.ndarray,
+    motion: np.ndarray,
+    surface: Triangles | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Corrected positions in frame 0, (N, 3) m, and motion, (T, N, 3) m, of all keypoints.
 
     views: tracks of the keypoints and the camera of each frame; points0: (N, 3) m in frame 0;
-    late: (n,) indices of those that were not seen there; motion: (T, N, 3) m.
+    late: (n,) indices of those that were not seen there; motion: (T, N, 3) m; surface: of the body
+    in frame 0, which the late ones lie on as closely as on median they are found to: the far side
+    of a body may be a guess.
     """
     X, rest = motion.copy(), points0.copy()
     frames, count = X.shape[:2]
@@ -39,12 +50,20 @@ def adjust(
     D = np.diff(np.eye(frames), axis=0)
     scale = np.diag([STEADY] * 3 + [STEADY * size] * 3)
     steady = np.kron(D.T @ D, np.linalg.inv(scale**2))
+    skin = None if surface is None else _samples(surface)
     shift = np.zeros((frames, 6))  # of each frame so far; its steps are what is kept small
     for _ in range(ROUNDS):
         A, a = np.zeros((frames, 6, 6)), np.zeros((frames, 6))
         B = np.zeros((frames, 6, len(late), 3))
         C = np.tile(np.eye(3) / (SURPRISE * size) ** 2, (len(late), 1, 1))
         c = moved / (SURPRISE * size) ** 2
+        if skin is not None:
+            near = skin[0].query(rest[late])[1]
+            normal = skin[1][near]
+            above = ((rest[late] - skin[0].data[near]) * normal).sum(axis=1)
+            width = max(MAD_TO_SIGMA * float(np.median(np.abs(above))), CLOSE * size)
+            C += normal[:, :, None] * normal[:, None] / width**2
+            c = c + (above / width**2)[:, None] * normal
         center = X.mean(axis=1)
         sigma = _sigma(views, X)
         for tracks, cameras in views:
@@ -88,6 +107,19 @@ def adjust(
         if max(np.abs(along).max(initial=0), np.abs(step[:, 3:]).max()) < SHORTEST * size:
             break
     return rest, X
+
+
+def _samples(surface: Triangles) -> tuple[cKDTree, np.ndarray]:
+    """Points spread over a surface, in a tree, and its normal (n, 3) at each."""
+    corners = surface.vertices[surface.faces]
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(cross, axis=1)
+    # About as many in each part of the surface, in the same places in every run.
+    face = np.searchsorted(np.cumsum(area), (np.arange(SAMPLES) + 0.5) / SAMPLES * area.sum())
+    a, b = np.random.default_rng(0).uniform(size=(2, SAMPLES, 1))
+    a, b = np.where(a + b > 1, 1 - a, a), np.where(a + b > 1, 1 - b, b)
+    p, q, r = np.moveaxis(corners[face], 1, 0)
+    return cKDTree(p + a * (q - p) + b * (r - p)), cross[face] / area[face, None]
 
 
 def _sigma(views: Sequence[TrackedView], X: np.ndarray) -> float:

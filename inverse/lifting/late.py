@@ -16,6 +16,7 @@ from inverse.tracking.seeds import find_seeds
 from inverse.tracking.timing import at_even_times
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
+from taichi_phys.geometry.repair import Triangles
 
 
 # Share of the keypoints that are followed in any view, in some frame, below which others are chosen
@@ -56,13 +57,15 @@ def add_late_points(
     max_count: int,
     config: LiftConfig | None = None,
     volume: VolumeNodes | None = None,
+    surface: Triangles | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> WithLate | None:
     """Find keypoints that come into view later; None if there are none.
 
     videos: (T, H, W, 3) uint8 per view; paths: a camera for each frame of each view; points,
     tracks, draft: of the keypoints of frame 0; taken, tracker, max_count, config: as those of
-    `targets_from_video`; volume: what carries a solid; progress: called with (stage, done, total).
+    `targets_from_video`; volume, surface: what carries a solid, and its surface in frame 0;
+    progress: called with (stage, done, total).
     """
     count, origins = len(points.points), points.origins
     parts, views, frames = [list(tracks)], [origins.view], [origins.frame]
@@ -118,7 +121,9 @@ def add_late_points(
         origins=Origins(view=view, frame=frame, xy=xy, masks=masks),
     )  # fmt: skip
     both = [one.of(keep) for one in both]
-    every, moved = _adjusted(list(zip(both, paths, strict=True)), every, anchored.lifted.points)
+    every, moved = _adjusted(
+        list(zip(both, paths, strict=True)), every, anchored.lifted.points, surface
+    )
     draft = dataclasses.replace(anchored.lifted, points=moved)
     return WithLate(points=every, tracks=both, draft=draft, silhouettes=silhouettes)
 
@@ -129,6 +134,7 @@ def lift_with_late_points(
     *,
     config: LiftConfig | None = None,
     volume: VolumeNodes | None = None,
+    surface: Triangles | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Keypoints, list[Tracks], Lifted]:
     """The motion of all keypoints, and where those lie in frame 0 that came into view later.
@@ -137,7 +143,7 @@ def lift_with_late_points(
     not move with the object are left out.
     """
     views = list(zip(late.tracks, paths, strict=True))
-    points, moved = _adjusted(views, late.points, late.draft.points)
+    points, moved = _adjusted(views, late.points, late.draft.points, surface)
     new = np.flatnonzero(points.origins.frame > 0)
     keep = np.ones(len(points.points), dtype=bool)
     keep[new] = fits(views, new, points.points[new], moved[:, new])
@@ -157,10 +163,13 @@ def lift_with_late_points(
 
 
 def _adjusted(
-    views: Sequence[TrackedView], points: Keypoints, motion: np.ndarray
+    views: Sequence[TrackedView],
+    points: Keypoints,
+    motion: np.ndarray,
+    surface: Triangles | None,
 ) -> tuple[Keypoints, np.ndarray]:
     late = np.flatnonzero(points.origins.frame > 0)
-    at, moved = adjust(views, points.points, late, motion)
+    at, moved = adjust(views, points.points, late, motion, surface)
     return dataclasses.replace(points, points=at), moved
 
 

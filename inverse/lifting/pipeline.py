@@ -109,7 +109,7 @@ def targets_from_video(
         if many_lost(tracks):
             late = add_late_points(
                 videos, paths, points, tracks, draft, taken, tracker=tracker, max_count=max_count,
-                config=config, volume=volume, progress=progress,
+                config=config, volume=volume, surface=surface, progress=progress,
             )  # fmt: skip
         if late is not None:
             points, tracks, draft = late.points, late.tracks, late.draft
@@ -124,7 +124,7 @@ def targets_from_video(
     if late is not None:
         late = dataclasses.replace(late, tracks=tracks)
         points, tracks, lifted = lift_with_late_points(
-            late, paths, config=config, volume=volume, progress=report
+            late, paths, config=config, volume=volume, surface=surface, progress=report
         )
     else:
         views = list(zip(tracks, paths, strict=True))
