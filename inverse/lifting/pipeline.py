@@ -16,6 +16,7 @@ from inverse.lifting.timed import refine_timed
 from inverse.lifting.volume import VolumeNodes
 from inverse.perception.surface import visible_surface
 from inverse.tracking.lucas_kanade import track_lucas_kanade
+from inverse.tracking.silhouettes import inside_masks
 from inverse.tracking.timing import at_even_times
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
@@ -51,6 +52,7 @@ def targets_from_video(
     *,
     surface: Triangles | None = None,
     taken: Sequence[np.ndarray] | None = None,
+    masks: np.ndarray | None = None,
     tracks: Sequence[Tracks] | None = None,
     tracker: Callable[..., Tracks] = track_lucas_kanade,
     max_count: int = 200,
@@ -67,8 +69,9 @@ def targets_from_video(
     it turns (`camera_rotation`); mask (H, W) bool and depth (H, W) m: frame 0 of the first view;
     fps: frames per second; surface: closed, that encloses x0 where the object is a solid; taken:
     (T,) s after frame 0, when the pictures of each view were taken, NaN where a frame has none of
-    its own, default: at even steps; tracks: ready ones of the same points per view, instead of the
-    tracker; tracker: called with (video, queries, mask=, progress=); max_count: keypoints;
+    its own, default: at even steps; masks: (T, H, W) bool, of the object in all frames of the first
+    view, outside of which no track counts; tracks: ready ones of the same points per view, instead
+    of the tracker; tracker: called with (video, queries, mask=, progress=); max_count: keypoints;
     progress: called with (stage, done, total). Raises ValueError for inputs that disagree, for
     fewer than 8 usable tracks, and for tracks that no motion of the object explains.
     """
@@ -100,6 +103,7 @@ def targets_from_video(
             for k in range(len(videos))
         ]
         tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
+        tracks = _inside(tracks, masks, paths[0][0])
         seen = np.any([one.visible[1:].any(axis=0) for one in tracks], axis=0)
         _check_count(int(seen.sum()))
         report = _stage(progress, "lift draft")
@@ -115,10 +119,12 @@ def targets_from_video(
             points, tracks, draft = late.points, late.tracks, late.draft
         report = _stage(progress, "refine tracks")
         tracks = refine_timed(videos, paths, points, draft, taken, tracks=tracks, progress=report)
+        tracks = _inside(tracks, masks, paths[0][0])
         initial = draft.points
     else:
         points, tracks = _from_tracks(tracks, mask, depth, first, frames)
         tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
+        tracks = _inside(tracks, masks, first[0])
         initial = None
     report = _stage(progress, "lift")
     if late is not None:
@@ -147,6 +153,14 @@ def targets_from_video(
         tracks=list(tracks),
         quality=_quality(lifted, points, confidence),
     )
+
+
+def _inside(tracks: Sequence[Tracks], masks: np.ndarray | None, camera: Camera) -> list[Tracks]:
+    """Tracks of all views, of which those of the first count only inside its masks, if any."""
+    if masks is None:
+        return list(tracks)
+    size = (camera.width, camera.height)
+    return [inside_masks(tracks[0], masks, size), *tracks[1:]]
 
 
 def _quality(lifted: Lifted, points: Keypoints, confidence: np.ndarray) -> LiftQuality:

@@ -67,8 +67,8 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
     with _StageBar() as bar:
         found = targets_from_video(
             inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
-            surface=model.surface, taken=inputs.taken, tracks=inputs.tracks, tracker=tracker,
-            max_count=job.keypoints, progress=bar,
+            surface=model.surface, taken=inputs.taken, masks=inputs.masks, tracks=inputs.tracks,
+            tracker=tracker, max_count=job.keypoints, progress=bar,
         )  # fmt: skip
     tracked = _tracked(job, found, inputs, model.seen)
     arrays = {name: getattr(tracked, name) for name in NAMES}
@@ -108,6 +108,8 @@ def _stamp(job: WindJob, inputs: Inputs, model: ObjectModel) -> str:
     """Digest of what targets depend on."""
     cameras = [dataclasses.asdict(camera) for path in inputs.cameras for camera in path]
     arrays = [*inputs.videos, *inputs.taken, inputs.mask, inputs.depth, model.x, model.seen]
+    if inputs.masks is not None:
+        arrays.append(inputs.masks)
     for tracks in inputs.tracks or ():
         arrays += [tracks.xy, tracks.visible]
     settings = (inputs.fps, job.tracker, job.cotracker, job.keypoints, cameras)
