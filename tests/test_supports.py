@@ -11,6 +11,7 @@ from small_runs import wind_run as wind_run
 import taichi_phys as tp
 from inverse.metrics import vector_errors
 from inverse.wind.config import WindConfig, WindJob
+from inverse.wind.impacts import bridged, find_impacts, pieces
 from inverse.wind.run import FORCES, WindRun
 from inverse.wind.solver import WindSolver, at_frames
 from inverse.wind.stillness import held_part, motion_px
@@ -247,6 +248,65 @@ def test_wind_on_a_beam_that_is_held_and_its_reaction_are_recovered():
     assert vector_errors(net[inner], true_net[inner])["vector_error_percent"] < 25
     pushed, true = (reaction(supports, one, sim.mass, FPS) for one in (result, truth))
     assert vector_errors(pushed[inner], true[inner])["vector_error_percent"] < 25
+
+
+# Blows of a floor
+
+HIT = 0.26  # s
+DOWN = 0.5 * 9.81 * HIT**2  # m
+FLOOR = tp.Plane(point=(0, 0, -DOWN), normal=(0, 0, 1), friction=0.5)
+
+
+def bounce(frames=14):
+    """Targets (T, n, 3) m of a rigid block that falls, and that the floor throws back."""
+    t = np.arange(frames) / FPS
+    after = np.maximum(t - HIT, 0)
+    up = 0.8 * 9.81 * HIT * after - 0.5 * 9.81 * after**2 - DOWN
+    height = np.where(t < HIT, -0.5 * 9.81 * t**2, up)
+    return BEAM + np.stack([0.5 * t, 0 * t, height], axis=1)[:, None]
+
+
+def test_blows_are_found_where_the_floor_throws_an_object_back():
+    assert find_impacts(FLOOR, bounce(), FPS, DX, 9.81) == [5, 6, 7]  # at 0.25, 0.29 s
+    higher = dataclasses.replace(FLOOR, point=(0, 0, -2.0))  # nothing near: wind, not a blow
+    assert find_impacts(higher, bounce(), FPS, DX, 9.81) == []
+
+
+def test_what_rests_or_slides_on_a_floor_is_not_hit():
+    sliding = BEAM - [0, 0, DOWN] + (np.arange(14) / FPS)[:, None, None] * [1.0, 0, 0]
+    assert find_impacts(FLOOR, sliding, FPS, DX, 9.81) == []
+
+
+def test_a_short_flight_between_blows_belongs_to_them():
+    """Two frames between two blows tell no force."""
+    targets = np.concatenate([bounce(9), bounce(9)[7:]])
+    found = find_impacts(FLOOR, targets, FPS, DX, 9.81)
+    assert pieces(len(targets), found)[0] == (0, 5)
+    assert all(last - first >= 3 for first, last in pieces(len(targets), found))
+
+
+def test_gaps_are_filled_from_both_sides():
+    assert pieces(9, [0, 3, 4]) == [(1, 3), (5, 8)]
+    assert pieces(4, []) == [(0, 3)]
+    force = torch.tensor([9.0, 1.0, 9.0, 9.0, 4.0, 9.0])[:, None, None].expand(6, 1, 3)
+    filled = bridged(force, [0, 2, 3, 5])[:, 0, 0]
+    torch.testing.assert_close(filled, torch.tensor([1.0, 1.0, 2.0, 3.0, 4.0, 4.0]))
+
+
+def test_a_block_that_bounces_weighs_the_same_throughout():
+    targets = bounce()
+    gaps = tuple(find_impacts(FLOOR, targets, FPS, DX, 9.81))
+    nothing = np.zeros(len(BEAM), dtype=bool)
+    supports, sim = make_beam(targets, nothing, E=5e3, floor=FLOOR, impacts=gaps)
+    torch.manual_seed(0)
+    config = WindConfig(iterations=3, resolution=4, channels=4, hidden=8)
+    result = WindSolver(sim, targets, fps=FPS, config=config, gaps=gaps).solve(progress=False)
+    net = (result.frame_forces().sum(dim=1) / sim.mass.sum()).cpu().numpy()
+    np.testing.assert_allclose(net, np.tile([0, 0, -9.81], (14, 1)), atol=0.3)
+    pushed = reaction(supports, result, sim.mass, FPS)
+    blow = 1.8 * 9.81 * HIT * sim.mass.sum().item()
+    assert pushed[5:9, 2].sum() / FPS == pytest.approx(blow, rel=0.1)
+    assert np.abs(pushed[:5]).max() < 0.02 * pushed[5:9, 2].max()
 
 
 def test_nothing_pushes_a_free_body():

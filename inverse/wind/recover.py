@@ -65,6 +65,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         solver = WindSolver(
             sim, targets, fps=inputs.fps, config=config,
             confidence=np.where(supports.held, 0.0, confidence),  # no force moves them
+            gaps=supports.impacts,
             checkpoint=folder.checkpoint(FORCE),
         )  # fmt: skip
         if job.resume:

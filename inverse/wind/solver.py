@@ -18,6 +18,7 @@ Gravity is part of the force that is recovered: a video cannot tell it from a wi
 import copy
 import dataclasses
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tqdm import tqdm
 
 from inverse.runs.checkpoint import Resumable, fingerprint_of
 from inverse.wind.config import WindConfig
+from inverse.wind.impacts import bridged, pieces
 from taichi_phys import MPM, SimulationError, State
 from taichi_phys.bridge.causal_triplane import CausalTriplane
 from taichi_phys.rotations import nearest_rotation
@@ -112,7 +114,9 @@ class WindSolver(Resumable):
 
     sim: the simulator of the object, without gravity; targets: (T, n, 3) m; confidence: (T, n) in
     0..1, how much each target pulls; fps: frames per second; velocity: (n, 3) m/s half a substep
-    before frame 0, default: from the targets; checkpoint: file written after every interval.
+    before frame 0, default: from the targets; gaps: intervals in which something else moves the
+    object, such as the blow of a floor: the motion goes on from the targets after them, and the
+    force is that of the intervals around; checkpoint: file written after every interval.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class WindSolver(Resumable):
         config: WindConfig,
         confidence: np.ndarray | None = None,
         velocity: np.ndarray | None = None,
+        gaps: Collection[int] = (),
         checkpoint: Path | None = None,
     ):
         n = len(sim.mass)
@@ -150,10 +155,17 @@ class WindSolver(Resumable):
         share = 0.5 if on == self.substeps else 1 - (on - 1) / (2 * self.substeps)
         self.way = share * self.frame_dt**2
         lag = 0.5 * self.frame_dt / self.substeps + 0.5 * self.frame_dt * rest
-        if velocity is None:
-            velocity = initial_velocities(targets, fps, lag)
-        self.targets = torch.as_tensor(targets).to(sim.device, sim.dtype)
+        self.gaps = frozenset(gaps)
         velocities = target_velocities(targets, fps, lag)
+        self._starts: dict[int, torch.Tensor] = {}  # velocities after gaps
+        for first, last in pieces(len(targets), self.gaps):
+            part = targets[first : last + 1]
+            velocities[first : last + 1] = target_velocities(part, fps, lag)
+            start_speed = torch.as_tensor(initial_velocities(part, fps, lag))
+            self._starts[first] = start_speed.to(sim.device, sim.dtype).contiguous()
+        if velocity is None:
+            velocity = self._starts.get(0, velocities[0])
+        self.targets = torch.as_tensor(targets).to(sim.device, sim.dtype)
         self.velocities = torch.as_tensor(velocities).to(sim.device, sim.dtype)
         self.weights = torch.as_tensor(confidence).to(sim.device, sim.dtype)
         self.field = make_field(targets, fps, config, sim.grid.dx).to(sim.device, sim.dtype)
@@ -171,9 +183,10 @@ class WindSolver(Resumable):
         return self.sim.device
 
     def fingerprint(self) -> str:
-        """Digest of the settings and of the targets, weights and particles."""
+        """Digest of the settings and of the targets, weights, particles and gaps."""
         arrays = (self.targets, self.weights, self.sim.mass, self.sim.parameters())
-        return fingerprint_of(dataclasses.asdict(self.config), arrays)
+        settings = dataclasses.asdict(self.config)
+        return fingerprint_of((settings, sorted(self.gaps)) if self.gaps else settings, arrays)
 
     def state(self) -> dict[str, Any]:
         """States, forces, losses and fields of the intervals so far; and what makes the field."""
@@ -204,6 +217,10 @@ class WindSolver(Resumable):
         ) as bar:
             for step in range(len(self.forces), intervals):
                 self.field.begin_step(step)
+                if step in self.gaps:
+                    self._bridge(step)
+                    bar.update()
+                    continue
                 try:
                     loss = self._fit(step)
                 except SimulationError:
@@ -218,7 +235,7 @@ class WindSolver(Resumable):
             x=torch.stack([s.x for s in self.states]),
             v=torch.stack([s.v for s in self.states]),
             F=torch.stack([s.F for s in self.states]),
-            force=torch.stack(self.forces),
+            force=bridged(torch.stack(self.forces), self.gaps),
             loss=self.losses,
             fields=self.fields,
             healed=self.healed,
@@ -326,6 +343,23 @@ class WindSolver(Resumable):
             stacklevel=2,
         )
         return True
+
+    def _bridge(self, step: int) -> None:
+        """Go on from the targets after an interval of a gap, as a body that is free of stress."""
+        state, place = self.states[-1], self.targets[step + 1]
+        arms, later = (x - x.mean(dim=0) for x in (self.states[0].x, place))
+        turn = nearest_rotation((later.T @ arms).double()).to(place)
+        self.states.append(
+            state.replace(
+                x=place.clone(), v=self._starts.get(step + 1, self.velocities[step + 1]).clone(),
+                C=torch.zeros_like(state.C), F=turn.expand_as(state.F).contiguous(),
+                time=state.time + self.frame_dt,
+            )
+        )  # fmt: skip
+        self.forces.append(self.forces[-1] if self.forces else torch.zeros_like(place))
+        self.losses.append(0.0)
+        self.fields.append(copy.deepcopy(self.field.state_dict()))
+        self.save()
 
     def _commit(self, step: int, loss: float):
         with torch.no_grad():

@@ -7,7 +7,7 @@ momentum p of the object, by dp/dt = external force + reaction.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 
 import taichi_phys as tp
 from inverse.wind.config import WindJob
+from inverse.wind.impacts import find_impacts
 from inverse.wind.inputs import Inputs
 from inverse.wind.solver import WindResult, at_frames
 from inverse.wind.stillness import STILL, pixel_size, still_part
@@ -49,12 +50,14 @@ class Supports:
     """What holds an object of n particles, and what it stands on.
 
     held: (n,) bool, particles that are held; parts: the supports, one for each set of held
-    particles that hangs together; floor: None where there is none.
+    particles that hangs together; floor: None where there is none; impacts: intervals of the clip
+    in which the floor hits the object (impacts.py).
     """
 
     held: np.ndarray
     parts: tuple[Part, ...] = ()
     floor: tp.Plane | None = None
+    impacts: tuple[int, ...] = ()
 
     @property
     def touch(self) -> bool:
@@ -92,7 +95,24 @@ class Supports:
                 f"A floor at height {job.floor:g} m, with a friction of {job.floor_friction:g}, "
                 "carries what lies on it; its push is not part of the force."
             )
+        if self.impacts:
+            frames = sorted({frame for step in self.impacts for frame in (step, step + 1)})
+            said.append(
+                f"The floor hits the object between frames {_ranges(frames)}; the force there is "
+                "taken to be that before and after."
+            )
         return said
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Sorted whole numbers in words, as ranges."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ", ".join(f"{first} and {last}" for first, last in parts)
 
 
 def find_supports(
@@ -118,7 +138,11 @@ def find_supports(
     parts = make_parts(
         held, x, tracked.targets, tracked.confidence, inputs.fps, dx, STILL * noise
     )  # fmt: skip
-    return Supports(held=held, parts=parts, floor=_floor(job))
+    floor, impacts = _floor(job), []
+    if floor is not None and not parts:  # what is held as well swings rather than flies
+        gravity = float(np.linalg.norm(job.gravity))
+        impacts = find_impacts(floor, tracked.targets, inputs.fps, dx, gravity)
+    return Supports(held=held, parts=parts, floor=floor, impacts=tuple(impacts))
 
 
 def _in_pixels(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -147,6 +171,9 @@ def reaction(supports: Supports, result: WindResult, mass: torch.Tensor, fps: fl
         return np.zeros((len(result.x), 3))
     momentum = (mass[:, None] * result.v).double().sum(dim=1)
     pushed = momentum.diff(dim=0) * fps - result.force.double().sum(dim=1)
+    if supports.impacts:  # a cubic would swing around a blow
+        pushed = torch.cat([pushed[:1], 0.5 * (pushed[:-1] + pushed[1:]), pushed[-1:]])
+        return pushed.cpu().numpy()
     return at_frames(pushed).cpu().numpy()
 
 
