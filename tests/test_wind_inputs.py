@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from seer import Server
 
+from inverse.commands.wind import main
 from inverse.wind import WindJob
 from inverse.wind.inputs import load_inputs
 from renderers.video import write_video
@@ -167,3 +168,22 @@ def test_without_an_answer_the_table_or_the_defaults_hold(clip, tmp_path):
     with pytest.warns(UserWarning, match="going on without it"):
         inputs = load(clip, tmp_path, **settings)
     assert inputs.substance is None and inputs.job.E == 1e3
+
+
+def test_a_preview_shows_the_object_its_size_and_what_is_assumed(clip, tmp_path, capsys):
+    box = [f"{v:g}" for v in BOX]
+    out = tmp_path / "out"
+    arguments = ["--video", clip, "--box", *box, "--distance", "3", "--fov", "40", "--preview"]
+    assert main([*arguments, "--shape", "sheet", "--out", str(out)]) == 0
+    assert [path.name for path in out.iterdir()] == ["preview.png"]
+    shown = cv2.imread(str(out / "preview.png"))
+    assert shown.shape[1] == 1200 and shown.shape[0] > 500
+    outline, track = [0, 210, 255], [255, 160, 0]  # BGR
+    assert all(
+        (np.abs(shown.astype(int) - c).max(axis=2) < 12).sum() > 20 for c in (outline, track)
+    )
+    said = capsys.readouterr().out
+    width = 36 * 3 / (48 / np.tan(np.radians(20)))
+    number = float(said.partition("The object is ")[2].partition(" m wide")[0].split()[-1])
+    assert number == pytest.approx(width, rel=0.1)
+    assert "assumed: The camera stands still." in said and f"preview: {out}" in said

@@ -26,6 +26,10 @@ def make_parser() -> argparse.ArgumentParser:
 
     parser = command_parser("wind", __doc__)
     parser.add_argument("--quick", action="store_true", help="a coarse run, within a minute")
+    parser.add_argument(
+        "--preview", action="store_true", help="only write preview.png: the object, its depth, its "
+        "points in the first frames, and what is assumed",
+    )  # fmt: skip
     add_flags(parser.add_argument_group("inputs and assumptions"), WindJob)
     add_flags(parser.add_argument_group("solver"), WindConfig)
     return parser
@@ -38,9 +42,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _recover(args: argparse.Namespace, command: list[str]) -> None:
+    job, config = settings(args)
+    if args.preview:
+        from inverse.wind.preview import size_sentence, write_preview
+
+        path, inputs = write_preview(job)
+        for assumption in inputs.assumptions:
+            print(f"assumed: {assumption}")
+        print(size_sentence(inputs))
+        print(f"preview: {path}")
+        return
+
     from inverse.wind.recover import recover_wind
 
-    job, config = settings(args)
     run = recover_wind(job, config, command=command)
     metrics = run.metrics
     print(metrics["verdict"]["sentence"])

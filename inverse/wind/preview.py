@@ -1,0 +1,153 @@
+"""A first look at what a wind run would take for its object, in seconds: one picture."""
+
+import dataclasses
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from inverse.lifting.keypoints import keypoints
+from inverse.lifting.shrink import shrink_camera, shrink_factor, shrink_image
+from inverse.perception import visible_surface
+from inverse.tracking import Tracks, track_lucas_kanade
+from inverse.wind.config import WindJob
+from inverse.wind.inputs import Inputs, load_inputs
+from taichi_phys.io.files import atomic_path
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PREVIEW = "preview.png"
+FRAMES = 12  # at the beginning of the clip, that are looked at
+OUTLINE, LOST = "#ffd200", "#e0632a"
+TRACK = "#00a0ff"
+WIDTH, PANELS, LINE = 12.0, 5.0, 0.19  # inch: of the picture, height of its panels and a line
+COLUMNS = 150  # characters in a line
+
+
+def write_preview(job: WindJob) -> tuple[Path, Inputs]:
+    """Write preview.png to the folder of a job: the object, its depth, how it is followed through
+    the first frames, and what was assumed.
+
+    Returns the path and the inputs. Raises ValueError for unusable input.
+    """
+    inputs = load_inputs(dataclasses.replace(job, frames=min(job.frames or FRAMES, FRAMES)))
+    path = Path(job.out) / PREVIEW
+    figure = preview_figure(inputs, follow(inputs))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", dpi=100)
+    return path, inputs
+
+
+def follow(inputs: Inputs) -> Tracks:
+    """Tracks of keypoints on the object, in the first view; ready ones as they are."""
+    if inputs.tracks is not None:
+        return inputs.tracks[0]
+    mask, depth, video, camera = inputs.mask, inputs.depth, inputs.videos[0], inputs.cameras[0][0]
+    scale = shrink_factor(mask)
+    if scale < 1:
+        mask, depth = shrink_image(mask, scale), shrink_image(depth, scale)
+        camera = shrink_camera(camera, scale)
+        video = np.stack([shrink_image(image, scale) for image in video])
+    found = keypoints(
+        [video[0]], mask, depth, [camera], max_count=inputs.job.keypoints, surface=inputs.surface
+    )
+    tracks = track_lucas_kanade(video, found.queries[0][found.usable[0]], mask=mask)
+    return dataclasses.replace(tracks, xy=tracks.xy * (inputs.videos[0].shape[2] / video.shape[2]))
+
+
+def size_sentence(inputs: Inputs) -> str:
+    """How large and how far away the object is taken to be."""
+    surface = visible_surface(inputs.mask, inputs.depth, inputs.cameras[0][0])
+    local = inputs.cameras[0][0].to_camera(surface.points)
+    width, height, deep = np.ptp(local, axis=0)
+    return (
+        f"The object is {width:.3g} m wide, {height:.3g} m high and {deep:.3g} m deep as far as it "
+        f"is seen, {np.median(local[:, 2]):.3g} m away. If that is wrong, so is the force, in "
+        "proportion."
+    )
+
+
+def preview_figure(inputs: Inputs, tracks: Tracks) -> "Figure":
+    """The first look as a matplotlib Figure; tracks: of the first view."""
+    from matplotlib.figure import Figure
+
+    sentences = [size_sentence(inputs), _followed(tracks), *inputs.assumptions]
+    lines = [
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(sentence, COLUMNS, initial_indent="• ", subsequent_indent="  ")
+    ]
+    height = PANELS + LINE * (len(lines) + 1)
+    figure = Figure(figsize=(WIDTH, height))
+    low = 1 - (PANELS - 0.4) / height
+    left = figure.add_axes((0.01, low, 0.48, (PANELS - 0.7) / height))
+    right = figure.add_axes((0.51, low, 0.40, (PANELS - 0.7) / height))
+    _draw_object(left, inputs, tracks)
+    _draw_depth(right, figure, inputs)
+    figure.text(
+        0.015, low - 0.25 / height, "\n".join(lines), va="top", fontsize=10, linespacing=1.3
+    )
+    return figure
+
+
+def _draw_object(axes: Any, inputs: Inputs, tracks: Tracks) -> None:
+    axes.imshow(inputs.videos[0][0], extent=_extent(inputs))
+    _outline(axes, inputs.mask)
+    seen = tracks.visible[: len(inputs.videos[0])]
+    for k in range(tracks.count):
+        path = tracks.xy[: len(seen)][seen[:, k], k]
+        if len(path):
+            color = TRACK if seen[-1, k] else LOST
+            axes.plot(*path.T, color=color, linewidth=1)
+            axes.plot(*path[0], ".", color=color, markersize=3)
+    axes.set_title(
+        f"frame 0: the object, and its points through {len(seen)} frames (orange: lost)",
+        fontsize=10,
+    )
+    _zoom(axes, inputs.mask)
+
+
+def _draw_depth(axes: Any, figure: "Figure", inputs: Inputs) -> None:
+    gray = cv2.cvtColor(inputs.videos[0][0], cv2.COLOR_RGB2GRAY)
+    axes.imshow(gray, cmap="gray", extent=_extent(inputs), alpha=0.35)
+    shown = axes.imshow(
+        np.where(inputs.mask, inputs.depth, np.nan), cmap="viridis_r", extent=_extent(inputs)
+    )
+    figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.02)
+    axes.set_title("depth along the optical axis (m)", fontsize=10)
+    _zoom(axes, inputs.mask)
+
+
+def _extent(inputs: Inputs) -> tuple[float, float, float, float]:
+    height, width = inputs.mask.shape
+    return 0.0, float(width), float(height), 0.0
+
+
+def _outline(axes: Any, mask: np.ndarray) -> None:
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    for outline in outlines:
+        ring = np.concatenate([outline[:, 0], outline[:1, 0]]) + 0.5
+        axes.plot(*ring.T, color=OUTLINE, linewidth=1.5)
+
+
+def _zoom(axes: Any, mask: np.ndarray) -> None:
+    """To the object and as much around it, within the picture."""
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    margin = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 16
+    axes.set_xlim(max(columns[0] - margin, 0), min(columns[-1] + margin, width))
+    axes.set_ylim(min(rows[-1] + margin, height), max(rows[0] - margin, 0))
+    axes.set_axis_off()
+
+
+def _followed(tracks: Tracks) -> str:
+    kept = int(tracks.visible[-1].sum())
+    return (
+        f"{kept} of {tracks.count} points on it are followed through the first {tracks.frames} "
+        "frames."
+    )
