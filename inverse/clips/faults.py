@@ -21,7 +21,9 @@ PAUSE = 4  # repeated pictures in a row from which on the object itself may be a
 SKIPPED = (
     1.5  # times the usual step, after a repeated picture: then the one in its place is missing
 )
-RHYTHM = 3  # repeated pictures that make a rhythm
+# Pictures that make a rhythm; the longest period that is looked for; shares of the beats on which
+# pictures are repeated, and of the repeated ones that fall on beats.
+RHYTHM, PERIODS, BEATS, ON_BEAT = 3, 12, 0.6, 0.8
 # A cut is a step so many times larger than all steps around it, and of so many gray levels; or one
 # across which pictures are hardly alike, in a clip in which they usually are.
 CUT, CUT_LEVELS, NEAR = 3.5, 2.0, 3
@@ -80,7 +82,23 @@ def _repeated(scan: Scan, blank: np.ndarray) -> np.ndarray:
         sides = [side for side, there in ((before, k > 1), (after, k < len(scan) - 1)) if there]
         still[k] = moved[k] < REPEATED_LEVELS and bool(sides) and all(sides)
     still[_pauses(scan, still)] = False
-    return still
+    return _in_rhythm(moved, still)
+
+
+def _in_rhythm(moved: np.ndarray, still: np.ndarray) -> np.ndarray:
+    """Repeated pictures (P,) bool, also those that were not sure by themselves, since all moved
+    little there, where the sure ones come in a rhythm; without a rhythm not those at the ends, with
+    nothing to compare with on one side."""
+    order = np.arange(len(moved))
+    inner = (order > 1) & (order < len(moved) - 1)
+    around = np.minimum(np.roll(moved, 1), np.roll(moved, -1))
+    for period in range(2, PERIODS + 1):
+        for phase in range(period):
+            beat = (order % period == phase) & (order > 0)
+            sure = still & beat
+            if sure.sum() >= max(RHYTHM, BEATS * beat.sum(), ON_BEAT * still.sum()):
+                return still | (beat & (moved <= around) & (moved < REPEATED_LEVELS))
+    return still & inner
 
 
 def _pauses(scan: Scan, still: np.ndarray) -> np.ndarray:
