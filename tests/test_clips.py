@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,8 +13,11 @@ from inverse.clips.timing import find_timing
 from inverse.lifting.pipeline import targets_from_video
 from inverse.tracking import Tracks
 from inverse.tracking.timing import at_even_times, at_times_taken
+from inverse.tracking.unsteady import find_unsteadiness, turned_cameras
 from inverse.wind.config import WindJob
 from inverse.wind.input_clip import plan_clips, sensible_scale
+from inverse.wind.overridden import overridden
+from renderers.camera import camera_from_fov
 from renderers.video import write_video
 
 
@@ -64,7 +68,7 @@ def test_start_every_frames_and_fps(tmp_path):
     assert "240 frames per second, as --fps says" in " ".join(plan.notes)
     fast = plan_clip(save(tmp_path / "fast.mp4", pictures(), 240))
     assert fast.timing.fps == 60 and used(fast) == list(range(0, 24, 4))
-    assert "every 4th" in fast.notes[0]
+    assert "one in 4 was used" in fast.notes[0]
     assert len(plan_clip(tmp_path / "fast.mp4", each=1)) == 24
     with pytest.raises(ValueError, match="has 24 frames, so that none is left from --start 24"):
         plan_clip(path, start=24)
@@ -276,8 +280,6 @@ def test_tracks_at_even_times_are_those_of_the_motion():
 
 def test_a_lift_bridges_what_was_not_taken():
     """Ready tracks in whose pictures every sixth frame is the one before."""
-    from renderers.camera import camera_from_fov
-
     camera, t = camera_from_fov(200, 160, 40.0), np.arange(24) / 24
     grid = np.stack(np.meshgrid(np.linspace(70, 130, 7), np.linspace(50, 100, 6)), -1)
     start = grid.reshape(-1, 2)
@@ -306,3 +308,48 @@ def test_large_pictures_are_reduced_as_long_as_the_object_stays_large():
     mask[100:400, 100:300] = True
     assert sensible_scale((3840, 2160), mask) == pytest.approx(256 / 300)
     assert sensible_scale((1280, 720), mask[:720, :1280]) == 1
+
+
+def test_a_hand_that_shakes_is_found_and_a_still_camera_is_not_taken_for_one():
+    camera = camera_from_fov(192, 144, 40.0)
+    wall = cv2.GaussianBlur(RNG.normal(size=(200, 260)), (0, 0), 4)
+    wall = np.clip(110 + 12 * wall / wall.std(), 0, 255).astype(np.uint8)
+    way = RNG.normal(size=(12, 2)) * 2
+    mask = np.zeros((144, 192), dtype=bool)
+    mask[50:90, 60:100] = True
+
+    def film(shifts, thing=0):
+        frames = []
+        for k, (x, y) in enumerate(shifts):
+            turn = np.array([[1, 0, x - 30], [0, 1, y - 25]])
+            frame = cv2.warpAffine(wall, turn.astype(np.float64), (192, 144))
+            frame[50:90, 60 + thing * k : 100 + thing * k] = 30
+            frames.append(frame)
+        return np.repeat(np.stack(frames)[..., None], 3, axis=-1)
+
+    still = find_unsteadiness(film(np.zeros((12, 2)), 3), camera, mask)
+    assert still.known and not still.moves
+    shaken = find_unsteadiness(film(way, 3), camera, mask)
+    assert shaken.known and shaken.moves
+    cameras = turned_cameras(camera, shaken.rotations)
+    point = camera.unproject(np.array([[96.0, 72.0]]), 5.0)
+    found = np.stack([one.project(point)[0][0] for one in cameras]) - [96, 72]
+    assert np.abs(found - (way - way[0])).max() < 0.6
+    assert np.allclose(shaken.shift, np.linalg.norm(found, axis=1), atol=0.05)
+    blank = find_unsteadiness(np.full((5, 144, 192, 3), 90, np.uint8), camera, mask)
+    assert not blank.known and not blank.moves
+    chaos = RNG.integers(0, 255, (6, 144, 192, 3)).astype(np.uint8)
+    assert not find_unsteadiness(chaos, camera, mask).known
+
+
+def test_flags_without_effect_are_named():
+    job = WindJob(
+        video=("a.mp4",), mask="m.png", box=(1, 2, 3, 4), depth="d.png", distance=2.0, fov=40.0,
+        cotracker="here",
+    )  # fmt: skip
+    said = " ".join(overridden(job))
+    assert "--box was not used: --mask says the same." in said
+    assert "--distance was not used: --depth says the same." in said
+    assert "--cotracker was not used: --tracker is lucas-kanade." in said and "--fov" not in said
+    plain = WindJob(video=("a.mp4",), box=(1, 2, 3, 4), distance=2.0, fov=40.0)
+    assert overridden(plain) == []

@@ -263,7 +263,7 @@ def _thinned(timing: Timing, each: int | None) -> tuple[Timing, list[str]]:
         return timing, []
     each = max(1, round(timing.fps / ENOUGH))
     return every(timing, each), [
-        f"Of {timing.fps:.4g} frames per second every {each}th was used; --every 1 uses all."
+        f"Of {timing.fps:.4g} frames per second one in {each} was used; --every 1 uses all."
     ]
 
 

@@ -8,11 +8,13 @@ import numpy as np
 from inverse.perception.focal import focal_of_file
 from inverse.perception.networks import NetworkDepth
 from inverse.tracking import camera_rotation
+from inverse.tracking.unsteady import find_unsteadiness, turned_cameras
 from inverse.wind.config import WindJob
 from renderers.camera import Camera, camera_from_fov, load_camera
 
 
 GUESSED_FOV = 60.0  # degrees along the longer side: films of phones and cameras have 45 to 70
+MOVING = 2.0  # px, by which what is behind the object shifts when it is not that of a still camera
 
 
 def read_cameras(
@@ -83,5 +85,23 @@ def camera_paths(
             "stood still far away."
         )
         return [camera_rotation(videos[0], cameras[0], mask)]
-    assumptions.append("The camera stands still.")
-    return [[camera] * len(videos[0]) for camera in cameras]
+    paths = [[camera] * len(videos[0]) for camera in cameras]
+    seen = find_unsteadiness(videos[0], cameras[0], mask)
+    shift = float(np.nanmax(seen.shift))
+    if len(videos) > 1 or not seen.moves:
+        assumptions.append("The camera stands still.")
+    elif seen.known:
+        assumptions.append(
+            f"The camera is not steady: the background shifts by up to {shift:.1f} px. Its turns "
+            "were found from that and taken out, as if it stood on the spot."
+        )
+        paths = [turned_cameras(cameras[0], seen.rotations)]
+    else:
+        text = "The camera stands still."
+        if np.nanmedian(seen.shift) > MOVING:
+            text += (
+                " But what is behind the object moves, too. If the camera turned, give "
+                "--moving-camera; if it traveled, the force holds its accelerations, too."
+            )
+        assumptions.append(text)
+    return paths

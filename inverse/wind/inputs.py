@@ -13,6 +13,7 @@ from inverse.wind.input_clip import plan_clips, read_tracks, sensible_scale
 from inverse.wind.input_object import read_hold, read_mask, read_network, settle_distance
 from inverse.wind.input_shape import read_shape
 from inverse.wind.material import settle_material
+from inverse.wind.overridden import overridden
 from renderers.camera import Camera
 from renderers.splats.gaussians import Gaussians
 from taichi_phys.geometry.repair import Triangles
@@ -54,7 +55,8 @@ class Inputs:
 def load_inputs(job: WindJob) -> Inputs:
     """Read all inputs of a job. Raises ValueError, in one sentence, for what cannot be used."""
     assumptions = [
-        "A video shows accelerations, not forces: the forces are those of the assumed mass."
+        *overridden(job),
+        "A video shows accelerations, not forces: the forces are those of the assumed mass.",
     ]
     plans = plan_clips(job, assumptions)
     network = read_network(job, plans[0])

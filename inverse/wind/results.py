@@ -66,7 +66,8 @@ def write_results(
             video.shape[:3], cameras, (targets, run.x),
             spacing=np.sqrt(inputs.mask.sum() / (run.x.shape[1] / 2)),
         )  # fmt: skip
-        behind = backgrounds(video, covered, moving_camera=run.job.moving_camera)
+        moving = any(camera is not cameras[0] for camera in cameras)
+        behind = backgrounds(video, covered, moving_camera=moving)
         F = carried_deformation(result, plastic=run.job.material != "elastic")
         motion = render_motion(gaussians, result.x, F, cameras, behind)
         pictures = picture_metrics(motion, video, covered)

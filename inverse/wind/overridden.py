@@ -1,0 +1,37 @@
+"""Flags of a wind run that have no effect beside others."""
+
+from inverse.wind.config import WindJob
+
+
+# Of each pair the first says what the second would, too.
+STRONGER = (
+    ("mask", "box"), ("depth", "distance"), ("camera", "fov"), ("mesh", "model"),
+    ("mesh", "depth"), ("mesh", "distance"), ("model", "depth"), ("model", "distance"),
+    ("tracks", "cotracker"),
+)  # fmt: skip
+# The second has a meaning only beside the first.
+NEEDED = (("depth", "depth_scale"), ("depth", "inverse_depth"))
+
+
+def overridden(job: WindJob) -> list[str]:
+    """Sentences about what was given and not used."""
+    found: dict[str, str] = {}
+    for stronger, weaker in STRONGER:
+        if _given(job, stronger) and _given(job, weaker):
+            found.setdefault(weaker, f"{_flag(stronger)} says the same")
+    for needed, name in NEEDED:
+        if _given(job, name) and not _given(job, needed):
+            found.setdefault(name, f"there is no {_flag(needed)}")
+    if job.tracks and job.tracker != "lucas-kanade":
+        found.setdefault("tracker", "--tracks are taken as they are")
+    if job.cotracker is not None and job.tracker != "cotracker":
+        found.setdefault("cotracker", f"--tracker is {job.tracker}")
+    return [f"{_flag(name)} was not used: {reason}." for name, reason in found.items()]
+
+
+def _given(job: WindJob, name: str) -> bool:
+    return getattr(job, name) not in (None, False, ())
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
