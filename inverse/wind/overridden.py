@@ -5,7 +5,9 @@ from inverse.wind.config import WindJob
 
 # Of each pair the first says what the second would, too.
 STRONGER = (
-    ("mask", "box"), ("depth", "distance"), ("camera", "fov"), ("mesh", "model"),
+    ("mask", "box"), ("mask", "point"), ("box", "point"), ("mask", "segmenter"),
+    ("depth", "depth_model"), ("depth", "distance"), ("depth_model", "distance"),
+    ("camera", "fov"), ("mesh", "model"), ("mesh", "depth_model"), ("model", "depth_model"),
     ("mesh", "depth"), ("mesh", "distance"), ("model", "depth"), ("model", "distance"),
     ("tracks", "cotracker"),
 )  # fmt: skip
