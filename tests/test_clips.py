@@ -353,3 +353,14 @@ def test_flags_without_effect_are_named():
     assert "--cotracker was not used: --tracker is lucas-kanade." in said and "--fov" not in said
     plain = WindJob(video=("a.mp4",), box=(1, 2, 3, 4), distance=2.0, fov=40.0)
     assert overridden(plain) == []
+
+
+def test_an_object_too_small_to_follow_is_measured_in_the_message():
+    video = np.full((6, 40, 50, 3), 90, np.uint8)
+    video[:, 10:16, 20:32] = 100
+    mask = np.zeros((40, 50), dtype=bool)
+    mask[10:16, 20:32] = True
+    camera = camera_from_fov(50, 40, 40.0)
+    x0 = camera.unproject(np.array([[26.0, 13.0]]), 2.0)
+    with pytest.raises(ValueError, match=r"at least 8 are needed; it is 12 px wide and 6 px high"):
+        targets_from_video([video], [camera], mask, np.full((40, 50), 2.0), 24.0, x0)

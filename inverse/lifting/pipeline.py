@@ -97,7 +97,7 @@ def targets_from_video(
         points = keypoints(
             images, mask, depth, [path[0] for path in paths], max_count=max_count, surface=surface
         )
-        _check_count(len(points.points))
+        _check_count(len(points.points), mask)
         tracks = [
             _track(tracker, videos[k], points, k, _stage(progress, f"track view {k}"))
             for k in range(len(videos))
@@ -105,7 +105,7 @@ def targets_from_video(
         tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
         tracks = _inside(tracks, masks, paths[0][0])
         seen = np.any([one.visible[1:].any(axis=0) for one in tracks], axis=0)
-        _check_count(int(seen.sum()))
+        _check_count(int(seen.sum()), mask)
         report = _stage(progress, "lift draft")
         views = list(zip(tracks, paths, strict=True))
         draft = lift(views, points.points, fps, config=config, volume=volume, progress=report)
@@ -226,7 +226,7 @@ def _from_tracks(
     inside = (cell >= 0).all(1) & (cell < [width, height]).all(1) & tracks[0].visible[0]
     cell = np.clip(cell, 0, [width - 1, height - 1])
     keep = inside & mask[cell[:, 1], cell[:, 0]]
-    _check_count(int(keep.sum()))
+    _check_count(int(keep.sum()), mask)
     chosen = [
         Tracks(
             xy=one.xy[:frames, keep],
@@ -244,9 +244,14 @@ def _from_tracks(
     return points, chosen
 
 
-def _check_count(count: int) -> None:
+def _check_count(count: int, mask: np.ndarray) -> None:
     if count < MIN_TRACKS:
-        raise ValueError(f"tracks: got {count} on the object, at least {MIN_TRACKS} are needed")
+        rows, columns = np.nonzero(mask)
+        wide, high = (int(np.ptp(side)) + 1 if len(side) else 0 for side in (columns, rows))
+        raise ValueError(
+            f"tracks: got {count} on the object, at least {MIN_TRACKS} are needed; it is {wide} px "
+            f"wide and {high} px high, and has to be larger, sharper or of more texture than that"
+        )
 
 
 def _stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:
