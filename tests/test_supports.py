@@ -62,14 +62,14 @@ def pixels(x):
 
 def test_a_clamped_end_is_found():
     """A beam bends beyond its support in proportion to the square of the distance."""
-    moved = 40 * np.maximum((LENGTH - 0.25) / 0.75, 0) ** 2
+    moved = 40 * np.maximum((LENGTH - 0.22) / 0.78, 0) ** 2
     found = held_part(BEAM, pixels(BEAM), moved, ALL, 1.0)
     np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
 
 
 def test_cloth_is_held_up_to_where_it_moves():
     """Cloth moves beyond its support in proportion to the distance."""
-    moved = 40 * np.maximum((LENGTH - 0.25) / 0.75, 0)
+    moved = 40 * np.maximum((LENGTH - 0.22) / 0.78, 0)
     found = held_part(BEAM, pixels(BEAM), moved, ALL, 1.0)
     np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
 
@@ -99,7 +99,7 @@ def test_what_tracks_do_not_see_is_not_taken_to_be_still():
 
 def test_what_lies_behind_a_still_surface_is_held_with_it():
     """Of a solid, tracks see the side that faces the camera."""
-    moved = 40 * np.maximum((LENGTH - 0.25) / 0.75, 0) ** 2
+    moved = 40 * np.maximum((LENGTH - 0.22) / 0.78, 0) ** 2
     front = BEAM[:, 1] < 0.05
     found = held_part(BEAM, pixels(BEAM), moved, front, 1.0)
     np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)

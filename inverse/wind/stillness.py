@@ -25,11 +25,13 @@ STILL = 3.0  # standard deviations of the tracks by which something still may se
 LEAST = 1.0  # px, the same for better tracks: they drift, and a lift bends what they show
 TOLD = 3.0  # times the largest motion of a still part, that a motion in proportion would show
 PROFILE = 9.0  # the same: up to here the rest shows how motion grows beyond the support
+POWERS = (1.0, 2.0)
 FEWEST = 8  # particles that show it
 SEEN_SHARE = 0.1  # of the particles of a still part: of a solid, views see a part of the surface
 DEEPEST = 0.8  # of the way into a held part: so much of it may be rim
 REACH = 1.5  # times the usual distance of neighbors: particles farther away are not connected
 NEIGHBORS = 6
+AROUND = 9  # a particle and those around it, whose median motion counts
 
 
 def pixel_size(cameras: Sequence[Sequence[Camera]], x: np.ndarray) -> float:
@@ -72,6 +74,8 @@ def held_part(
     still may seem to move.
     """
     nothing = np.zeros(len(x), dtype=bool)
+    around = cKDTree(x).query(x, k=min(AROUND, len(x)))[1]
+    moved = np.median(moved[around], axis=1)  # a lift bends the edges of what it carries
     still = moved <= limit  # also where nothing is seen, behind or inside of what is
     rest = seen & (moved > TOLD * limit)
     if not still.any() or not rest.any():
@@ -107,13 +111,16 @@ def _without_rim(x: np.ndarray, moved: np.ndarray, held: np.ndarray, limit: floa
         return held
     beyond = cKDTree(x[held]).query(x[near])[0]
     rims, misses = [], []
-    for power in (1.0, 2.0):
-        start, grown = limit ** (1 / power), moved[near] ** (1 / power)
-        slope = max(beyond @ (grown - start) / (beyond @ beyond), 1e-300)
-        rims.append(start / slope)
-        misses.append(np.square((start + slope * beyond) ** power / moved[near] - 1).mean())
+    for power in POWERS:
+        grown = moved[near] ** (1 / power)
+        slope = max(beyond @ (grown - limit ** (1 / power)) / (beyond @ beyond), 1e-300)
+        fitted = (limit ** (1 / power) + slope * beyond) ** power
+        misses.append(np.square(fitted / moved[near] - 1).mean())
+        # Particles at the edge move by less than the limit: where the line begins, they say.
+        slope, start = np.polyfit(beyond, grown, 1)
+        rims.append(np.clip(start, 0, limit ** (1 / power)) / max(slope, 1e-300))
     rim = min(rims[int(np.argmin(misses))], DEEPEST * depth[held].max())
-    return held & (depth > rim)
+    return held & (depth > rim + 0.5 * depth[held].min())  # the edge lies between particles
 
 
 def _neighbors(x: np.ndarray) -> coo_array:
