@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from inverse.lifting import LiftConfig as LiftConfig
     from inverse.lifting import Targets as Targets
     from inverse.lifting import targets_from_video as targets_from_video
+    from inverse.materials import Substance as Substance
+    from inverse.materials import find_substance as find_substance
     from inverse.metrics import image_metrics as image_metrics
     from inverse.metrics import lpips as lpips
     from inverse.metrics import psnr as psnr
@@ -26,8 +28,11 @@ if TYPE_CHECKING:
     from inverse.perception import grabcut_mask as grabcut_mask
     from inverse.perception import load_depth as load_depth
     from inverse.perception import load_mask as load_mask
+    from inverse.perception import load_masks as load_masks
     from inverse.perception import object_model as object_model
     from inverse.perception import refine_on_image as refine_on_image
+    from inverse.perception.networks import find_box as find_box
+    from inverse.perception.networks import network_depth as network_depth
     from inverse.runs.plots import plot_components as plot_components
     from inverse.runs.plots import plot_lines as plot_lines
     from inverse.runs.report import Report as Report
@@ -57,6 +62,7 @@ _HOMES = {  # of the public names
     "Report": "inverse.runs.report",
     "SceneJob": "inverse.simulation",
     "SceneRun": "inverse.simulation",
+    "Substance": "inverse.materials",
     "Targets": "inverse.lifting",
     "TraceConfig": "inverse.trace",
     "TraceJob": "inverse.trace",
@@ -67,14 +73,18 @@ _HOMES = {  # of the public names
     "WindRun": "inverse.wind",
     "camera_rotation": "inverse.tracking",
     "constant_depth": "inverse.perception",
+    "find_box": "inverse.perception.networks",
+    "find_substance": "inverse.materials",
     "fit_splats": "inverse.fitting",
     "grabcut_mask": "inverse.perception",
     "image_metrics": "inverse.metrics",
     "learn_motion": "inverse.trace",
     "load_depth": "inverse.perception",
     "load_mask": "inverse.perception",
+    "load_masks": "inverse.perception",
     "load_tracks": "inverse.tracking",
     "lpips": "inverse.metrics",
+    "network_depth": "inverse.perception.networks",
     "object_model": "inverse.perception",
     "open_run": "inverse.opening",
     "plot_components": "inverse.runs.plots",

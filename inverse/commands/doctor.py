@@ -40,7 +40,7 @@ OPTIONAL = {  # package -> what it is for, and the command that installs it
     "viser": ("the viewer's web page", "pip install 'viser>=1.1,<2'"),
     "lpips": ("the metric LPIPS", "pip install lpips torchvision"),
     "open3d": ("no command needs it", "pip install open3d"),
-    "transformers": ("no command needs it", "pip install transformers"),
+    "transformers": ("networks that find object and depth", "pip install 'transformers>=5'"),
 }
 COTRACKER = "scaled_offline.pth"
 VULKAN = "apt install mesa-vulkan-drivers libvulkan1, or your graphics driver"
