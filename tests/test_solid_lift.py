@@ -1,11 +1,21 @@
 """Solids in space from tracks: nodes in the volume carry what no camera sees."""
 
+import dataclasses
+
+import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 import taichi_phys as tp
-from inverse.lifting import LiftConfig, VolumeNodes, lift, solid_targets
+from inverse.lifting import (
+    Keypoints,
+    LiftConfig,
+    VolumeNodes,
+    lift,
+    refine_tracks,
+    solid_targets,
+)
 from inverse.lifting.solid import SolidShape
 from inverse.tracking import Tracks
 from renderers.orbit import look_at
@@ -75,7 +85,7 @@ def test_rotations_cost_nothing_and_the_slope_is_that_of_the_energy(block):
     assert (high - low) / 2e-5 == pytest.approx(slope, rel=1e-5)
 
 
-@pytest.mark.parametrize("angles, error", [((0.0,), 2.5e-3), ((0.0, 0.9), 1.2e-3)])
+@pytest.mark.parametrize("angles, error", [((0.0,), 3.5e-3), ((0.0, 0.9), 1.2e-3)])
 def test_hidden_particles_move_with_the_body(block, angles, error):
     x, front = block
     truth = moved(x)
@@ -107,6 +117,43 @@ def test_a_first_guess_of_keypoints_leaves_no_node_behind(block):
     path = np.stack([front, front @ turn.T + 1.0])
     nodes = SolidShape(volume, front, strain=0.02).fit(path)
     assert np.allclose(nodes[1], volume.rest @ turn.T + 1.0, atol=1e-6)
+
+
+def test_views_may_compare_what_they_see_with_their_own_first_frame():
+    """A second camera sees the plane darker and from elsewhere; nothing moves."""
+    camera = look_at((0.0, -2.0, 0.0), (0.0, 0.0, 0.0), fov=25, width=96, height=96)
+    other = look_at((0.7, -1.9, 0.0), (0.0, 0.0, 0.0), fov=25, width=96, height=96)
+    noise = np.random.default_rng(0).random((96, 96)).astype(np.float32)
+    first = cv2.GaussianBlur(noise, (0, 0), 1.5)
+    first = ((first - first.min()) / np.ptp(first) * 255).astype(np.uint8)
+    places = np.stack(np.meshgrid(np.arange(96) + 0.5, np.arange(96) + 0.5), axis=-1)
+    ray = other.unproject(places, 1.0) - other.position
+    at = other.position + ray * (-other.position[1] / ray[..., 1])[..., None]  # in the plane y = 0
+    maps = (camera.project(at)[0] - 0.5).astype(np.float32)
+    shade = np.linspace(0.3, 1.0, 96)[:, None] * (0.6 + 0.4 * np.sin(places[..., 0] / 5))
+    second = (cv2.remap(first, maps, None, cv2.INTER_CUBIC) * shade).astype(np.uint8)
+    videos = [
+        np.repeat(np.repeat(p[None, ..., None], 3, axis=3), 3, axis=0) for p in (first, second)
+    ]
+    x, z = np.meshgrid(np.linspace(-0.2, 0.2, 5), np.linspace(-0.2, 0.2, 5))
+    front = np.stack([x.ravel(), 0 * x.ravel(), z.ravel()], axis=1)
+    cameras = [camera, other]
+    points = Keypoints(
+        points=front, queries=[c.project(front)[0] for c in cameras],
+        usable=[np.ones(25, bool)] * 2, masks=[None, None],
+    )  # fmt: skip
+    seen = np.ones((3, 25), dtype=bool)
+    static = [np.repeat(c.project(front)[0][None], 3, axis=0) for c in cameras]
+    tracks = [Tracks(xy=xy, visible=seen) for xy in static]
+    still = lift(list(zip(tracks, cameras, strict=True)), front, FPS)
+    still = dataclasses.replace(still, points=np.repeat(front[None], 3, axis=0))
+    off = []
+    for own in (True, False):
+        refined = refine_tracks(videos, cameras, points, still, own_frames=own)
+        error = np.linalg.norm(refined[1].xy - static[1], axis=2)
+        off.append(np.where(refined[1].visible, error, 3.0))
+        assert np.abs(refined[0].xy - static[0]).max() < 1e-3
+    assert np.median(off[0]) < 0.05 and np.median(off[1]) > 2 * np.median(off[0])
 
 
 def test_too_few_particles_are_refused():

@@ -23,6 +23,7 @@ from taichi_phys.checks import finite_number, whole_number
 MIN_TRACKS = 8  # fewer leave the shape of a sheet open
 CAUCHY = 2.385  # in sigmas, where an observation loses half its weight (Holland and Welsch 1977)
 STEADIEST = 1e-6  # amplitude, of the object's size: a motion may be as exact as arithmetic
+LASTING = 0.2  # px, usual errors of tracks that last for many frames
 FEW_OBSERVATIONS = 3  # of all points in a frame, below which the object may only drift on
 NEAR_PLANE = 1e-6  # m in front of the camera, within which nothing is seen
 
@@ -66,6 +67,7 @@ class LiftEnergy:
         self.views, self.config, self.points0 = views, config, points0
         self.frames = views[0][0].frames
         self.volume = volume
+        self.motion = measure_motion(views, points0) if motion is None else motion
         self.shape: SheetShape | SolidShape
         if volume is None:
             self.shape = SheetShape(
@@ -73,9 +75,11 @@ class LiftEnergy:
                 bending=config.bending,
             )  # fmt: skip
         else:
-            self.shape = SolidShape(volume, points0, strain=config.solid_strain)
+            # Tracks err in ways that last, by shading and slant, of which their jitter shows
+            # nothing: against the shape they are worth no more than that.
+            lasting = max(1.0, LASTING / self.motion.sigma_px)
+            self.shape = SolidShape(volume, points0, strain=config.solid_strain / lasting)
         self.extent, self.W, self.rest = self.shape.extent, self.shape.W, self.shape.rest
-        self.motion = measure_motion(views, points0) if motion is None else motion
         # In frame 0 the nodes lie where the depth map puts them.
         depth = views[0][1][0].to_camera(self.rest)[:, 2]
         self.anchor = 1 / (config.depth_error * depth) ** 2

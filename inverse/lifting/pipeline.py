@@ -118,7 +118,10 @@ def targets_from_video(
         if late is not None:
             points, tracks, draft = late.points, late.tracks, late.draft
         report = _stage(progress, "refine tracks")
-        tracks = refine_timed(videos, paths, points, draft, taken, tracks=tracks, progress=report)
+        tracks = refine_timed(
+            videos, paths, points, draft, taken, tracks=tracks, progress=report,
+            own_frames=surface is not None and all(at[0] == taken[0][0] for at in taken),
+        )  # fmt: skip
         tracks = _inside(tracks, masks, paths[0][0])
         initial = draft.points
     else:

@@ -34,6 +34,7 @@ def refine_tracks(
     lifted: Lifted,
     *,
     tracks: Sequence[Tracks] | None = None,
+    own_frames: bool = False,
     radius: int = 10,
     nodes: int = 100,
     min_correlation: float = 0.75,
@@ -46,9 +47,11 @@ def refine_tracks(
 
     videos: (T, H, W, 3) uint8 per view; cameras: one per view, or one per frame where it moves;
     points: the keypoints; lifted: a first lift of them; tracks: that it was made from, per view,
-    which say what else is seen where keypoints were chosen after frame 0; radius: half the patch's
-    side, px; nodes: control points of the warp; min_correlation: below it a point counts as hidden;
-    max_shift: px by which the lift may be wrong; progress: called with (done, frames in all views).
+    which say what else is seen where keypoints were chosen after frame 0; own_frames: views compare
+    what they see in their own frame 0 with that, which looks more alike, and is as good where the
+    keypoints' places in space are known well; radius: half the patch's side, px; nodes: control
+    points of the warp; min_correlation: below it a point counts as hidden; max_shift: px by which
+    the lift may be wrong; progress: called with (done, frames in all views).
     """
     frames, count = lifted.points.shape[:2]
     paths = [camera_path(camera, frames) for camera in cameras]
@@ -59,27 +62,44 @@ def refine_tracks(
             (xy, np.zeros((frames, count), bool), np.tile(np.eye(2), (frames, count, 1, 1)))
         )
     groups = points.origins.groups()
-    for k, ((view, frame), own) in enumerate(groups):
+    steps = [
+        (view, frame, own, list(range(len(videos))) if not own_frames else [view])
+        for (view, frame), own in groups
+    ]
+    if own_frames:
+        there = points.origins
+        for v in range(len(videos)):
+            others = (there.view != v) & points.usable[v] & (there.frame == 0)
+            steps.append((v, 0, np.flatnonzero(others), [v]))
+            for (view, frame), own in groups:
+                if view != v:
+                    steps.append((view, frame, own[~others[own]], [v]))
+    total = sum(len(of) for *_, of in steps)
+    k = 0
+    for view, frame, own, of in steps:
         around = np.zeros(count, dtype=bool)
         if frame > 0 and tracks is not None:
             around = tracks[view].visible[frame].copy()
         around[own] = True
-        if around.sum() < MIN_POINTS:  # too few to say how the surface around them bends
+        if len(own) == 0 or around.sum() < MIN_POINTS:
+            k += len(of)  # too few to say how the surface around them bends
             continue
         home = _Home(
             points, (view, frame), own, np.flatnonzero(around), videos, paths, lifted.points,
             radius=radius, nodes=nodes,
         )  # fmt: skip
-        for v, (xy, visible, information) in enumerate(found):
+        for v in of:
+            xy, visible, information = found[v]
 
-            def report(t: int, at: int = k * len(videos) + v) -> None:
+            def report(t: int, at: int = k) -> None:
                 if progress is not None:
-                    progress((at * frames + t) // len(groups), frames * len(videos))
+                    progress((at * frames + t) * len(videos) // total, frames * len(videos))
 
             one = home.register(
                 videos[v], paths[v], lifted.points, min_correlation, max_shift, report
             )
             xy[:, own], visible[:, own], information[:, own] = one.xy, one.visible, one.information
+            k += 1
     return [Tracks(xy=xy, visible=visible, information=i) for xy, visible, i in found]
 
 
@@ -105,7 +125,8 @@ class _Home:
     ):
         view, frame = key
         origins = points.origins
-        self.own, queries = own, origins.xy[own]
+        chosen_here = (origins.view[own] == view)[:, None]
+        self.own, queries = own, np.where(chosen_here, origins.xy[own], points.queries[view][own])
         self.patches = Patches(videos[view][frame], queries, radius, origins.masks.get(key))
         # Where a keypoint was not chosen here, it is where the lift puts it.
         places = paths[view][frame].project(lifted[frame])[0]
