@@ -1,9 +1,9 @@
 """What holds the object, and what it touches: colliders of its simulator.
 
-A part of the object that is held follows its own tracked motion, as a rigid body: around it stands
-a sticky collider, on the nodes of the grid whose nearest particle belongs to the part. Forces that
-act there meet the collider, which pushes back with what is called the reaction. It follows from the
-momentum p of the object, by dp/dt = external force + reaction.
+A part of the object that is held follows its own tracked motion, as a rigid body: the nodes of the
+grid in and around it lie in a sticky collider. Forces that act there meet the collider, which
+pushes back with what is called the reaction. It follows from the momentum p of the object, by
+dp/dt = external force + reaction.
 """
 
 import dataclasses
@@ -243,8 +243,10 @@ def _pose(R: np.ndarray, translation: np.ndarray, fps: float) -> Pose:
 def _around(x: np.ndarray, particles: np.ndarray, grid: tp.Grid) -> SignedDistance:
     """The region of particles, by index, among x (n, 3) m, sampled on the nodes of the grid.
 
-    A node lies in it if its nearest particle is one of them, and is within a cell. If no node does,
-    the region grows until it holds one.
+    A node lies in it if it is within a cell of one of them, and no more than half a cell beyond the
+    edge between them and the rest: material is held up to the outermost nodes, which then lie on
+    the edge, on average over places of the grid. If no node does, the region grows until it holds
+    one.
     """
     inside = np.zeros(len(x), dtype=bool)
     inside[particles] = True
@@ -255,7 +257,8 @@ def _around(x: np.ndarray, particles: np.ndarray, grid: tp.Grid) -> SignedDistan
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     held = cKDTree(x[inside]).query(nodes)[0]
     free = np.inf if inside.all() else cKDTree(x[~inside]).query(nodes)[0]
-    distance = np.maximum(0.5 * (held - np.minimum(free, 1e3 * grid.dx + held)), held - grid.dx)
+    beyond = 0.5 * (held - np.minimum(free, 1e3 * grid.dx + held))
+    distance = np.maximum(beyond - 0.5 * grid.dx, held - grid.dx)
     if not (distance <= 0).any():
         distance = held - WIDEST_GAP * grid.dx
     corner = lower + grid.dx * low
