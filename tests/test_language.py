@@ -120,7 +120,7 @@ FAILURES = {
     "busy": ((429, {"Retry-After": "0"}), "says 429 Too Many"),
     "broken": ((500, {}), "says 500"),
     "locked": ((401, {}), "says 401 .*VLM_API_KEY"),
-    "elsewhere": ((307, {"Location": "http://127.0.0.1:9/v1"}), "says 307"),
+    "elsewhere": ((302, {"Location": "http://127.0.0.1:9/v1"}), "says 302"),
     "page": (b"<html>hello</html>", "not that of chat completions"),
     "other": (b'{"answer": 42}', "not that of chat completions"),
     "slow": ("slow", "no answer within 0.2 s"),

@@ -119,6 +119,23 @@ def test_sam_masks_stand_where_the_network_puts_them(tmp_path):
     assert mask[:23].all() and not mask[25:].any()
 
 
+def test_of_three_masks_at_a_point_the_one_with_the_best_score_counts(tmp_path):
+    name = tiny.sam(tmp_path / "net")
+
+    def three(self, *_, multimask_output, **__):
+        assert multimask_output
+        logits = torch.full((1, 1, 3, 16, 16), -1.0)
+        logits[:, :, 0], logits[:, :, 1, :, :8] = 1.0, 1.0
+        return types.SimpleNamespace(
+            pred_masks=logits, iou_scores=torch.tensor([[[0.1, 0.9, 0.2]]])
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hf.SamModel, "forward", three)
+        mask = segment(IMAGE, name, point=(20, 20))
+    assert mask[:, :30].all() and not mask[:, 34:].any()
+
+
 def test_words_become_a_box_in_the_picture(tmp_path, monkeypatch):
     name = tiny.grounding_dino(tmp_path / "net")
     (x0, y0, x1, y1), score = find_box(IMAGE, "The leaf", name)
