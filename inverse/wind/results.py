@@ -86,6 +86,7 @@ def write_results(
         "particles": len(run.mass),
         "loss": result.loss,
         "healed": result.healed,
+        "nudged": result.nudged,
         "roughness": roughness(run.x, run.force / run.mass[:, None]),
         "held_share": float(run.held.mean()),
         "reaction_n": reaction_record(run.reaction),

@@ -20,7 +20,7 @@ FORCES = "forces.npz"
 ARRAYS = {"t": "t", "x": "x", "force": "f", "mass": "mass", "gravity": "gravity"}  # of FORCES
 SUPPORT = ("held", "reaction")  # of FORCES too; folders of earlier versions lack them
 RESULTS = (FORCES, CAMERAS, METRICS, VIDEO, REPORT)
-FORCE, TARGETS = "force.pt", "targets.npz"  # checkpoints
+FORCE, SMOOTH, TARGETS = "force.pt", "smooth.pt", "targets.npz"  # checkpoints
 # Settings that may differ when a run is resumed: what files hold is compared, not their names.
 FREE = tuple(
     f"run.{name}"

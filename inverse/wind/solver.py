@@ -46,7 +46,8 @@ class WindResult:
     x: (T, n, 3) m; v: (T, n, 3) m/s; F: (T, n, 3, 3); force: (T-1, n, 3) N, held during each
     interval; loss: (T-1,) L_motion in m/s^2 at the end of each interval; fields: state_dict of the
     force field after each interval; healed: how many particles were torn at a frame and went on
-    undeformed, by frame.
+    undeformed, by frame; nudges: (T-1, n, 3) N, which acted beside the force in the simulation and
+    are no part of it (smoother.py), None where there were none.
     """
 
     x: torch.Tensor
@@ -56,6 +57,12 @@ class WindResult:
     loss: list[float]
     fields: list[dict[str, torch.Tensor]]
     healed: dict[int, int] = dataclasses.field(default_factory=dict)
+    nudges: torch.Tensor | None = None
+
+    @property
+    def nudged(self) -> float | None:
+        """Size of the nudges as a share of the force, None where there were none."""
+        return None if self.nudges is None else float(self.nudges.norm() / self.force.norm())
 
     def frame_forces(self) -> torch.Tensor:
         """(T, n, 3) N: the force averaged over the frame interval centered on each frame."""
@@ -245,11 +252,16 @@ class WindSolver(Resumable):
         """(n, 3) N: the field is a force per mass, since motion tells no more than that."""
         return self.sim.mass[:, None] * self.field(state.x, step)
 
+    @property
+    def pulse(self) -> float:
+        """Share of an interval in which its force acts, in whole substeps."""
+        return self._pulse_substeps() / self.substeps
+
     def _pulse_substeps(self) -> int:
         """Substeps of an interval in which the force acts."""
         return max(1, round(self.config.pulse * self.substeps))
 
-    def _advance(self, state: State, force: torch.Tensor) -> State:
+    def advance(self, state: State, force: torch.Tensor) -> State:
         """One video interval: the force is held, or acts in a pulse of the same impulse."""
         total, dt = self.substeps, self.frame_dt / self.substeps
         on = self._pulse_substeps()
@@ -265,7 +277,8 @@ class WindSolver(Resumable):
         velocity = (self.velocities[step + 1] - state.v) / self.frame_dt
         return position, velocity
 
-    def _motion_loss(self, step: int, state: State) -> torch.Tensor:
+    def motion_loss(self, step: int, state: State) -> torch.Tensor:
+        """L_motion, m/s^2, of the state at the end of interval step."""
         weight = self.weights[step + 1] * self.sim.mass
         position, velocity = self._residuals(step, state)
         miss = position.abs().sum(dim=1) + self.config.velocity_weight * velocity.abs().sum(dim=1)
@@ -282,8 +295,8 @@ class WindSolver(Resumable):
         for _ in range(config.iterations):
             optimizer.zero_grad()
             try:
-                end = self._advance(start, self.particle_force(start, step))
-                motion = self._motion_loss(step, end)
+                end = self.advance(start, self.particle_force(start, step))
+                motion = self.motion_loss(step, end)
             except (SimulationError, ValueError):  # ValueError: a force that is not finite
                 if best is None:
                     raise
@@ -314,7 +327,7 @@ class WindSolver(Resumable):
     def _shift(self, step: int, start: State):
         """Newton step on the net force: internal forces do not move the center of mass."""
         with torch.no_grad():
-            end = self._advance(start, self.particle_force(start, step))
+            end = self.advance(start, self.particle_force(start, step))
             weight = (self.weights[step + 1] * self.sim.mass)[:, None]
             position, velocity = self._residuals(step, end)
             ratio = self.config.velocity_weight**2
@@ -365,7 +378,7 @@ class WindSolver(Resumable):
         with torch.no_grad():
             start = self.states[-1]
             force = self.particle_force(start, step)
-            self.states.append(self._advance(start, force).detach())
+            self.states.append(self.advance(start, force).detach())
         self.forces.append(force)
         self.losses.append(loss)
         self.fields.append(copy.deepcopy(self.field.state_dict()))

@@ -171,6 +171,8 @@ def reaction(supports: Supports, result: WindResult, mass: torch.Tensor, fps: fl
         return np.zeros((len(result.x), 3))
     momentum = (mass[:, None] * result.v).double().sum(dim=1)
     pushed = momentum.diff(dim=0) * fps - result.force.double().sum(dim=1)
+    if result.nudges is not None:
+        pushed -= result.nudges.double().sum(dim=1)
     if supports.impacts:  # a cubic would swing around a blow
         pushed = torch.cat([pushed[:1], 0.5 * (pushed[:-1] + pushed[1:]), pushed[-1:]])
         return pushed.cpu().numpy()

@@ -1,0 +1,313 @@
+"""The smoothing pass: the force in all intervals at once, from the motion of the whole clip.
+
+The paper fits an interval after the other: each must meet the next targets, errors of the targets
+become forces, and the first intervals have nothing before them. Here the unknowns are the force in
+all intervals and the velocities in frame 0, and the *force* is what is presumed to be smooth
+(prior.py), not a network's weights. How smooth and how strong, and how wrong the targets are, the
+clip says (evidence.py).
+
+In a linear model of the clip (response.py) the most likely force follows from the coordinates d of
+the modes in the targets at once. What the linear model lacks comes from the simulator, in a few
+runs over the clip:
+
+1. simulate with the force f, and with nudges g that keep soft modes near the targets, so that
+   errors of the model do not add up over the clip;
+2. d = J (f + g) + what the run missed: what the linear model must explain for the simulation to
+   meet the targets; from d the next f.
+
+This is Gauss-Newton's method with an approximate Jacobian J. It needs no gradients through the
+simulator. The nudges are no part of the force: they shrink as f explains more, and how much they
+are at the end says how far the linear model went.
+"""
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import linalg
+from tqdm import tqdm
+
+from inverse.runs.checkpoint import Resumable, fingerprint_of, write_checkpoint
+from inverse.wind.evidence import Evidence, Model, TargetNoise, white_jacobian
+from inverse.wind.field_fit import fit_field
+from inverse.wind.modes import Modes, find_modes
+from inverse.wind.prior import Strength, find_shapes
+from inverse.wind.response import Response
+from inverse.wind.solver import WindResult, WindSolver
+from taichi_phys import SimulationError, State
+
+
+CELLS = 24  # at most, of the grid of the modes, along the longest side
+FINEST = 0.15  # of the object's size: length of the forces that modes are sought for
+LOADS = 20  # functions of space of those
+MODES = 60  # whose coordinates are looked at
+NUDGE = 0.3  # share of an error of a soft mode that is taken out in an interval
+# Root mean square of the nudges, over that of the force, above which the model explains nothing.
+MOST_NUDGED = 0.25
+FASTEST = 1.5  # radians in an interval: modes that are faster begin at rest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """A simulation of the clip.
+
+    states: in all frames; nudges: (T-1, K) sqrt(kg) m/s^2, of modes; pushed: (T-1, n, 3) m/s^2, the
+    same of particles; missed: (T, K) sqrt(kg) m, of the targets.
+    """
+
+    states: list[State]
+    nudges: np.ndarray
+    pushed: np.ndarray
+    missed: np.ndarray
+
+
+class WindSmoother(Resumable):
+    """Fits the force of all intervals at once.
+
+    causal: the solver of intervals, which knows simulator, targets, confidence and settings; held:
+    (n,) bool, particles that something holds; checkpoint: file written after every run.
+    """
+
+    def __init__(
+        self,
+        causal: WindSolver,
+        *,
+        held: np.ndarray | None = None,
+        checkpoint: Path | None = None,
+    ):
+        self.causal, self.sim, self.config = causal, causal.sim, causal.config
+        self.checkpoint = checkpoint
+        self.frame_dt, self.steps = causal.frame_dt, len(causal.targets) - 1
+        self.targets, self.weights, self.mass = (
+            t.double().cpu().numpy() for t in (causal.targets, causal.weights, causal.sim.mass)
+        )
+        x = self.sim.initial_state().x.double().cpu().numpy()
+        self.size = float(np.ptp(x, axis=0).max())
+        modes = self._modes(x, np.zeros(len(x), dtype=bool) if held is None else held)
+        self.response = Response(
+            modes, x, self.mass, self.targets, self.weights, self.frame_dt, causal.pulse
+        )
+        self.unit = float(np.sqrt(self.mass.sum()))
+        self.kept = min(modes.count, MODES)
+        self.start = self._start_speeds(modes)
+        seen = self.weights @ self.mass / self.mass.sum()
+        self.seen = np.sqrt(seen)[:, None]
+        self.evidence = Evidence(self.response, self.size, self.start, seen)
+        self.choice: tuple[Strength, TargetNoise] | None = None
+        self.path = np.zeros(0)  # coordinates (T, K) that the linear model is to explain
+        self.done = 0  # runs
+
+    def _modes(self, x: np.ndarray, held: np.ndarray) -> Modes:
+        volume = self.sim.volume.double().cpu().numpy()
+        mu, lam = self.sim.parameters()[:, :2].detach().double().cpu().numpy().T
+        loads = find_shapes(x, self.mass, FINEST * self.size, LOADS).values
+        spacing = max(self.sim.grid.dx, self.size / CELLS)
+        return find_modes(x, self.mass, volume, (mu, lam), loads, held=held, spacing=spacing)
+
+    def _start_speeds(self, modes: Modes) -> np.ndarray:
+        """(K,) sqrt(kg) m/s: how fast modes may be in frame 0: as fast as the object ever is, and
+        less where that would deform it more than it moves in an interval."""
+        speed = np.linalg.norm(np.diff(self.targets, axis=0), axis=-1).max() / self.frame_dt
+        turns = np.sqrt(modes.squared) * self.frame_dt
+        return self.unit * max(speed, 1e-6) / (1 + turns**2) ** 2 * (turns < FASTEST)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the simulation computes."""
+        return self.sim.device
+
+    def fingerprint(self) -> str:
+        """Digest of the settings and of the targets, weights and particles."""
+        arrays = (self.targets, self.weights, self.sim.mass, self.sim.parameters())
+        return fingerprint_of(("smooth", dataclasses.asdict(self.config)), arrays)
+
+    def state(self) -> dict[str, Any]:
+        """What the runs so far have brought."""
+        return {
+            "done": self.done,
+            "path": torch.as_tensor(self.path),
+            "choice": None if self.choice is None else [dataclasses.asdict(c) for c in self.choice],
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The reverse of state()."""
+        self.done, self.path = state["done"], state["path"].cpu().numpy()
+        if state["choice"] is not None:
+            strength, noise = state["choice"]
+            self.choice = Strength(**strength), TargetNoise(**noise)
+
+    def solve(self, runs: int, *, progress: bool | None = None) -> WindResult:
+        """The force after so many runs, of which some may be done.
+
+        progress: show a bar, default: on a terminal only. Raises SimulationError where the linear
+        model is no guide to the simulation: it fails, or most of what moves it is nudges.
+        """
+        disable = None if progress is None else not progress
+        with tqdm(
+            total=runs, initial=self.done, desc="smoothing", unit="run", disable=disable
+        ) as bar:
+            if self.choice is None:
+                self.path = self.response.path(self.targets, self.weights, self.kept)
+                model = self.evidence.choose(self.path)
+                self.choice = model.strength, model.noise
+                self.save()
+            model = self._model()
+            gain = self._gain(model)
+            while self.done < runs - 1:
+                coefficients, speeds = gain(self.path)
+                run = self._run(model, coefficients, speeds)
+                self.path = self._explained(model, coefficients, speeds, run)
+                self.done += 1
+                self.save()
+                bar.update()
+                bar.set_postfix_str(f"off by {1e3 * self._distance(run):.2g} mm")
+            coefficients, speeds = gain(self.path)
+            run = self._run(model, coefficients, speeds)
+            bar.update()
+        return self._result(model, coefficients, run)
+
+    def _model(self) -> Model:
+        assert self.choice is not None
+        strength, noise = self.choice
+        shapes = self.evidence.shapes(strength.length)
+        return Model.of(strength, noise, shapes, self.steps, self.frame_dt)
+
+    def _gain(self, model: Model) -> Any:
+        """The function from coordinates (T, K) to the likeliest coefficients (T-1, 3, J) m/s^2 and
+        speeds (K,) sqrt(kg) m/s of the modes in frame 0."""
+        forces, starts = self.response.jacobian(self.response.loads(model.shapes.values), self.kept)
+        units = self.unit * model.noise.units(self.evidence.spectrum[: self.kept])
+        white = white_jacobian(forces, starts, self.start, model, self.seen, units)
+        white = white.reshape((self.steps + 1) * self.kept, -1)
+        hessian = white.T @ white
+        hessian[np.diag_indices_from(hessian)] += 1
+        factor = linalg.cho_factor(hessian, overwrite_a=True, check_finite=False)
+        split = self.steps * 3 * model.space.shape[0]
+
+        def likeliest(path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            seen = model.noise.whiten(path * self.seen, units, self.frame_dt).ravel()
+            z = linalg.cho_solve(factor, white.T @ seen, check_finite=False)
+            Z = z[:split].reshape(self.steps, 3, -1)
+            found = np.einsum("ts,saj,kj->tak", model.time, Z, model.space, optimize=True)
+            return found, self.start * z[split:]
+
+        return likeliest
+
+    def _forces(self, model: Model, coefficients: np.ndarray) -> np.ndarray:
+        """(T-1, n, 3) m/s^2."""
+        return np.einsum("nj,taj->tna", model.shapes.values, coefficients, optimize=True)
+
+    def _run(self, model: Model, coefficients: np.ndarray, speeds: np.ndarray) -> Run:
+        """Simulate the clip. Raises SimulationError."""
+        # What the linear model takes for errors of the targets is nothing to be taken out.
+        errors = self.path - self._followed(model, coefficients, speeds)
+        forces, h = self._forces(model, coefficients), self.frame_dt
+        v = self.response.modes.shapes @ speeds
+        soft = NUDGE / (1 + self.response.modes.squared[: self.kept] * h * h)
+        missed = np.zeros((self.steps + 1, self.kept))
+        nudges, pushed = np.zeros((self.steps, self.kept)), np.zeros_like(forces)
+        before = -errors[0]
+        with torch.no_grad():
+            start = self.sim.initial_state()
+            states = [start.replace(v=torch.as_tensor(v).to(start.x).contiguous())]
+            for step in range(self.steps + 1):
+                off = self.targets[step] - states[-1].x.double().cpu().numpy()
+                missed[step] = self.response.coordinates_in(
+                    step, off, self.weights[step], self.kept
+                )
+                if step == self.steps:
+                    break
+                wrong = missed[step] - errors[step]
+                nudges[step] = soft * (NUDGE * wrong + 2 * (wrong - before)) / h**2
+                before = wrong
+                pushed[step] = self.response.turned(step, self.kept) @ nudges[step]
+                newton = self.mass[:, None] * (forces[step] + pushed[step])
+                states.append(self.causal.advance(states[-1], torch.as_tensor(newton).to(start.x)))
+        return Run(states=states, nudges=nudges, pushed=pushed, missed=missed)
+
+    def _explained(
+        self, model: Model, coefficients: np.ndarray, speeds: np.ndarray, run: Run
+    ) -> np.ndarray:
+        """(T, K) sqrt(kg) m: what the linear model says of the forces and nudges of a run, and what
+        the run missed: coordinates with which the model would meet the targets."""
+        followed = self._followed(model, coefficients, speeds, run.nudges)
+        return followed + run.missed
+
+    def _followed(
+        self,
+        model: Model,
+        coefficients: np.ndarray,
+        speeds: np.ndarray,
+        nudges: np.ndarray | float = 0.0,
+    ) -> np.ndarray:
+        """(T, K) sqrt(kg) m: the motion of the linear model."""
+        loads = self.response.loads(model.shapes.values)
+        pushes = self.response.pushes(loads, coefficients)
+        pushes[:, : self.kept] += nudges
+        return self.response.follow(pushes, speeds)[:, : self.kept]
+
+    def _distance(self, run: Run) -> float:
+        """m, root mean square between the modes of a run and of the targets."""
+        return float(np.sqrt((run.missed**2).sum(axis=1).mean())) / self.unit
+
+    def _result(self, model: Model, coefficients: np.ndarray, run: Run) -> WindResult:
+        specific = self._forces(model, coefficients)
+        nudged = np.sqrt((run.pushed**2).mean() / max((specific**2).mean(), 1e-300))
+        if not nudged <= MOST_NUDGED:
+            raise SimulationError(
+                f"nudges are {nudged:.0%} of the force", particle=0, smaller_dt_helps=False
+            )
+        x = torch.stack([state.x for state in run.states])
+        mass = self.sim.mass[:, None]
+        force, nudges = (torch.as_tensor(a).to(x) for a in (specific, run.pushed))
+        field = self.causal.field
+        fields = fit_field(field, x[:-1], force, self.sim.mass)
+        if self.causal.checkpoint is not None:
+            made = {"fields": fields, "field": {"steps": field.steps, "scale": field.scale}}
+            write_checkpoint(self.causal.checkpoint, self.fingerprint(), made)
+        losses = [
+            float(self.causal.motion_loss(step, state)) for step, state in enumerate(run.states[1:])
+        ]
+        return WindResult(
+            x=x,
+            v=torch.stack([state.v for state in run.states]),
+            F=torch.stack([state.F for state in run.states]),
+            force=mass * force,
+            nudges=mass * nudges,
+            loss=losses,
+            fields=fields,
+        )
+
+
+def solve_clip(
+    causal: WindSolver,
+    runs: int,
+    *,
+    held: np.ndarray | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> WindResult:
+    """The force by the smoothing pass of so many runs; with 0 runs, or, with a warning, where the
+    linear model is no guide to the simulation, interval by interval.
+
+    held: (n,) bool; checkpoint: of the smoothing pass; resume: whether to go on from checkpoints.
+    Raises ValueError for checkpoints of another run.
+    """
+    if runs > 0:
+        smoother = WindSmoother(causal, held=held, checkpoint=checkpoint)
+        if resume:
+            smoother.resume()
+        try:
+            return smoother.solve(runs)
+        except (SimulationError, ValueError) as error:  # ValueError: a force that is not finite
+            warnings.warn(
+                f"smoothing over all frames does not work here ({error}); the force was found "
+                "interval by interval",
+                stacklevel=2,
+            )
+    if resume:
+        causal.resume()
+    return causal.solve()

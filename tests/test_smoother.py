@@ -1,0 +1,188 @@
+"""The smoothing pass: the body's modes, the linear model of a clip, and the force of all frames."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import taichi_phys as tp
+from benchmarks import force_recovery
+from inverse.runs.checkpoint import peek_checkpoint
+from inverse.wind import smoother
+from inverse.wind.config import WindConfig
+from inverse.wind.field_fit import fit_field
+from inverse.wind.modes import RIGID, find_modes
+from inverse.wind.prior import find_shapes
+from inverse.wind.response import Response
+from inverse.wind.smoother import WindSmoother, solve_clip
+from inverse.wind.solver import WindSolver
+
+
+FPS = 24.0
+FAST = WindConfig(iterations=6)
+
+
+def bar_modes(E=1e4, held=None):
+    """Modes of a bar of 1 x 0.2 x 0.2 m, of 500 kg/m^3, with nu = 0, and its particles."""
+    axes = [np.arange(0.025, size, 0.05) for size in (1.0, 0.2, 0.2)]
+    x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    volume = np.full(len(x), 0.05**3)
+    lame = np.full(len(x), E / 2), np.zeros(len(x))
+    loads = find_shapes(x, volume, 0.3, 8).values
+    held = np.zeros(len(x), dtype=bool) if held is None else held(x)
+    return x, find_modes(x, 500 * volume, volume, lame, loads, held=held, spacing=0.1)
+
+
+def block_solver(targets, config=FAST, checkpoint=None, confidence=None):
+    torch.manual_seed(0)
+    grid = tp.Grid.around(targets, dx=0.1, margin=0.25)
+    body = tp.Particles(
+        force_recovery.block(0.05), density=500.0, volume=0.05**3,
+        material=tp.Elastic(E=1e3, nu=0.3),
+    )  # fmt: skip
+    sim = tp.MPM(particles=body, grid=grid, gravity=(0, 0, 0))
+    return WindSolver(
+        sim, targets, fps=FPS, config=config, checkpoint=checkpoint, confidence=confidence
+    )
+
+
+def falling(frames=8, acceleration=(1.0, -2.0, 0.5)):
+    t = np.arange(frames) / FPS
+    return force_recovery.block(0.05) + 0.5 * np.asarray(acceleration) * (t**2)[:, None, None]
+
+
+def net(result, solver):
+    return (result.frame_forces().sum(dim=1) / solver.sim.mass.sum()).numpy()
+
+
+def test_free_bodies_have_six_rigid_modes_and_the_frequencies_of_a_bar():
+    x, modes = bar_modes()
+    flat = modes.shapes.reshape(-1, modes.count)
+    np.testing.assert_allclose(flat.T @ flat * 500 * 0.05**3, np.eye(modes.count), atol=1e-6)
+    assert not modes.squared[:RIGID].any() and (modes.squared[RIGID:] > 0).all()
+    # The first mode along the bar: half a wave of sound, sqrt(E / density) / 2 L.
+    share = (modes.shapes[:, 0] ** 2).sum(axis=0) / (modes.shapes**2).sum(axis=(0, 1))
+    along = next(k for k in range(RIGID, modes.count) if share[k] > 0.95)
+    frequency = np.sqrt(modes.squared[along]) / (2 * np.pi)
+    assert frequency == pytest.approx(np.sqrt(1e4 / 500) / 2, rel=0.1)
+
+
+def test_held_particles_do_not_move_in_any_mode():
+    x, modes = bar_modes(held=lambda x: x[:, 0] < 0.2)
+    assert not modes.free
+    moves = np.linalg.norm(modes.shapes, axis=1)
+    slow = np.sqrt(modes.squared) < 2 * np.pi * np.sqrt(1e4 / 500)
+    assert moves[x[:, 0] < 0.2][:, slow].max() < 0.1 * moves[:, slow].max()
+
+
+def test_the_linear_model_is_exact_for_rigid_motion():
+    """Constant forces, while the body turns: the center goes along the parabola of the world."""
+    x, modes = bar_modes()
+    mass = np.full(len(x), 500 * 0.05**3)
+    angle = 0.2 * np.arange(7)
+    turn = np.zeros((7, 3, 3))
+    turn[:, 2, 2] = 1
+    turn[:, 0, 0] = turn[:, 1, 1] = np.cos(angle)
+    turn[:, 1, 0], turn[:, 0, 1] = np.sin(angle), -np.sin(angle)
+    targets = np.einsum("tij,nj->tni", turn, x - x.mean(axis=0)) + x.mean(axis=0)
+    response = Response(modes, x, mass, targets, np.ones(targets.shape[:2]), 1 / FPS)
+    np.testing.assert_allclose(response.rotations, turn, atol=1e-4)
+    loads = response.loads(np.ones((len(x), 1)))
+    coefficients = np.tile([[1.0], [2.0], [-1.0]], (6, 1, 1))
+    path = response.follow(response.pushes(loads, coefficients), np.zeros(modes.count))
+    t = np.arange(7) / FPS
+    expected = np.sqrt(mass.sum()) * 0.5 * t[:, None] ** 2 * np.array([1.0, 2.0, -1.0])
+    np.testing.assert_allclose(path[:, :3], expected, atol=1e-9)
+    forces, _ = response.jacobian(loads, modes.count)
+    direct = np.einsum("tkuc,uc->tk", forces, coefficients[..., 0])
+    np.testing.assert_allclose(direct, path[1:], atol=1e-9)
+
+
+@pytest.mark.parametrize("pulse", [1.0, 0.3])
+def test_a_constant_force_is_found_in_every_frame(pulse):
+    solver = block_solver(falling(), dataclasses.replace(FAST, pulse=pulse))
+    result = solve_clip(solver, 3)
+    assert result.nudges is not None and result.x.shape == (8, 96, 3)
+    np.testing.assert_allclose(net(result, solver), np.tile([1.0, -2.0, 0.5], (8, 1)), atol=0.08)
+    nudged = result.nudges.norm() / result.force.norm()
+    assert nudged < 0.1
+
+
+def test_noise_of_the_targets_is_no_force():
+    """Errors of about 1 mm, smooth in space and new in each frame: interval by interval they make
+    forces of 1 m/s^2."""
+    random = np.random.default_rng(0)
+    arms = force_recovery.block(0.05) - [0.15, 0.1, 0.1]
+    noise = random.normal(size=(10, 1, 3)) + 10 * arms @ random.normal(size=(10, 3, 3))
+    noise[0] = 0
+    errors = []
+    for runs in (0, 2):
+        solver = block_solver(falling(10) + 1e-3 * noise)
+        off = net(solve_clip(solver, runs), solver) - [1.0, -2.0, 0.5]
+        errors.append(np.sqrt((off**2).mean()))
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_lost_targets_do_not_pull_a_smooth_force():
+    targets, confidence = falling(), np.ones((8, 96))
+    targets[1:, ::2] += 0.05
+    confidence[1:, ::2] = 0
+    solver = block_solver(targets, confidence=confidence)
+    found = net(solve_clip(solver, 2), solver)
+    np.testing.assert_allclose(found, np.tile([1.0, -2.0, 0.5], (8, 1)), atol=0.15)
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_smoothing_pass_resumes_with_the_same_forces(tmp_path):
+    whole = solve_clip(block_solver(falling()), 3)
+    first = WindSmoother(block_solver(falling()), checkpoint=tmp_path / "smooth.pt")
+    run, count = first._run, []
+
+    def run_twice(*args):
+        count.append(1)
+        if len(count) > 1:
+            raise Stop
+        return run(*args)
+
+    first._run = run_twice
+    with pytest.raises(Stop):
+        first.solve(3)
+    again = WindSmoother(block_solver(falling()), checkpoint=tmp_path / "smooth.pt")
+    again.resume()
+    assert again.done == 1
+    assert torch.equal(again.solve(3).force, whole.force)
+
+
+def test_where_the_linear_model_is_no_guide_intervals_are_fitted(tmp_path, monkeypatch):
+    monkeypatch.setattr(smoother, "MOST_NUDGED", 0.0)
+    solver = block_solver(falling(5), checkpoint=tmp_path / "force.pt")
+    with pytest.warns(UserWarning, match="interval by interval"):
+        result = solve_clip(solver, 1, checkpoint=tmp_path / "smooth.pt")
+    assert result.nudges is None and len(solver.forces) == 4
+
+
+def test_the_field_of_a_smooth_force_is_kept(tmp_path):
+    solver = block_solver(falling(), checkpoint=tmp_path / "force.pt")
+    result = solve_clip(solver, 1)
+    state = peek_checkpoint(tmp_path / "force.pt")
+    assert len(state["fields"]) == 7 and state["field"]["steps"] == 7
+    solver.field.load_state_dict(state["fields"][3])
+    specific = result.force[3] / solver.sim.mass[:, None]
+    found = solver.field(result.x[3], 3).detach()
+    assert (found - specific).norm() < 0.1 * specific.norm()
+
+
+def test_a_field_is_fitted_to_moving_values():
+    x = torch.stack([torch.as_tensor(force_recovery.block(0.05) + 0.02 * t) for t in range(5)])
+    values = torch.stack([force_recovery.gusts(x[t], t / FPS) for t in range(5)])
+    solver = block_solver(falling(6))
+    states = fit_field(solver.field, x, values, torch.ones(96))
+    for step, state in enumerate(states):
+        solver.field.load_state_dict(state)
+        found = solver.field(x[step].to(solver.sim.dtype), step).detach()
+        assert (found - values[step]).norm() < 0.2 * values[step].norm()
+        torch.testing.assert_close(found.mean(0), values[step].mean(0).float(), atol=1e-3, rtol=0)
