@@ -338,6 +338,8 @@ def test_a_hand_that_shakes_is_found_and_a_still_camera_is_not_taken_for_one():
     assert np.allclose(shaken.shift, np.linalg.norm(found, axis=1), atol=0.05)
     blank = find_unsteadiness(np.full((5, 144, 192, 3), 90, np.uint8), camera, mask)
     assert not blank.known and not blank.moves
+    full = find_unsteadiness(film(way), camera, np.ones((144, 192), dtype=bool))
+    assert not full.known and not full.moves
     chaos = RNG.integers(0, 255, (6, 144, 192, 3)).astype(np.uint8)
     assert not find_unsteadiness(chaos, camera, mask).known
 

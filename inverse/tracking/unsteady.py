@@ -73,6 +73,8 @@ def find_unsteadiness(video: np.ndarray, camera: Camera, mask: np.ndarray) -> Un
     rotations = np.tile(np.eye(3), (frames, 1, 1))
     shift, agree = np.zeros(frames), np.full(frames, np.nan)
     agree[0] = 1.0
+    if len(points) < ENOUGH:
+        return Unsteadiness(rotations=rotations, shift=shift, agree=agree)
     start = _rays(camera, points)
     center = np.array([[camera.cx, camera.cy]])
     for t in range(1, frames):

@@ -1,5 +1,6 @@
 """The clips of a wind run."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -17,17 +18,22 @@ from renderers.camera import load_camera
 LONGEST, OBJECT = 1280, 256
 
 
-def plan_clips(job: WindJob, assumptions: list[str] | None = None) -> list[ClipPlan]:
+def plan_clips(
+    job: WindJob, assumptions: list[str] | None = None, *, need_cameras: bool = True
+) -> list[ClipPlan]:
     """Which pictures of each view are used: all at the steps of time of the first.
 
-    assumptions: takes sentences about what was left out or found. Raises ValueError, in a
-    sentence, for clips that cannot be used.
+    assumptions: takes sentences about what was left out or found; need_cameras: whether cameras,
+    which may say a rate, have to be there. Raises ValueError, in a sentence, for clips that cannot
+    be used.
     """
     plans: list[ClipPlan] = []
     for view, path in enumerate(job.video):
         fps, source = job.fps, "--fps"
         if fps is None and job.camera:
-            fps, source = _camera_fps(job.camera[view]), job.camera[view]
+            source = job.camera[view]
+            with contextlib.suppress(*(() if need_cameras else (ValueError,))):
+                fps = _camera_fps(source)
         # Of the other views only the time that the first shows is used.
         plan = plan_clip(
             path, start=job.start, each=job.every, fps=fps, fps_from=source,

@@ -108,7 +108,8 @@ class WindRun:
         shows them; None where that is gone too."""
         frames, camera = len(self.t), self.cameras[0]
         with contextlib.suppress(ValueError):
-            clip = plan_clips(self.job)[0].read(camera.size)
+            plan = plan_clips(self.job, need_cameras=False)[0]
+            clip = plan.read(camera.size, frames=frames)
             if clip.shape == (frames, camera.height, camera.width, 3):
                 return clip
         with contextlib.suppress(ValueError):
