@@ -328,9 +328,11 @@ def test_a_hand_that_shakes_is_found_and_a_still_camera_is_not_taken_for_one():
         return np.repeat(np.stack(frames)[..., None], 3, axis=-1)
 
     still = find_unsteadiness(film(np.zeros((12, 2)), 3), camera, mask)
-    assert still.known and not still.moves
+    assert still.known and not still.moves and not still.shakes
+    drift = find_unsteadiness(film(np.linspace(0, 6, 12)[:, None] * [1, 0.3]), camera, mask)
+    assert drift.known and drift.moves and not drift.shakes
     shaken = find_unsteadiness(film(way, 3), camera, mask)
-    assert shaken.known and shaken.moves
+    assert shaken.known and shaken.moves and shaken.shakes
     cameras = turned_cameras(camera, shaken.rotations)
     point = camera.unproject(np.array([[96.0, 72.0]]), 5.0)
     found = np.stack([one.project(point)[0][0] for one in cameras]) - [96, 72]

@@ -20,6 +20,7 @@ TOGETHER = 0.5  # px, by which a point may differ from a background that moves a
 ROUNDS = 5  # of the search for those that do
 GROWTH = 0.05  # of the longer side, by which the object's mask grows: it moves
 STILL = 0.3  # px, by which the background may shift before the camera moves
+SHAKES = 1.0  # px, usual change of the shift from frame to frame: a tenth of it cannot be found
 ENOUGH = 8  # points
 AGREE = 0.5  # share of the points that move as one, in a usual frame
 
@@ -28,13 +29,26 @@ AGREE = 0.5  # share of the points that move as one, in a usual frame
 class Unsteadiness:
     """How a camera moved in T frames, as far as the background says.
 
-    rotations: (T, 3, 3), of its axes since frame 0; shift: (T,) px, of the picture's center; agree:
-    (T,) share of the background that moved as one, NaN where too little of it was found again.
+    rotations: (T, 3, 3), of its axes since frame 0; center: (T, 2) px, by which the picture's
+    center shifted; agree: (T,) share of the background that moved as one, NaN where too little of
+    it was found again, as center is.
     """
 
     rotations: np.ndarray
-    shift: np.ndarray
+    center: np.ndarray
     agree: np.ndarray
+
+    @property
+    def shift(self) -> np.ndarray:
+        """(T,) px, by how far the picture's center shifted."""
+        return np.linalg.norm(self.center, axis=1)
+
+    @property
+    def shakes(self) -> bool:
+        """Whether it moved back and forth from frame to frame, so much that what is left of it
+        after it was found is as large as what moves an object."""
+        jumps = np.linalg.norm(np.diff(self.center, n=2, axis=0), axis=1)
+        return self.known and bool(np.sqrt((jumps**2).mean()) > SHAKES)
 
     @property
     def known(self) -> bool:
@@ -71,10 +85,10 @@ def find_unsteadiness(video: np.ndarray, camera: Camera, mask: np.ndarray) -> Un
     radius = max(5, round(WINDOW * max(width, height)))
     frames = len(video)
     rotations = np.tile(np.eye(3), (frames, 1, 1))
-    shift, agree = np.zeros(frames), np.full(frames, np.nan)
+    moved, agree = np.zeros((frames, 2)), np.full(frames, np.nan)
     agree[0] = 1.0
     if len(points) < ENOUGH:
-        return Unsteadiness(rotations=rotations, shift=shift, agree=agree)
+        return Unsteadiness(rotations=rotations, center=moved, agree=agree)
     start = _rays(camera, points)
     center = np.array([[camera.cx, camera.cy]])
     for t in range(1, frames):
@@ -82,13 +96,13 @@ def find_unsteadiness(video: np.ndarray, camera: Camera, mask: np.ndarray) -> Un
         found, error = forward_backward(first, gray, points, radius=radius, levels=LEVELS)
         good = error < BACK
         if good.sum() < ENOUGH:
-            rotations[t], shift[t] = rotations[t - 1], np.nan
+            rotations[t], moved[t] = rotations[t - 1], np.nan
             continue
         rotations[t], inside = _common_turn(camera, start[good], points[good], found[good])
         agree[t] = inside.mean()
         turned = _rays(camera, center) @ rotations[t].T
-        shift[t] = np.linalg.norm(_pixels(camera, turned) - center) / scale
-    return Unsteadiness(rotations=rotations, shift=shift, agree=agree)
+        moved[t] = (_pixels(camera, turned) - center)[0] / scale
+    return Unsteadiness(rotations=rotations, center=moved, agree=agree)
 
 
 def turned_cameras(camera: Camera, rotations: np.ndarray) -> list[Camera]:

@@ -84,12 +84,25 @@ def camera_paths(
             "The camera turns on the spot; its rotation was found from the background, as if that "
             "stood still far away."
         )
-        return [camera_rotation(videos[0], cameras[0], mask)]
+        try:
+            return [camera_rotation(videos[0], cameras[0], mask)]
+        except ValueError:
+            seen = find_unsteadiness(videos[0], cameras[0], mask)
+            if not seen.known:
+                raise
+            return [turned_cameras(cameras[0], seen.rotations)]
     paths = [[camera] * len(videos[0]) for camera in cameras]
     seen = find_unsteadiness(videos[0], cameras[0], mask)
     shift = float(np.nanmax(seen.shift))
     if len(videos) > 1 or not seen.moves:
         assumptions.append("The camera stands still.")
+    elif seen.shakes:
+        raise ValueError(
+            f"video {job.video[0]}: the camera shakes, the background jumps by up to {shift:.1f} "
+            "px; what is left of that when it is taken out is as large as the object's own "
+            "accelerations. Film from a tripod or stabilize the clip; --moving-camera tries it "
+            "all the same"
+        )
     elif seen.known:
         assumptions.append(
             f"The camera is not steady: the background shifts by up to {shift:.1f} px. Its turns "
