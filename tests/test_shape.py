@@ -5,7 +5,6 @@ import pytest
 import torch
 import trimesh
 
-from inverse.clips import plan_clip
 from inverse.perception import closed_mesh, mesh_in_view, mesh_volume
 from inverse.perception.mesh import surface_points
 from inverse.perception.relief import is_disc, measure_relief, relief_solid
@@ -15,7 +14,6 @@ from inverse.wind.input_shape import read_shape
 from renderers.camera import camera_from_fov
 from renderers.splats.files import save_gaussians
 from renderers.splats.gaussians import Gaussians
-from renderers.video import write_video
 
 
 CAMERA = camera_from_fov(160, 120, 30.0)  # looks along +y
@@ -80,6 +78,14 @@ def test_large_masks_are_solved_coarsely():
     assert relief.half.max() == pytest.approx(radius, rel=0.02)
 
 
+def test_a_thin_object_in_a_large_picture_is_a_sheet():
+    camera = camera_from_fov(3000, 2000, 30.0)
+    mask = np.zeros((2000, 3000), dtype=bool)
+    mask[::300, 50:2950] = True
+    assert measure_relief(mask, np.full(mask.shape, AWAY), camera).half.max() < 0.01
+    assert not measure_relief(mask, np.full(mask.shape, AWAY), camera).solid
+
+
 def test_discs_are_told_from_other_silhouettes():
     ball, _ = ellipsoid((0.2, 0.2, 0.2))
     assert is_disc(ball)
@@ -128,21 +134,13 @@ def test_the_object_is_found_among_gaussians():
         splat_surface(gaussians_on(wall + [30, 0, 0]), mask, CAMERA)
 
 
-def clip_in(folder):
-    """A clip of noise, as its plan."""
-    pictures = np.random.default_rng(0).integers(0, 255, (4, 120, 160, 3)).astype(np.uint8)
-    write_video(folder / "clip.mp4", pictures, 24.0)
-    return plan_clip(folder / "clip.mp4")
-
-
 def shape_of(tmp_path, mask, depth=None, **options):
-    np.save(tmp_path / "mask.npy", mask)
     if depth is not None:
         np.save(tmp_path / "depth.npy", np.where(mask, depth, 1.0))
         options["depth"] = str(tmp_path / "depth.npy")
-    job = WindJob(video=("a.mp4",), fov=30, mask=str(tmp_path / "mask.npy"), **options)
+    job = WindJob(video=("a.mp4",), fov=30, box=(0, 0, 160, 120), **options)
     said: list[str] = []
-    return read_shape(job, clip_in(tmp_path), CAMERA, {}, said), said
+    return read_shape(job, CAMERA, {}, said, mask=mask, masks=None), said
 
 
 def test_depth_and_silhouette_choose_and_say_why(tmp_path):
@@ -180,24 +178,19 @@ def test_a_mesh_or_a_model_replaces_mask_and_depth(tmp_path):
     ball.export(tmp_path / "ball.ply")
     save_gaussians(tmp_path / "model.ply", gaussians_on(surface_points(closed_mesh(ball), 4000)[0]))
     mask, depth = ellipsoid((0.3, 0.3, 0.3))
-    plan = clip_in(tmp_path)
     for options, what in (({"mesh": "ball.ply"}, "mesh"), ({"model": "model.ply"}, "model")):
         files = {name: str(tmp_path / file) for name, file in options.items()}
         said: list[str] = []
         job = WindJob(video=("a.mp4",), camera=("c.json",), **files)
-        shape = read_shape(job, plan, CAMERA, {}, said)
+        shape = read_shape(job, CAMERA, {}, said, mask=None, masks=None)
         assert shape.surface is not None and (shape.gaussians is not None) == (what == "model")
         assert (shape.mask ^ mask).sum() < 0.05 * mask.sum()
         both = shape.mask & mask
         assert np.median(np.abs(shape.depth - depth)[both]) < 5e-3
         assert f"those in which the {what} appears" in said[-1]
         elsewhere = np.roll(mask, 60, axis=1)
-        np.save(tmp_path / "mask.npy", elsewhere)
-        job = WindJob(
-            video=("a.mp4",), camera=("c.json",), mask=str(tmp_path / "mask.npy"), **files
-        )
         with pytest.raises(ValueError, match=what):
-            read_shape(job, plan, CAMERA, {}, [])
+            read_shape(job, CAMERA, {}, [], mask=elsewhere, masks=None)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +199,6 @@ def test_a_mesh_or_a_model_replaces_mask_and_depth(tmp_path):
         ({"mesh": "m.ply", "fov": 30}, "mesh: it needs a --camera"),
         ({"model": "m.ply", "fov": 30}, "model: it needs a --camera"),
         ({"mesh": "m.ply", "camera": ("c",), "shape": "sheet"}, "got sheet and a --mesh"),
-        ({"fov": 30, "mask": "m.png"}, "or a --mesh or --model"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(options, message):

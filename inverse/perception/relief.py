@@ -51,7 +51,7 @@ class Relief:
 def measure_relief(mask: np.ndarray, depth: np.ndarray, camera: Camera) -> Relief:
     """How thick the object in a mask (H, W) bool is, from its depth (H, W) m there."""
     step = _step(mask)
-    small = _reduced(mask.astype(np.float64), step) > 0.5
+    small = _coarse(mask, step)
     z = _mean_in(mask, depth, step)
     film, span = _film(small), _Span(small)
     pixel = step * np.median(depth[mask]) / np.sqrt(camera.fx * camera.fy)  # m
@@ -94,7 +94,7 @@ def relief_solid(
 ) -> Triangles:
     """The closed surface between two depth maps (H, W) m in a mask (H, W) bool."""
     step = _step(mask)
-    small = _reduced(mask.astype(np.float64), step) > 0.5
+    small = _coarse(mask, step)
     pixel = np.median(front[mask]) / np.sqrt(camera.fx * camera.fy)
     near, far = (_corners(small, _mean_in(mask, depth, step)) for depth in (front, back))
     far = np.maximum(far, near + LEAST_THICKNESS * pixel)
@@ -132,6 +132,12 @@ def _reduced(image: np.ndarray, step: int) -> np.ndarray:
     padded = np.zeros((height, width))
     padded[: image.shape[0], : image.shape[1]] = image
     return padded.reshape(height // step, step, width // step, step).mean(axis=(1, 3))
+
+
+def _coarse(mask: np.ndarray, step: int) -> np.ndarray:
+    """The mask in a grid that is coarser by step; thin ones stay, too."""
+    share = _reduced(mask.astype(np.float64), step)
+    return share > 0.5 * share.max()
 
 
 def _mean_in(mask: np.ndarray, values: np.ndarray, step: int) -> np.ndarray:
