@@ -19,7 +19,8 @@ from inverse.wind.response import Response
 
 
 LENGTHS = (0.2, 0.35, 0.6, 1.0)  # of the object's size, that are tried
-FUNCTIONS = 16  # of space, for each axis
+FUNCTIONS, FEWEST_FUNCTIONS = 16, 4  # of space, for each axis
+NUMBERS = 6000  # about so many describe the force of a clip at most, which bounds memory and time
 ROWS = 600  # about so many coordinates, of the lowest modes in all frames, are looked at
 FEWEST, MOST = 9, 20  # modes
 NOISE_LENGTH = 0.3  # of the object's size, over which errors of a lift are alike
@@ -128,7 +129,8 @@ class Evidence:
     def _of_length(self, length: float) -> tuple[Shapes, np.ndarray, np.ndarray]:
         if length not in self._known:
             response = self.response
-            shapes = find_shapes(response.x, response.mass, length, FUNCTIONS)
+            count = int(np.clip(NUMBERS // (3 * self.intervals), FEWEST_FUNCTIONS, FUNCTIONS))
+            shapes = find_shapes(response.x, response.mass, length, count)
             forces, starts = response.jacobian(response.loads(shapes.values), self.kept)
             self._known[length] = shapes, forces, starts
         return self._known[length]
