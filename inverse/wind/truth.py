@@ -124,11 +124,17 @@ def force_errors(
 
 
 def field_errors(
-    x: np.ndarray, specific: np.ndarray, truth: Truth, frames: slice = INNER
+    x: np.ndarray,
+    specific: np.ndarray,
+    truth: Truth,
+    frames: slice = INNER,
+    *,
+    threshold: float = WEAK,
 ) -> dict[str, float]:
-    """Errors of the forces on the nodes of the truth, where they exceed 5 % of the strongest.
+    """Errors of the forces on the nodes of the truth, where they are not weak.
 
-    x: (T, n, 3) m and specific: (T, n, 3) m/s^2, of the particles; frames: those that count. A
+    x: (T, n, 3) m and specific: (T, n, 3) m/s^2, of the particles; frames: those that count;
+    threshold: of the strongest force, below which one is weak. A
     node's force is that of the particles around it in frame 0, which move with it. Raises
     ValueError where the truth knows no nodes.
     """
@@ -138,7 +144,7 @@ def field_errors(
     weight = 1 / np.maximum(distance, 1e-9) ** 2
     weight /= weight.sum(axis=1, keepdims=True)
     at_nodes = np.einsum("nk,tnkd->tnd", weight, specific[:, near])
-    return vector_errors(at_nodes[frames], truth.external[frames], threshold=WEAK)
+    return vector_errors(at_nodes[frames], truth.external[frames], threshold=threshold)
 
 
 def roughness(x: np.ndarray, specific: np.ndarray, neighbors: int = 6) -> float:
