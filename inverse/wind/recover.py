@@ -80,7 +80,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         )  # fmt: skip
         runs = config.smooth
         if runs is None:
-            runs = 0 if model.surface is None or supports.touch else SOLID_RUNS
+            alone = supports.floor is None  # the linear model knows supports, but no floor
+            runs = SOLID_RUNS if model.surface is not None and alone else 0
         result = solve_clip(
             solver, runs, held=supports.held, checkpoint=folder.checkpoint(SMOOTH),
             resume=job.resume,
