@@ -234,7 +234,7 @@ def depth_with_zeros(tmp):
     depth = iio.imread(LEAF / "depth_000.png").copy()
     depth[iio.imread(LEAF / "mask_000.png") > 0] = 0
     iio.imwrite(tmp / "depth.png", depth)
-    return ["--depth", tmp / "depth.png"], "none is known inside the mask"
+    return ["--depth", tmp / "depth.png"], "zero"
 
 
 def depth_with_nan(tmp):
