@@ -50,7 +50,7 @@ def simulate(sim, acceleration, frames):
             states.append(state)
             forces.append(force)
     x, v = (torch.stack([getattr(s, name) for s in states]) for name in "xv")
-    return SimpleNamespace(x=x, v=v, force=torch.stack(forces))
+    return SimpleNamespace(x=x, v=v, force=torch.stack(forces), nudges=None)
 
 
 def pixels(x):

@@ -153,6 +153,7 @@ def test_arrows_of_the_film_stand_out_of_the_noise_where_the_object_is_seen(nois
     x = np.tile([[-0.3, 0, 0.3], [0.3, 0, 0.3], [-0.3, 0, -0.1], [0.3, 0, -0.1]], (frames, 1, 1))
     force = np.tile([4.0, 0, 0], (frames, n, 1))
     run = SimpleNamespace(cameras=[camera] * frames, x=x, force=force, mass=np.ones(n))
+    run.held = np.zeros(n, dtype=bool)
     confidence = np.ones((frames, n))
     confidence[2] = seen
     tracked = Tracked(
