@@ -69,6 +69,7 @@ class LiftEnergy:
         self.volume = volume
         self.motion = measure_motion(views, points0) if motion is None else motion
         self.shape: SheetShape | SolidShape
+        self.usual = 1.0  # sigmas, of errors that are no outliers
         if volume is None:
             self.shape = SheetShape(
                 points0, neighbors=config.neighbors, nodes=config.nodes, strain=config.strain,
@@ -77,8 +78,8 @@ class LiftEnergy:
         else:
             # Tracks err in ways that last, by shading and slant, of which their jitter shows
             # nothing: against the shape they are worth no more than that.
-            lasting = max(1.0, LASTING / self.motion.sigma_px)
-            self.shape = SolidShape(volume, points0, strain=config.solid_strain / lasting)
+            self.usual = max(1.0, LASTING / self.motion.sigma_px)
+            self.shape = SolidShape(volume, points0, strain=config.solid_strain / self.usual)
         self.extent, self.W, self.rest = self.shape.extent, self.shape.W, self.shape.rest
         # In frame 0 the nodes lie where the depth map puts them.
         depth = views[0][1][0].to_camera(self.rest)[:, 2]
@@ -130,7 +131,7 @@ class LiftEnergy:
             at = camera.project(X[seen])[0]
             root = np.linalg.cholesky(tracks.information[t, seen]) / self.motion.sigma_px
             r = np.einsum("nba,nb->na", root, at - tracks.xy[t, seen])
-            robust = 1 / (1 + (r**2).sum(1) / (CAUCHY * scale) ** 2)
+            robust = 1 / (1 + (r**2).sum(1) / (CAUCHY * max(scale, self.usual)) ** 2)
             J = np.zeros((len(z), 2, 3))
             J[:, 0, 0], J[:, 0, 2] = camera.fx / z, -camera.fx * local[:, 0] / z**2
             J[:, 1, 1], J[:, 1, 2] = camera.fy / z, -camera.fy * local[:, 1] / z**2
@@ -170,7 +171,8 @@ class LiftEnergy:
         for t in range(self.frames):
             X = self.W @ C[t]
             for _, r, _, _ in self.residuals(t, X):
-                total += CAUCHY**2 * np.log1p((r**2).sum(1) / CAUCHY**2).sum()
+                usual = (CAUCHY * self.usual) ** 2
+                total += usual * np.log1p((r**2).sum(1) / usual).sum()
             total += self.shape.cost(C[t])
         return total
 
