@@ -14,6 +14,7 @@ from inverse.wind.input_shape import read_shape
 from renderers.camera import camera_from_fov
 from renderers.splats.files import save_gaussians
 from renderers.splats.gaussians import Gaussians
+from taichi_phys.rotations import rotation_quaternion
 
 
 CAMERA = camera_from_fov(160, 120, 30.0)  # looks along +y
@@ -105,13 +106,20 @@ def test_a_net_wraps_a_field():
     assert mesh.is_watertight and mesh.volume == pytest.approx(4 / 3 * np.pi * 7.3**3, rel=0.03)
 
 
-def gaussians_on(points, size=0.008):
+def gaussians_on(points, normals=None, size=0.008):
+    """Opaque Gaussians, flat across their normals."""
     n = len(points)
     rng = np.random.default_rng(1)
+    normals = rng.normal(size=(n, 3)) if normals is None else normals
+    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    side = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])
+    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    axes = np.stack([side, np.cross(normals, side), normals], axis=2)
     return Gaussians.from_colors(
         means=torch.as_tensor(points, dtype=torch.float32),
-        quats=torch.as_tensor(rng.normal(size=(n, 4)), dtype=torch.float32),
-        scales=torch.full((n, 3), size), opacities=torch.full((n,), 0.9),
+        quats=torch.as_tensor(rotation_quaternion(axes), dtype=torch.float32),
+        scales=size * torch.tensor([1.0, 1.0, 0.1]).repeat(n, 1),
+        opacities=torch.full((n,), 0.9),
         colors=torch.rand(n, 3, generator=torch.Generator().manual_seed(0)),
     )  # fmt: skip
 
@@ -121,10 +129,12 @@ def test_the_object_is_found_among_gaussians():
     ball.apply_translation([0, AWAY, 0])
     mask, depth = ellipsoid((0.3, 0.3, 0.3))
     rng = np.random.default_rng(0)
-    on = surface_points(closed_mesh(ball), 4000)[0]
+    on, across = surface_points(closed_mesh(ball), 4000)
     stray = np.array([0, AWAY, 0]) + rng.uniform(-1, 1, (200, 3)) * [0.6, 0.9, 0.6]
     wall = np.stack([rng.uniform(-2, 2, 4000), np.full(4000, 4.0), rng.uniform(-2, 2, 4000)], 1)
-    gaussians = gaussians_on(np.concatenate([on, stray, wall]))
+    others = np.concatenate([stray, wall])
+    across = np.concatenate([across, np.tile([0.0, 1, 0], (len(others), 1))])
+    gaussians = gaussians_on(np.concatenate([on, others]), across)
     surface, kept = splat_surface(gaussians, mask, CAMERA)
     assert mesh_volume(surface) == pytest.approx(ball.volume, rel=0.05)
     off = np.linalg.norm(surface.vertices - [0, AWAY, 0], axis=1) - 0.3
@@ -132,6 +142,17 @@ def test_the_object_is_found_among_gaussians():
     assert 4000 <= len(kept) < 4100
     with pytest.raises(ValueError, match="opaque Gaussians appear in the mask"):
         splat_surface(gaussians_on(wall + [30, 0, 0]), mask, CAMERA)
+
+
+def test_thick_gaussians_and_a_shell_with_gaps_enclose_the_body_too():
+    """A coarse fit: centers lie within the surface, and a fine grid would leak between them."""
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=0.27)
+    ball.apply_translation([0, AWAY, 0])
+    points, normals = surface_points(closed_mesh(ball), 900)
+    gaussians = gaussians_on(points, normals, size=0.015)
+    gaussians = Gaussians(**gaussians.tensors() | {"scales": torch.full((900, 3), 0.015)})
+    surface, _ = splat_surface(gaussians, ellipsoid((0.3, 0.3, 0.3))[0], CAMERA)
+    assert mesh_volume(surface) == pytest.approx(4 / 3 * np.pi * 0.3**3, rel=0.12)
 
 
 def shape_of(tmp_path, mask, depth=None, **options):
@@ -176,7 +197,7 @@ def test_a_mesh_or_a_model_replaces_mask_and_depth(tmp_path):
     ball = trimesh.creation.icosphere(subdivisions=4, radius=0.3)
     ball.apply_translation([0, AWAY, 0])
     ball.export(tmp_path / "ball.ply")
-    save_gaussians(tmp_path / "model.ply", gaussians_on(surface_points(closed_mesh(ball), 4000)[0]))
+    save_gaussians(tmp_path / "model.ply", gaussians_on(*surface_points(closed_mesh(ball), 4000)))
     mask, depth = ellipsoid((0.3, 0.3, 0.3))
     for options, what in (({"mesh": "ball.ply"}, "mesh"), ({"model": "model.ply"}, "model")):
         files = {name: str(tmp_path / file) for name, file in options.items()}

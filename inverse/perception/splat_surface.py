@@ -2,7 +2,7 @@
 
 Gaussians of a fit lie on surfaces, with stray ones in the air and the background around. Those that
 the first view sees in the object's mask are kept, as far as they hang together; the surface is that
-of the volume that they enclose, and passes through their centers.
+of the volume that they enclose, and passes where they become transparent.
 """
 
 import numpy as np
@@ -18,9 +18,13 @@ from taichi_phys.rotations import rotation_matrix
 
 
 OPAQUE = 0.2  # opacity from which on a Gaussian is taken for surface
-CELLS = 64  # voxels along the longest side of the object
+CELLS = (64, 48, 36, 28, 20)  # voxels along the longest side of the object that are tried
+FILLED = 0.8  # of the median volume of these: less has leaked
+CUBE = np.ones((3, 3, 3))
 BROAD = 0.1  # of the scene's size, above which a Gaussian is background or fog
 RIM = 3  # px, by which a Gaussian of the object may lie outside of its mask
+# Standard deviations from its center at which an opaque Gaussian begins to let light pass.
+REACH = 2.0
 MIN_GAUSSIANS = 50
 PULL, NEAREST = 1.5, 12  # voxels around a vertex, and Gaussians in them, whose centers draw it near
 
@@ -47,18 +51,14 @@ def splat_surface(
     size = np.ptp(np.quantile(means[solid], [0.02, 0.98], axis=0), axis=0).max()
     solid &= scales.max(axis=1) < BROAD * size
     points = _spread(means[solid], axes[solid], scales[solid])
-    voxel = size / CELLS
     low, high = np.quantile(points, [0.01, 0.99], axis=0)
-    near = ((points > low - 0.5 * size) & (points < high + 0.5 * size)).all(axis=1)
-    corner = points[near].min(axis=0) - 4 * voxel
-    shape = np.ceil((points[near].max(axis=0) - corner) / voxel).astype(int) + 4
-    full = np.zeros(shape, dtype=bool)
-    full[tuple(((points[near] - corner) / voxel).astype(int).T)] = True
-    cube = np.ones((3, 3, 3))
-    body = ndimage.binary_erosion(
-        ndimage.binary_fill_holes(ndimage.binary_dilation(full, cube)), cube
-    )
-    part = _seen_part(body, corner, voxel, camera)
+    near = points[((points > low - 0.5 * size) & (points < high + 0.5 * size)).all(axis=1)]
+    bodies = [_voxel_part(near, size / cells, camera) for cells in CELLS]
+    volumes = [part.sum() * voxel**3 for part, _, voxel in bodies]
+    # The finest voxels through which no gap leads inside: a shell that leaks is hardly filled.
+    tight = np.flatnonzero(np.array(volumes) > FILLED * np.median(volumes))[0]
+    part, corner, voxel = bodies[tight]
+    shape = np.array(part.shape)
     distance = ndimage.distance_transform_edt(part) - ndimage.distance_transform_edt(~part)
     distance -= 0.5 * np.sign(distance)
     # The outermost voxels hold the centers: the surface passes through their middle.
@@ -67,12 +67,24 @@ def splat_surface(
     if not len(faces):
         raise ValueError("model: its Gaussians enclose no volume")
     surface = closed_mesh(Triangles(corner + (vertices + 0.5) * voxel, faces))
-    surface = _drawn_to(surface, means[solid], voxel)
+    surface = _drawn_to(surface, means[solid], axes[solid] * scales[solid][:, None], voxel)
     chosen = np.flatnonzero(inside & (scales.max(axis=1) < BROAD * size))
     cell = np.clip(((means[chosen] - corner) / voxel).astype(int), 0, shape - 1)
-    chosen = chosen[ndimage.binary_dilation(part, cube, iterations=2)[tuple(cell.T)]]
+    chosen = chosen[ndimage.binary_dilation(part, CUBE, iterations=2)[tuple(cell.T)]]
     index = torch.as_tensor(chosen, device=gaussians.means.device)
     return surface, Gaussians(**{k: v[index].float() for k, v in gaussians.tensors().items()})
+
+
+def _voxel_part(
+    points: np.ndarray, voxel: float, camera: Camera
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The body (X, Y, Z) bool of voxels that points (n, 3) m enclose, as far as it hangs together
+    and the camera sees it; the corner (3,) m of the grid, and the voxels' edge, m."""
+    corner = points.min(axis=0) - 4 * voxel
+    full = np.zeros(np.ceil((points.max(axis=0) - corner) / voxel).astype(int) + 4, dtype=bool)
+    full[tuple(((points - corner) / voxel).astype(int).T)] = True
+    closed = ndimage.binary_fill_holes(ndimage.binary_dilation(full, CUBE))
+    return _seen_part(ndimage.binary_erosion(closed, CUBE), corner, voxel, camera), corner, voxel
 
 
 def surface_net(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,12 +132,12 @@ def _in_mask(means: np.ndarray, mask: np.ndarray | None, camera: Camera) -> np.n
 
 
 def _spread(means: np.ndarray, axes: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Nine points (9 n, 3) of each Gaussian: its center, and one standard deviation along its two
-    long axes, so that broad ones leave no gaps."""
-    order = np.argsort(-scales, axis=1)[:, :2]
-    rows = np.arange(len(means))[:, None]
-    long = np.swapaxes(axes, 1, 2)[rows, order] * scales[rows, order][..., None]
-    steps = np.array([(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)])
+    """27 points (27 n, 3) of each Gaussian, its center and those at its end along its
+    axes, so that broad ones leave no gaps and thick ones reach as far as they are seen."""
+    long = REACH * np.swapaxes(axes, 1, 2) * scales[..., None]
+    side = (-1, 0, 1)
+    steps = np.array([(a, b, c) for a in side for b in side for c in side], dtype=float)
+    steps /= np.maximum(np.linalg.norm(steps, axis=1, keepdims=True), 1)
     return (means[:, None] + np.einsum("sk,nkc->nsc", steps, long)).reshape(-1, 3)
 
 
@@ -154,8 +166,11 @@ def _seen_part(body: np.ndarray, corner: np.ndarray, voxel: float, camera: Camer
     return best
 
 
-def _drawn_to(surface: Triangles, centers: np.ndarray, voxel: float) -> Triangles:
-    """The surface with its vertices moved along their normals to the Gaussians around them."""
+def _drawn_to(surface: Triangles, centers: np.ndarray, half: np.ndarray, voxel: float) -> Triangles:
+    """The surface with its vertices moved along their normals to where Gaussians around them end.
+
+    centers: (n, 3) m; half: (n, 3, 3) m, whose columns are their standard deviations.
+    """
     a, b, c = np.moveaxis(surface.vertices[surface.faces], 1, 0)
     flat = np.cross(b - a, c - a)
     normals = np.zeros_like(surface.vertices)
@@ -165,5 +180,6 @@ def _drawn_to(surface: Triangles, centers: np.ndarray, voxel: float) -> Triangle
     gap, near = cKDTree(centers).query(surface.vertices, min(NEAREST, len(centers)))
     weight = np.exp(-0.5 * (gap / (0.7 * voxel)) ** 2) * (gap < PULL * voxel)
     off = ((centers[near] - surface.vertices[:, None]) * normals[:, None]).sum(-1)
+    off += REACH * np.linalg.norm(np.einsum("vkab,va->vkb", half[near], normals), axis=2)
     move = (weight * off).sum(1) / (weight.sum(1) + 0.1)
     return Triangles(surface.vertices + normals * move[:, None], surface.faces)
