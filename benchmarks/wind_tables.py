@@ -29,11 +29,12 @@ import taichi_phys as tp
 from inverse.commands.runner import stoppable
 from inverse.perception import closed_mesh
 from inverse.perception.mesh import mesh_area, surface_points
+from inverse.perception.solid import flat_gaussians
 from inverse.perception.splat_surface import splat_surface
 from inverse.runs.settings import write_json
 from inverse.wind import WindConfig, WindJob, recover_wind
 from inverse.wind.truth import ALL, INNER, field_errors, load_truth
-from renderers.camera import Camera
+from renderers.camera import Camera, camera_record
 from renderers.images import to_bytes
 from renderers.orbit import look_at
 from renderers.splats.binding import bind, total_deformation
@@ -42,7 +43,6 @@ from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
 from renderers.video import write_video
 from taichi_phys.geometry.repair import Triangles
-from taichi_phys.rotations import rotation_quaternion
 
 
 FPS, FRAMES, PIXELS = 24.0, 36, 384
@@ -81,20 +81,8 @@ def _painted(mesh: trimesh.Trimesh, seed: int) -> tuple[Triangles, Gaussians]:
     waves = rng.normal(size=(40, 3)) * rng.uniform(15, 90, size=(40, 1))  # 1/m
     phases, mix = rng.uniform(0, 2 * math.pi, 40), rng.normal(size=(40, 3))
     colors = np.clip(0.5 + 0.09 * np.sin(points @ waves.T + phases) @ mix, 0.02, 0.98)
-    side = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])
-    side /= np.linalg.norm(side, axis=1, keepdims=True)
-    axes = np.stack([side, np.cross(normals, side), normals], axis=2)
     gap = math.sqrt(mesh_area(surface) / GAUSSIANS)
-    fields = {
-        "means": points,
-        "quats": rotation_quaternion(axes),
-        "scales": gap * np.tile([0.8, 0.8, 0.1], (len(points), 1)),
-        "colors": colors,
-        "opacities": np.full(len(points), 0.97),
-    }
-    return surface, Gaussians.from_colors(
-        **{key: torch.as_tensor(value, dtype=torch.float32) for key, value in fields.items()}
-    )
+    return surface, flat_gaussians(points, normals, colors, 0.8 * gap)
 
 
 def lump(seed: int, roughness: float, squash: tuple[float, float, float]):
@@ -275,9 +263,7 @@ def make_clip(scene: Case, folder: Path, *, frames: int, pixels: int, particles:
                 np.save(folder / "mask.npy", (image.alpha > 0.5).cpu().numpy())
         ending = f"_{view}" if view else ""
         write_video(folder / f"video{ending}.mp4", pictures, FPS)
-        record = {f.name: getattr(camera, f.name) for f in dataclasses.fields(Camera)}
-        record["world_to_camera"] = np.asarray(record["world_to_camera"]).tolist()
-        write_json(folder / f"camera{ending}.json", {**record, "fps": FPS})
+        write_json(folder / f"camera{ending}.json", {**camera_record(camera), "fps": FPS})
 
 
 def material(name: str) -> tp.Material:

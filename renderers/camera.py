@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -128,6 +129,13 @@ def camera_from_fov(width: int, height: int, fov: float) -> Camera:
         height=height,
         world_to_camera=pose,
     )
+
+
+def camera_record(camera: Camera) -> dict[str, Any]:
+    """The camera under the keys of a camera.json, as JSON can hold it."""
+    record = {field.name: getattr(camera, field.name) for field in dataclasses.fields(Camera)}
+    record["world_to_camera"] = np.asarray(camera.world_to_camera).tolist()
+    return record
 
 
 def load_camera(path: str | Path) -> tuple[Camera, dict]:

@@ -1,6 +1,7 @@
 """A clip as it comes, read for a wind run: its frames at even steps of time, and what was done."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import cv2
@@ -49,6 +50,11 @@ class ClipPlan:
         there = np.flatnonzero(self.timing.picture >= 0)
         before = np.searchsorted(there, np.arange(len(self)), side="right") - 1
         return self.timing.picture[there[np.maximum(before, 0)]]
+
+    @functools.cached_property
+    def first(self) -> np.ndarray:
+        """(H, W, 3) uint8, the frame of the first step. Raises ValueError as `read` does."""
+        return self.read(frames=1)[0]
 
     def read(self, size: tuple[int, int] | None = None, *, frames: int | None = None) -> np.ndarray:
         """The frames (T, H, W, 3) uint8 of all steps, or of the first; where a step has no picture,

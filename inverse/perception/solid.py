@@ -129,6 +129,17 @@ def _gaussians(
     seen = best > 0
     if seen.any():
         colors[~seen] = colors[seen][cKDTree(points[seen]).query(points[~seen])[1]]
+    return flat_gaussians(points, normals, colors, OVERLAP * gap)
+
+
+def flat_gaussians(
+    points: np.ndarray, normals: np.ndarray, colors: np.ndarray, size: float
+) -> Gaussians:
+    """Gaussians that lie flat on a surface.
+
+    points: (n, 3) m; normals: (n, 3); colors: (n, 3) in 0..1; size: m, their standard deviation
+    along the surface.
+    """
     # Any two directions across the normal.
     side = np.cross(normals, np.eye(3)[np.abs(normals).argmin(axis=1)])
     side /= np.linalg.norm(side, axis=1, keepdims=True)
@@ -136,7 +147,7 @@ def _gaussians(
     fields = {
         "means": points,
         "quats": rotation_quaternion(axes),
-        "scales": OVERLAP * gap * np.tile([1, 1, FLATNESS], (len(points), 1)),
+        "scales": size * np.tile([1, 1, FLATNESS], (len(points), 1)),
         "colors": colors,
         "opacities": np.full(len(points), OPACITY),
     }

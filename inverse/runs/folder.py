@@ -13,7 +13,7 @@ import numpy as np
 
 from inverse.runs.checkpoint import peek_checkpoint, unreadable
 from inverse.runs.settings import as_plain, from_record, write_json
-from renderers.camera import Camera
+from renderers.camera import Camera, camera_record
 from taichi_phys.io.files import atomic_path
 
 
@@ -141,9 +141,7 @@ class RunFolder:
 
     def write_cameras(self, cameras: Sequence[Camera], **more: Any) -> None:
         """Write cameras.json; more: further lists to store beside the cameras, such as times."""
-        records = [{key: getattr(camera, key) for key in CAMERA_KEYS} for camera in cameras]
-        for record in records:
-            record["world_to_camera"] = np.asarray(record["world_to_camera"]).tolist()
+        records = [camera_record(camera) for camera in cameras]
         self.write_json(CAMERAS, {"cameras": records, **more})
 
     def read_cameras(self) -> tuple[list[Camera], dict[str, Any]]:

@@ -44,7 +44,7 @@ def read_mask(
         return masks[0], masks
     if job.mask is not None:
         return load_mask(job.mask, plan.size, notes=assumptions), None
-    return _found_mask(job, plan.read(frames=1)[0], assumptions), None
+    return _found_mask(job, plan.first, assumptions), None
 
 
 def _found_mask(job: WindJob, image: np.ndarray, assumptions: list[str]) -> np.ndarray:
@@ -79,7 +79,7 @@ def read_network(job: WindJob, plan: ClipPlan) -> NetworkDepth | None:
     """
     if job.depth_model is None or job.depth is not None or job.solid_given:
         return None
-    return network_depth(plan.read(frames=1)[0], job.depth_model)
+    return network_depth(plan.first, job.depth_model)
 
 
 def settle_distance(job: WindJob, assumptions: list[str]) -> WindJob:

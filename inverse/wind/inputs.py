@@ -62,7 +62,7 @@ def load_inputs(job: WindJob) -> Inputs:
     network = read_network(job, plans[0])
     cameras, extra = read_cameras(job, [plan.size for plan in plans], assumptions, network)
     mask, masks = (None, None) if not job.object_given else read_mask(job, plans[0], assumptions)
-    job, substance = settle_material(job, plans[0].read(frames=1)[0], mask, assumptions)
+    job, substance = settle_material(job, plans[0].first, mask, assumptions)
     flat = not job.solid_given and job.depth is None and network is None
     job = settle_distance(job, assumptions) if flat else job
     shape = read_shape(job, cameras[0], extra, assumptions, mask=mask, masks=masks, network=network)

@@ -25,8 +25,8 @@ from inverse.wind.targets import find_targets
 from taichi_phys import runtime
 
 
-# Runs of the smoothing pass for a solid that moves freely. A sheet bends too far for the linear
-# model, and what holds a body is not in it well enough yet.
+# Runs of the smoothing pass for a solid. A sheet bends too far for the linear model, which knows
+# what holds a body, but no floor.
 SOLID_RUNS = 3
 
 
@@ -80,8 +80,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         )  # fmt: skip
         runs = config.smooth
         if runs is None:
-            alone = supports.floor is None  # the linear model knows supports, but no floor
-            runs = SOLID_RUNS if model.surface is not None and alone else 0
+            solid = model.surface is not None and supports.floor is None
+            runs = SOLID_RUNS if solid else 0
         result = solve_clip(
             solver, runs, held=supports.held, checkpoint=folder.checkpoint(SMOOTH),
             resume=job.resume,

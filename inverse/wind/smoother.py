@@ -142,8 +142,9 @@ class WindSmoother(Resumable):
     def solve(self, runs: int, *, progress: bool | None = None) -> WindResult:
         """The force after so many runs, of which some may be done.
 
-        progress: show a bar, default: on a terminal only. Raises SimulationError where the linear
-        model is no guide to the simulation: it fails, or most of what moves it is nudges.
+        progress: show a bar, default: on a terminal only. Where the linear model is no guide to the
+        simulation, raises SimulationError if that fails, and ValueError if its forces are not
+        finite or nudges are too much of what moves it.
         """
         disable = None if progress is None else not progress
         with tqdm(
@@ -257,9 +258,7 @@ class WindSmoother(Resumable):
         specific = self._forces(model, coefficients)
         nudged = np.sqrt((run.pushed**2).mean() / max((specific**2).mean(), 1e-300))
         if not nudged <= MOST_NUDGED:
-            raise SimulationError(
-                f"nudges are {nudged:.0%} of the force", particle=0, smaller_dt_helps=False
-            )
+            raise ValueError(f"nudges are {nudged:.0%} of the force")
         x = torch.stack([state.x for state in run.states])
         mass = self.sim.mass[:, None]
         force, nudges = (torch.as_tensor(a).to(x) for a in (specific, run.pushed))
@@ -302,7 +301,7 @@ def solve_clip(
             smoother.resume()
         try:
             return smoother.solve(runs)
-        except (SimulationError, ValueError) as error:  # ValueError: a force that is not finite
+        except (SimulationError, ValueError) as error:
             warnings.warn(
                 f"smoothing over all frames does not work here ({error}); the force was found "
                 "interval by interval",
