@@ -33,7 +33,7 @@ from inverse.perception.solid import flat_gaussians
 from inverse.perception.splat_surface import splat_surface
 from inverse.runs.settings import write_json
 from inverse.wind import WindConfig, WindJob, recover_wind
-from inverse.wind.truth import ALL, INNER, field_errors, load_truth
+from inverse.wind.results.truth import ALL, INNER, field_errors, load_truth
 from renderers.camera import Camera, camera_record
 from renderers.images import to_bytes
 from renderers.orbit import look_at

@@ -15,8 +15,8 @@ from inverse.tracking import Tracks
 from inverse.tracking.timing import at_even_times, at_times_taken
 from inverse.tracking.unsteady import find_unsteadiness, turned_cameras
 from inverse.wind.config import WindJob
-from inverse.wind.input_clip import plan_clips, sensible_scale
-from inverse.wind.overridden import overridden
+from inverse.wind.inputs.clip import plan_clips, sensible_scale
+from inverse.wind.inputs.overridden import overridden
 from renderers.camera import camera_from_fov
 from renderers.video import write_video
 

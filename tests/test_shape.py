@@ -10,7 +10,7 @@ from inverse.perception.mesh import surface_points
 from inverse.perception.relief import is_disc, measure_relief, relief_solid
 from inverse.perception.splat_surface import splat_surface, surface_net
 from inverse.wind import WindJob
-from inverse.wind.input_shape import read_shape
+from inverse.wind.inputs.shape import read_shape
 from renderers.camera import camera_from_fov
 from renderers.splats.files import save_gaussians
 from renderers.splats.gaussians import Gaussians

@@ -9,13 +9,13 @@ import torch
 import taichi_phys as tp
 from benchmarks import force_recovery
 from inverse.runs.checkpoint import peek_checkpoint
-from inverse.wind import smoother
 from inverse.wind.config import WindConfig
-from inverse.wind.field_fit import fit_field
-from inverse.wind.modes import RIGID, find_modes
-from inverse.wind.prior import find_shapes
-from inverse.wind.response import Response
-from inverse.wind.smoother import WindSmoother, solve_clip
+from inverse.wind.smoothing import smoother
+from inverse.wind.smoothing.field_fit import fit_field
+from inverse.wind.smoothing.modes import RIGID, find_modes
+from inverse.wind.smoothing.prior import find_shapes
+from inverse.wind.smoothing.response import Response
+from inverse.wind.smoothing.smoother import WindSmoother, solve_clip
 from inverse.wind.solver import WindSolver
 
 

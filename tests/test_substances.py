@@ -8,7 +8,7 @@ import pytest
 import taichi_phys as tp
 from inverse.materials import Range, Substance, find_substance, substances
 from inverse.wind import WindJob
-from inverse.wind.material import settle_material, soften
+from inverse.wind.inputs.material import settle_material, soften
 
 
 PICTURE = (np.zeros((9, 9, 3), np.uint8), None)

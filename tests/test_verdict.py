@@ -9,10 +9,18 @@ import pytest
 from inverse.lifting.quality import LiftQuality, seen_share
 from inverse.lifting.smoothness import Smoothness
 from inverse.wind.noise import solver_noise, track_noise
-from inverse.wind.report import object_picture
-from inverse.wind.results import result_frames
+from inverse.wind.results.report import object_picture
+from inverse.wind.results.verdict import (
+    BELIEVABLE,
+    CARE,
+    DOUBTFUL,
+    Facts,
+    Verdict,
+    followed_until,
+    judge,
+)
+from inverse.wind.results.write import result_frames
 from inverse.wind.targets import Tracked
-from inverse.wind.verdict import BELIEVABLE, CARE, DOUBTFUL, Facts, Verdict, followed_until, judge
 from renderers.orbit import look_at
 
 

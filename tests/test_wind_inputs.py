@@ -13,7 +13,7 @@ from seer import Server
 
 from inverse.commands.wind import main
 from inverse.wind import WindJob
-from inverse.wind.inputs import load_inputs
+from inverse.wind.inputs.load import load_inputs
 from renderers.video import write_video
 
 

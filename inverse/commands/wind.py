@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 def _recover(args: argparse.Namespace, command: list[str]) -> None:
     job, config = settings(args)
     if args.preview:
-        from inverse.wind.preview import size_sentence, write_preview
+        from inverse.wind.inputs.preview import size_sentence, write_preview
 
         path, inputs = write_preview(job)
         for assumption in inputs.assumptions:

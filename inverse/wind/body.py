@@ -5,7 +5,7 @@ import numpy as np
 import taichi_phys as tp
 from inverse.perception import ObjectModel, mesh_volume, object_model, solid_model
 from inverse.wind.config import WindJob
-from inverse.wind.inputs import Inputs
+from inverse.wind.inputs.load import Inputs
 from inverse.wind.supports import Supports
 from taichi_phys.geometry.repair import Triangles
 

@@ -14,11 +14,11 @@ from inverse.runs.clock import Clock
 from inverse.runs.folder import METRICS, RunFolder
 from inverse.wind.body import make_body, make_simulator
 from inverse.wind.config import WindConfig, WindJob
-from inverse.wind.inputs import load_inputs
-from inverse.wind.material import soften
-from inverse.wind.results import write_results
+from inverse.wind.inputs.load import load_inputs
+from inverse.wind.inputs.material import soften
+from inverse.wind.results.write import write_results
 from inverse.wind.run import FORCE, FREE, RESULTS, SMOOTH, TARGETS, WindRun
-from inverse.wind.smoother import solve_clip
+from inverse.wind.smoothing.smoother import solve_clip
 from inverse.wind.solver import WindSolver
 from inverse.wind.supports import find_supports, reaction
 from inverse.wind.targets import find_targets

@@ -10,7 +10,7 @@ import numpy as np
 import taichi_phys as tp
 from inverse.runs.folder import CAMERAS, METRICS, REPORT, VIDEO, RunFolder
 from inverse.wind.config import WindConfig, WindJob
-from inverse.wind.input_clip import plan_clips
+from inverse.wind.inputs.clip import plan_clips
 from renderers.camera import Camera
 from renderers.video import read_video
 from taichi_phys.bridge.causal_triplane import CausalTriplane

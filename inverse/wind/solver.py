@@ -47,7 +47,7 @@ class WindResult:
     interval; loss: (T-1,) L_motion in m/s^2 at the end of each interval; fields: state_dict of the
     force field after each interval; healed: how many particles were torn at a frame and went on
     undeformed, by frame; nudges: (T-1, n, 3) N, which acted beside the force in the simulation and
-    are no part of it (smoother.py), None where there were none.
+    are no part of it (smoothing), None where there were none.
     """
 
     x: torch.Tensor

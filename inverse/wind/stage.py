@@ -7,8 +7,8 @@ import numpy as np
 
 import taichi_phys as tp
 from inverse.spread import farthest_points
+from inverse.wind.results.verdict import ABOVE_NOISE
 from inverse.wind.run import WindRun
-from inverse.wind.verdict import ABOVE_NOISE
 from renderers.lines import box_lines
 from renderers.overlay import strength_colors
 from renderers.viewer.live import LABELS, Live

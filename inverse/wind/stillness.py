@@ -16,8 +16,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from inverse.wind.results.verdict import SEEN, followed_until
 from inverse.wind.targets import Tracked
-from inverse.wind.verdict import SEEN, followed_until
 from renderers.camera import Camera
 
 

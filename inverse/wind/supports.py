@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 import taichi_phys as tp
 from inverse.wind.config import WindJob
 from inverse.wind.impacts import find_impacts
-from inverse.wind.inputs import Inputs
+from inverse.wind.inputs.load import Inputs
 from inverse.wind.solver import WindResult, at_frames
 from inverse.wind.stillness import STILL, pixel_size, still_part
 from inverse.wind.targets import Tracked

@@ -16,7 +16,7 @@ from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.folder import read_npz, write_npz
 from inverse.tracking import track_cotracker, track_lucas_kanade
 from inverse.wind.config import WindJob
-from inverse.wind.inputs import Inputs
+from inverse.wind.inputs.load import Inputs
 from inverse.wind.noise import track_noise
 from taichi_phys import runtime
 

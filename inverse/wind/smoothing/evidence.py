@@ -13,9 +13,9 @@ import numpy as np
 from scipy import linalg, optimize
 
 from inverse.lifting.smoothness import estimate_smoothness
-from inverse.wind.modes import RIGID
-from inverse.wind.prior import Shapes, Strength, find_shapes, time_root
-from inverse.wind.response import Response
+from inverse.wind.smoothing.modes import RIGID
+from inverse.wind.smoothing.prior import Shapes, Strength, find_shapes, time_root
+from inverse.wind.smoothing.response import Response
 
 
 LENGTHS = (0.2, 0.35, 0.6, 1.0)  # of the object's size, that are tried

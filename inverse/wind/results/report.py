@@ -9,9 +9,9 @@ import numpy as np
 from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_components, plot_lines
 from inverse.runs.report import NOTICES, Report
-from inverse.wind.inputs import Inputs
+from inverse.wind.inputs.load import Inputs
+from inverse.wind.results.verdict import ABOVE_NOISE, LEVELS, LOST, Verdict
 from inverse.wind.run import WindRun
-from inverse.wind.verdict import ABOVE_NOISE, LEVELS, LOST, Verdict
 
 
 ERRORS = {

@@ -13,7 +13,7 @@ from inverse.perception.relief import is_disc, measure_relief, relief_solid
 from inverse.perception.splat_surface import splat_surface
 from inverse.runs.settings import given
 from inverse.wind.config import WindJob
-from inverse.wind.input_object import read_depth
+from inverse.wind.inputs.object import read_depth
 from renderers.camera import Camera
 from renderers.splats.files import load_gaussians
 from renderers.splats.gaussians import Gaussians

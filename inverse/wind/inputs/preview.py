@@ -13,7 +13,7 @@ from inverse.lifting.shrink import shrink_camera, shrink_factor, shrink_image
 from inverse.perception import visible_surface
 from inverse.tracking import Tracks, track_lucas_kanade
 from inverse.wind.config import WindJob
-from inverse.wind.inputs import Inputs, load_inputs
+from inverse.wind.inputs.load import Inputs, load_inputs
 from taichi_phys.io.files import atomic_path
 
 

@@ -9,7 +9,7 @@ only which way to go.
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from inverse.wind.modes import RIGID, Modes
+from inverse.wind.smoothing.modes import RIGID, Modes
 from taichi_phys.rotations import nearest_rotation
 
 

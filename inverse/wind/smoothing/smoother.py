@@ -31,11 +31,11 @@ from scipy import linalg
 from tqdm import tqdm
 
 from inverse.runs.checkpoint import Resumable, fingerprint_of, write_checkpoint
-from inverse.wind.evidence import Evidence, Model, TargetNoise, white_jacobian
-from inverse.wind.field_fit import fit_field
-from inverse.wind.modes import Modes, find_modes
-from inverse.wind.prior import Strength, find_shapes
-from inverse.wind.response import Response
+from inverse.wind.smoothing.evidence import Evidence, Model, TargetNoise, white_jacobian
+from inverse.wind.smoothing.field_fit import fit_field
+from inverse.wind.smoothing.modes import Modes, find_modes
+from inverse.wind.smoothing.prior import Strength, find_shapes
+from inverse.wind.smoothing.response import Response
 from inverse.wind.solver import WindResult, WindSolver
 from taichi_phys import SimulationError, State
 

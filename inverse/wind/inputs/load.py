@@ -8,12 +8,12 @@ from inverse.lifting.shrink import shrink_camera, shrink_image
 from inverse.materials import Substance
 from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
-from inverse.wind.input_camera import camera_paths, read_cameras
-from inverse.wind.input_clip import plan_clips, read_tracks, sensible_scale
-from inverse.wind.input_object import read_hold, read_mask, read_network, settle_distance
-from inverse.wind.input_shape import read_shape
-from inverse.wind.material import settle_material
-from inverse.wind.overridden import overridden
+from inverse.wind.inputs.camera import camera_paths, read_cameras
+from inverse.wind.inputs.clip import plan_clips, read_tracks, sensible_scale
+from inverse.wind.inputs.material import settle_material
+from inverse.wind.inputs.object import read_hold, read_mask, read_network, settle_distance
+from inverse.wind.inputs.overridden import overridden
+from inverse.wind.inputs.shape import read_shape
 from renderers.camera import Camera
 from renderers.splats.gaussians import Gaussians
 from taichi_phys.geometry.repair import Triangles

@@ -15,14 +15,14 @@ from inverse.metrics import image_metrics
 from inverse.runs.clock import Clock
 from inverse.runs.folder import VIDEO
 from inverse.spread import farthest_points
-from inverse.wind.inputs import Inputs
+from inverse.wind.inputs.load import Inputs
 from inverse.wind.noise import solver_noise
-from inverse.wind.report import write_report
+from inverse.wind.results.report import write_report
+from inverse.wind.results.truth import ALL, Truth, field_errors, force_errors, load_truth, roughness
+from inverse.wind.results.verdict import ABOVE_NOISE, SEEN, Facts, Verdict, followed_until, judge
 from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
 from inverse.wind.targets import Tracked
-from inverse.wind.truth import ALL, Truth, field_errors, force_errors, load_truth, roughness
-from inverse.wind.verdict import ABOVE_NOISE, SEEN, Facts, Verdict, followed_until, judge
 from renderers.camera import Camera
 from renderers.images import to_bytes
 from renderers.overlay import draw_arrows, side_by_side
