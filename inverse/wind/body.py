@@ -1,4 +1,6 @@
-"""The object of a wind run: its particles in frame 0, and the simulator that moves them."""
+"""The objects of a wind run: their particles in frame 0, and the simulator that moves them."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -7,55 +9,75 @@ from inverse.perception import ObjectModel, mesh_volume, object_model, solid_mod
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.supports import Supports
-from taichi_phys.geometry.repair import Triangles
 
 
 CELLS = 24  # along the longest side, unless the job says otherwise
 MOST_PARTICLES = 5000  # in a solid, unless the job says how many cells
 SPACING = 0.5  # of particles, in cells: eight fill a cell
+COARSER = 2 ** (1 / 3)  # steps of the spacing, of which each halves the particles of a solid
 MARGIN = 0.25  # of the object's size, that the grid reaches beyond the targets
 
 
-def make_body(job: WindJob, inputs: Inputs) -> tuple[ObjectModel, float]:
-    """The object in frame 0, and the grid spacing (m) that gives its longest side job.cells."""
-    if inputs.surface is not None:
-        return _make_solid(job, inputs, inputs.surface)
-    camera = inputs.cameras[0][0]
-    rows, columns = np.nonzero(inputs.mask)
-    pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
-    points = camera.unproject(pixels, inputs.depth[rows, columns])
-    dx = float(np.ptp(points, axis=0).max()) / (job.cells or CELLS)
-    thickness = dx if job.thickness is None else job.thickness
-    model = object_model(
-        inputs.videos[0][0], inputs.mask, inputs.depth, camera,
-        thickness=thickness, spacing=SPACING * dx,
-    )  # fmt: skip
-    return model, dx
+def make_bodies(each: Sequence[Inputs]) -> tuple[list[ObjectModel], float]:
+    """Objects in frame 0, and the grid spacing (m) that they have in common.
+
+    each: inputs of each object. The spacing gives the longest side of the smallest object so many
+    cells as its job says, or fewer, if that would take more particles than as many objects have.
+    """
+    dx = min(_spacing(one.job, one) for one in each)
+    models = [_model(one.job, one, dx) for one in each]
+    while len(each) > 1 and sum(len(m.x) for m in models) > MOST_PARTICLES * len(each):
+        dx *= COARSER
+        models = [_model(one.job, one, dx) for one in each]
+    return models, dx
 
 
-def _make_solid(job: WindJob, inputs: Inputs, surface: Triangles) -> tuple[ObjectModel, float]:
-    dx = float(np.ptp(surface.vertices, axis=0).max()) / (job.cells or CELLS)
+def _spacing(job: WindJob, inputs: Inputs) -> float:
+    """The grid spacing (m) of an object alone."""
+    if inputs.surface is None:
+        rows, columns = np.nonzero(inputs.mask)
+        pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
+        points = inputs.cameras[0][0].unproject(pixels, inputs.depth[rows, columns])
+        return float(np.ptp(points, axis=0).max()) / (job.cells or CELLS)
+    dx = float(np.ptp(inputs.surface.vertices, axis=0).max()) / (job.cells or CELLS)
     if job.cells is None:
-        dx = max(dx, (mesh_volume(surface) / MOST_PARTICLES) ** (1 / 3) / SPACING)
-    model = solid_model(
-        surface, [video[0] for video in inputs.videos], [path[0] for path in inputs.cameras],
+        dx = max(dx, (mesh_volume(inputs.surface) / MOST_PARTICLES) ** (1 / 3) / SPACING)
+    return dx
+
+
+def _model(job: WindJob, inputs: Inputs, dx: float) -> ObjectModel:
+    """The object in frame 0 for a grid of spacing dx, m."""
+    if inputs.surface is None:
+        return object_model(
+            inputs.videos[0][0], inputs.mask, inputs.depth, inputs.cameras[0][0],
+            thickness=dx if job.thickness is None else job.thickness, spacing=SPACING * dx,
+        )  # fmt: skip
+    return solid_model(
+        inputs.surface, [video[0] for video in inputs.videos], [path[0] for path in inputs.cameras],
         spacing=SPACING * dx, gaussians=inputs.gaussians,
     )  # fmt: skip
-    return model, dx
 
 
 def make_simulator(
-    job: WindJob, model: ObjectModel, targets: np.ndarray, dx: float, supports: Supports
+    jobs: Sequence[WindJob],
+    models: Sequence[ObjectModel],
+    targets: np.ndarray,
+    dx: float,
+    supports: Supports,
 ) -> tp.MPM:
-    """The simulator of an object that moves along targets (T, n, 3) m, on a grid of spacing dx m.
+    """The simulator of objects that move along targets (T, n, 3) m, on a grid of spacing dx m.
 
-    supports: what holds it and what it touches. It has no gravity: that is part of the force to be
-    found.
+    jobs: of each object, which says its material; supports: what holds them and what they touch.
+    It has no gravity: that is part of the force to be found.
     """
-    size = float(np.ptp(model.x, axis=0).max())
-    particles = tp.Particles(
-        model.x, density=job.density, volume=model.volume, material=job.make_material()
-    )
+    x = np.concatenate([model.x for model in models])
+    size = max(float(np.ptp(model.x, axis=0).max()) for model in models)
+    particles = [
+        tp.Particles(
+            model.x, density=job.density, volume=model.volume, material=job.make_material()
+        )
+        for job, model in zip(jobs, models, strict=True)
+    ]
     grid = tp.Grid.around(targets, dx=dx, margin=MARGIN * size)
-    colliders = supports.colliders(model.x, grid)
+    colliders = supports.colliders(x, grid)
     return tp.MPM(particles=particles, grid=grid, gravity=(0.0, 0.0, 0.0), colliders=colliders)

@@ -4,6 +4,7 @@ import dataclasses
 
 from inverse.runs.settings import check_settings, option, setting
 from taichi_phys import MATERIALS, Material
+from taichi_phys.checks import set_fields
 
 
 OBJECTS = ("elastic", "elastoplastic", "viscoplastic")  # materials whose parameters a job has
@@ -46,7 +47,8 @@ class WindJob:
     camera: tuple[str, ...] = option((), "camera.json of each view, in the order of the videos")
     mask: str | None = option(
         None, "the object's pixels in frame 0 of the first view: an image, a cut-out, npy or npz; "
-        "or in all frames: a folder of images, a film, an array",
+        "an image of labels 1, 2, ... of several objects; or in all frames: a folder of images, a "
+        "film, an array",
     )  # fmt: skip
     depth: str | None = option(
         None, "depth of frame 0 of the first view: 16 bit png, tiff, npy, npz, exr, pfm, COLMAP bin"
@@ -115,9 +117,10 @@ class WindJob:
         None, "frames per second that the camera took, when the file shows them at another rate",
         above=0,
     )  # fmt: skip
-    made_of: str | None = option(
-        None, 'what the object is made of, such as "dry leaf": density, E, nu, law and thickness '
-        "of the table of common materials, where they are not given",
+    made_of: tuple[str, ...] = option(
+        (), 'what the object is made of, such as "dry leaf": density, E, nu, law and thickness '
+        "of the table of common materials, where they are not given; or with values, as in "
+        '"paper, E=2e4"; of several objects repeat it, in the order of their labels',
     )  # fmt: skip
     material: str = option("elastic", "law of the object", choices=OBJECTS)
     E: float = option(1e3, "Young's modulus, Pa")
@@ -152,6 +155,8 @@ class WindJob:
     device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
 
     def __post_init__(self) -> None:
+        if self.made_of is None or isinstance(self.made_of, str):  # of one object
+            set_fields(self, made_of=() if self.made_of is None else (self.made_of,))
         check_settings(self)
         if not self.video:
             raise ValueError("video: none given, expected at least one")

@@ -12,16 +12,23 @@ import taichi_phys as tp
 from inverse.perception import refine_on_image
 from inverse.runs.clock import Clock
 from inverse.runs.folder import METRICS, RunFolder
-from inverse.wind.body import make_body, make_simulator
+from inverse.wind.body import make_bodies, make_simulator
 from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.inputs.load import load_inputs
 from inverse.wind.inputs.material import soften
 from inverse.wind.results.write import write_results
 from inverse.wind.run import FORCE, FREE, RESULTS, SMOOTH, TARGETS, WindRun
+from inverse.wind.several import (
+    body_of_particles,
+    even_weights,
+    find_all_supports,
+    follow_objects,
+    joined_gaussians,
+    joined_tracks,
+)
 from inverse.wind.smoothing.smoother import solve_clip
 from inverse.wind.solver import WindSolver
-from inverse.wind.supports import find_supports, reaction
-from inverse.wind.targets import find_targets
+from inverse.wind.supports import reaction
 from taichi_phys import runtime
 
 
@@ -31,7 +38,7 @@ SOLID_RUNS = 3
 
 
 def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None = None) -> WindRun:
-    """Recover the force that moves the object in a clip, and write the folder of the run.
+    """Recover the force that moves the objects in a clip, and write the folder of the run.
 
     command: as it is shown in the report, default: that of this process. Raises ValueError for
     unusable input, before anything is written. Interrupted, the run keeps its checkpoint; with
@@ -41,13 +48,27 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     job = inputs.job
     folder = RunFolder(job.out)
     tp.init(arch=job.device, seed=job.seed)
-    model, dx = make_body(job, inputs)
-    job = soften(job, inputs.substance, dx, inputs.fps, inputs.assumptions)
+    models, dx = make_bodies(inputs.each)
+    jobs = [
+        soften(one.job, one.substance, dx, inputs.fps, inputs.assumptions) for one in inputs.each
+    ]
+    if len(models) == 1:
+        job = jobs[0]
+    elif config.smooth:
+        raise ValueError(f"smooth: got {config.smooth} for several objects, whose force is found "
+                         "interval by interval; leave it out")  # fmt: skip
+    each = [dataclasses.replace(one, job=own) for one, own in zip(inputs.each, jobs, strict=True)]
     for assumption in inputs.assumptions:
         print(f"assumed: {assumption}")
     record = {"run": job, "solver": config}
     if inputs.substance is not None:
         record["substance"] = inputs.substance
+    if inputs.objects:
+        record["objects"] = [
+            {"material": one.job.make_material(), "density": one.job.density,
+             "substance": one.substance}
+            for one in each
+        ]  # fmt: skip
     folder.begin(
         record,
         results=RESULTS,
@@ -57,30 +78,38 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     )
     clock = Clock()
     with clock("splats"), _one_thread():
-        gaussians = refine_on_image(
-            model.gaussians, inputs.videos[0][0], inputs.mask, inputs.cameras[0][0],
-            iterations=job.splat_iterations if inputs.gaussians is None else 0, seed=job.seed,
-            depth=None if model.surface is None else inputs.depth,
-        )  # fmt: skip
+        gaussians = joined_gaussians([
+            refine_on_image(
+                model.gaussians, one.videos[0][0], one.mask, one.cameras[0][0],
+                iterations=job.splat_iterations if one.gaussians is None else 0, seed=job.seed,
+                depth=None if model.surface is None else one.depth,
+            )
+            for one, model in zip(each, models, strict=True)
+        ])  # fmt: skip
     with clock("targets"), _one_thread():
-        tracked = find_targets(job, inputs, model, folder.checkpoint(TARGETS))
+        followed = follow_objects(each, models, folder.checkpoint(TARGETS))
+    masses = [own.density * m.volume.sum() for own, m in zip(jobs, models, strict=True)]
+    tracked, body = joined_tracks(followed, masses), body_of_particles(models)
     targets, confidence = tracked.targets, tracked.confidence
-    supports = find_supports(job, inputs, model.x, tracked, dx)
+    supports = find_all_supports(each, models, followed, dx)
     for assumption in supports.sentences(job):
         print(f"assumed: {assumption}")
         inputs.assumptions.append(assumption)
-    sim = make_simulator(job, model, targets, dx, supports)
+    sim = make_simulator(jobs, models, targets, dx, supports)
+    mass = sim.mass.double().cpu().numpy()
+    weights = even_weights(np.where(supports.held, 0.0, confidence), mass, body)
     with clock("force"), _one_thread():
         torch.manual_seed(job.seed)
         solver = WindSolver(
             sim, targets, fps=inputs.fps, config=config,
-            confidence=np.where(supports.held, 0.0, confidence),  # no force moves them
+            confidence=weights,  # no force moves what is held
             gaps=supports.impacts,
+            body=body,
             checkpoint=folder.checkpoint(FORCE),
         )  # fmt: skip
         runs = config.smooth
         if runs is None:
-            solid = model.surface is not None and supports.floor is None
+            solid = inputs.surface is not None and supports.floor is None
             runs = SOLID_RUNS if solid else 0
         result = solve_clip(
             solver, runs, held=supports.held, checkpoint=folder.checkpoint(SMOOTH),
@@ -93,7 +122,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         t=inputs.start + np.arange(len(targets)) / inputs.fps,
         x=result.x.double().cpu().numpy(),
         force=result.frame_forces().double().cpu().numpy(),
-        mass=sim.mass.double().cpu().numpy(),
+        mass=mass,
+        body=body,
         gravity=np.asarray(job.gravity),
         held=supports.held,
         reaction=reaction(supports, result, sim.mass, inputs.fps),

@@ -19,6 +19,7 @@ from taichi_phys.bridge.causal_triplane import CausalTriplane
 FORCES = "forces.npz"
 ARRAYS = {"t": "t", "x": "x", "force": "f", "mass": "mass", "gravity": "gravity"}  # of FORCES
 SUPPORT = ("held", "reaction")  # of FORCES too; folders of earlier versions lack them
+BODY = "body"  # the same
 RESULTS = (FORCES, CAMERAS, METRICS, VIDEO, REPORT)
 FORCE, SMOOTH, TARGETS = "force.pt", "smooth.pt", "targets.npz"  # checkpoints
 # Settings that may differ when a run is resumed: what files hold is compared, not their names.
@@ -37,8 +38,8 @@ class WindRun:
     particles; force: (T, n, 3) N on each of them, gravity included, averaged over a frame
     interval; mass: (n,) kg; gravity: (3,) m/s^2, as assumed; held: (n,) bool, particles that
     something holds, whose force no motion can show; reaction: (T, 3) N, by which that and the floor
-    push the object; metrics: the record of metrics.json; cameras: of the first view, one for each
-    frame.
+    push the object; body: (n,) int, the number of the object that a particle belongs to, from 0;
+    metrics: the record of metrics.json; cameras: of the first view, one for each frame.
     """
 
     KEYS: ClassVar[tuple[str, ...]] = ("run", "solver")  # of config.json
@@ -53,6 +54,7 @@ class WindRun:
     gravity: np.ndarray
     held: np.ndarray
     reaction: np.ndarray
+    body: np.ndarray
     metrics: dict[str, Any]
     cameras: list[Camera]
 
@@ -66,9 +68,13 @@ class WindRun:
         arrays |= {"held": np.zeros(particles, dtype=bool), "reaction": np.zeros((frames, 3))}
         with contextlib.suppress(ValueError):  # of a version without them: nothing was held
             arrays |= dict(zip(SUPPORT, files.read_npz(FORCES, *SUPPORT), strict=True))
+        arrays["body"] = np.zeros(particles, dtype=np.int64)
+        with contextlib.suppress(ValueError):
+            (arrays["body"],) = files.read_npz(FORCES, BODY)
         shapes = {
             "t": (frames,), "x": (frames, particles, 3), "force": (frames, particles, 3),
             "mass": (particles,), "gravity": (3,), "held": (particles,), "reaction": (frames, 3),
+            "body": (particles,),
         }  # fmt: skip
         wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
         if wrong or frames < 2:
@@ -92,7 +98,9 @@ class WindRun:
         looked at."""
         files = RunFolder(self.folder)
         arrays = {key: getattr(self, name) for name, key in ARRAYS.items()}
-        files.write_npz(FORCES, **arrays, held=self.held, reaction=self.reaction)
+        files.write_npz(
+            FORCES, **arrays, held=self.held, reaction=self.reaction, body=self.body
+        )  # fmt: skip
         still = all(camera is self.cameras[0] for camera in self.cameras)
         files.write_cameras(self.cameras[:1] if still else self.cameras)
         if self.metrics:
@@ -120,8 +128,14 @@ class WindRun:
     def field(self) -> tp.Triplane:
         """The recovered force field, a force per mass of which gravity is part.
 
-        Raises ValueError where the checkpoint cannot be read.
+        Raises ValueError where the checkpoint cannot be read, and for several objects, of which
+        each has a field of its own.
         """
+        if self.body.any():
+            raise ValueError(
+                f"{self.folder}: it has {self.body.max() + 1} objects, each with a force of its "
+                "own, and so no field for other objects; give a --mask of one of them"
+            )
         files = RunFolder(self.folder)
         state = files.read_checkpoint(FORCE)
         try:

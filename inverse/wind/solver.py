@@ -30,6 +30,7 @@ from tqdm import tqdm
 from inverse.runs.checkpoint import Resumable, fingerprint_of
 from inverse.wind.config import WindConfig
 from inverse.wind.impacts import bridged, pieces
+from inverse.wind.own_fields import OwnFields
 from taichi_phys import MPM, SimulationError, State
 from taichi_phys.bridge.causal_triplane import CausalTriplane
 from taichi_phys.rotations import nearest_rotation
@@ -123,7 +124,9 @@ class WindSolver(Resumable):
     0..1, how much each target pulls; fps: frames per second; velocity: (n, 3) m/s half a substep
     before frame 0, default: from the targets; gaps: intervals in which something else moves the
     object, such as the blow of a floor: the motion goes on from the targets after them, and the
-    force is that of the intervals around; checkpoint: file written after every interval.
+    force is that of the intervals around; body: (n,) int, the number of the object that each
+    particle belongs to, from 0, default: all to one; each has a field of its own; checkpoint: file
+    written after every interval.
     """
 
     def __init__(
@@ -136,9 +139,11 @@ class WindSolver(Resumable):
         confidence: np.ndarray | None = None,
         velocity: np.ndarray | None = None,
         gaps: Collection[int] = (),
+        body: np.ndarray | None = None,
         checkpoint: Path | None = None,
     ):
         n = len(sim.mass)
+        body = np.zeros(n, dtype=np.int64) if body is None else np.asarray(body)
         targets = np.asarray(targets, dtype=np.float64)
         if targets.ndim != 3 or targets.shape[1:] != (n, 3) or len(targets) < 4:
             raise ValueError(f"targets: got shape {targets.shape}, expected (T >= 4, {n}, 3)")
@@ -175,7 +180,8 @@ class WindSolver(Resumable):
         self.targets = torch.as_tensor(targets).to(sim.device, sim.dtype)
         self.velocities = torch.as_tensor(velocities).to(sim.device, sim.dtype)
         self.weights = torch.as_tensor(confidence).to(sim.device, sim.dtype)
-        self.field = make_field(targets, fps, config, sim.grid.dx).to(sim.device, sim.dtype)
+        self.body = torch.as_tensor(body).to(sim.device)
+        self.field = self._make_field(targets, fps, body).to(sim.device, sim.dtype)
         start = sim.initial_state()
         velocity = torch.as_tensor(velocity).to(sim.device, sim.dtype)
         self.states = [start.replace(v=velocity.contiguous())]
@@ -184,14 +190,25 @@ class WindSolver(Resumable):
         self.fields: list[dict] = []
         self.healed: dict[int, int] = {}
 
+    def _make_field(
+        self, targets: np.ndarray, fps: float, body: np.ndarray
+    ) -> CausalTriplane | OwnFields:
+        dx = self.sim.grid.dx
+        own = [
+            make_field(targets[:, body == k], fps, self.config, dx) for k in range(body.max() + 1)
+        ]
+        return own[0] if len(own) == 1 else OwnFields(own, torch.as_tensor(body))
+
     @property
     def device(self) -> torch.device:
         """Where the simulation computes."""
         return self.sim.device
 
     def fingerprint(self) -> str:
-        """Digest of the settings and of the targets, weights, particles and gaps."""
-        arrays = (self.targets, self.weights, self.sim.mass, self.sim.parameters())
+        """Digest of the settings and of the targets, weights, particles, objects and gaps."""
+        arrays = [self.targets, self.weights, self.sim.mass, self.sim.parameters()]
+        if self.body.any():
+            arrays.append(self.body)
         settings = dataclasses.asdict(self.config)
         return fingerprint_of((settings, sorted(self.gaps)) if self.gaps else settings, arrays)
 
@@ -332,7 +349,16 @@ class WindSolver(Resumable):
             position, velocity = self._residuals(step, end)
             ratio = self.config.velocity_weight**2
             residual = (position + ratio * velocity) / (1 + ratio)
-            self.field.shift((weight * residual).sum(dim=0) / weight.sum().clamp(min=1e-12))
+            sums = [
+                (weight[own] * residual[own]).sum(dim=0) / weight[own].sum().clamp(min=1e-12)
+                for own in self._objects()
+            ]
+            self.field.shift(sums[0] if len(sums) == 1 else torch.stack(sums))
+
+    def _objects(self) -> list[slice | torch.Tensor]:
+        """What chooses the particles of each object."""
+        count = int(self.body.max()) + 1
+        return [slice(None)] if count == 1 else [self.body == k for k in range(count)]
 
     def _heal(self, step: int) -> bool:
         """Particles that are torn in the last state take their present shape as that at rest.
@@ -360,12 +386,14 @@ class WindSolver(Resumable):
     def _bridge(self, step: int) -> None:
         """Go on from the targets after an interval of a gap, as a body that is free of stress."""
         state, place = self.states[-1], self.targets[step + 1]
-        arms, later = (x - x.mean(dim=0) for x in (self.states[0].x, place))
-        turn = nearest_rotation((later.T @ arms).double()).to(place)
+        turned = torch.zeros_like(state.F)
+        for own in self._objects():
+            arms, later = (x[own] - x[own].mean(dim=0) for x in (self.states[0].x, place))
+            turned[own] = nearest_rotation((later.T @ arms).double()).to(place)
         self.states.append(
             state.replace(
                 x=place.clone(), v=self._starts.get(step + 1, self.velocities[step + 1]).clone(),
-                C=torch.zeros_like(state.C), F=turn.expand_as(state.F).contiguous(),
+                C=torch.zeros_like(state.C), F=turned,
                 time=state.time + self.frame_dt,
             )
         )  # fmt: skip

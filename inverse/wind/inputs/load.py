@@ -10,7 +10,7 @@ from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.camera import camera_paths, read_cameras
 from inverse.wind.inputs.clip import plan_clips, read_tracks, sensible_scale
-from inverse.wind.inputs.material import settle_material
+from inverse.wind.inputs.material import job_of_object, settle_material
 from inverse.wind.inputs.object import read_hold, read_mask, read_network, settle_distance
 from inverse.wind.inputs.overridden import overridden
 from inverse.wind.inputs.shape import read_shape
@@ -31,7 +31,9 @@ class Inputs:
     was not given; job: with the values of its material; masks: (T, H, W) bool, of all frames of the
     first view, or None; surface: closed, of the object in frame 0, None for a sheet; gaussians: of
     a fit of it, or None; substance: where the material comes from, None for the job itself; flat:
-    whether the object was taken to face the camera, for want of its depth.
+    whether the object was taken to face the camera, for want of its depth; objects: of each of
+    several objects, as if it were the only one, none where there is one. Mask and depth are then
+    those of all.
     """
 
     videos: list[np.ndarray]
@@ -50,6 +52,12 @@ class Inputs:
     gaussians: Gaussians | None = None
     substance: Substance | None = None
     flat: bool = False
+    objects: tuple["Inputs", ...] = ()
+
+    @property
+    def each(self) -> tuple["Inputs", ...]:
+        """The inputs of each object, also where there is only one."""
+        return self.objects or (self,)
 
 
 def load_inputs(job: WindJob) -> Inputs:
@@ -61,32 +69,72 @@ def load_inputs(job: WindJob) -> Inputs:
     plans = plan_clips(job, assumptions)
     network = read_network(job, plans[0])
     cameras, extra = read_cameras(job, [plan.size for plan in plans], assumptions, network)
-    mask, masks = (None, None) if not job.object_given else read_mask(job, plans[0], assumptions)
-    job, substance = settle_material(job, plans[0].first, mask, assumptions)
+    labels, masks = (None, None) if not job.object_given else read_mask(job, plans[0], assumptions)
+    count = 1 if labels is None else max(int(labels.max()), 1)
+    if count > 1 and job.solid_given:
+        raise ValueError(
+            f"mask {job.mask}: it has labels of {count} objects, and a mesh or a model is that of "
+            "one; leave it out, or give a mask of that object"
+        )
     flat = not job.solid_given and job.depth is None and network is None
-    job = settle_distance(job, assumptions) if flat else job
-    shape = read_shape(job, cameras[0], extra, assumptions, mask=mask, masks=masks, network=network)
-    hold = read_hold(job, shape.mask.shape)
+    found, said = [], []
+    for number in range(count):
+        mask = None if labels is None else labels == number + 1
+        notes: list[str] = assumptions if count == 1 else []
+        own = job_of_object(job, number, count)
+        own, substance = settle_material(own, plans[0].first, mask, notes)
+        own = settle_distance(own, notes) if flat else own
+        shape = read_shape(own, cameras[0], extra, notes, mask=mask, masks=masks, network=network)
+        found.append((own, substance, shape))
+        said.append(notes)
+    if count > 1:
+        assumptions[:0] = _of_objects(said)
+    hold = read_hold(job, found[0][2].mask.shape)
     tracks = read_tracks(job, plans)
-    scale = sensible_scale(plans[0].size, shape.mask)
+    scale = max(sensible_scale(plans[0].size, shape.mask) for _, _, shape in found)
     if scale < 1:
         small = [shrink_camera(camera, scale) for camera in cameras]
         tracks = tracks and [
             dataclasses.replace(one, xy=one.xy * (after.width / before.width))
             for one, before, after in zip(tracks, cameras, small, strict=True)
         ]
-        shape, cameras = shape.reduced(scale), small
+        found = [(own, substance, shape.reduced(scale)) for own, substance, shape in found]
+        cameras = small
         hold = None if hold is None else shrink_image(hold, scale)
         sizes = [f"{width}x{height}" for width, height in (plans[0].size, cameras[0].size)]
         assumptions.append(f"Pictures of {sizes[0]} were reduced to {sizes[1]}: trackers see "
                            "nothing finer.")  # fmt: skip
     videos = [plan.read(camera.size) for plan, camera in zip(plans, cameras, strict=True)]
     timing = plans[0].timing
-    paths = camera_paths(job, videos, cameras, shape.mask, assumptions)
-    return Inputs(
-        videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth,
-        hold=hold, fps=timing.fps, start=timing.start, taken=[plan.timing.taken for plan in plans],
-        tracks=tracks, assumptions=assumptions, job=job, masks=shape.masks,
-        surface=shape.surface, gaussians=shape.gaussians, substance=substance,
-        flat=flat and shape.surface is None,
+    anything = np.any([shape.mask for _, _, shape in found], axis=0)
+    paths = camera_paths(job, videos, cameras, anything, assumptions)
+    each = [
+        Inputs(
+            videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth,
+            hold=hold, fps=timing.fps, start=timing.start,
+            taken=[plan.timing.taken for plan in plans],
+            tracks=tracks, assumptions=assumptions, job=own, masks=shape.masks,
+            surface=shape.surface, gaussians=shape.gaussians, substance=substance,
+            flat=flat and shape.surface is None,
+        )
+        for own, substance, shape in found
+    ]  # fmt: skip
+    if count == 1:
+        return each[0]
+    return dataclasses.replace(
+        each[0], mask=anything, job=dataclasses.replace(job, distance=each[0].job.distance),
+        depth=np.select([one.mask for one in each], [one.depth for one in each], np.nan),
+        surface=None, substance=None, flat=any(one.flat for one in each), objects=tuple(each),
     )  # fmt: skip
+
+
+def _of_objects(said: list[list[str]]) -> list[str]:
+    """Sentences about each of several objects; what holds for all is said once."""
+    every = [note for note in said[0] if all(note in notes for notes in said)]
+    own = [
+        f"Object {number}: {note}"
+        for number, notes in enumerate(said, 1)
+        for note in notes
+        if note not in every
+    ]
+    return [*own, *every]

@@ -14,6 +14,7 @@ from inverse.wind.config import WindJob
 
 
 ANSWER = "vlm.json"  # in the folder of the run: the answer of the vision-language model
+GIVEN = ("E", "nu", "density", "thickness", "yield_stress", "viscosity")  # in words, as E=2e4
 STEPS = 20  # of the simulation in a frame, the most that stiffness alone may ask for
 CFL = 0.4  # cells that a wave may cross in a step
 
@@ -26,28 +27,82 @@ def settle_material(
     A value that the job gives holds; one at its default is that of the vision-language model, or
     else of the table, by the words of job.made_of or of job.object. image: (H, W, 3) uint8, frame
     0; mask: (H, W) bool, of the object in it, None for all of it; assumptions: takes a sentence.
-    Raises ValueError for words of job.made_of that the table does not know, unless the model does.
+    Raises ValueError for words of job.made_of that the table does not know, unless the model does,
+    and for made_of of several objects.
     """
+    words, values = _spoken(job)
+    job = dataclasses.replace(job, **values)
     substance = None
     if job.vlm is not None and job.vlm_model is not None:
-        substance = _ask(job, image, mask, assumptions)
-    if substance is None and job.made_of is not None:
-        substance = find_substance(job.made_of)
+        substance = _ask(job, words, image, mask, assumptions)
+    if substance is None and words:
+        substance = find_substance(words)
     if substance is None and job.object is not None:
         with contextlib.suppress(ValueError):  # a word for an object need not name a material
             substance = find_substance(job.object)
     if substance is None:
         return job, None
     assumptions.append(substance.sentence())
-    return _with(job, substance), substance
+    return dataclasses.replace(_with(job, substance), **values), substance
+
+
+def job_of_object(job: WindJob, number: int, count: int) -> WindJob:
+    """The job of one of several objects, as if it were the only one: with its own job.made_of.
+
+    number: of the object, from 0; count: of the objects. Raises ValueError if the job says what
+    another number of objects is made of; one of them holds for all.
+    """
+    if len(job.made_of) not in (0, 1, count):
+        raise ValueError(
+            f"made_of: got {len(job.made_of)} for {count} objects, expected one each, in the order "
+            "of their labels, or one for all"
+        )
+    if len(job.made_of) != count:
+        return job
+    return dataclasses.replace(job, made_of=job.made_of[number : number + 1])
+
+
+def _spoken(job: WindJob) -> tuple[str, dict[str, Any]]:
+    """Words of job.made_of and the values that are given among them."""
+    if len(job.made_of) > 1:
+        raise ValueError(
+            f"made_of: got {len(job.made_of)} for one object; several need a --mask with a label "
+            "for each"
+        )
+    words, values = [], dict[str, Any]()
+    for part in ",".join(job.made_of).split(","):
+        name, sign, value = (text.strip() for text in part.partition("="))
+        if not sign:
+            words.append(name)
+        elif name == "material":
+            values[name] = value
+        elif name in GIVEN:
+            values[name] = _number(name, value)
+        else:
+            raise ValueError(
+                f"made_of: got {part.strip()!r}, expected a material or one of "
+                f"{', '.join(('material', *GIVEN))} with a value"
+            )
+    return " ".join(words).strip(), values
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"made_of: {name} is {text!r}, expected a number") from None
 
 
 def _ask(
-    job: WindJob, image: np.ndarray, mask: np.ndarray | None, assumptions: list[str]
+    job: WindJob,
+    words: str,
+    image: np.ndarray,
+    mask: np.ndarray | None,
+    assumptions: list[str],
 ) -> Substance | None:
     """The answer of the vision-language model; without a usable one a warning, and None."""
     shown = np.ones(image.shape[:2], bool) if mask is None else mask
-    words = job.made_of or job.object or ""
+    words = words or job.object or ""
     try:
         return ask_material(
             image, shown, words, job.vlm or "", job.vlm_model or "", cache=Path(job.out) / ANSWER

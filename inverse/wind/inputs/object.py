@@ -13,6 +13,7 @@ from inverse.perception import (
     grabcut_mask,
     is_sequence,
     load_depth,
+    load_labels,
     load_mask,
     load_masks,
     without_outliers,
@@ -32,7 +33,8 @@ GUESSED_DISTANCE = 2.0  # m
 def read_mask(
     job: WindJob, plan: ClipPlan, assumptions: list[str]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The object's pixels (H, W) bool in frame 0 of the first view, and (T, H, W) in all frames.
+    """Labels (H, W) of frame 0 of the first view, 0 where no object is, and the object's pixels
+    (T, H, W) bool in all frames.
 
     plan: of that view; assumptions: takes sentences about what was not given. The second is None
     where masks of later frames are not given. Raises ValueError for a mask that cannot be read, and
@@ -41,10 +43,10 @@ def read_mask(
     if job.mask is not None and is_sequence(job.mask):
         used = plan.filled  # of all pictures of the file
         masks = load_masks(job.mask, plan.size, int(used.max()) + 1, notes=assumptions)[used]
-        return masks[0], masks
+        return masks[0].astype(np.int64), masks
     if job.mask is not None:
-        return load_mask(job.mask, plan.size, notes=assumptions), None
-    return _found_mask(job, plan.first, assumptions), None
+        return load_labels(job.mask, plan.size, notes=assumptions), None
+    return _found_mask(job, plan.first, assumptions).astype(np.int64), None
 
 
 def _found_mask(job: WindJob, image: np.ndarray, assumptions: list[str]) -> np.ndarray:

@@ -101,6 +101,14 @@ def write_report(
         "Strength of the force, also less the gravity "
         f"({', '.join(f'{g:g}' for g in run.gravity)}) m/s² that was assumed.",
     )  # fmt: skip
+    for number, record in enumerate(metrics.get("objects", ()), 1):
+        own = np.array(record["net_m_s2"])
+        own[until + 1 :] = np.nan
+        report.plot(
+            plot_components(t, own, "time (s)", f"object {number}: force per mass (m/s²)"),
+            f"Net external force per mass on object {number}, label {number} of the mask: "
+            f"{record['mean_m_s2']:.2f} m/s² on average on its {record['mass_kg']:.3g} kg.",
+        )
     if run.reaction.any():
         report.plot(
             plot_components(t[: until + 1], run.reaction[: until + 1], "time (s)", "reaction (N)"),

@@ -68,7 +68,9 @@ def write_results(
         )  # fmt: skip
         moving = any(camera is not cameras[0] for camera in cameras)
         behind = backgrounds(video, covered, moving_camera=moving)
-        F = carried_deformation(result, plastic=run.job.material != "elastic")
+        F = carried_deformation(
+            result, plastic=any(one.job.material != "elastic" for one in inputs.each)
+        )  # fmt: skip
         motion = render_motion(gaussians, result.x, F, cameras, behind)
         pictures = picture_metrics(motion, video, covered)
         still = render_motion(gaussians, result.x, F, cameras, behind, held=True)
@@ -104,6 +106,8 @@ def write_results(
         "noise": {"net_m_s2": tracked.net_noise.tolist(), "part_m_s2": tracked.noise.tolist()},
         **metrics,
     }
+    if inputs.objects:
+        metrics["objects"] = object_records(run)
     # Read only now, when the solution is final.
     truth = load_truth(Path(run.job.video[0]).parent / TRUTH, len(run.t), run.t)
     if truth is not None:
@@ -123,6 +127,24 @@ def reaction_record(reaction: np.ndarray) -> dict[str, Any] | None:
     if not size.any():
         return None
     return {"mean": float(size.mean()), "peak": float(size.max()), "frame": int(size.argmax())}
+
+
+def object_records(run: WindRun) -> list[dict[str, Any]]:
+    """Of each of several objects the number of its particles, its mass, kg, and its net force per
+    mass, m/s^2: mean and largest size, and the vector (T, 3)."""
+    records = []
+    for number in range(run.body.max() + 1):
+        own = run.body == number
+        net = net_force(run.force[:, own], run.mass[own])
+        size = np.linalg.norm(net, axis=1)
+        records.append(
+            {
+                "particles": int(own.sum()), "mass_kg": float(run.mass[own].sum()),
+                "mean_m_s2": float(size.mean()), "peak_m_s2": float(size.max()),
+                "net_m_s2": net.tolist(),
+            }
+        )  # fmt: skip
+    return records
 
 
 def net_force(force: np.ndarray, mass: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ from scipy import linalg
 from tqdm import tqdm
 
 from inverse.runs.checkpoint import Resumable, fingerprint_of, write_checkpoint
+from inverse.wind.own_fields import OwnFields
 from inverse.wind.smoothing.evidence import Evidence, Model, TargetNoise, white_jacobian
 from inverse.wind.smoothing.field_fit import fit_field
 from inverse.wind.smoothing.modes import Modes, find_modes
@@ -263,6 +264,8 @@ class WindSmoother(Resumable):
         mass = self.sim.mass[:, None]
         force, nudges = (torch.as_tensor(a).to(x) for a in (specific, run.pushed))
         field = self.causal.field
+        if isinstance(field, OwnFields):
+            raise ValueError("several objects have no field in common")
         fields = fit_field(field, x[:-1], force, self.sim.mass)
         if self.causal.checkpoint is not None:
             made = {"fields": fields, "field": {"steps": field.steps, "scale": field.scale}}

@@ -1,0 +1,63 @@
+"""A force field for each of several objects: what moves one says nothing of its neighbor."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from taichi_phys.bridge.causal_triplane import CausalTriplane
+
+
+class OwnFields(nn.Module):
+    """Fields of K objects as one, which a solver fits as it does one field.
+
+    fields: one for each object; body: (n,) the number of the object that each particle belongs to.
+    Its regularization is the mean of theirs.
+    """
+
+    body: torch.Tensor
+
+    def __init__(self, fields: Sequence[CausalTriplane], body: torch.Tensor):
+        super().__init__()
+        self.fields = nn.ModuleList(fields)
+        self.register_buffer("body", body)
+
+    @property
+    def steps(self) -> int:
+        """Number of video steps."""
+        return self._all[0].steps
+
+    @property
+    def scale(self) -> list[float]:
+        """Size of a typical value of each field."""
+        return [field.scale for field in self._all]
+
+    @property
+    def _all(self) -> list[CausalTriplane]:
+        return [field for field in self.fields if isinstance(field, CausalTriplane)]
+
+    def begin_step(self, step: int) -> None:
+        """Prepare the fit of a video step, as that of each field."""
+        for field in self._all:
+            field.begin_step(step)
+
+    def forward(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """The fields (n, 3) of all objects at positions x (n, 3) m of their particles."""
+        found = torch.zeros_like(x)
+        for number, field in enumerate(self._all):
+            own = self.body == number
+            found = found.masked_scatter(own[:, None], field(x[own], step))
+        return found
+
+    def shift(self, offsets: torch.Tensor) -> None:
+        """Add constant offsets (K, 3), one to each field, in their unit."""
+        for field, offset in zip(self._all, offsets, strict=True):
+            field.shift(offset)
+
+    def space_variation(self) -> torch.Tensor:
+        """The mean of that of all fields."""
+        return torch.stack([field.space_variation() for field in self._all]).mean()
+
+    def time_variation(self) -> torch.Tensor:
+        """The mean of that of all fields."""
+        return torch.stack([field.time_variation() for field in self._all]).mean()
