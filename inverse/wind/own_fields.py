@@ -1,7 +1,8 @@
 """A force field for each of several objects: what moves one says nothing of its neighbor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -61,3 +62,21 @@ class OwnFields(nn.Module):
     def time_variation(self) -> torch.Tensor:
         """The mean of that of all fields."""
         return torch.stack([field.time_variation() for field in self._all]).mean()
+
+
+def own_fields(
+    make: Callable[[np.ndarray], CausalTriplane], targets: np.ndarray, body: np.ndarray
+) -> CausalTriplane | OwnFields:
+    """The field of one object, or the fields of several.
+
+    make: the field of an object that moves along targets (T, k, 3) m; targets: (T, n, 3) m, of all
+    particles; body: (n,) the number of the object that each belongs to.
+    """
+    fields = [make(targets[:, body == number]) for number in range(body.max() + 1)]
+    return fields[0] if len(fields) == 1 else OwnFields(fields, torch.as_tensor(body))
+
+
+def choose_objects(body: torch.Tensor) -> list[slice | torch.Tensor]:
+    """What chooses the particles of each object; body: (n,) the number of the object of each."""
+    count = int(body.max()) + 1
+    return [slice(None)] if count == 1 else [body == number for number in range(count)]

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from inverse.runs.checkpoint import Resumable, fingerprint_of
 from inverse.wind.config import WindConfig
 from inverse.wind.impacts import bridged, pieces
-from inverse.wind.own_fields import OwnFields
+from inverse.wind.own_fields import choose_objects, own_fields
 from taichi_phys import MPM, SimulationError, State
 from taichi_phys.bridge.causal_triplane import CausalTriplane
 from taichi_phys.rotations import nearest_rotation
@@ -181,7 +181,9 @@ class WindSolver(Resumable):
         self.velocities = torch.as_tensor(velocities).to(sim.device, sim.dtype)
         self.weights = torch.as_tensor(confidence).to(sim.device, sim.dtype)
         self.body = torch.as_tensor(body).to(sim.device)
-        self.field = self._make_field(targets, fps, body).to(sim.device, sim.dtype)
+        self.field = own_fields(
+            lambda own: make_field(own, fps, config, sim.grid.dx), targets, body
+        ).to(sim.device, sim.dtype)
         start = sim.initial_state()
         velocity = torch.as_tensor(velocity).to(sim.device, sim.dtype)
         self.states = [start.replace(v=velocity.contiguous())]
@@ -189,15 +191,6 @@ class WindSolver(Resumable):
         self.losses: list[float] = []
         self.fields: list[dict] = []
         self.healed: dict[int, int] = {}
-
-    def _make_field(
-        self, targets: np.ndarray, fps: float, body: np.ndarray
-    ) -> CausalTriplane | OwnFields:
-        dx = self.sim.grid.dx
-        own = [
-            make_field(targets[:, body == k], fps, self.config, dx) for k in range(body.max() + 1)
-        ]
-        return own[0] if len(own) == 1 else OwnFields(own, torch.as_tensor(body))
 
     @property
     def device(self) -> torch.device:
@@ -351,14 +344,9 @@ class WindSolver(Resumable):
             residual = (position + ratio * velocity) / (1 + ratio)
             sums = [
                 (weight[own] * residual[own]).sum(dim=0) / weight[own].sum().clamp(min=1e-12)
-                for own in self._objects()
+                for own in choose_objects(self.body)
             ]
             self.field.shift(sums[0] if len(sums) == 1 else torch.stack(sums))
-
-    def _objects(self) -> list[slice | torch.Tensor]:
-        """What chooses the particles of each object."""
-        count = int(self.body.max()) + 1
-        return [slice(None)] if count == 1 else [self.body == k for k in range(count)]
 
     def _heal(self, step: int) -> bool:
         """Particles that are torn in the last state take their present shape as that at rest.
@@ -387,7 +375,7 @@ class WindSolver(Resumable):
         """Go on from the targets after an interval of a gap, as a body that is free of stress."""
         state, place = self.states[-1], self.targets[step + 1]
         turned = torch.zeros_like(state.F)
-        for own in self._objects():
+        for own in choose_objects(self.body):
             arms, later = (x[own] - x[own].mean(dim=0) for x in (self.states[0].x, place))
             turned[own] = nearest_rotation((later.T @ arms).double()).to(place)
         self.states.append(
