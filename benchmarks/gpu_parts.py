@@ -1,0 +1,391 @@
+"""What gpu_check.py runs in processes of their own, on a CPU or on a GPU.
+
+Each part returns arrays and numbers by name. The arrays of a check are the same on both; figures
+are measured on one of them.
+"""
+
+import contextlib
+import dataclasses
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import taichi_phys as tp
+
+
+SOLID = {"E": 1e4, "nu": 0.3}
+PLASTIC = {**SOLID, "yield_stress": 50.0}
+MATERIALS: dict[str, tp.Material] = {
+    "elastic": tp.Elastic(**SOLID),
+    "fixed_corotated": tp.FixedCorotated(**SOLID),
+    "hencky": tp.Hencky(**SOLID),
+    "elastoplastic": tp.Elastoplastic(**PLASTIC),
+    "viscoplastic": tp.Viscoplastic(**PLASTIC, viscosity=5.0),
+    "herschel_bulkley": tp.HerschelBulkley(**PLASTIC, viscosity=5.0, exponent=0.5),
+    "sand": tp.Sand(**SOLID, friction_angle=30.0, cohesion=50.0),
+    "fluid": tp.Fluid(bulk_modulus=1e4, viscosity=5.0),
+}
+COLLIDERS = {
+    "plane": lambda **how: tp.Plane(point=(0, 0, 0.3), normal=(0.1, 0, 1), **how),
+    "box": lambda **how: tp.Box(center=(0.5, 0.5, 0.2), half_size=(0.3, 0.3, 0.1), **how),
+    "sphere": lambda **how: tp.Sphere(center=(0.5, 0.5, 0.1), radius=0.2, **how),
+    "capsule": lambda **how: tp.Capsule(
+        start=(0.3, 0.5, 0.2), end=(0.7, 0.5, 0.2), radius=0.1, **how
+    ),
+}
+CONTACTS = ("sticky", "slip", "separate")
+GRID = tp.Grid(lower=(0, 0, 0), upper=(1, 1, 1), dx=1 / 16)
+STEPS, DT = 40, 5e-4
+MPM_SIZES = (10_000, 200_000, 1_000_000)
+
+
+class Part:
+    """One part, run on arch; quick: with small sizes, to try the script."""
+
+    def __init__(self, arch: str, quick: bool):
+        self.quick = quick
+        self.runtime = tp.init(arch=arch)
+        self.device = self.runtime.device
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def seconds(self, work: Callable[[], object], repeats: int = 5) -> float:
+        """Median seconds of a call, after one that warms up."""
+        times = []
+        for _ in range(repeats + 1):
+            self.wait()
+            start = time.perf_counter()
+            work()
+            self.wait()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times[1:])
+
+
+def machine(part: Part) -> dict[str, str]:
+    """What the figures are measured on, and which architecture Taichi really runs."""
+    import taichi as ti
+
+    return {
+        "arch": str(ti.lang.impl.current_cfg().arch).removeprefix("Arch."),
+        "card": torch.cuda.get_device_name() if part.device.type == "cuda" else "none",
+        "torch": torch.__version__,
+        "taichi": ".".join(map(str, ti.__version__)),
+    }
+
+
+def numbers(**tensors: torch.Tensor | None) -> dict[str, np.ndarray]:
+    return {k: t.detach().double().cpu().numpy() for k, t in tensors.items() if t is not None}
+
+
+def rolled(material: tp.Material, precision: str, **options) -> dict[str, np.ndarray]:
+    """The state after a frame of a moving, sheared block, and the gradients of a random loss."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0.35, 0.65, (600, 3))
+    weights = rng.standard_normal((3, 600, 3))
+    body = tp.Particles(x, volume=0.3**3 / 600, material=material)
+    sim = tp.MPM(particles=body, grid=GRID, precision=precision, **options)
+    start = sim.initial_state()
+    v = 0.5 * torch.as_tensor(rng.standard_normal((600, 3))).to(start.x)
+    v[:, 2] -= 2.0
+    shear = torch.zeros(600, 3, 3).to(start.x)
+    shear[:, 0, 2] = 5.0  # 1/s, so that solids yield
+    start = start.replace(v=v, C=shear)
+    start = start.replace(x=start.x.requires_grad_(), v=v.requires_grad_())
+    force = torch.zeros_like(start.x, requires_grad=True)
+    end = sim.advance(start, frame_dt=STEPS * DT, substeps=STEPS, force=force)
+    a, b, c = torch.as_tensor(weights).to(start.x)
+    loss = (a * end.x).sum() + (b * end.v).sum() + (c[:, :, None] * end.F).sum()
+    gx, gv, gf = torch.autograd.grad(loss, [start.x, start.v, force])
+    return numbers(x=end.x, v=end.v, F=end.F, plastic=end.plastic, gx=gx, gv=gv, gforce=gf)
+
+
+def laws(part: Part, precision: str) -> dict[str, np.ndarray]:
+    """Every material, forward and backward."""
+    found = {}
+    for name, material in MATERIALS.items():
+        found |= {f"{name}.{k}": a for k, a in rolled(material, precision).items()}
+        print(f"  {name}", flush=True)
+    return found
+
+
+def colliders(part: Part) -> dict[str, np.ndarray]:
+    """Every collider with every contact, at rest and moving; a mesh; particles that leave."""
+    import trimesh
+
+    found = {}
+    material = tp.Elastic(**SOLID)
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=0.2)
+    ball.apply_translation((0.5, 0.5, 0.1))
+    makers = {**COLLIDERS, "mesh": lambda **how: tp.Mesh(mesh=ball, **how)}
+    for name, make in makers.items():
+        for contact in CONTACTS:
+            friction = {"friction": 0.3} if contact != "sticky" else {}
+            collider = make(contact=contact, **friction)
+            result = rolled(material, "f64", colliders=[collider])
+            found |= {f"{name}.{contact}.{k}": a for k, a in result.items()}
+    print("  colliders", flush=True)
+    removed = rolled(material, "f64", outside="remove")
+    return found | {f"remove.{k}": a for k, a in removed.items()}
+
+
+def compiling(part: Part) -> dict[str, np.ndarray | float]:
+    """Gradients of kernels compiled with and without Taichi's own passes, and the seconds."""
+    from taichi_phys.mpm import drivers, engine
+
+    found: dict[str, np.ndarray | float] = {}
+    for name, how in (("quick", engine.quick_compile), ("full", contextlib.nullcontext)):
+        drivers.kernels.cache_clear()
+        engine.quick_compile = how
+        start = time.perf_counter()
+        result = rolled(tp.Elastic(**SOLID), "f64")
+        found[f"seconds {name}"] = time.perf_counter() - start
+        found |= {f"{name}.{k}": a for k, a in result.items()}
+        print(f"  {name}: {found[f'seconds {name}']:.1f} s", flush=True)
+    return found
+
+
+def splats(part: Part) -> dict[str, np.ndarray]:
+    """A picture of overlapping Gaussians and its gradients, f32 and f64."""
+    from renderers.camera import camera_from_fov
+    from renderers.splats.render import render
+
+    rng = np.random.default_rng(0)
+    n, camera = 400, camera_from_fov(96, 72, 50)
+    depth = rng.uniform(2, 6, n)
+    values = {
+        "means": camera.unproject(rng.uniform(0, 1, (n, 2)) * [96, 72], depth),
+        "quats": rng.standard_normal((n, 4)),
+        "scales": rng.uniform(0.05, 0.4, (n, 3)),
+        "opacities": rng.uniform(0.05, 1, n),
+        "sh": 0.3 * rng.standard_normal((n, 9, 3)),
+    }
+    weights = rng.standard_normal((72, 96, 3))
+    found = {}
+    for dtype in (torch.float32, torch.float64):
+        leaves = {
+            k: torch.as_tensor(v, dtype=dtype, device=part.device).requires_grad_()
+            for k, v in values.items()
+        }
+        image = render(camera, **leaves)
+        loss = (image.rgb * torch.as_tensor(weights).to(image.rgb)).sum() + image.depth.sum()
+        loss.backward()
+        grads = {f"g{k}": t.grad for k, t in leaves.items()}
+        result = numbers(rgb=image.rgb, alpha=image.alpha, depth=image.depth, **grads)
+        found |= {f"{str(dtype)[6:]}.{k}": a for k, a in result.items()}
+    return found
+
+
+def networks(part: Part) -> dict[str, np.ndarray]:
+    """One optimizer step of the triplane and of TRACE's two networks."""
+    from taichi_phys.bridge.causal_triplane import CausalTriplane
+    from taichi_phys.bridge.deformation_mlp import DeformationMLP
+    from taichi_phys.bridge.dynamics_mlp import DynamicsMLP
+
+    x = torch.as_tensor(np.random.default_rng(0).uniform(-1, 1, (200, 3))).float()
+    made = {
+        "triplane": (CausalTriplane(lower=(-1,) * 3, upper=(1,) * 3, steps=2), (1,)),
+        "deformation": (DeformationMLP(), (0.3,)),
+        "dynamics": (DynamicsMLP(), (0.3,)),
+    }
+    found = {}
+    for name, (network, arguments) in made.items():
+        torch.manual_seed(0)
+        for parameter in network.parameters():  # drawn on the CPU: the same on both
+            torch.nn.init.normal_(parameter, std=0.1)
+        network = network.to(part.device)
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+        for _ in range(2):
+            output = network(x.to(part.device), *arguments)
+            parts = output if isinstance(output, tuple) else (output,)
+            loss = sum(p.square().sum() for p in parts)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        result = numbers(**{f"out{i}": p for i, p in enumerate(parts)})
+        found |= {f"{name}.{k}": a for k, a in result.items()}
+    return found
+
+
+def mpm_rates(part: Part) -> dict[str, float]:
+    """Million particle-substeps a second, forward and with backward."""
+    from mpm import DT as MPM_DT
+    from mpm import make
+
+    found = {}
+    for count in (500,) if part.quick else MPM_SIZES:
+        sim, state = make("neo-Hookean", count)
+        steps = 20
+        settings = {"frame_dt": steps * MPM_DT, "substeps": steps}
+
+        def forward(sim=sim, state=state, settings=settings):
+            with torch.no_grad():
+                sim.advance(state, **settings)
+
+        rate = count * steps / part.seconds(forward) / 1e6
+        found[f"forward_{count}"] = rate
+        print(f"  {count:,} particles forward: {rate:.1f} M/s", flush=True)
+        if count <= 200_000:
+            force = torch.zeros_like(state.x, requires_grad=True)
+
+            def both(sim=sim, state=state, settings=settings, force=force):
+                sim.advance(state, force=force, **settings).x.sum().backward()
+
+            rate = count * steps / part.seconds(both, 3) / 1e6
+            found[f"forward_backward_{count}"] = rate
+            print(f"  {count:,} particles forward and backward: {rate:.1f} M/s", flush=True)
+    return found
+
+
+def splat_rates(part: Part) -> dict[str, float]:
+    """Milliseconds of a picture, forward and with backward."""
+    from splats import make_scene, milliseconds
+
+    from renderers.camera import camera_from_fov
+    from renderers.splats.render import render
+
+    count, size = (300, 64) if part.quick else (100_000, 800)
+    camera = camera_from_fov(size, size, 60)
+    leaves = {k: v.requires_grad_() for k, v in make_scene(count, camera, 8.6).items()}
+    detached = {k: v.detach() for k, v in leaves.items()}
+    forward = milliseconds(lambda: render(camera, **detached), 10)
+    both = milliseconds(lambda: render(camera, **leaves).rgb.sum().backward(), 10)
+    return {"forward_ms": forward["median"], "forward_backward_ms": both["median"]}
+
+
+def profile(part: Part) -> dict[str, float]:
+    """Milliseconds a substep of each GPU kernel, from torch's profiler; the launches beside it."""
+    from mpm import DT as MPM_DT
+    from mpm import make
+
+    if part.device.type != "cuda":
+        return {}
+    sim, state = make("neo-Hookean", 200_000)
+    steps = 20
+
+    def work():
+        force = torch.zeros_like(state.x, requires_grad=True)
+        end = sim.advance(state, frame_dt=steps * MPM_DT, substeps=steps, force=force)
+        end.x.sum().backward()
+
+    work()
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiler:
+        work()
+        part.wait()
+    rows = sorted(profiler.key_averages(), key=lambda e: -e.device_time_total)[:16]
+    found = {f"{e.key[:60]} x{e.count}": e.device_time_total / 1e3 / steps for e in rows}
+    for name, ms in found.items():
+        print(f"  {ms:8.4f} ms  {name}")
+    return found
+
+
+@contextlib.contextmanager
+def without_films():
+    """Take the frames of films, but write none: ffmpeg may be missing here."""
+    import inverse.trace.results
+    import inverse.wind.results.write
+
+    def write_video(path, frames, fps, **options):
+        for _ in frames:
+            pass
+        Path(path).touch()  # for the report
+
+    modules = (inverse.trace.results, inverse.wind.results.write)
+    before = [module.write_video for module in modules]
+    try:
+        for module in modules:
+            module.write_video = write_video
+        yield
+    finally:
+        for module, function in zip(modules, before, strict=True):
+            module.write_video = function
+
+
+def frames_of(video: Path, folder: Path) -> None:
+    """The frames of a video as PNG files, read by OpenCV."""
+    import cv2
+
+    folder.mkdir(parents=True)
+    film, k = cv2.VideoCapture(str(video)), 0
+    while True:
+        more, frame = film.read()
+        if not more:
+            break
+        cv2.imwrite(str(folder / f"{k:03d}.png"), frame)
+        k += 1
+
+
+def wind(part: Part) -> dict[str, float]:
+    """The main job on the included clip: its errors and seconds."""
+    import shutil
+
+    from inverse.commands.assets import asset
+    from inverse.wind import WindConfig, WindJob, recover_wind
+
+    small = {"frames": 8, "cells": 16, "keypoints": 60} if part.quick else {}
+    with tempfile.TemporaryDirectory() as folder, without_films():
+        clip = Path(folder) / "clip"
+        shutil.copytree(asset("leaf"), clip)
+        frames_of(clip / "video.mp4", clip / "frames")
+        job = WindJob(
+            video=(str(clip / "frames"),), camera=(str(clip / "camera.json"),),
+            mask=str(clip / "mask_000.png"), depth=str(clip / "depth_000.png"), fps=24.0,
+            out=str(Path(folder) / "run"), device=part.runtime.arch, **small,
+        )  # fmt: skip
+        start = time.perf_counter()
+        run = recover_wind(job, WindConfig(iterations=4) if part.quick else WindConfig())
+        found = {"seconds": time.perf_counter() - start}
+        found |= {f"seconds_{k}": s for k, s in run.metrics["seconds"].items()}
+        errors = run.metrics.get("errors") or {}
+    return found | {k: v for k, v in errors.items() if isinstance(v, float)}
+
+
+def trace(part: Part, minutes: float, preset: str, data: str | None) -> dict[str, float]:
+    """TRACE for so many minutes: PSNR of interpolated and future pictures."""
+    from inverse.commands import trace as command
+    from inverse.trace.learn import learn_motion
+
+    with tempfile.TemporaryDirectory() as folder, without_films():
+        argv = ["--minutes", str(minutes), "--preset", preset, "--out", str(Path(folder) / "run")]
+        argv += ["--data", data] if data else []
+        argv += ["--device", part.runtime.arch]
+        job, config = command.settings(command.make_parser().parse_args(argv))
+        if part.quick:
+            config = dataclasses.replace(config, iterations=4, gaussians=200)
+        run = learn_motion(job, config)
+    kinds = ("interpolation", "extrapolation")
+    return {k: run.metrics[k]["psnr"] for k in kinds if run and run.metrics[k]}
+
+
+CHECKS: dict[str, Callable[[Part], dict]] = {
+    "laws f32": lambda part: laws(part, "f32"),
+    "laws f64": lambda part: laws(part, "f64"),
+    "colliders": colliders,
+    "splats": splats,
+    "networks": networks,
+    "compiling": compiling,
+}
+FIGURES: dict[str, Callable[..., dict]] = {
+    "mpm rates": mpm_rates,
+    "splat rates": splat_rates,
+    "profile": profile,
+    "wind": wind,
+    "trace": trace,
+}
+
+
+def difference(found: np.ndarray, wanted: np.ndarray) -> float:
+    """|found - wanted| / |wanted|, infinite where a number is not finite."""
+    if found.shape != wanted.shape or not np.isfinite(found).all():
+        return math.inf
+    size = float(np.linalg.norm(wanted))
+    gap = float(np.linalg.norm(found - wanted))
+    return gap / size if size else gap
