@@ -54,7 +54,7 @@ def run_part(options: argparse.Namespace) -> None:
     """The process of one part."""
     import gpu_parts
 
-    part = gpu_parts.Part(options.arch, options.quick)
+    part = gpu_parts.Device(options.arch, options.quick)
     known = {"machine": gpu_parts.machine, **gpu_parts.CHECKS, **gpu_parts.FIGURES}
     work = known[options.part]
     extra = (options.minutes, options.preset, options.data) if options.part == "trace" else ()

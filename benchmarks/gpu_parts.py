@@ -45,8 +45,8 @@ STEPS, DT = 40, 5e-4
 MPM_SIZES = (10_000, 200_000, 1_000_000)
 
 
-class Part:
-    """One part, run on arch; quick: with small sizes, to try the script."""
+class Device:
+    """The device that a part runs on; quick: whether sizes are small, to try the script."""
 
     def __init__(self, arch: str, quick: bool):
         self.quick = quick
@@ -69,7 +69,7 @@ class Part:
         return statistics.median(times[1:])
 
 
-def machine(part: Part) -> dict[str, str]:
+def machine(part: Device) -> dict[str, str]:
     """What the figures are measured on, and which architecture Taichi really runs."""
     import taichi as ti
 
@@ -107,7 +107,7 @@ def rolled(material: tp.Material, precision: str, **options) -> dict[str, np.nda
     return numbers(x=end.x, v=end.v, F=end.F, plastic=end.plastic, gx=gx, gv=gv, gforce=gf)
 
 
-def laws(part: Part, precision: str) -> dict[str, np.ndarray]:
+def laws(part: Device, precision: str) -> dict[str, np.ndarray]:
     """Every material, forward and backward."""
     found = {}
     for name, material in MATERIALS.items():
@@ -116,7 +116,7 @@ def laws(part: Part, precision: str) -> dict[str, np.ndarray]:
     return found
 
 
-def colliders(part: Part) -> dict[str, np.ndarray]:
+def colliders(part: Device) -> dict[str, np.ndarray]:
     """Every collider with every contact, at rest and moving; a mesh; particles that leave."""
     import trimesh
 
@@ -136,7 +136,7 @@ def colliders(part: Part) -> dict[str, np.ndarray]:
     return found | {f"remove.{k}": a for k, a in removed.items()}
 
 
-def compiling(part: Part) -> dict[str, np.ndarray | float]:
+def compiling(part: Device) -> dict[str, np.ndarray | float]:
     """Gradients of kernels compiled with and without Taichi's own passes, and the seconds."""
     from taichi_phys.mpm import drivers, engine
 
@@ -152,7 +152,7 @@ def compiling(part: Part) -> dict[str, np.ndarray | float]:
     return found
 
 
-def splats(part: Part) -> dict[str, np.ndarray]:
+def splats(part: Device) -> dict[str, np.ndarray]:
     """A picture of overlapping Gaussians and its gradients, f32 and f64."""
     from renderers.camera import camera_from_fov
     from renderers.splats.render import render
@@ -183,7 +183,7 @@ def splats(part: Part) -> dict[str, np.ndarray]:
     return found
 
 
-def networks(part: Part) -> dict[str, np.ndarray]:
+def networks(part: Device) -> dict[str, np.ndarray]:
     """One optimizer step of the triplane and of TRACE's two networks."""
     from taichi_phys.bridge.causal_triplane import CausalTriplane
     from taichi_phys.bridge.deformation_mlp import DeformationMLP
@@ -214,7 +214,7 @@ def networks(part: Part) -> dict[str, np.ndarray]:
     return found
 
 
-def mpm_rates(part: Part) -> dict[str, float]:
+def mpm_rates(part: Device) -> dict[str, float]:
     """Million particle-substeps a second, forward and with backward."""
     from mpm import DT as MPM_DT
     from mpm import make
@@ -244,7 +244,7 @@ def mpm_rates(part: Part) -> dict[str, float]:
     return found
 
 
-def splat_rates(part: Part) -> dict[str, float]:
+def splat_rates(part: Device) -> dict[str, float]:
     """Milliseconds of a picture, forward and with backward."""
     from splats import make_scene, milliseconds
 
@@ -260,7 +260,7 @@ def splat_rates(part: Part) -> dict[str, float]:
     return {"forward_ms": forward["median"], "forward_backward_ms": both["median"]}
 
 
-def profile(part: Part) -> dict[str, float]:
+def profile(part: Device) -> dict[str, float]:
     """Milliseconds a substep of each GPU kernel, from torch's profiler; the launches beside it."""
     from mpm import DT as MPM_DT
     from mpm import make
@@ -323,7 +323,7 @@ def frames_of(video: Path, folder: Path) -> None:
         k += 1
 
 
-def wind(part: Part) -> dict[str, float]:
+def wind(part: Device) -> dict[str, float]:
     """The main job on the included clip: its errors and seconds."""
     import shutil
 
@@ -348,7 +348,7 @@ def wind(part: Part) -> dict[str, float]:
     return found | {k: v for k, v in errors.items() if isinstance(v, float)}
 
 
-def trace(part: Part, minutes: float, preset: str, data: str | None) -> dict[str, float]:
+def trace(part: Device, minutes: float, preset: str, data: str | None) -> dict[str, float]:
     """TRACE for so many minutes: PSNR of interpolated and future pictures."""
     from inverse.commands import trace as command
     from inverse.trace.learn import learn_motion
@@ -365,7 +365,7 @@ def trace(part: Part, minutes: float, preset: str, data: str | None) -> dict[str
     return {k: run.metrics[k]["psnr"] for k in kinds if run and run.metrics[k]}
 
 
-CHECKS: dict[str, Callable[[Part], dict]] = {
+CHECKS: dict[str, Callable[[Device], dict]] = {
     "laws f32": lambda part: laws(part, "f32"),
     "laws f64": lambda part: laws(part, "f64"),
     "colliders": colliders,

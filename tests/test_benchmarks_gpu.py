@@ -62,7 +62,7 @@ def test_an_unknown_part_is_refused():
 
 
 def test_states_and_gradients_are_compared():
-    part = gpu_parts.Part("cpu", quick=True)
+    part = gpu_parts.Device("cpu", quick=True)
     found = gpu_parts.splats(part)
     assert {k.split(".")[0] for k in found} == {"float32", "float64"}
     assert {k.split(".")[1] for k in found} >= {"rgb", "depth", "gmeans", "gquats", "gsh"}
