@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import taichi_phys as tp
-from inverse.wind.results.write import carried_deformation
+from inverse.wind.results.pictures import carried_deformation
 from inverse.wind.solver import WindResult
 from renderers.camera import Camera
 from renderers.splats.binding import bind, total_deformation

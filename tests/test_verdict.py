@@ -9,6 +9,7 @@ import pytest
 from inverse.lifting.quality import LiftQuality, seen_share
 from inverse.lifting.smoothness import Smoothness
 from inverse.wind.noise import solver_noise, track_noise
+from inverse.wind.results.pictures import result_frames
 from inverse.wind.results.report import object_picture
 from inverse.wind.results.verdict import (
     BELIEVABLE,
@@ -19,7 +20,6 @@ from inverse.wind.results.verdict import (
     followed_until,
     judge,
 )
-from inverse.wind.results.write import result_frames
 from inverse.wind.targets import Tracked
 from renderers.orbit import look_at
 
@@ -174,7 +174,7 @@ def test_arrows_of_the_film_stand_out_of_the_noise_where_the_object_is_seen(nois
     )  # fmt: skip
     video = np.full((frames, 120, 120, 3), 128, np.uint8)
     verdict = Verdict(belief=CARE, until=until, frames=frames, still=still, reasons=())
-    films = list(result_frames(run, video, list(video), tracked, verdict))
+    films = list(result_frames(run, video, video, tracked, verdict))
     panels = [film[-120:-60, 252:].astype(int) for film in films]  # above the color bar
     drawn = [bool((np.ptp(panel, axis=2) > 40).any()) for panel in panels]
     assert drawn == [noise < 2 and not still and frame <= until for frame in range(frames)]

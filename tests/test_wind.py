@@ -10,8 +10,8 @@ import taichi_phys as tp
 from benchmarks import force_recovery
 from inverse.metrics import vector_errors
 from inverse.wind.config import WindConfig, WindJob
+from inverse.wind.results.pictures import static_background
 from inverse.wind.results.truth import force_errors
-from inverse.wind.results.write import static_background
 from inverse.wind.solver import WindResult, WindSolver, initial_velocities, target_velocities
 
 

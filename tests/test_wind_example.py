@@ -14,9 +14,9 @@ from helpers import PATIENCE, wait_for
 
 from inverse.runs.settings import write_json
 from inverse.wind import WindConfig, WindJob
+from inverse.wind.results.pictures import picture_metrics
 from inverse.wind.results.truth import Truth, field_errors, load_truth, roughness
 from inverse.wind.results.verdict import LEVELS
-from inverse.wind.results.write import picture_metrics
 
 
 ROOT = Path(__file__).resolve().parent.parent

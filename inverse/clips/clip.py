@@ -2,12 +2,15 @@
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from inverse.clips.faults import Faults, find_faults
+from inverse.clips.footage import SpooledFootage, keep_pictures
 from inverse.clips.scan import Scan, scan_clip
 from inverse.clips.timing import Timing, every, find_timing, scaled, usual_rate
 from renderers.decoding import HDR
@@ -21,6 +24,9 @@ INTERLACED = 0.1  # share of interlaced pictures from which on all are taken to 
 NAMED = 6  # frames that a sentence names one by one
 CUT_OFF = 0.9  # share of the duration in the file's head below which its end is missing
 FAST = 90.0  # frames per second from which on some are left out unless all are asked for
+MOST = 300  # steps that are used unless more are asked for: 10 s at 30 per second, minutes of work
+LOOK = 20 * MOST  # pictures of a long clip that are looked at, to say where most of it moves
+LIVELY = 3.0  # times as much motion as in the first steps, elsewhere, that is worth a word
 ENOUGH = 60.0  # frames per second that are kept then, about
 
 
@@ -56,30 +62,35 @@ class ClipPlan:
         """(H, W, 3) uint8, the frame of the first step. Raises ValueError as `read` does."""
         return self.read(frames=1)[0]
 
-    def read(self, size: tuple[int, int] | None = None, *, frames: int | None = None) -> np.ndarray:
+    def read(
+        self, size: tuple[int, int] | None = None, *, frames: int | None = None
+    ) -> np.ndarray | SpooledFootage:
         """The frames (T, H, W, 3) uint8 of all steps, or of the first; where a step has no picture,
-        that of the step before.
+        that of the step before. Where they are many they are not all in memory.
 
         size: (width, height) px, to which they are reduced; frames: their largest number. Raises
         ValueError where the file cannot be read.
         """
-        width, height = size or self.size
+        count = len(self) if frames is None else min(frames, len(self))
+        return keep_pictures(self._pictures(size or self.size, count), count)
+
+    def _pictures(self, size: tuple[int, int], frames: int) -> Iterator[np.ndarray]:
+        """The frames (H, W, 3) uint8 of the first steps, one after the other."""
+        width, height = size
         longest = max(width, height) if max(width, height) < max(self.size) else None
         pictures = self.filled[:frames]
-        result = np.empty((len(pictures), height, width, 3), np.uint8)
-        last = pictures.max()
         with open_film(
             self.path, longest=longest, deinterlace=self.interlaced, hdr=self.hdr
         ) as film:
             for count, picture in enumerate(film):
-                steps = np.flatnonzero(pictures == count)
-                if len(steps):
+                steps = int((pictures == count).sum())  # one after the other: pictures increase
+                if steps:
                     image = picture.image
                     if image.shape[:2] != (height, width):
                         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-                    result[steps] = image
-                if count >= last:
-                    return result
+                    yield from itertools.repeat(image, steps)
+                if count >= pictures[-1]:
+                    return
         raise ValueError(f"video {self.path}: ends early when it is read a second time")
 
 
@@ -91,15 +102,20 @@ def plan_clip(
     frames: int | None = None,
     fps: float | None = None,
     fps_from: str = "--fps",
+    most: int | None = MOST,
 ) -> ClipPlan:
     """Look at a clip and decide which of its pictures to use.
 
     start: the first picture that is looked at, counted from 0; each: only every so many frames are
-    used, default: all, and about 60 per second of fast ones; frames: the largest number of them;
+    used, default: all, and about 60 per second of fast ones; frames: the largest number of them,
+    default: most, which is said where there are more, and without a limit if that is None, too;
     fps: frames per second of the camera, where the file's rate is another, such as slow motion;
     fps_from: who says so. Raises ValueError, in a sentence, for a clip that cannot be used.
     """
-    limit = None if frames is None else start + 2 * frames * (each or 1) + SPARE
+    if frames is not None:
+        limit = start + 2 * frames * (each or 1) + SPARE
+    else:
+        limit = None if most is None else start + LOOK
     scan = scan_clip(path, limit=limit)
     if start >= len(scan):
         raise ValueError(f"video {path}: has {len(scan)} frames, so that none is left from "
@@ -117,6 +133,9 @@ def plan_clip(
     notes += note
     timing, note = _thinned(timing, each)
     notes += note
+    if frames is None and most is not None and len(timing.picture) > most:
+        notes.append(_too_long(timing, scan, start, most, more=len(scan) + start == limit))
+        frames = most
     if frames is not None:
         kept = timing.picture[:frames]
         timing = dataclasses.replace(timing, picture=kept, taken=timing.taken[:frames])
@@ -271,6 +290,28 @@ def _thinned(timing: Timing, each: int | None) -> tuple[Timing, list[str]]:
     return every(timing, each), [
         f"Of {timing.fps:.4g} frames per second one in {each} was used; --every 1 uses all."
     ]
+
+
+def _too_long(timing: Timing, scan: Scan, start: int, most: int, *, more: bool) -> str:
+    """A sentence about a clip of which only the first steps are used; more: whether it goes on
+    after what was looked at."""
+    total, fps = len(timing.picture), timing.fps
+    text = (
+        f"The clip is long, and every frame takes its time: of {'more than ' if more else ''}"
+        f"{total} frames ({total / fps:.3g} s) the first {most} ({most / fps:.3g} s) were used; "
+        f"--frames {total} uses {'so many' if more else 'all'}, --start begins elsewhere."
+    )
+    moved = np.where(timing.picture < 0, 0.0, scan.moved[timing.picture - start])
+    moved[0] = 0.0  # nothing comes before it
+    sums = np.convolve(moved, np.ones(most), mode="valid")
+    best = int(sums.argmax())
+    if timing.picture[best] >= 0 and sums[best] > LIVELY * sums[0]:
+        first = timing.picture[best]
+        text += (
+            f" Most moves from {best / fps:.3g} s on: for that part give --start {first}, and a "
+            "mask or box of that frame."
+        )
+    return text
 
 
 def _without_open_end(timing: Timing) -> Timing:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from inverse.clips.footage import Footage
 from inverse.lifting.adjust import adjust
 from inverse.lifting.anchor import anchor_points, fits
 from inverse.lifting.carried import carried, covered
@@ -46,7 +47,7 @@ def many_lost(tracks: Sequence[Tracks]) -> bool:
 
 
 def add_late_points(
-    videos: Sequence[np.ndarray],
+    videos: Sequence[Footage],
     paths: Sequence[list[Camera]],
     points: Keypoints,
     tracks: Sequence[Tracks],

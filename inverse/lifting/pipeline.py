@@ -5,12 +5,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from inverse.clips.footage import Footage
 from inverse.lifting.binding import bind_to_triangles, dense_targets, solid_targets
 from inverse.lifting.energy import MIN_TRACKS, LiftConfig, camera_path
 from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
 from inverse.lifting.late import add_late_points, lift_with_late_points, many_lost
 from inverse.lifting.quality import LiftQuality, seen_share, width_px
-from inverse.lifting.shrink import enlarge, shrink_camera, shrink_factor, shrink_image
+from inverse.lifting.shrink import (
+    enlarge,
+    shrink_camera,
+    shrink_factor,
+    shrink_footage,
+    shrink_image,
+)
 from inverse.lifting.solve import Lifted, lift
 from inverse.lifting.timed import refine_timed
 from inverse.lifting.volume import VolumeNodes
@@ -43,7 +50,7 @@ class Targets:
 
 
 def targets_from_video(
-    videos: Sequence[np.ndarray],
+    videos: Sequence[Footage],
     cameras: Sequence[Camera | Sequence[Camera]],
     mask: np.ndarray,
     depth: np.ndarray,
@@ -90,7 +97,7 @@ def targets_from_video(
     scale, late = shrink_factor(mask) if tracks is None else 1.0, None
     if tracks is None:
         if scale < 1:
-            videos = [np.stack([shrink_image(image, scale) for image in v]) for v in videos]
+            videos = [shrink_footage(video, scale) for video in videos]
             paths = [[shrink_camera(camera, scale) for camera in path] for path in paths]
             mask, depth = (shrink_image(np.asarray(map), scale) for map in (mask, depth))
         images = [video[0] for video in videos]
@@ -185,7 +192,7 @@ def _quality(lifted: Lifted, points: Keypoints, confidence: np.ndarray) -> LiftQ
 
 def _track(
     tracker: Callable[..., Tracks],
-    video: np.ndarray,
+    video: Footage,
     points: Keypoints,
     view: int,
     progress: Callable[[int, int], None] | None,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from inverse.clips.footage import Footage
 from inverse.lifting.energy import camera_path
 from inverse.lifting.keypoints import Keypoints
 from inverse.lifting.sheet import thin_plate_weights
@@ -28,7 +29,7 @@ MIN_POINTS = 4  # in a picture
 
 
 def refine_tracks(
-    videos: Sequence[np.ndarray],
+    videos: Sequence[Footage],
     cameras: Sequence[Camera | Sequence[Camera]],
     points: Keypoints,
     lifted: Lifted,
@@ -116,7 +117,7 @@ class _Home:
         key: tuple[int, int],
         own: np.ndarray,
         around: np.ndarray,
-        videos: Sequence[np.ndarray],
+        videos: Sequence[Footage],
         paths: Sequence[list[Camera]],
         lifted: np.ndarray,
         *,
@@ -142,7 +143,7 @@ class _Home:
 
     def register(
         self,
-        video: np.ndarray,
+        video: Footage,
         path: list[Camera],
         lifted: np.ndarray,
         min_correlation: float,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from inverse.clips.footage import Footage, SpooledFootage, keep_pictures
 from inverse.lifting.keypoints import Keypoints
 from inverse.lifting.solve import Lifted
 from inverse.tracking.tracks import Tracks
@@ -34,6 +35,11 @@ def shrink_image(image: np.ndarray, scale: float) -> np.ndarray:
     rows = ((np.arange(size[1]) + 0.5) * height / size[1]).astype(int)
     columns = ((np.arange(size[0]) + 0.5) * width / size[0]).astype(int)
     return image[rows[:, None], columns]
+
+
+def shrink_footage(video: Footage, scale: float) -> np.ndarray | SpooledFootage:
+    """Footage (T, H, W, 3) whose pictures are scaled."""
+    return keep_pictures((shrink_image(image, scale) for image in video), len(video))
 
 
 def shrink_camera(camera: Camera, scale: float) -> Camera:

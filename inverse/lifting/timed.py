@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from inverse.clips.footage import Footage
 from inverse.lifting.keypoints import Keypoints
 from inverse.lifting.refine import refine_tracks
 from inverse.lifting.solve import Lifted
@@ -15,7 +16,7 @@ from renderers.camera import Camera
 
 
 def refine_timed(
-    videos: Sequence[np.ndarray],
+    videos: Sequence[Footage],
     paths: Sequence[Sequence[Camera]],
     points: Keypoints,
     lifted: Lifted,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from inverse.clips.footage import Footage, as_footage
 from inverse.tracking.lucas_kanade import forward_backward
 from renderers.camera import Camera
 from taichi_phys.rotations import nearest_rotation
@@ -22,7 +23,7 @@ MAX_HOMOGRAPHY_ERROR = 1.0  # px, by which a corner may differ from what moves a
 
 
 def camera_rotation(
-    video: np.ndarray,
+    video: Footage,
     camera: Camera,
     mask: np.ndarray | None = None,
     *,
@@ -39,8 +40,8 @@ def camera_rotation(
     called with (frame, frames). Raises ValueError when a frame shares fewer than 20 corners with
     the one before.
     """
-    video = np.asarray(video)
-    if video.ndim != 4 or video.shape[1:] != (camera.height, camera.width, 3):
+    video = as_footage(video)
+    if video.shape[1:] != (camera.height, camera.width, 3):
         raise ValueError(
             f"video: got shape {video.shape}, expected (T, {camera.height}, {camera.width}, 3)"
         )

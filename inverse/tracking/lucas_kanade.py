@@ -5,6 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from inverse.clips.footage import Footage, as_footage
 from inverse.tracking.dense_flow import forward_backward_dense
 from inverse.tracking.jump import common_shift
 from inverse.tracking.registration import Fit, Patches, SplineImage
@@ -27,7 +28,7 @@ SINGULAR = 1e-9  # of the sharpest patch's information: a patch without texture 
 
 
 def track_lucas_kanade(
-    video: np.ndarray,
+    video: Footage,
     queries: np.ndarray,
     *,
     mask: np.ndarray | None = None,
@@ -49,9 +50,7 @@ def track_lucas_kanade(
     radius: half the patch's side, px; levels: of the pyramid above the image itself; progress:
     called with (frame, frames). Raises ValueError for wrong shapes.
     """
-    video = np.asarray(video)
-    if video.ndim != 4 or video.shape[3] != 3 or len(video) == 0:
-        raise ValueError(f"video: got shape {video.shape}, expected (T, H, W, 3)")
+    video = as_footage(video)
     queries = check_queries(queries)
     frames, height, width = video.shape[:3]
     n = len(queries)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from inverse.clips.footage import Footage
 from inverse.tracking.keypoints import select_keypoints
 from inverse.tracking.lucas_kanade import track_lucas_kanade
 from inverse.tracking.silhouette import carry_mask
@@ -35,7 +36,7 @@ class Seeds:
 
 
 def find_seeds(
-    video: np.ndarray,
+    video: Footage,
     mask: np.ndarray,
     tracks: Tracks,
     *,
@@ -98,7 +99,7 @@ def _coverage(mask: np.ndarray, points: np.ndarray, reach: float) -> float:
 
 
 def _both_ways(
-    tracker: Callable[..., Tracks], video: np.ndarray, xy: np.ndarray, t: int, mask: np.ndarray
+    tracker: Callable[..., Tracks], video: Footage, xy: np.ndarray, t: int, mask: np.ndarray
 ) -> Tracks:
     """Points (N, 2) px of frame t followed forward and back."""
     ahead = tracker(video[t:], xy, mask=mask)

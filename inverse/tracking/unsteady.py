@@ -5,9 +5,10 @@ import dataclasses
 import cv2
 import numpy as np
 
+from inverse.clips.footage import Footage
+from inverse.tracking.alignment import MODELS, Alignment, PictureMotion
 from inverse.tracking.lucas_kanade import forward_backward
 from renderers.camera import Camera
-from taichi_phys.rotations import nearest_rotation
 
 
 ACROSS = 16  # points along the longer side of the picture
@@ -20,23 +21,31 @@ TOGETHER = 0.5  # px, by which a point may differ from a background that moves a
 ROUNDS = 5  # of the search for those that do
 GROWTH = 0.05  # of the longer side, by which the object's mask grows: it moves
 STILL = 0.3  # px, by which the background may shift before the camera moves
-SHAKES = 1.0  # px, usual change of the shift from frame to frame: a tenth of it cannot be found
+# px, error of the picture's shift in a single frame, from which on the jitter that is left of a
+# camera's is as large as what moves an object: at 24 fps and 500 px per radian it is 0.3 m/s^2 for
+# each meter of distance.
+UNSURE = 0.1
 ENOUGH = 8  # points
 AGREE = 0.5  # share of the points that move as one, in a usual frame
+TELLING = 12  # frames, those with the largest shifts, that tell how the camera moves
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Unsteadiness:
     """How a camera moved in T frames, as far as the background says.
 
-    rotations: (T, 3, 3), of its axes since frame 0; center: (T, 2) px, by which the picture's
-    center shifted; agree: (T,) share of the background that moved as one, NaN where too little of
-    it was found again, as center is.
+    cameras: of all frames; center: (T, 2) px, by which the picture's center shifted; agree: (T,)
+    share of the background that moved as one, NaN where too little of it was found again, as center
+    is; error: px, of the center in a single frame, as two halves of the background tell; turns:
+    whether the camera turned on the spot, as a hand turns one, and not the picture was shifted in
+    it, as stabilizers and editors do.
     """
 
-    rotations: np.ndarray
+    cameras: list[Camera]
     center: np.ndarray
     agree: np.ndarray
+    error: float = 0.0
+    turns: bool = True
 
     @property
     def shift(self) -> np.ndarray:
@@ -44,16 +53,14 @@ class Unsteadiness:
         return np.linalg.norm(self.center, axis=1)
 
     @property
-    def shakes(self) -> bool:
-        """Whether it moved back and forth from frame to frame, so much that what is left of it
-        after it was found is as large as what moves an object."""
-        jumps = np.linalg.norm(np.diff(self.center, n=2, axis=0), axis=1)
-        return self.known and bool(np.sqrt((jumps**2).mean()) > SHAKES)
-
-    @property
     def known(self) -> bool:
         """Whether the background says how the camera moved."""
         return bool(np.isfinite(self.agree).all() and np.median(self.agree) > AGREE)
+
+    @property
+    def sure(self) -> bool:
+        """Whether it says that so well that it can be taken out."""
+        return self.known and self.error < UNSURE
 
     @property
     def moves(self) -> bool:
@@ -61,100 +68,125 @@ class Unsteadiness:
         return bool(np.nanmax(self.shift) > STILL)
 
 
-def find_unsteadiness(video: np.ndarray, camera: Camera, mask: np.ndarray) -> Unsteadiness:
-    """How a camera turned a little, from points all over the background, compared with frame 0.
+def find_unsteadiness(video: Footage, camera: Camera, mask: np.ndarray) -> Unsteadiness:
+    """How a camera that stands in one place moved a little, from the background beside frame 0.
+
+    Points all over the background tell about how, and all its pixels exactly (`Alignment`).
 
     video: (T, H, W, 3) uint8; camera: that took frame 0; mask: (H, W) bool, the object in it.
     """
     scale = min(1.0, LONGEST / max(camera.size))
     size = round(camera.width * scale), round(camera.height * scale)
     x, y = size[0] / camera.width, size[1] / camera.height
-    camera = dataclasses.replace(
+    small = dataclasses.replace(
         camera, width=size[0], height=size[1],
         fx=camera.fx * x, fy=camera.fy * y, cx=camera.cx * x, cy=camera.cy * y,
     )  # fmt: skip
     mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    first = _gray(video[0], camera.size)
-    height, width = first.shape
-    step = max(width, height) / ACROSS
-    grid = np.meshgrid(np.arange(step / 2, width, step), np.arange(step / 2, height, step))
-    points = np.stack(grid, axis=-1).reshape(-1, 2)
-    reach = 2 * int(GROWTH * max(width, height)) + 1
-    grown = cv2.dilate(mask, np.ones((reach, reach), np.uint8)) > 0
-    points = points[~grown[tuple(points[:, ::-1].astype(int).T)]]
-    radius = max(5, round(WINDOW * max(width, height)))
-    frames = len(video)
-    rotations = np.tile(np.eye(3), (frames, 1, 1))
-    moved, agree = np.zeros((frames, 2)), np.full(frames, np.nan)
+    reach = 2 * int(GROWTH * max(size)) + 1
+    free = cv2.dilate(mask, np.ones((reach, reach), np.uint8)) == 0
+    first, frames = _details(video[0], size), len(video)
+    turn = MODELS["turn"](small)
+    rough = np.zeros((frames, 3))
+    agree = np.full(frames, np.nan)
     agree[0] = 1.0
+    points = _grid(size, free)
+    for t in range(1, frames if len(points) >= ENOUGH else 0):
+        found = _rough_turn(turn, first, _details(video[t], size), points, rough[t - 1])
+        rough[t], agree[t] = found if found is not None else (rough[t - 1], np.nan)
+    center = np.array([[small.cx, small.cy]])
+    moved = np.stack([turn.places(center, p)[0] for p in rough]) - center
+    moved[~np.isfinite(agree)] = np.nan
     if len(points) < ENOUGH:
-        return Unsteadiness(rotations=rotations, center=moved, agree=agree)
-    start = _rays(camera, points)
-    center = np.array([[camera.cx, camera.cy]])
-    for t in range(1, frames):
-        gray = _gray(video[t], camera.size)
-        found, error = forward_backward(first, gray, points, radius=radius, levels=LEVELS)
-        good = error < BACK
-        if good.sum() < ENOUGH:
-            rotations[t], moved[t] = rotations[t - 1], np.nan
-            continue
-        rotations[t], inside = _common_turn(camera, start[good], points[good], found[good])
-        agree[t] = inside.mean()
-        turned = _rays(camera, center) @ rotations[t].T
-        moved[t] = (_pixels(camera, turned) - center)[0] / scale
-    return Unsteadiness(rotations=rotations, center=moved, agree=agree)
+        moved[:] = 0.0
+    seen = Unsteadiness(cameras=[camera] * frames, center=moved / scale, agree=agree)
+    if not seen.moves or not seen.known:
+        return seen
+    return _exactly(seen, video, camera, small, free, rough)
 
 
-def turned_cameras(camera: Camera, rotations: np.ndarray) -> list[Camera]:
-    """The cameras of all frames, of one that turned on the spot; rotations: (T, 3, 3)."""
-    cameras = []
-    for turn in rotations:
-        pose = np.eye(4)
-        pose[:3, :3] = turn @ camera.rotation
-        pose[:3, 3] = -pose[:3, :3] @ camera.position
-        cameras.append(dataclasses.replace(camera, world_to_camera=pose))
-    return cameras
+def _exactly(
+    seen: Unsteadiness,
+    video: Footage,
+    camera: Camera,
+    small: Camera,
+    free: np.ndarray,
+    rough: np.ndarray,
+) -> Unsteadiness:
+    """The same from all pixels of the background: rough (T, 3), turns to begin with."""
+    scale = small.width / camera.width
+    alignment = Alignment(_gray(video[0], small.size), free)
+    models = {name: kind(small) for name, kind in MODELS.items()}
+    telling = np.argsort(-seen.shift)[:TELLING]
+    costs = {
+        name: sum(
+            alignment.fit(model, _gray(video[t], small.size), model.of_turn(rough[t])).cost
+            for t in telling
+        )
+        for name, model in models.items()
+    }
+    best = min(costs, key=lambda name: costs[name])
+    model: PictureMotion = models[best]
+    center = np.array([[small.cx, small.cy]])
+    moved, apart = np.zeros((len(video), 2)), np.zeros((len(video), 2))
+    cameras = [camera]
+    for t in range(1, len(video)):
+        fit = alignment.fit(model, _gray(video[t], small.size), model.of_turn(rough[t]))
+        moved[t] = (model.places(center, fit.motion) - center)[0] / scale
+        halves = [model.places(center, half)[0] for half in fit.halves]
+        apart[t] = (halves[1] - halves[0]) / scale
+        cameras.append(model.camera(camera, fit.motion, 1 / scale))
+    # Of a half the error is sqrt(2) times as large, and that of a difference of two, twice. What
+    # differs slowly, as where the background has depth, is no jitter.
+    jitter = np.diff(apart[1:], n=2, axis=0) / np.sqrt(6)
+    error = float(np.sqrt((jitter**2).mean())) / 2 if len(jitter) else 0.0
+    return dataclasses.replace(
+        seen, cameras=cameras, center=moved, error=error, turns=best == "turn"
+    )
 
 
-def _common_turn(
-    camera: Camera, start: np.ndarray, points: np.ndarray, found: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The rotation that carries most rays start (N, 3) of points (N, 2) px to where they were found
-    (N, 2) px, and which it does (N,) bool."""
-    after = _rays(camera, found)
-    moved = found - points
+def _grid(size: tuple[int, int], free: np.ndarray) -> np.ndarray:
+    """Points (N, 2) px all over a picture of that size (width, height), where it is free."""
+    step = max(size) / ACROSS
+    grid = np.meshgrid(*(np.arange(step / 2, side, step) for side in size))
+    points = np.stack(grid, axis=-1).reshape(-1, 2)
+    return points[free[tuple(points[:, ::-1].astype(int).T)]]
+
+
+def _rough_turn(
+    turn: PictureMotion, first: np.ndarray, gray: np.ndarray, points: np.ndarray, before: np.ndarray
+) -> tuple[np.ndarray, float] | None:
+    """The turn (3,) that carries most points (N, 2) px of the first picture to where they are found
+    in another, and the share of those found that it carries; None where few are found."""
+    radius = max(5, round(WINDOW * max(first.shape)))
+    there, error = forward_backward(first, gray, points, radius=radius, levels=LEVELS)
+    good = error < BACK
+    if good.sum() < ENOUGH:
+        return None
+    start, there = points[good], there[good]
+    moved = there - start
     inside = np.linalg.norm(moved - np.median(moved, axis=0), axis=1) < 4 * TOGETHER
-    turn = np.eye(3)
+    motion = before
     for _ in range(ROUNDS):
         if inside.sum() < 3:
             break
-        turn = nearest_rotation(after[inside].T @ start[inside])
-        off = np.linalg.norm(_pixels(camera, start @ turn.T) - found, axis=1)
+        motion = turn.between(start[inside], there[inside])
+        off = np.linalg.norm(turn.places(start, motion) - there, axis=1)
         inside = off < TOGETHER
-    return turn, inside
+    return motion, float(inside.mean())
 
 
 def _gray(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A gray picture (H, W) uint8 of that size (width, height) in which even a wall has details."""
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    """Gray levels (H, W) float32 of a picture of that size (width, height), without shading."""
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     if size != gray.shape[::-1]:
         gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
-    detail = gray.astype(np.float32)
-    detail -= cv2.GaussianBlur(detail, (0, 0), DETAIL * max(size))
+    return gray - cv2.GaussianBlur(gray, (0, 0), DETAIL * max(size))
+
+
+def _details(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A gray picture (H, W) uint8 of that size (width, height) in which even a wall has details."""
+    detail = _gray(image, size)
     around = cv2.GaussianBlur(detail**2, (0, 0), DETAIL * max(size))
     detail *= CONTRAST / np.sqrt(around + FAINT**2)
     return np.clip(detail + 128, 0, 255).astype(np.uint8)
-
-
-def _rays(camera: Camera, xy: np.ndarray) -> np.ndarray:
-    """Unit directions (N, 3), in the camera's axes, of image coordinates (N, 2) px."""
-    rays = np.stack(
-        [(xy[:, 0] - camera.cx) / camera.fx, (xy[:, 1] - camera.cy) / camera.fy, np.ones(len(xy))],
-        axis=1,
-    )
-    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
-
-
-def _pixels(camera: Camera, rays: np.ndarray) -> np.ndarray:
-    """Image coordinates (N, 2) px of directions (N, 3) in the camera's axes."""
-    return rays[:, :2] / rays[:, 2:] * [camera.fx, camera.fy] + [camera.cx, camera.cy]

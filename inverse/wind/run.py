@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import taichi_phys as tp
+from inverse.clips.footage import Footage
 from inverse.runs.folder import CAMERAS, METRICS, REPORT, VIDEO, RunFolder
 from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.inputs.clip import plan_clips
@@ -111,7 +112,7 @@ class WindRun:
         """Frames per second, 1/s."""
         return 1 / float(self.t[1] - self.t[0])
 
-    def clip(self) -> np.ndarray | None:
+    def clip(self) -> Footage | None:
         """The frames (T, H, W, 3) uint8 of the first view; where the video is gone, as video.mp4
         shows them; None where that is gone too."""
         frames, camera = len(self.t), self.cameras[0]

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,13 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> 
 def _stamp(job: WindJob, inputs: Inputs, model: ObjectModel) -> str:
     """Digest of what targets depend on."""
     cameras = [dataclasses.asdict(camera) for path in inputs.cameras for camera in path]
-    arrays = [*inputs.videos, *inputs.taken, inputs.mask, inputs.depth, model.x, model.seen]
+    arrays = [*inputs.taken, inputs.mask, inputs.depth, model.x, model.seen]
     if inputs.masks is not None:
         arrays.append(inputs.masks)
     for tracks in inputs.tracks or ():
         arrays += [tracks.xy, tracks.visible]
     settings = (inputs.fps, job.tracker, job.cotracker, job.keypoints, cameras)
-    return fingerprint_of(settings, arrays)
+    return fingerprint_of(settings, itertools.chain(*inputs.videos, arrays))
 
 
 class _StageBar:

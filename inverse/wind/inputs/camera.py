@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from inverse.clips.footage import Footage
 from inverse.perception.focal import focal_of_file
 from inverse.perception.networks import NetworkDepth
 from inverse.tracking import camera_rotation
-from inverse.tracking.unsteady import find_unsteadiness, turned_cameras
+from inverse.tracking.unsteady import find_unsteadiness
 from inverse.wind.config import WindJob
 from renderers.camera import Camera, camera_from_fov, load_camera
 
@@ -69,7 +70,7 @@ def _field_of_view(
 
 def camera_paths(
     job: WindJob,
-    videos: list[np.ndarray],
+    videos: list[Footage],
     cameras: list[Camera],
     mask: np.ndarray,
     assumptions: list[str],
@@ -90,25 +91,26 @@ def camera_paths(
             seen = find_unsteadiness(videos[0], cameras[0], mask)
             if not seen.known:
                 raise
-            return [turned_cameras(cameras[0], seen.rotations)]
+            return [seen.cameras]
     paths = [[camera] * len(videos[0]) for camera in cameras]
     seen = find_unsteadiness(videos[0], cameras[0], mask)
     shift = float(np.nanmax(seen.shift))
     if len(videos) > 1 or not seen.moves:
         assumptions.append("The camera stands still.")
-    elif seen.shakes:
+    elif seen.known and not seen.sure:
         raise ValueError(
             f"video {job.video[0]}: the camera shakes, the background jumps by up to {shift:.1f} "
-            "px; what is left of that when it is taken out is as large as the object's own "
-            "accelerations. Film from a tripod or stabilize the clip; --moving-camera tries it "
-            "all the same"
+            f"px, and shows that no better than to {seen.error:.2g} px; what is left of that when "
+            "it is taken out is as large as the object's own accelerations. Film from a tripod or "
+            "stabilize the clip; --moving-camera tries it all the same"
         )
     elif seen.known:
+        how = "camera turns" if seen.turns else "picture is shifted"
         assumptions.append(
-            f"The camera is not steady: the background shifts by up to {shift:.1f} px. Its turns "
-            "were found from that and taken out, as if it stood on the spot."
+            f"The camera is not steady: the background shifts by up to {shift:.1f} px. The "
+            f"{how}; that was found from all of the background, and taken out."
         )
-        paths = [turned_cameras(cameras[0], seen.rotations)]
+        paths = [seen.cameras]
     else:
         text = "The camera stands still."
         if np.nanmedian(seen.shift) > MOVING:

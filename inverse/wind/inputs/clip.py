@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 
 from inverse.clips import ClipPlan, plan_clip
+from inverse.clips.clip import MOST
 from inverse.clips.timing import Timing
 from inverse.runs.settings import positive
 from inverse.tracking import Tracks, load_tracks
@@ -37,7 +38,7 @@ def plan_clips(
         # Of the other views only the time that the first shows is used.
         plan = plan_clip(
             path, start=job.start, each=job.every, fps=fps, fps_from=source,
-            frames=job.frames if view == 0 else None,
+            frames=job.frames if view == 0 else None, most=None if view else MOST,
         )  # fmt: skip
         if view:
             timing = _on_steps(plan.timing, plans[0].timing)

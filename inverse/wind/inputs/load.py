@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from inverse.clips.footage import Footage
 from inverse.lifting.shrink import shrink_camera, shrink_image
 from inverse.materials import Substance
 from inverse.tracking import Tracks
@@ -23,20 +24,20 @@ from taichi_phys.geometry.repair import Triangles
 class Inputs:
     """What a wind run reads.
 
-    videos: (T, H, W, 3) uint8 of each view; cameras: of each view, one for each frame; mask: (H, W)
-    bool and depth: (H, W) m, of frame 0 of the first view; hold: (H, W) bool, where the object is
-    held in that frame, or None; fps: 1/s; start: s, when frame 0 is shown in the clip; taken: (T,)
-    s after frame 0 of each view, when its pictures were taken, NaN where a frame has none of its
-    own and shows the one before; tracks: of each view, or None; assumptions: sentences about what
-    was not given; job: with the values of its material; masks: (T, H, W) bool, of all frames of the
-    first view, or None; surface: closed, of the object in frame 0, None for a sheet; gaussians: of
-    a fit of it, or None; substance: where the material comes from, None for the job itself; flat:
-    whether the object was taken to face the camera, for want of its depth; objects: of each of
-    several objects, as if it were the only one, none where there is one. Mask and depth are then
-    those of all.
+    videos: (T, H, W, 3) uint8 of each view, from a file where they are many; cameras: of each view,
+    one for each frame; mask: (H, W) bool and depth: (H, W) m, of frame 0 of the first view; hold:
+    (H, W) bool, where the object is held in that frame, or None; fps: 1/s; start: s, when frame 0
+    is shown in the clip; taken: (T,) s after frame 0 of each view, when its pictures were taken,
+    NaN where a frame has none of its own and shows the one before; tracks: of each view, or None;
+    assumptions: sentences about what was not given; job: with the values of its material; masks:
+    (T, H, W) bool, of all frames of the first view, or None; surface: closed, of the object in
+    frame 0, None for a sheet; gaussians: of a fit of it, or None; substance: where the material
+    comes from, None for the job itself; flat: whether the object was taken to face the camera, for
+    want of its depth; objects: of each of several objects, as if it were the only one, none where
+    there is one. Mask and depth are then those of all.
     """
 
-    videos: list[np.ndarray]
+    videos: list[Footage]
     cameras: list[list[Camera]]
     mask: np.ndarray
     depth: np.ndarray
@@ -104,7 +105,9 @@ def load_inputs(job: WindJob) -> Inputs:
         sizes = [f"{width}x{height}" for width, height in (plans[0].size, cameras[0].size)]
         assumptions.append(f"Pictures of {sizes[0]} were reduced to {sizes[1]}: trackers see "
                            "nothing finer.")  # fmt: skip
-    videos = [plan.read(camera.size) for plan, camera in zip(plans, cameras, strict=True)]
+    videos: list[Footage] = [
+        plan.read(camera.size) for plan, camera in zip(plans, cameras, strict=True)
+    ]
     timing = plans[0].timing
     anything = np.any([shape.mask for _, _, shape in found], axis=0)
     paths = camera_paths(job, videos, cameras, anything, assumptions)

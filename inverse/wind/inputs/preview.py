@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from inverse.lifting.keypoints import keypoints
-from inverse.lifting.shrink import shrink_camera, shrink_factor, shrink_image
+from inverse.lifting.shrink import shrink_camera, shrink_factor, shrink_footage, shrink_image
 from inverse.perception import visible_surface
 from inverse.tracking import Tracks, track_lucas_kanade
 from inverse.wind.config import WindJob
@@ -52,7 +52,7 @@ def follow(inputs: Inputs) -> Tracks:
     if scale < 1:
         mask, depth = shrink_image(mask, scale), shrink_image(depth, scale)
         camera = shrink_camera(camera, scale)
-        video = np.stack([shrink_image(image, scale) for image in video])
+        video = shrink_footage(video, scale)
     found = keypoints(
         [video[0]], mask, depth, [camera], max_count=inputs.job.keypoints, surface=inputs.surface
     )

@@ -3,39 +3,36 @@
 import dataclasses
 import resource
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
-from inverse.metrics import image_metrics
+from inverse.clips.footage import keep_pictures
 from inverse.runs.clock import Clock
 from inverse.runs.folder import VIDEO
-from inverse.spread import farthest_points
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.noise import solver_noise
+from inverse.wind.results.pictures import (
+    Coverage,
+    backgrounds,
+    carried_deformation,
+    picture_metrics,
+    render_motion,
+    result_frames,
+)
 from inverse.wind.results.report import write_report
 from inverse.wind.results.truth import ALL, Truth, field_errors, force_errors, load_truth, roughness
-from inverse.wind.results.verdict import ABOVE_NOISE, SEEN, Facts, Verdict, followed_until, judge
+from inverse.wind.results.verdict import Facts, followed_until, judge
 from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
 from inverse.wind.targets import Tracked
-from renderers.camera import Camera
-from renderers.images import to_bytes
-from renderers.overlay import draw_arrows, side_by_side
-from renderers.splats.binding import bind, total_deformation
 from renderers.splats.gaussians import Gaussians
-from renderers.splats.render import render
 from renderers.video import write_video
 from taichi_phys import runtime
 
 
 TRUTH = "ground_truth.npz"  # beside the first video, where there is one
-ARROWS = 48  # drawn on the object
-ARROW_LENGTH = 0.16  # of the picture's height, for the strongest force
 
 
 def write_results(
@@ -62,8 +59,8 @@ def write_results(
         noise=np.hypot(tracked.noise, missed[1]),
     )  # fmt: skip
     with clock("video"), runtime.one_torch_thread():
-        covered = object_coverage(
-            video.shape[:3], cameras, (targets, run.x),
+        covered = Coverage(
+            cameras, (targets, run.x),
             spacing=np.sqrt(inputs.mask.sum() / (run.x.shape[1] / 2)),
         )  # fmt: skip
         moving = any(camera is not cameras[0] for camera in cameras)
@@ -71,7 +68,7 @@ def write_results(
         F = carried_deformation(
             result, plastic=any(one.job.material != "elastic" for one in inputs.each)
         )  # fmt: skip
-        motion = render_motion(gaussians, result.x, F, cameras, behind)
+        motion = keep_pictures(render_motion(gaussians, result.x, F, cameras, behind), len(video))
         pictures = picture_metrics(motion, video, covered)
         still = render_motion(gaussians, result.x, F, cameras, behind, held=True)
         held = picture_metrics(still, video, covered)
@@ -208,153 +205,7 @@ def find_facts(
     )
 
 
-def carried_deformation(result: WindResult, *, plastic: bool) -> torch.Tensor:
-    """(T, n, 3, 3) by which Gaussians are carried: F, and for plastic bodies also what flowed."""
-    if not plastic:
-        return result.F
-    pairs = zip(result.x, result.F, strict=True)
-    return torch.stack([total_deformation(result.x[0], x, F) for x, F in pairs])
-
-
 def peak_memory_mb() -> float:
     """Peak resident memory of this process, MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def render_motion(
-    gaussians: Gaussians,
-    x: torch.Tensor,
-    F: torch.Tensor,
-    cameras: Sequence[Camera],
-    backgrounds: Sequence[np.ndarray],
-    *,
-    held: bool = False,
-) -> list[np.ndarray]:
-    """A moving object over backgrounds, one picture (H, W, 3) uint8 for each frame.
-
-    gaussians: the object in frame 0; x: (T, n, 3) m and F: (T, n, 3, 3), its particles; cameras
-    and backgrounds (H, W, 3) uint8: of each frame; held: as it is in frame 0, in all frames.
-    """
-    x, F = x.float().cpu(), F.float().cpu()
-    binding = bind(gaussians.means, gaussians.covariances(), x[0])
-    pictures = []
-    for frame in range(len(x)):
-        shown = 0 if held else frame
-        means, covariances = binding.deform(x[shown], F[shown])
-        behind = torch.as_tensor(backgrounds[frame], dtype=torch.float32) / 255
-        image = render(
-            cameras[frame],
-            means=means,
-            covariances=covariances,
-            opacities=gaussians.opacities,
-            colors=gaussians.colors(),
-            background=behind,
-        )
-        pictures.append(to_bytes(image.rgb))
-    return pictures
-
-
-def picture_metrics(
-    pictures: list[np.ndarray], video: np.ndarray, covered: np.ndarray
-) -> dict[str, np.ndarray]:
-    """psnr (T,) dB and ssim (T,) of pictures against a video, both (T, H, W, 3) uint8, over the
-    pixels of covered (T, H, W) bool; NaN in frames in which no pixel is."""
-    found = {"psnr": np.full(len(video), np.nan), "ssim": np.full(len(video), np.nan)}
-    for frame in np.flatnonzero(covered.any(axis=(1, 2))):
-        image, clip = (torch.as_tensor(p[frame]).float() / 255 for p in (pictures, video))
-        record = image_metrics(image, clip, torch.as_tensor(covered[frame]))
-        for name, values in found.items():
-            values[frame] = record[name]
-    return found
-
-
-def static_background(video: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """The scene without the object: per pixel the median of the frames that do not show it.
-
-    video: (T, H, W, 3) uint8; covered: (T, H, W) bool, true where the object is or may be. Pixels
-    covered in all frames are filled in from their surroundings.
-    """
-    shown = np.ma.masked_array(video, np.repeat(covered[..., None], 3, axis=-1))
-    median: Any = np.ma.median(shown, axis=0)
-    background: np.ndarray = median.filled(0).round().astype(np.uint8)
-    always = np.asarray(covered.all(axis=0), dtype=np.uint8)
-    return cv2.inpaint(background, always, 5, cv2.INPAINT_TELEA) if always.any() else background
-
-
-def backgrounds(video: np.ndarray, covered: np.ndarray, *, moving_camera: bool) -> list[np.ndarray]:
-    """The scene without the object, per frame; one picture for all where the camera stands.
-
-    video: (T, H, W, 3) uint8; covered: (T, H, W) bool, true where the object is or may be.
-    """
-    if moving_camera:
-        pairs = zip(video, covered.astype(np.uint8), strict=True)
-        return [cv2.inpaint(image, hidden, 5, cv2.INPAINT_TELEA) for image, hidden in pairs]
-    return [static_background(video, covered)] * len(video)
-
-
-def object_coverage(
-    shape: tuple[int, int, int],
-    cameras: Sequence[Camera],
-    points: Sequence[np.ndarray],
-    *,
-    spacing: float,
-) -> np.ndarray:
-    """(T, H, W) bool: pixels near any of the points.
-
-    shape: (T, H, W); cameras: of each frame; points: arrays (T, n, 3) m; spacing: between
-    neighboring points in the picture, px.
-    """
-    frames, height, width = shape
-    covered = np.zeros((frames, height, width), dtype=np.uint8)
-    for moving in points:
-        for frame, camera in enumerate(cameras):
-            u, v = np.floor(camera.project(moving[frame])[0]).astype(int).T
-            inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-            covered[frame, v[inside], u[inside]] = 1
-    size = 2 * int(2 * spacing + 4) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return np.stack([cv2.dilate(image, kernel) for image in covered]) > 0
-
-
-def result_frames(
-    run: WindRun,
-    video: np.ndarray,
-    motion: list[np.ndarray],
-    tracked: Tracked,
-    verdict: Verdict,
-) -> Iterator[np.ndarray]:
-    """Pictures: input | re-simulation | force arrows colored by strength.
-
-    video: (T, H, W, 3) uint8; motion: the re-simulation, a picture (H, W, 3) uint8 for each frame;
-    tracked: says where particles are seen, and how noisy their forces are. Arrows stand where the
-    object is seen, not held, and the force stands out of the noise, up to where the object is lost,
-    and nowhere if it is still: slow changes of light move tracks, too.
-    """
-    cameras, x = run.cameras, run.x
-    specific = run.force / run.mass[:, None]
-    shown = farthest_points(x[0], ARROWS)
-    strength = np.linalg.norm(specific[:, shown], axis=-1)
-    least = ABOVE_NOISE * tracked.noise
-    drawn = (tracked.confidence[:, shown] >= SEEN) & (strength >= least[:, None])
-    drawn &= ~run.held[shown]
-    drawn[0 if verdict.still else verdict.until + 1 :] = False
-    strongest = float(np.percentile(strength[drawn], 98)) if drawn.any() else float(least.max())
-    strongest = max(strongest, 1e-9)
-    distance = float(np.median(cameras[0].project(x[0])[1]))
-    pixel = distance / cameras[0].fy  # m
-    length = ARROW_LENGTH * cameras[0].height * pixel / strongest  # m per m/s^2
-    for frame in range(len(video)):
-        some = drawn[frame]
-        camera, start = cameras[frame], x[frame, shown[some]]
-        starts = camera.project(start)[0]
-        ends = camera.project(start + length * specific[frame, shown[some]])[0]
-        faded = (0.55 * video[frame].astype(np.float32) + 0.45 * 255).astype(np.uint8)
-        arrows = draw_arrows(
-            faded, starts, ends, strength[frame, some], limits=(0, strongest), legend="m/s²"
-        )
-        label = "force per mass: none" if verdict.still else "force per mass"
-        if frame > verdict.until:
-            label = "object lost"
-        panels = [video[frame], motion[frame], arrows]
-        yield side_by_side(panels, ["input", "re-simulation", label])
