@@ -1,7 +1,6 @@
 """Point tracks in one video: the record and its file."""
 
 import dataclasses
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,24 +82,3 @@ class Tracks:
             np.savez_compressed(
                 file, xy=self.xy, visible=self.visible, information=self.information
             )
-
-
-def load_tracks(path: str | Path) -> Tracks:
-    """Read tracks written by `Tracks.save`, or any npz with xy and visible.
-
-    Raises ValueError for a missing or broken file, or a missing array, by name.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as record:
-            arrays = {key: record[key] for key in record.files}
-    except OSError as error:
-        raise ValueError(f"tracks {path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"tracks {path}: not a readable npz file ({error})") from None
-    missing = [key for key in FIELDS[:2] if key not in arrays]
-    if missing:
-        raise ValueError(f"tracks {path}: missing {', '.join(missing)}")
-    try:
-        return Tracks(**{key: arrays[key] for key in FIELDS if key in arrays})
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None

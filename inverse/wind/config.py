@@ -7,6 +7,8 @@ from taichi_phys import MATERIALS, Material
 from taichi_phys.checks import set_fields
 
 
+TRACKERS = ("lucas-kanade", "cotracker", "cotracker-online")
+
 OBJECTS = ("elastic", "elastoplastic", "viscoplastic")  # materials whose parameters a job has
 
 HOLDS = ("auto", "none")  # values of `hold` that are no file
@@ -70,10 +72,10 @@ class WindJob:
         "auto", "what the object is, where neither mesh nor model is given; auto: what its depth "
         "and silhouette say", choices=("auto", "sheet", "solid"),
     )  # fmt: skip
-    tracks: tuple[str, ...] = option((), "tracks.npz per view, instead of tracking")
-    tracker: str = option(
-        "lucas-kanade", "how points are followed", choices=("lucas-kanade", "cotracker")
+    tracks: tuple[str, ...] = option(
+        (), "tracks per view, instead of tracking: npz of ours, CoTracker or TAP-Vid"
     )
+    tracker: str = option("lucas-kanade", "how points are followed", choices=TRACKERS)
     cotracker: str | None = option(None, "local clone or checkpoint of CoTracker, default: hub")
     box: tuple[float, float, float, float] | None = option(
         None, "x0 y0 x1 y1 px around the object in frame 0, when there is no mask"

@@ -60,10 +60,13 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
                 count = int(record.pop("count"))
                 return Tracked(**record, count=count, quality=quality)
     tracker = track_lucas_kanade
-    if job.tracker == "cotracker":
+    if job.tracker.startswith("cotracker"):
         device = str(runtime.ensure_initialized().device)
         tracker = functools.partial(
-            track_cotracker, repo_or_checkpoint=job.cotracker, device=device
+            track_cotracker,
+            repo_or_checkpoint=job.cotracker,
+            device=device,
+            online=job.tracker == "cotracker-online",
         )
     with _StageBar() as bar:
         found = targets_from_video(

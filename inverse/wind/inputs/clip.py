@@ -69,7 +69,7 @@ def read_tracks(job: WindJob, plans: list[ClipPlan]) -> list[Tracks] | None:
         return None
     found = []
     for path, plan in zip(job.tracks, plans, strict=True):
-        tracks, used = load_tracks(path), plan.filled
+        tracks, used = load_tracks(path, plan.size), plan.filled
         if tracks.frames <= used.max():
             raise ValueError(f"tracks {path}: got {tracks.frames} frames, expected at least "
                              f"{used.max() + 1}, as many as are used of the clip")  # fmt: skip

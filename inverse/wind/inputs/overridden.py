@@ -26,7 +26,7 @@ def overridden(job: WindJob) -> list[str]:
             found.setdefault(name, f"there is no {_flag(needed)}")
     if job.tracks and job.tracker != "lucas-kanade":
         found.setdefault("tracker", "--tracks are taken as they are")
-    if job.cotracker is not None and job.tracker != "cotracker":
+    if job.cotracker is not None and not job.tracker.startswith("cotracker"):
         found.setdefault("cotracker", f"--tracker is {job.tracker}")
     return [f"{_flag(name)} was not used: {reason}." for name, reason in found.items()]
 
