@@ -10,9 +10,9 @@ from sheets import Sheet, film_sheets
 
 from inverse import open_run
 from inverse.wind.config import WindConfig, WindJob
+from inverse.wind.forces.own import OwnFields
 from inverse.wind.inputs.load import load_inputs
 from inverse.wind.inputs.material import settle_material
-from inverse.wind.own_fields import OwnFields
 from inverse.wind.recover import recover_wind
 from inverse.wind.run import FORCES
 from inverse.wind.several import even_weights

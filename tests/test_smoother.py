@@ -34,7 +34,7 @@ def bar_modes(E=1e4, held=None):
     return x, find_modes(x, 500 * volume, volume, lame, loads, held=held, spacing=0.1)
 
 
-def block_solver(targets, config=FAST, checkpoint=None, confidence=None):
+def block_solver(targets, config=FAST, checkpoint=None, confidence=None, **options):
     torch.manual_seed(0)
     grid = tp.Grid.around(targets, dx=0.1, margin=0.25)
     body = tp.Particles(
@@ -43,7 +43,13 @@ def block_solver(targets, config=FAST, checkpoint=None, confidence=None):
     )  # fmt: skip
     sim = tp.MPM(particles=body, grid=grid, gravity=(0, 0, 0))
     return WindSolver(
-        sim, targets, fps=FPS, config=config, checkpoint=checkpoint, confidence=confidence
+        sim,
+        targets,
+        fps=FPS,
+        config=config,
+        checkpoint=checkpoint,
+        confidence=confidence,
+        **options,
     )
 
 

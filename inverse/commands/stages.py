@@ -75,7 +75,7 @@ def _folder(path: Path, args: argparse.Namespace) -> Stage:
         return wind
     own = args.blow in ("ball", "cube")
     body = args.blow if own else tp.sample_mesh(args.blow, count=args.particles)
-    blown = wind.blow(body, count=args.particles)
+    blown = wind.blow(body, count=args.particles, drag=args.drag)
     blown.ready()
     return blown
 

@@ -41,6 +41,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--live", action="store_true", help="make splats a body at once, not at the first push")
     blow = "of a wind run: blow its wind at a ball, a cube, or the body in a file"
     add("--blow", metavar="BODY", help=blow)
+    drag = "of the body of --blow in the air of a run with --force wind: rate at which it takes up "
+    add("--drag", type=float, metavar="RATE", help=f"{drag}its velocity, 1/s; default: by its size")
     add("--show", metavar="WHAT", help="splats or particles")
     add("--color", metavar="WHAT", help="what colors show, as the panel names it")
     up = "axis that points up; default: -y for splats, as in most of their files, else z"

@@ -11,6 +11,8 @@ TRACKERS = ("lucas-kanade", "cotracker", "cotracker-online")
 
 OBJECTS = ("elastic", "elastoplastic", "viscoplastic")  # materials whose parameters a job has
 
+FORCES = ("free", "uniform", "point", "kplanes", "wind")
+
 HOLDS = ("auto", "none")  # values of `hold` that are no file
 
 
@@ -18,6 +20,11 @@ HOLDS = ("auto", "none")  # values of `hold` that are no file
 class WindConfig:
     """How the force is fitted; every setting has a default that fits most clips."""
 
+    force: str = option(
+        "free", "what is looked for; free: any field, uniform: one vector a frame, point: one "
+        "vector a frame that acts at --at, kplanes: K-Planes, wind: an air that drags the object",
+        choices=FORCES,
+    )  # fmt: skip
     iterations: int = option(60, "optimization steps per video interval", low=1)
     smooth: int | None = option(
         None, "runs over the clip that find the force of all frames at once; 0: the paper's way, "
@@ -143,6 +150,16 @@ class WindJob:
     gravity: tuple[float, float, float] = option(
         (0.0, 0.0, -9.81), "listed beside the force it is part of, m/s^2"
     )
+    at: tuple[float, float] | None = option(
+        None, "x y px on the object in frame 0 of the first view, where --force point acts"
+    )
+    at_mask: str | None = option(
+        None, "the same, as an image of the pixels of frame 0 whose particles it acts on"
+    )
+    drag: float | None = option(
+        None, "rate at which the object takes up the velocity of the air, 1/s, for --force wind; "
+        "default: from its density, size and shape", above=0,
+    )  # fmt: skip
     cells: int | None = option(
         None, "grid cells along the object's longest side, default: 24, and in solids as many as "
         "leave 5,000 particles", low=4,
@@ -184,6 +201,8 @@ class WindJob:
             raise ValueError(f"shape: got sheet and a --{whole}, which is a solid; leave one out")
         if self.hold_box is not None and self.hold != "auto":
             raise ValueError(f"hold: got {self.hold!r} beside hold_box, expected only one of them")
+        if self.at is not None and self.at_mask is not None:
+            raise ValueError("at: got both at and at_mask, expected only one of them")
         if self.floor is not None and not any(self.gravity):
             raise ValueError("floor: gravity is zero, expected one that says where down is")
         if self.moving_camera and len(self.video) > 1:

@@ -14,10 +14,14 @@ from inverse.runs.clock import Clock
 from inverse.runs.folder import METRICS, RunFolder
 from inverse.wind.body import make_bodies, make_simulator
 from inverse.wind.config import WindConfig, WindJob
+from inverse.wind.forces import Form
+from inverse.wind.forces.air import SampledAir, find_air
+from inverse.wind.forces.find import find_form
+from inverse.wind.forces.make import check_force
 from inverse.wind.inputs.load import load_inputs
 from inverse.wind.inputs.material import soften
 from inverse.wind.results.write import write_results
-from inverse.wind.run import FORCE, FREE, RESULTS, SMOOTH, TARGETS, WindRun
+from inverse.wind.run import AIR, AIR_ARRAYS, FORCE, FREE, RESULTS, SMOOTH, TARGETS, WindRun
 from inverse.wind.several import (
     body_of_particles,
     even_weights,
@@ -27,7 +31,7 @@ from inverse.wind.several import (
     joined_tracks,
 )
 from inverse.wind.smoothing.smoother import solve_clip
-from inverse.wind.solver import WindSolver
+from inverse.wind.solver import WindResult, WindSolver
 from inverse.wind.supports import reaction
 from taichi_phys import runtime
 
@@ -44,6 +48,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     unusable input, before anything is written. Interrupted, the run keeps its checkpoint; with
     job.resume it goes on from there.
     """
+    check_force(job, config)
     inputs = load_inputs(job)
     job = inputs.job
     folder = RunFolder(job.out)
@@ -60,6 +65,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     each = [dataclasses.replace(one, job=own) for one, own in zip(inputs.each, jobs, strict=True)]
     for assumption in inputs.assumptions:
         print(f"assumed: {assumption}")
+    said = len(inputs.assumptions)
     record = {"run": job, "solver": config}
     if inputs.substance is not None:
         record["substance"] = inputs.substance
@@ -92,9 +98,10 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     tracked, body = joined_tracks(followed, masses), body_of_particles(models)
     targets, confidence = tracked.targets, tracked.confidence
     supports = find_all_supports(each, models, followed, dx)
-    for assumption in supports.sentences(job):
+    inputs.assumptions.extend(supports.sentences(job))
+    form = find_form(job, config, inputs, models, targets)
+    for assumption in inputs.assumptions[said:]:
         print(f"assumed: {assumption}")
-        inputs.assumptions.append(assumption)
     sim = make_simulator(jobs, models, targets, dx, supports)
     mass = sim.mass.double().cpu().numpy()
     weights = even_weights(np.where(supports.held, 0.0, confidence), mass, body)
@@ -105,16 +112,19 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
             confidence=weights,  # no force moves what is held
             gaps=supports.impacts,
             body=body,
+            form=form,
             checkpoint=folder.checkpoint(FORCE),
         )  # fmt: skip
         runs = config.smooth
         if runs is None:
             solid = inputs.surface is not None and supports.floor is None
+            solid &= config.force != "kplanes"
             runs = SOLID_RUNS if solid else 0
         result = solve_clip(
             solver, runs, held=supports.held, checkpoint=folder.checkpoint(SMOOTH),
             resume=job.resume,
         )  # fmt: skip
+        air = _air(form, result, sim.mass, inputs.fps, supports.held)
     run = WindRun(
         folder=folder.path,
         job=job,
@@ -129,12 +139,27 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         reaction=reaction(supports, result, sim.mass, inputs.fps),
         metrics={},
         cameras=inputs.cameras[0],
+        air=None if air is None else air.along(result.x.double().cpu().numpy()),
+        drag=None if form.drag is None else form.drag.rate,
     )
+    if air is not None:
+        folder.write_npz(AIR, **{name: getattr(air, name) for name in AIR_ARRAYS})
     run.save()  # the forces, whatever becomes of the pictures
     metrics = write_results(
         run, inputs, result, gaussians, tracked=tracked, clock=clock, command=command
     )
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
+
+
+def _air(
+    form: Form, result: WindResult, mass: torch.Tensor, fps: float, held: np.ndarray
+) -> SampledAir | None:
+    """The air that does the forces of a result, None where these are no drag."""
+    if form.drag is None:
+        return None
+    specific = (result.force / mass[:, None]).double()
+    air = form.drag.air(specific, result.v[:-1].double())
+    return find_air(result.x.double().cpu().numpy(), air.cpu().numpy(), fps, held=held)
 
 
 @contextlib.contextmanager

@@ -11,22 +11,25 @@ import taichi_phys as tp
 from inverse.clips.footage import Footage
 from inverse.runs.folder import CAMERAS, METRICS, REPORT, VIDEO, RunFolder
 from inverse.wind.config import WindConfig, WindJob
+from inverse.wind.forces.air import SampledAir
+from inverse.wind.forces.make import stored_field
 from inverse.wind.inputs.clip import plan_clips
 from renderers.camera import Camera
 from renderers.video import read_video
-from taichi_phys.bridge.causal_triplane import CausalTriplane
 
 
 FORCES = "forces.npz"
 ARRAYS = {"t": "t", "x": "x", "force": "f", "mass": "mass", "gravity": "gravity"}  # of FORCES
 SUPPORT = ("held", "reaction")  # of FORCES too; folders of earlier versions lack them
 BODY = "body"  # the same
-RESULTS = (FORCES, CAMERAS, METRICS, VIDEO, REPORT)
+WIND = ("air", "drag")  # of FORCES too, where the force is that of a wind
+AIR, AIR_ARRAYS = "air.npz", ("lower", "spacing", "values", "t")
+RESULTS = (FORCES, AIR, CAMERAS, METRICS, VIDEO, REPORT)
 FORCE, SMOOTH, TARGETS = "force.pt", "smooth.pt", "targets.npz"  # checkpoints
 # Settings that may differ when a run is resumed: what files hold is compared, not their names.
 FREE = tuple(
     f"run.{name}"
-    for name in ("video", "camera", "mask", "depth", "mesh", "model", "tracks",
+    for name in ("video", "camera", "mask", "at_mask", "depth", "mesh", "model", "tracks",
                  "cotracker", "splat_iterations", "gravity", "out", "resume", "device")
 )  # fmt: skip
 
@@ -40,7 +43,9 @@ class WindRun:
     interval; mass: (n,) kg; gravity: (3,) m/s^2, as assumed; held: (n,) bool, particles that
     something holds, whose force no motion can show; reaction: (T, 3) N, by which that and the floor
     push the object; body: (n,) int, the number of the object that a particle belongs to, from 0;
-    metrics: the record of metrics.json; cameras: of the first view, one for each frame.
+    metrics: the record of metrics.json; cameras: of the first view, one for each frame; where the
+    force is that of a wind: air (T, n, 3) m/s, the velocity of the air at the particles, and drag,
+    1/s, the rate at which they take it up, else None.
     """
 
     KEYS: ClassVar[tuple[str, ...]] = ("run", "solver")  # of config.json
@@ -58,13 +63,17 @@ class WindRun:
     body: np.ndarray
     metrics: dict[str, Any]
     cameras: list[Camera]
+    air: np.ndarray | None = None
+    drag: float | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> "WindRun":
         """The run in a folder. Raises ValueError, in one sentence, for what cannot be read."""
         files = RunFolder(folder)
         job, config = files.settings(WindJob, "run"), files.settings(WindConfig, "solver")
-        arrays = dict(zip(ARRAYS, files.read_npz(FORCES, *ARRAYS.values()), strict=True))
+        arrays: dict[str, Any] = dict(
+            zip(ARRAYS, files.read_npz(FORCES, *ARRAYS.values()), strict=True)
+        )
         frames, particles = len(arrays["t"]), len(arrays["mass"])
         arrays |= {"held": np.zeros(particles, dtype=bool), "reaction": np.zeros((frames, 3))}
         with contextlib.suppress(ValueError):  # of a version without them: nothing was held
@@ -72,6 +81,9 @@ class WindRun:
         arrays["body"] = np.zeros(particles, dtype=np.int64)
         with contextlib.suppress(ValueError):
             (arrays["body"],) = files.read_npz(FORCES, BODY)
+        air, drag = None, None
+        with contextlib.suppress(ValueError):  # without a wind
+            air, drag = files.read_npz(FORCES, *WIND)
         shapes = {
             "t": (frames,), "x": (frames, particles, 3), "force": (frames, particles, 3),
             "mass": (particles,), "gravity": (3,), "held": (particles,), "reaction": (frames, 3),
@@ -91,6 +103,8 @@ class WindRun:
             config=config,
             metrics=files.read_json(METRICS) if (files / METRICS).exists() else {},
             cameras=cameras if len(cameras) == frames else cameras * frames,
+            air=air,
+            drag=None if drag is None else float(drag),
             **arrays,
         )
 
@@ -99,8 +113,9 @@ class WindRun:
         looked at."""
         files = RunFolder(self.folder)
         arrays = {key: getattr(self, name) for name, key in ARRAYS.items()}
+        wind = {} if self.air is None else {"air": self.air, "drag": np.float64(self.drag)}
         files.write_npz(
-            FORCES, **arrays, held=self.held, reaction=self.reaction, body=self.body
+            FORCES, **arrays, held=self.held, reaction=self.reaction, body=self.body, **wind
         )  # fmt: skip
         still = all(camera is self.cameras[0] for camera in self.cameras)
         files.write_cameras(self.cameras[:1] if still else self.cameras)
@@ -126,12 +141,20 @@ class WindRun:
             return film[:, :, : film.shape[2] // 3]
         return None
 
-    def field(self) -> tp.Triplane:
-        """The recovered force field, a force per mass of which gravity is part.
+    def field(self) -> tp.ForceField:
+        """The recovered force field, a force per mass of which gravity is part; of a wind, what
+        air and gravity do to the object itself.
 
-        Raises ValueError where the checkpoint cannot be read, and for several objects, of which
-        each has a field of its own.
+        Raises ValueError where the checkpoint cannot be read, for a force that is no field, and for
+        several objects, of which each has a field of its own.
         """
+        if self.drag is not None:
+            gravity = tp.Uniform(acceleration=tuple(self.gravity.tolist()))
+            return gravity + tp.Drag(air=self.wind(), rate=self.drag)
+        if self.config.force == "point":
+            raise ValueError(
+                f"{self.folder}: its force acts at a point of its own object, and on no other body"
+            )
         if self.body.any():
             raise ValueError(
                 f"{self.folder}: it has {self.body.max() + 1} objects, each with a force of its "
@@ -140,18 +163,23 @@ class WindRun:
         files = RunFolder(self.folder)
         state = files.read_checkpoint(FORCE)
         try:
-            states = state["fields"]
-            field = CausalTriplane(
-                lower=states[-1]["lower"].tolist(),
-                upper=states[-1]["upper"].tolist(),
-                resolution=self.config.resolution,
-                channels=self.config.channels,
-                hidden=self.config.hidden,
-                **state["field"],
-            )
-            field.load_state_dict(states[-1])
+            field, states = stored_field(self.config, state)
         except (KeyError, IndexError, TypeError, RuntimeError) as error:
             raise ValueError(
                 f"{files.checkpoint(FORCE)}: its field is of another version ({error!r})"
             ) from None
         return tp.Triplane(field=field, states=states, fps=self.fps)
+
+    def wind(self) -> SampledAir:
+        """The air that drags the object, in the world, from frame 0 on.
+
+        Raises ValueError where the run was not one of --force wind, and where its file cannot be
+        read.
+        """
+        files = RunFolder(self.folder)
+        if self.drag is None:
+            raise ValueError(f"{files.path}: it knows no air, which a run with --force wind finds")
+        lower, spacing, values, t = files.read_npz(AIR, *AIR_ARRAYS)
+        if values.ndim != 5 or len(values) != len(t) or values.shape[4:] != (3,):
+            raise ValueError(f"{files / AIR}: damaged, its arrays do not fit each other")
+        return SampledAir(lower=lower, spacing=float(spacing), values=values, t=t)

@@ -29,10 +29,12 @@ from tqdm import tqdm
 
 from inverse.runs.checkpoint import Resumable, fingerprint_of
 from inverse.wind.config import WindConfig
+from inverse.wind.forces import Form
+from inverse.wind.forces.field import Field
+from inverse.wind.forces.make import make_field
+from inverse.wind.forces.own import choose_objects, own_fields
 from inverse.wind.impacts import bridged, pieces
-from inverse.wind.own_fields import choose_objects, own_fields
 from taichi_phys import MPM, SimulationError, State
-from taichi_phys.bridge.causal_triplane import CausalTriplane
 from taichi_phys.rotations import nearest_rotation
 
 
@@ -100,23 +102,6 @@ def initial_velocities(
     return np.linalg.lstsq(powers, flat, rcond=None)[0][1].reshape(targets.shape[1:])
 
 
-def make_field(targets: np.ndarray, fps: float, config: WindConfig, dx: float) -> CausalTriplane:
-    """A zero field of specific force (m/s^2) over the region that the targets (T, n, 3) m visit."""
-    center = targets.mean(axis=1)
-    second = np.diff(center, n=2, axis=0) * fps**2
-    scale = float(np.linalg.norm(second, axis=1).mean()) if len(second) else 0.0
-    points = targets.reshape(-1, 3)
-    return CausalTriplane(
-        lower=points.min(axis=0) - dx,
-        upper=points.max(axis=0) + dx,
-        steps=len(targets) - 1,
-        scale=max(scale, 1e-3),
-        resolution=config.resolution,
-        channels=config.channels,
-        hidden=config.hidden,
-    )
-
-
 class WindSolver(Resumable):
     """Fits the force field to targets, one video interval after the other.
 
@@ -125,8 +110,8 @@ class WindSolver(Resumable):
     before frame 0, default: from the targets; gaps: intervals in which something else moves the
     object, such as the blow of a floor: the motion goes on from the targets after them, and the
     force is that of the intervals around; body: (n,) int, the number of the object that each
-    particle belongs to, from 0, default: all to one; each has a field of its own; checkpoint: file
-    written after every interval.
+    particle belongs to, from 0, default: all to one; each has a field of its own; form: of the
+    force, default: any that acts everywhere; checkpoint: file written after every interval.
     """
 
     def __init__(
@@ -140,6 +125,7 @@ class WindSolver(Resumable):
         velocity: np.ndarray | None = None,
         gaps: Collection[int] = (),
         body: np.ndarray | None = None,
+        form: Form | None = None,
         checkpoint: Path | None = None,
     ):
         n = len(sim.mass)
@@ -180,10 +166,12 @@ class WindSolver(Resumable):
         self.targets = torch.as_tensor(targets).to(sim.device, sim.dtype)
         self.velocities = torch.as_tensor(velocities).to(sim.device, sim.dtype)
         self.weights = torch.as_tensor(confidence).to(sim.device, sim.dtype)
-        self.body = torch.as_tensor(body).to(sim.device)
-        self.field = own_fields(
-            lambda own: make_field(own, fps, config, sim.grid.dx), targets, body
-        ).to(sim.device, sim.dtype)
+        self.body, self.form = torch.as_tensor(body).to(sim.device), form or Form()
+        mass = sim.mass.double().cpu().numpy()
+        field: Any = own_fields(
+            lambda own: make_field(own, fps, config, sim.grid.dx, self.form, mass), targets, body
+        )
+        self.field: Field = field.to(sim.device, sim.dtype)
         start = sim.initial_state()
         velocity = torch.as_tensor(velocity).to(sim.device, sim.dtype)
         self.states = [start.replace(v=velocity.contiguous())]
@@ -203,7 +191,7 @@ class WindSolver(Resumable):
         if self.body.any():
             arrays.append(self.body)
         settings = dataclasses.asdict(self.config)
-        return fingerprint_of((settings, sorted(self.gaps)) if self.gaps else settings, arrays)
+        return fingerprint_of((settings, sorted(self.gaps), self.form.record()), arrays)
 
     def state(self) -> dict[str, Any]:
         """States, forces, losses and fields of the intervals so far; and what makes the field."""
@@ -260,7 +248,7 @@ class WindSolver(Resumable):
 
     def particle_force(self, state: State, step: int) -> torch.Tensor:
         """(n, 3) N: the field is a force per mass, since motion tells no more than that."""
-        return self.sim.mass[:, None] * self.field(state.x, step)
+        return self.sim.mass[:, None] * self.form.specific(self.field(state.x, step), state.v)
 
     @property
     def pulse(self) -> float:
@@ -346,7 +334,8 @@ class WindSolver(Resumable):
                 (weight[own] * residual[own]).sum(dim=0) / weight[own].sum().clamp(min=1e-12)
                 for own in choose_objects(self.body)
             ]
-            self.field.shift(sums[0] if len(sums) == 1 else torch.stack(sums))
+            missed = sums[0] if len(sums) == 1 else torch.stack(sums)
+            self.field.shift(missed / self.form.slope)
 
     def _heal(self, step: int) -> bool:
         """Particles that are torn in the last state take their present shape as that at rest.

@@ -7,6 +7,7 @@ import numpy as np
 
 import taichi_phys as tp
 from inverse.spread import farthest_points
+from inverse.wind.forces.drag import BodyDrag, quadratic_drag
 from inverse.wind.results.verdict import ABOVE_NOISE
 from inverse.wind.run import WindRun
 from renderers.lines import box_lines
@@ -85,13 +86,24 @@ class WindStage(Recorded):
             caption=f"t = {self.time:.3f} s, {len(x):,} particles\n{force}",
         )  # fmt: skip
 
-    def blow(self, body: str | tuple[np.ndarray, np.ndarray], count: int = 4000) -> Live:
+    def blow(
+        self,
+        body: str | tuple[np.ndarray, np.ndarray],
+        count: int = 4000,
+        drag: float | None = None,
+    ) -> Live:
         """Go on to the recovered wind acting on another body, as large as the object was.
 
+        Where the run knows the air, the body answers with its own drag and falls as its weight
+        says; else the recovered force acts on it as it did on the object.
+
         body: "ball", "cube", or particles (n, 3) m and their volumes (n,) m^3; count: particles of
-        a ball or cube. Raises ValueError where the wind cannot be read.
+        a ball or cube; drag: rate at which it takes up the velocity of the air, 1/s, default: from
+        its shape and mass. Raises ValueError where the wind cannot be read, and for a drag in a
+        force that is no air's.
         """
-        wind = self.run.field()
+        if drag is not None and self.run.drag is None:
+            raise ValueError("drag: the run knows no air, which one with --force wind finds")
         middle, half = self.run.x[0].mean(axis=0), 0.5 * self.size
         if isinstance(body, str):
             name = body
@@ -105,10 +117,12 @@ class WindStage(Recorded):
             scale /= float(np.ptp(given, axis=0).max())
             x, volume = middle + scale * (given - center), scale**3 * volume
         room = self.box + self.size * np.array([[-1], [1]])
-        material = self.material
+        material, run = self.material, self.run
+        wind, weight = (run.field(), 0.0) if run.drag is None else self._own(x, drag)
+        up = -run.gravity / weight if weight else np.asarray(self.up, dtype=float)
 
-        def make() -> tuple[tp.MPM, tp.Triplane]:
-            sim = body_simulation(x, volume, up=self.up, material=material, room=room, gravity=0.0)
+        def make() -> tuple[tp.MPM, tp.ForceField]:
+            sim = body_simulation(x, volume, up=up, material=material, room=room, gravity=weight)
             return sim, wind
 
         self.successor = Live(
@@ -116,3 +130,14 @@ class WindStage(Recorded):
             given="recovered wind", box=room,
         )  # fmt: skip
         return self.successor
+
+    def _own(self, x: np.ndarray, drag: float | None) -> tuple[tp.ForceField, float]:
+        """The force of the run's air on a body x (n, 3) m, and gravity, m/s^2."""
+        run, air = self.run, self.run.wind()
+        weight = float(np.linalg.norm(run.gravity))
+        if drag is not None:
+            return tp.Drag(air=air, rate=drag), weight
+        assert run.drag is not None
+        mass = float(run.mass.sum())
+        wider = quadratic_drag(x, mass) / quadratic_drag(run.x[0], mass)
+        return BodyDrag(air=air, strength=run.drag * mass * wider), weight

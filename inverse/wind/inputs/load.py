@@ -9,6 +9,7 @@ from inverse.lifting.shrink import shrink_camera, shrink_image
 from inverse.materials import Substance
 from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
+from inverse.wind.forces.marks import read_marks
 from inverse.wind.inputs.camera import camera_paths, read_cameras
 from inverse.wind.inputs.clip import plan_clips, read_tracks, sensible_scale
 from inverse.wind.inputs.material import job_of_object, settle_material
@@ -25,16 +26,16 @@ class Inputs:
     """What a wind run reads.
 
     videos: (T, H, W, 3) uint8 of each view, from a file where they are many; cameras: of each view,
-    one for each frame; mask: (H, W) bool and depth: (H, W) m, of frame 0 of the first view; hold:
-    (H, W) bool, where the object is held in that frame, or None; fps: 1/s; start: s, when frame 0
-    is shown in the clip; taken: (T,) s after frame 0 of each view, when its pictures were taken,
-    NaN where a frame has none of its own and shows the one before; tracks: of each view, or None;
-    assumptions: sentences about what was not given; job: with the values of its material; masks:
-    (T, H, W) bool, of all frames of the first view, or None; surface: closed, of the object in
-    frame 0, None for a sheet; gaussians: of a fit of it, or None; substance: where the material
-    comes from, None for the job itself; flat: whether the object was taken to face the camera, for
-    want of its depth; objects: of each of several objects, as if it were the only one, none where
-    there is one. Mask and depth are then those of all.
+    one for each frame; mask: (H, W) bool and depth: (H, W) m, of frame 0 of the first view; hold,
+    at: (H, W) bool, where the object is held in that frame, and where a point force acts, or None;
+    fps: 1/s; start: s, when frame 0 is shown in the clip; taken: (T,) s after frame 0 of each view,
+    when its pictures were taken, NaN where a frame has none of its own and shows the one before;
+    tracks: of each view, or None; assumptions: sentences about what was not given; job: with the
+    values of its material; masks: (T, H, W) bool, of all frames of the first view, or None;
+    surface: closed, of the object in frame 0, None for a sheet; gaussians: of a fit of it, or None;
+    substance: where the material comes from, None for the job itself; flat: whether the object was
+    taken to face the camera, for want of its depth; objects: of each of several objects, as if it
+    were the only one, none where there is one. Mask and depth are then those of all.
     """
 
     videos: list[Footage]
@@ -42,6 +43,7 @@ class Inputs:
     mask: np.ndarray
     depth: np.ndarray
     hold: np.ndarray | None
+    at: np.ndarray | None
     fps: float
     start: float
     taken: list[np.ndarray]
@@ -90,7 +92,7 @@ def load_inputs(job: WindJob) -> Inputs:
         said.append(notes)
     if count > 1:
         assumptions[:0] = _of_objects(said)
-    hold = read_hold(job, found[0][2].mask.shape)
+    hold, at = read_hold(job, found[0][2].mask.shape), read_marks(job, found[0][2].mask)
     tracks = read_tracks(job, plans)
     scale = max(sensible_scale(plans[0].size, shape.mask) for _, _, shape in found)
     if scale < 1:
@@ -101,7 +103,7 @@ def load_inputs(job: WindJob) -> Inputs:
         ]
         found = [(own, substance, shape.reduced(scale)) for own, substance, shape in found]
         cameras = small
-        hold = None if hold is None else shrink_image(hold, scale)
+        hold, at = (m if m is None else shrink_image(m, scale) for m in (hold, at))
         sizes = [f"{width}x{height}" for width, height in (plans[0].size, cameras[0].size)]
         assumptions.append(f"Pictures of {sizes[0]} were reduced to {sizes[1]}: trackers see "
                            "nothing finer.")  # fmt: skip
@@ -114,7 +116,7 @@ def load_inputs(job: WindJob) -> Inputs:
     each = [
         Inputs(
             videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth,
-            hold=hold, fps=timing.fps, start=timing.start,
+            hold=hold, at=at, fps=timing.fps, start=timing.start,
             taken=[plan.timing.taken for plan in plans],
             tracks=tracks, assumptions=assumptions, job=own, masks=shape.masks,
             surface=shape.surface, gaussians=shape.gaussians, substance=substance,

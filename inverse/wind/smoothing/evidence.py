@@ -107,11 +107,19 @@ class Evidence:
     """The likelihood of coordinates of the lowest modes.
 
     response: the linear model; size: m, of the object; start: (K,) sqrt(kg) m/s, how fast modes may
-    be in frame 0; seen: (T,) how much of the body is, 0 to 1.
+    be in frame 0; seen: (T,) how much of the body is, 0 to 1; only: the functions of space, where
+    these are no question of a length.
     """
 
-    def __init__(self, response: Response, size: float, start: np.ndarray, seen: np.ndarray):
-        self.response, self.size, self.start = response, size, start
+    def __init__(
+        self,
+        response: Response,
+        size: float,
+        start: np.ndarray,
+        seen: np.ndarray,
+        only: Shapes | None = None,
+    ):
+        self.response, self.size, self.start, self.only = response, size, start, only
         self.intervals = response.frames - 1
         kept = int(np.clip(ROWS // self.intervals, FEWEST, MOST))
         self.kept = min(kept, response.modes.count)
@@ -130,7 +138,7 @@ class Evidence:
         if length not in self._known:
             response = self.response
             count = int(np.clip(NUMBERS // (3 * self.intervals), FEWEST_FUNCTIONS, FUNCTIONS))
-            shapes = find_shapes(response.x, response.mass, length, count)
+            shapes = self.only or find_shapes(response.x, response.mass, length, count)
             forces, starts = response.jacobian(response.loads(shapes.values), self.kept)
             self._known[length] = shapes, forces, starts
         return self._known[length]
@@ -147,6 +155,8 @@ class Evidence:
         length, guess = LENGTHS[1] * self.size, middle
         for _ in range(2):
             guess = self._refine(d, length, guess, middle)
+            if self.only is not None:
+                break
             misfits = [self._misfit(d, part * self.size, guess, middle) for part in LENGTHS]
             best = LENGTHS[int(np.argmin(misfits))] * self.size
             if np.isclose(best, length):

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from taichi_phys.bridge.causal_triplane import CausalTriplane
+from inverse.wind.forces.field import Field
 
 
 PARTICLES = 1500  # of each interval, that the fit looks at
@@ -13,7 +13,7 @@ RATE, LAST_RATE = 1e-2, 5e-4
 
 
 def fit_field(
-    field: CausalTriplane, x: torch.Tensor, values: torch.Tensor, mass: torch.Tensor
+    field: Field, x: torch.Tensor, values: torch.Tensor, mass: torch.Tensor
 ) -> list[dict[str, torch.Tensor]]:
     """The states of a field, one for each of T intervals, that has values (T, n, 3) at x (T, n, 3)
     m, in the mean over particles of mass (n,) kg exactly. The field ends as that of the last."""

@@ -75,10 +75,21 @@ def find_shapes(x: np.ndarray, mass: np.ndarray, length: float, count: int) -> S
     return Shapes(values=values, variances=variances, one=one)
 
 
+def only_shape(values: np.ndarray) -> Shapes:
+    """The one function of a force that has no other, with values (n,); its size is the uniform
+    one."""
+    return Shapes(values=values[:, None], variances=np.zeros(1), one=np.ones(1))
+
+
+def alike(lag: np.ndarray, time: float) -> np.ndarray:
+    """g: the covariance of forces at lags, s, that change over a time, s."""
+    r = np.sqrt(5) * np.abs(lag) / time
+    return (1 + r + r * r / 3) * np.exp(-r) + CONSTANT
+
+
 def time_root(intervals: int, frame_dt: float, time: float) -> np.ndarray:
     """(intervals, intervals): times standard normal numbers, a coefficient in each interval."""
     t = np.arange(intervals) * frame_dt
-    r = np.sqrt(5) * np.abs(t[:, None] - t) / time
-    covariance = (1 + r + r * r / 3) * np.exp(-r) + CONSTANT
+    covariance = alike(t[:, None] - t, time)
     covariance[np.diag_indices_from(covariance)] += JITTER * intervals
     return linalg.cholesky(covariance, lower=True)

@@ -22,7 +22,7 @@ DAMPING, MOST_DAMPING = 0.02, 0.5
 class Response:
     """modes: of the body; x: (n, 3) m in frame 0; mass: (n,) kg; targets: (T, n, 3) m; weights:
     (T, n) in 0..1; frame_dt: s; pulse: share of an interval in which its force acts, with the same
-    impulse."""
+    impulse; damping: 1/s, rate at which a drag slows all motion."""
 
     def __init__(
         self,
@@ -33,11 +33,12 @@ class Response:
         weights: np.ndarray,
         frame_dt: float,
         pulse: float = 1.0,
+        damping: float = 0.0,
     ):
         self.modes, self.x, self.mass, self.frame_dt = modes, x, mass, frame_dt
         self.frames = len(targets)
         self.rotations, self.centers, self.middle = self._pose(targets, weights)
-        self._steps = _interval(modes.squared, frame_dt, pulse)
+        self._steps = _interval(modes.squared, frame_dt, pulse, damping)
 
     def _pose(
         self, targets: np.ndarray, weights: np.ndarray
@@ -179,31 +180,39 @@ class Response:
         return found
 
 
-def _interval(squared: np.ndarray, h: float, pulse: float) -> tuple[np.ndarray, ...]:
+def _interval(
+    squared: np.ndarray, h: float, pulse: float, damping: float
+) -> tuple[np.ndarray, ...]:
     """One interval of h s of modes with squared (K,) 1/s^2, as columns (K, 1): place' = stay place
     + drift speed + push force, speed' = pull place + keep speed + kick force."""
-    stay, drift, pull, keep, push = _oscillators(squared, h)
+    stay, drift, pull, keep, push = _oscillators(squared, h, damping)
     kick = drift
     if pulse < 1:
-        moved, pushed = (v / pulse for v in _oscillators(squared, pulse * h)[4:0:-3])
-        rest, glide, back, going, _ = _oscillators(squared, (1 - pulse) * h)
+        moved, pushed = (v / pulse for v in _oscillators(squared, pulse * h, damping)[4:0:-3])
+        rest, glide, back, going, _ = _oscillators(squared, (1 - pulse) * h, damping)
         push, kick = rest * moved + glide * pushed, back * moved + going * pushed
     return tuple(column[:, None] for column in (stay, drift, pull, keep, push, kick))
 
 
-def _oscillators(squared: np.ndarray, h: float) -> tuple[np.ndarray, ...]:
+def _oscillators(squared: np.ndarray, h: float, damping: float) -> tuple[np.ndarray, ...]:
     """Five (K,) factors of h s under a held force: place' = stay place + drift speed + push force,
-    speed' = pull place + keep speed + drift force."""
+    speed' = pull place + keep speed + drift force. They solve
+
+        place'' + 2 g place' + squared place = force,    2 g = 2 ratio omega + damping
+    """
     omega = np.sqrt(squared)
     slow = omega * h < 1e-4
     omega = np.where(slow, 1.0, omega)
     ratio = np.minimum(DAMPING * (omega * h) ** 2, MOST_DAMPING)
-    own = omega * np.sqrt(1 - ratio**2)
-    decay = np.exp(-ratio * omega * h)
-    sine, cosine = decay * np.sin(own * h) / own, decay * np.cos(own * h)
-    stay = np.where(slow, 1.0, cosine + ratio * omega * sine)
-    keep = np.where(slow, 1.0, cosine - ratio * omega * sine)
-    drift = np.where(slow, h, sine)
+    slope = ratio * omega + damping / 2
+    turning = np.emath.sqrt(omega**2 - slope**2) + 1e-9j  # imaginary where a mode creeps
+    decay = np.exp(-slope * h)
+    sine, cosine = (decay * np.sin(turning * h) / turning).real, (decay * np.cos(turning * h)).real
+    gone = -np.expm1(-damping * h) / damping if damping > 0 else h
+    stay = np.where(slow, 1.0, cosine + slope * sine)
+    keep = np.where(slow, 1.0 - damping * gone, cosine - slope * sine)
+    drift = np.where(slow, gone, sine)
     pull = np.where(slow, 0.0, -(omega**2) * sine)
-    push = np.where(slow, h * h / 2, (1 - stay) / omega**2)
+    far = (h - gone) / damping if damping > 0 else h * h / 2
+    push = np.where(slow, far, (1 - stay) / omega**2)
     return stay, drift, pull, keep, push

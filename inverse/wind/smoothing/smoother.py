@@ -31,11 +31,12 @@ from scipy import linalg
 from tqdm import tqdm
 
 from inverse.runs.checkpoint import Resumable, fingerprint_of, write_checkpoint
-from inverse.wind.own_fields import OwnFields
+from inverse.wind.forces.field import OneVector
+from inverse.wind.forces.own import OwnFields
 from inverse.wind.smoothing.evidence import Evidence, Model, TargetNoise, white_jacobian
 from inverse.wind.smoothing.field_fit import fit_field
 from inverse.wind.smoothing.modes import Modes, find_modes
-from inverse.wind.smoothing.prior import Strength, find_shapes
+from inverse.wind.smoothing.prior import Strength, find_shapes, only_shape
 from inverse.wind.smoothing.response import Response
 from inverse.wind.solver import WindResult, WindSolver
 from taichi_phys import SimulationError, State
@@ -55,11 +56,13 @@ FASTEST = 1.5  # radians in an interval: modes that are faster begin at rest
 class Run:
     """A simulation of the clip.
 
-    states: in all frames; nudges: (T-1, K) sqrt(kg) m/s^2, of modes; pushed: (T-1, n, 3) m/s^2, the
-    same of particles; missed: (T, K) sqrt(kg) m, of the targets.
+    states: in all frames; specific: (T-1, n, 3) m/s^2, the force; nudges: (T-1, K) sqrt(kg) m/s^2,
+    of modes; pushed: (T-1, n, 3) m/s^2, the same of particles; missed: (T, K) sqrt(kg) m, of the
+    targets.
     """
 
     states: list[State]
+    specific: np.ndarray
     nudges: np.ndarray
     pushed: np.ndarray
     missed: np.ndarray
@@ -86,17 +89,22 @@ class WindSmoother(Resumable):
             t.double().cpu().numpy() for t in (causal.targets, causal.weights, causal.sim.mass)
         )
         x = self.sim.initial_state().x.double().cpu().numpy()
+        only = causal.form.only_shape(self.config, len(x))
+        self.only = None if only is None else only_shape(only)
         self.size = float(np.ptp(x, axis=0).max())
         modes = self._modes(x, np.zeros(len(x), dtype=bool) if held is None else held)
+        form = causal.form
         self.response = Response(
-            modes, x, self.mass, self.targets, self.weights, self.frame_dt, causal.pulse
-        )
+            modes, x, self.mass, self.targets, self.weights, self.frame_dt, causal.pulse,
+            damping=0.0 if form.drag is None else form.drag.rate,
+        )  # fmt: skip
         self.unit = float(np.sqrt(self.mass.sum()))
         self.kept = min(modes.count, MODES)
         self.start = self._start_speeds(modes)
         seen = self.weights @ self.mass / self.mass.sum()
         self.seen = np.sqrt(seen)[:, None]
-        self.evidence = Evidence(self.response, self.size, self.start, seen)
+        self.given = self._given()
+        self.evidence = Evidence(self.response, self.size, self.start, seen, self.only)
         self.choice: tuple[Strength, TargetNoise] | None = None
         self.path = np.zeros(0)  # coordinates (T, K) that the linear model is to explain
         self.done = 0  # runs
@@ -105,6 +113,8 @@ class WindSmoother(Resumable):
         volume = self.sim.volume.double().cpu().numpy()
         mu, lam = self.sim.parameters()[:, :2].detach().double().cpu().numpy().T
         loads = find_shapes(x, self.mass, FINEST * self.size, LOADS).values
+        if self.only is not None:
+            loads = np.concatenate([loads, self.only.values], axis=1)
         spacing = max(self.sim.grid.dx, self.size / CELLS)
         return find_modes(x, self.mass, volume, (mu, lam), loads, held=held, spacing=spacing)
 
@@ -115,6 +125,16 @@ class WindSmoother(Resumable):
         turns = np.sqrt(modes.squared) * self.frame_dt
         return self.unit * max(speed, 1e-6) / (1 + turns**2) ** 2 * (turns < FASTEST)
 
+    def _given(self) -> np.ndarray:
+        """(T, K) sqrt(kg) m: where gravity alone moves the modes, where the force is apart of it:
+        an air's."""
+        pushes = np.zeros((self.steps, self.response.modes.count))
+        if self.causal.form.drag is not None:
+            ones = self.response.loads(np.ones((len(self.mass), 1)))
+            gravity = np.asarray(self.causal.form.drag.gravity)[:, None]
+            pushes = self.response.pushes(ones, np.broadcast_to(gravity, (self.steps, 3, 1)))
+        return self.response.follow(pushes, np.zeros(self.response.modes.count))
+
     @property
     def device(self) -> torch.device:
         """Where the simulation computes."""
@@ -123,7 +143,8 @@ class WindSmoother(Resumable):
     def fingerprint(self) -> str:
         """Digest of the settings and of the targets, weights and particles."""
         arrays = (self.targets, self.weights, self.sim.mass, self.sim.parameters())
-        return fingerprint_of(("smooth", dataclasses.asdict(self.config)), arrays)
+        settings = dataclasses.asdict(self.config), self.causal.form.record()
+        return fingerprint_of(("smooth", *settings), arrays)
 
     def state(self) -> dict[str, Any]:
         """What the runs so far have brought."""
@@ -153,7 +174,7 @@ class WindSmoother(Resumable):
         ) as bar:
             if self.choice is None:
                 self.path = self.response.path(self.targets, self.weights, self.kept)
-                model = self.evidence.choose(self.path)
+                model = self.evidence.choose(self.path - self.given[:, : self.kept])
                 self.choice = model.strength, model.noise
                 self.save()
             model = self._model()
@@ -190,6 +211,7 @@ class WindSmoother(Resumable):
         split = self.steps * 3 * model.space.shape[0]
 
         def likeliest(path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            path = path - self.given[:, : self.kept]
             seen = model.noise.whiten(path * self.seen, units, self.frame_dt).ravel()
             z = linalg.cho_solve(factor, white.T @ seen, check_finite=False)
             Z = z[:split].reshape(self.steps, 3, -1)
@@ -199,7 +221,7 @@ class WindSmoother(Resumable):
         return likeliest
 
     def _forces(self, model: Model, coefficients: np.ndarray) -> np.ndarray:
-        """(T-1, n, 3) m/s^2."""
+        """(T-1, n, 3) m/s^2; of an air, what it would do to particles at rest."""
         return np.einsum("nj,taj->tna", model.shapes.values, coefficients, optimize=True)
 
     def _run(self, model: Model, coefficients: np.ndarray, speeds: np.ndarray) -> Run:
@@ -211,6 +233,7 @@ class WindSmoother(Resumable):
         soft = NUDGE / (1 + self.response.modes.squared[: self.kept] * h * h)
         missed = np.zeros((self.steps + 1, self.kept))
         nudges, pushed = np.zeros((self.steps, self.kept)), np.zeros_like(forces)
+        specific = np.zeros_like(forces)
         before = -errors[0]
         with torch.no_grad():
             start = self.sim.initial_state()
@@ -226,9 +249,12 @@ class WindSmoother(Resumable):
                 nudges[step] = soft * (NUDGE * wrong + 2 * (wrong - before)) / h**2
                 before = wrong
                 pushed[step] = self.response.turned(step, self.kept) @ nudges[step]
-                newton = self.mass[:, None] * (forces[step] + pushed[step])
+                v = states[-1].v.double()
+                force = self.causal.form.specific(torch.as_tensor(forces[step]).to(v), v)
+                specific[step] = force.cpu().numpy()
+                newton = self.mass[:, None] * (specific[step] + pushed[step])
                 states.append(self.causal.advance(states[-1], torch.as_tensor(newton).to(start.x)))
-        return Run(states=states, nudges=nudges, pushed=pushed, missed=missed)
+        return Run(states=states, specific=specific, nudges=nudges, pushed=pushed, missed=missed)
 
     def _explained(
         self, model: Model, coefficients: np.ndarray, speeds: np.ndarray, run: Run
@@ -249,14 +275,14 @@ class WindSmoother(Resumable):
         loads = self.response.loads(model.shapes.values)
         pushes = self.response.pushes(loads, coefficients)
         pushes[:, : self.kept] += nudges
-        return self.response.follow(pushes, speeds)[:, : self.kept]
+        return (self.response.follow(pushes, speeds) + self.given)[:, : self.kept]
 
     def _distance(self, run: Run) -> float:
         """m, root mean square between the modes of a run and of the targets."""
         return float(np.sqrt((run.missed**2).sum(axis=1).mean())) / self.unit
 
     def _result(self, model: Model, coefficients: np.ndarray, run: Run) -> WindResult:
-        specific = self._forces(model, coefficients)
+        specific = run.specific
         nudged = np.sqrt((run.pushed**2).mean() / max((specific**2).mean(), 1e-300))
         if not nudged <= MOST_NUDGED:
             raise ValueError(f"nudges are {nudged:.0%} of the force")
@@ -266,7 +292,12 @@ class WindSmoother(Resumable):
         field = self.causal.field
         if isinstance(field, OwnFields):
             raise ValueError("several objects have no field in common")
-        fields = fit_field(field, x[:-1], force, self.sim.mass)
+        if isinstance(field, OneVector):
+            fields = field.states(torch.as_tensor(coefficients[..., 0]))
+        elif self.causal.form.drag is None:
+            fields = fit_field(field, x[:-1], force, self.sim.mass)
+        else:  # the air says it all
+            fields = []
         if self.causal.checkpoint is not None:
             made = {"fields": fields, "field": {"steps": field.steps, "scale": field.scale}}
             write_checkpoint(self.causal.checkpoint, self.fingerprint(), made)

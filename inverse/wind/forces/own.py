@@ -1,12 +1,13 @@
 """A force field for each of several objects: what moves one says nothing of its neighbor."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from taichi_phys.bridge.causal_triplane import CausalTriplane
+from inverse.wind.forces.field import Field
 
 
 class OwnFields(nn.Module):
@@ -18,9 +19,9 @@ class OwnFields(nn.Module):
 
     body: torch.Tensor
 
-    def __init__(self, fields: Sequence[CausalTriplane], body: torch.Tensor):
+    def __init__(self, fields: Sequence[Field], body: torch.Tensor):
         super().__init__()
-        self.fields = nn.ModuleList(fields)
+        self.fields = nn.ModuleList(cast(Sequence[nn.Module], fields))
         self.register_buffer("body", body)
 
     @property
@@ -34,8 +35,8 @@ class OwnFields(nn.Module):
         return [field.scale for field in self._all]
 
     @property
-    def _all(self) -> list[CausalTriplane]:
-        return [field for field in self.fields if isinstance(field, CausalTriplane)]
+    def _all(self) -> list[Field]:
+        return [cast(Field, field) for field in self.fields]
 
     def begin_step(self, step: int) -> None:
         """Prepare the fit of a video step, as that of each field."""
@@ -65,8 +66,8 @@ class OwnFields(nn.Module):
 
 
 def own_fields(
-    make: Callable[[np.ndarray], CausalTriplane], targets: np.ndarray, body: np.ndarray
-) -> CausalTriplane | OwnFields:
+    make: Callable[[np.ndarray], Field], targets: np.ndarray, body: np.ndarray
+) -> Field | OwnFields:
     """The field of one object, or the fields of several.
 
     make: the field of an object that moves along targets (T, k, 3) m; targets: (T, n, 3) m, of all
