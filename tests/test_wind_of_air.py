@@ -57,10 +57,10 @@ def found(request):
     torch.manual_seed(0)
     config = WindConfig(force="wind", iterations=30)
     solver = WindSolver(free, x, fps=FPS, config=config, form=Form(drag=drag))
-    result = solve_clip(solver, request.param)
-    specific = (result.force / free.mass[:, None]).double()
-    u = drag.air(specific, result.v[:-1].double()).numpy()
     with threadpool_limits(1):
+        result = solve_clip(solver, request.param)
+        specific = (result.force / free.mass[:, None]).double()
+        u = drag.air(specific, result.v[:-1].double()).numpy()
         return x, find_air(result.x.double().numpy(), u, FPS), result
 
 
