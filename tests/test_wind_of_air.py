@@ -12,7 +12,7 @@ from inverse.metrics import vector_errors
 from inverse.wind.config import WindConfig
 from inverse.wind.forces import Form
 from inverse.wind.forces.air import find_air
-from inverse.wind.forces.drag import BodyDrag, Drag, quadratic_drag, settled_rate
+from inverse.wind.forces.drag import AirDrag, BodyDrag, quadratic_drag, settled_rate
 from inverse.wind.smoothing.response import Response, _oscillators
 from inverse.wind.smoothing.smoother import solve_clip
 from inverse.wind.solver import WindSolver
@@ -53,7 +53,7 @@ def found(request):
     sim = body(force_recovery.block(0.05), 0.05**3, 300.0)
     x = torch.stack([s.x for s in blown(sim, gusts, RATE)]).double().numpy()
     free = tp.MPM(particles=sim.bodies[0], grid=sim.grid, gravity=(0, 0, 0))
-    drag = Drag(rate=RATE, gravity=GRAVITY, frame_dt=1 / FPS)
+    drag = AirDrag(rate=RATE, gravity=GRAVITY, frame_dt=1 / FPS)
     torch.manual_seed(0)
     config = WindConfig(force="wind", iterations=30)
     solver = WindSolver(free, x, fps=FPS, config=config, form=Form(drag=drag))
@@ -134,7 +134,7 @@ def test_modes_under_drag_swing_or_creep(damping):
 
 
 def test_the_held_force_of_an_interval_goes_as_far_as_the_drag():
-    drag = Drag(rate=6.0, gravity=GRAVITY, frame_dt=0.1)
+    drag = AirDrag(rate=6.0, gravity=GRAVITY, frame_dt=0.1)
     v, air = torch.tensor([[1.0, 0, 0]]).double(), torch.tensor([[0.0, 3.0, 1.0]]).double()
     held = drag.held(drag.rate * air, v)
     terminal = air + torch.tensor(GRAVITY).double() / drag.rate

@@ -33,7 +33,7 @@ COEFFICIENT = 1.0  # between a sphere's 0.5 and a plate's 1.2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Drag:
+class AirDrag:
     """The force of a wind: rate, 1/s; gravity (3,) m/s^2; frame_dt, s, of an interval."""
 
     rate: float

@@ -6,7 +6,7 @@ import numpy as np
 
 from inverse.perception import ObjectModel
 from inverse.wind.config import WindConfig, WindJob
-from inverse.wind.forces.drag import Drag, quadratic_drag, settled_rate
+from inverse.wind.forces.drag import AirDrag, quadratic_drag, settled_rate
 from inverse.wind.forces.make import Form
 from inverse.wind.forces.marks import find_marked
 from inverse.wind.inputs.load import Inputs
@@ -48,4 +48,4 @@ def find_form(
         f"Gravity is ({down}) m/s² in the axes of the first camera's file; what it leaves of the "
         "force is the drag of the air."
     )
-    return Form(drag=Drag(rate=rate, gravity=job.gravity, frame_dt=1 / inputs.fps))
+    return Form(drag=AirDrag(rate=rate, gravity=job.gravity, frame_dt=1 / inputs.fps))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from inverse.wind.config import WindConfig, WindJob
-from inverse.wind.forces.drag import Drag
+from inverse.wind.forces.drag import AirDrag
 from inverse.wind.forces.field import Field, OneVector
 from inverse.wind.forces.kplanes import KPlanes
 from taichi_phys.bridge.causal_triplane import CausalTriplane
@@ -22,7 +22,7 @@ class Form:
     """
 
     marked: np.ndarray | None = None
-    drag: Drag | None = None
+    drag: AirDrag | None = None
 
     @property
     def slope(self) -> float:
