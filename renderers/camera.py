@@ -90,6 +90,28 @@ class Camera:
         """Transform world points (..., 3) m to camera axes (..., 3) m."""
         return points @ self.rotation.T + self.world_to_camera[:3, 3]
 
+    def resized(self, width: int, height: int) -> "Camera":
+        """The camera of the same picture at another size, px.
+
+        A picture whose sides are scaled differently is squeezed, not cut.
+        """
+        sx, sy = width / self.width, height / self.height
+        return dataclasses.replace(
+            self,
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=self.cx * sx,
+            cy=self.cy * sy,
+            width=width,
+            height=height,
+        )
+
+    def relative_to(self, origin: np.ndarray) -> "Camera":
+        """The same camera in a world whose origin is at origin (3,) m of this one."""
+        pose = self.world_to_camera.copy()
+        pose[:3, 3] += self.rotation @ np.asarray(origin, dtype=np.float64)
+        return dataclasses.replace(self, world_to_camera=pose)
+
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Project world points (..., 3) m to image coordinates (..., 2) px and depth (...,) m."""
         local = self.to_camera(np.asarray(points, dtype=np.float64))

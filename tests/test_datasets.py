@@ -39,6 +39,10 @@ NAMES = ["images/a.png", "images/b.png", "images/sub/c.png"]
 TIMES = [0.0, 0.25, 1.0]
 
 
+def unpacked(photograph):
+    return photograph.rgb, photograph.alpha
+
+
 def pixel_by_hand(matrix):
     right, up, back, position = matrix.T
     offset = POINT - position
@@ -158,8 +162,9 @@ def test_every_format_gives_the_same_cameras(tmp_path, save):
         assert np.allclose(pixel, pixel_by_hand(matrix), atol=1e-9) and depth > 0
         assert np.allclose(view.camera.position, matrix[:, 3])
         assert (view.camera.width, view.camera.height) == SIZE
-        assert view.lens is None and view.mask_path is None and view.mask().all()
-        rgb, alpha = view.load()
+        shown = view.load()
+        assert view.lens is None and view.mask_path is None and shown.seen is None
+        rgb, alpha = shown.rgb, shown.alpha
         assert rgb.dtype == alpha.dtype == np.float32
         assert np.array_equal(np.round(np.dstack([rgb, alpha]) * 255), picture(i))
 
@@ -248,11 +253,11 @@ def test_image_lies_over_the_background(tmp_path):
     rgba = picture(0) / 255.0
     for background in [(0, 0, 0), (1.0, 1.0, 1.0), (0.2, 0.5, 0.9)]:
         expected = rgba[..., :3] * rgba[..., 3:] + np.array(background) * (1 - rgba[..., 3:])
-        image = view.image(background)
+        image = view.load().over(background)
         assert image.dtype == np.float32 and np.allclose(image, expected, atol=1e-6)
-    assert np.array_equal(view.image(), view.image((0, 0, 0)))
+    assert np.array_equal(view.load().over(), view.load().over((0, 0, 0)))
     with pytest.raises(ValueError, match="background: got .*, expected 3 finite numbers"):
-        view.image((1, 1))
+        view.load().over((1, 1))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "LA", "P", "1"])
@@ -261,7 +266,7 @@ def test_images_of_all_kinds(tmp_path, mode):
     image.save(tmp_path / "a.png")
     expected = np.asarray(image.convert("RGBA")) / 255
     view = View(name="a", camera=camera_from_fov(*SIZE, 50), time=None, path=tmp_path / "a.png")
-    rgb, alpha = view.load()
+    rgb, alpha = unpacked(view.load())
     assert np.allclose(rgb, expected[..., :3]) and np.allclose(alpha, expected[..., 3])
     assert mode in {"LA", "P"} or (alpha == 1).all()
 
@@ -275,12 +280,12 @@ def test_downscale_averages_light_not_straight_color(tmp_path):
     image[:2, :2] = [9, 9, 9, 0]
     Image.fromarray(image).save(tmp_path / NAMES[0])
     full, half = load_views(tmp_path)[0], load_views(tmp_path, downscale=2)[0]
-    rgb, alpha = half.load()
+    rgb, alpha = unpacked(half.load())
     assert rgb.shape == (20, 30, 3) and rgb.dtype == np.float32
     assert np.allclose(alpha[0, 1:], 0.5) and np.allclose(rgb[0, 1:], [1, 0, 0])
     assert alpha[0, 0] == 0 and (rgb[0, 0] == 0).all()
-    blocks = full.image((0.3, 0.6, 1)).reshape(20, 2, 30, 2, 3).mean((1, 3))
-    assert np.allclose(half.image((0.3, 0.6, 1)), blocks, atol=1e-6)
+    blocks = full.load().over((0.3, 0.6, 1)).reshape(20, 2, 30, 2, 3).mean((1, 3))
+    assert np.allclose(half.load().over((0.3, 0.6, 1)), blocks, atol=1e-6)
 
 
 @pytest.mark.parametrize("downscale", [2, 3, 7])
@@ -298,7 +303,7 @@ def test_downscale_keeps_the_picture_and_its_camera_together(tmp_path, downscale
     scale = np.array(size) / SIZE
     assert np.allclose([camera.fx, camera.fy], [FX, FY] * scale)
     assert np.allclose([camera.cx, camera.cy], [CX, CY] * scale)
-    rgb, _ = view.load()
+    rgb = view.load().rgb
     assert np.allclose(centroid(rgb[..., 0]), camera.project(POINT)[0], atol=0.05)
 
 
@@ -360,7 +365,7 @@ def check_undistorted(folder, model, fy, coefficients):
     moved = []
     for dot in [(-0.25, -0.2), (0.3, -0.2), (0.02, -0.05), (-0.27, 0.15), (0.35, 0.14)]:
         draw(view.path, FX * (x - dot[0]), fy * (y - dot[1]), sigma=1.5)
-        rgb, alpha = view.load()
+        rgb, alpha = unpacked(view.load())
         expected = np.array([FX * dot[0] + CX, fy * dot[1] + CY])
         assert np.allclose(centroid(rgb[..., 0] * alpha), expected, atol=0.03)
         moved.append(np.abs(np.subtract(distort(*dot, **lens), dot)).max() * FX)
@@ -395,15 +400,15 @@ def test_what_undistortion_looks_for_outside_the_image_is_transparent(tmp_path):
     save_images(tmp_path, images=[np.full((HEIGHT, WIDTH, 3), 200, np.uint8)] * 3)
     save_json(tmp_path, {**INTRINSICS, "k1": 0.9, "frames": frames()})
     view = load_views(tmp_path)[0]
-    rgb, alpha = view.load()
-    mask = view.mask()
+    rgb, alpha = unpacked(view.load())
+    mask = view.load().seen
     assert alpha[0, -1] == 0 and not mask[0, -1] and mask[20, 30] and 0.3 < mask.mean() < 0.95
     assert np.allclose(alpha[mask], 1, atol=1e-3)
     assert np.allclose(rgb[alpha > 0.05], 200 / 255, atol=1e-4)  # no dark rim
-    assert np.allclose(view.image((1, 0, 0))[0, -1], [1, 0, 0])
+    assert np.allclose(view.load().over((1, 0, 0))[0, -1], [1, 0, 0])
     quarter = load_views(tmp_path, downscale=4)[0]
-    assert quarter.load()[0].shape == (10, 15, 3) and quarter.mask().shape == (10, 15)
-    assert np.allclose(quarter.load()[1], alpha.reshape(10, 4, 15, 4).mean((1, 3)), atol=1e-4)
+    assert quarter.load().rgb.shape == (10, 15, 3) and quarter.load().seen.shape == (10, 15)
+    assert np.allclose(quarter.load().alpha, alpha.reshape(10, 4, 15, 4).mean((1, 3)), atol=1e-4)
 
 
 def test_masks(tmp_path):
@@ -415,12 +420,12 @@ def test_masks(tmp_path):
     record["frames"][1]["mask_path"] = "m.png"
     save_json(tmp_path, record)
     view = load_views(tmp_path)[1]
-    assert view.mask().dtype == bool and np.array_equal(view.mask(), mask > 0)
-    half = load_views(tmp_path, downscale=2)[1].mask()
+    assert view.load().seen.dtype == bool and np.array_equal(view.load().seen, mask > 0)
+    half = load_views(tmp_path, downscale=2)[1].load().seen
     assert half[5:10, 10:20].all() and half.sum() == 50  # the cut pixel does not count
     Image.fromarray(mask[:, 1:]).save(tmp_path / "m.png")
     with pytest.raises(ValueError, match=r"m\.png: is 59x40, expected 60x40"):
-        view.mask()
+        view.load()
 
 
 # Splits and points
@@ -783,20 +788,34 @@ def test_files_of_windows_and_names_without_a_suffix_are_found(tmp_path):
     (tmp_path / "transforms.json").write_text(text, encoding="utf-8-sig")
     views = load_views(tmp_path)
     assert [view.path.name for view in views] == ["a.png", "b.JPG", "c.jpeg"]
-    assert all(view.load()[0].shape == (HEIGHT, WIDTH, 3) for view in views)
+    assert all(view.load().rgb.shape == (HEIGHT, WIDTH, 3) for view in views)
+
+
+def turned(folder):
+    """Three pictures, the second of which is stored on its side, with EXIF data that say so."""
+    images = [picture(0), picture(1, size=(HEIGHT, WIDTH), channels=3), picture(2)]
+    save_images(folder, NAMES, images)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(images[1]).save(folder / NAMES[1], exif=exif)
+    return images
+
+
+def test_exif_data_turn_a_picture_whose_poses_are_those_of_turned_pictures(
+    tmp_path,
+):
+    images = turned(tmp_path)
+    save_json(tmp_path, {**INTRINSICS, "frames": frames()})
+    upright = load_views(tmp_path)[1].load()
+    assert np.array_equal(np.round(upright.rgb * 255), np.rot90(images[1], -1))
+    stored = {**INTRINSICS, "w": HEIGHT, "h": WIDTH, "frames": frames()[1:2]}
+    save_json(tmp_path, stored)
+    assert np.array_equal(np.round(load_views(tmp_path)[0].load().rgb * 255), images[1])
 
 
 def test_a_size_that_the_dataset_does_not_say_is_compared_with_the_first_image(tmp_path):
-    images = [picture(0), picture(1, size=(HEIGHT, WIDTH), channels=3), picture(2)]
-    save_images(tmp_path, NAMES, images)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(images[1]).save(tmp_path / NAMES[1], exif=exif)
-    record = {"camera_angle_x": 0.8, "frames": frames()}
-    save_json(tmp_path, record, "transforms_train.json")
-    expected = (
-        r"b\.png: is 40x60, expected 60x40 as a\.png, since the dataset gives no sizes; its EXIF "
-        "data turn it by 90 degrees"
-    )
+    save_images(tmp_path, NAMES, [picture(0), picture(1, size=(50, 40)), picture(2)])
+    save_json(tmp_path, {"camera_angle_x": 0.8, "frames": frames()}, "transforms_train.json")
+    expected = r"b\.png: is 50x40, expected 60x40 as a\.png, since the dataset gives no sizes"
     with pytest.raises(ValueError, match=expected):
         load_views(tmp_path)[1].load()

@@ -11,9 +11,12 @@ import torch
 from tiny_scene import cameras, figure, photograph, write_frames
 
 from inverse.fitting import FitConfig, Fitter, GaussianModel
-from inverse.fitting.model import carve, gaussians_at, scene_box
+from inverse.fitting.model import gaussians_at
+from inverse.fitting.points import carve
+from inverse.fitting.region import find_region
 from inverse.fitting.relocation import DEAD, relocate, shared, wander
 from inverse.metrics import psnr
+from renderers.datasets import Photograph
 from renderers.orbit import look_at
 from renderers.splats.files import load_gaussians
 from renderers.splats.render import render
@@ -28,16 +31,16 @@ CONFIG = FitConfig(gaussians=150, iterations=120, sh_degree=1, relocate_every=20
 
 @pytest.fixture(scope="module")
 def scene():
-    """Eight cameras, what they see, and the box they look at."""
+    """Eight cameras, what they see, and the region they look at."""
     views = cameras(8)
-    return views, [photograph(camera, figure()) for camera in views], *scene_box(views)
+    return views, [photograph(camera, figure()) for camera in views], find_region(views)
 
 
 def make_fitter(scene, config=CONFIG, **options):
-    views, images, center, half = scene
-    points = carve(images, views, config.gaussians, center=center, half=half)
+    views, images, region = scene
+    points = carve(images, views, config.gaussians, region=region)
     model = GaussianModel(gaussians_at(*points, config.sh_degree))
-    return Fitter(model, views, images, config, half=half, **options)
+    return Fitter(model, views, images, config, half=region.half, **options)
 
 
 def error_in_new_view(model):
@@ -153,24 +156,27 @@ def test_only_faint_gaussians_wander(scene):
     assert distance[:10].min() > 1e-3 and distance[10:].max() < 1e-6
 
 
-def test_scene_box_is_where_the_cameras_look():
+def test_region_is_where_the_cameras_look():
     shift = np.array([1.0, -2.0, 0.5])
     views = [
         look_at(shift + eye, shift, width=30, height=30, fov=40)
         for eye in ([3, 0, 0.5], [0, 3, 0], [-3, 0, -1])
     ]
-    center, half = scene_box(views)
-    np.testing.assert_allclose(center, shift, atol=1e-9)
-    assert half == pytest.approx(3.04 * np.tan(np.radians(20)), rel=0.05)
-    with pytest.raises(ValueError, match="all cameras look in one direction"):
-        scene_box(views[:1])
+    region = find_region(views)
+    np.testing.assert_allclose(region.center, shift, atol=1e-9)
+    assert region.half == pytest.approx(3.04 * np.tan(np.radians(20)), rel=0.05)
+    assert region.cameras == "around" and region.origin() is None
+    with pytest.raises(ValueError, match="the cameras do not look at one place, and there are no"):
+        find_region(views[:1])
 
 
 def test_carving_keeps_what_all_views_show(scene):
-    views, images, center, half = scene
-    points, colors = carve(images, views, 500, center=center, half=half)
+    views, images, region = scene
+    center = region.center
+    points, colors = carve(images, views, 500, region=region)
     assert points.shape == colors.shape == (500, 3)
-    for (_, alpha), camera in zip(images, views, strict=True):
+    for image, camera in zip(images, views, strict=True):
+        alpha = image.alpha
         u, v = np.floor(camera.project(points)[0]).astype(int).T
         inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
         assert inside.mean() > 0.9 and (alpha[v[inside], u[inside]] > 0.5).all()
@@ -178,9 +184,9 @@ def test_carving_keeps_what_all_views_show(scene):
     assert (spread > 0.2).all() and (spread < 0.9).all(), "the object, not the cube"
     near_red = np.linalg.norm(points - [-0.1, -0.1, 0], axis=1) < 0.15
     assert colors[near_red, 0].mean() > colors[near_red, 2].mean()
-    nothing = [(rgb, np.zeros_like(alpha)) for rgb, alpha in images]
+    nothing = [Photograph(rgb=i.rgb, alpha=np.zeros_like(i.alpha)) for i in images]
     with pytest.raises(ValueError, match="no room for the object"):
-        carve(nothing, views, 500, center=center, half=half)
+        carve(nothing, views, 500, region=region)
 
 
 @pytest.fixture(scope="module")

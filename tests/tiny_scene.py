@@ -5,6 +5,7 @@ import json
 import numpy as np
 import torch
 
+from renderers.datasets import Photograph
 from renderers.images import write_png
 from renderers.orbit import orbit
 from renderers.splats.gaussians import Gaussians
@@ -32,19 +33,19 @@ def cameras(count: int, size: int = 40, azimuth: float = 0.0) -> list:
     return [(high if i % 2 else low)[i] for i in range(count)]
 
 
-def photograph(camera, gaussians: Gaussians) -> tuple[np.ndarray, np.ndarray]:
-    """Straight rgb (H, W, 3) and alpha (H, W), float32."""
+def photograph(camera, gaussians: Gaussians) -> Photograph:
+    """What the camera sees of the Gaussians."""
     image = render(camera, **gaussians.tensors())
     rgb = image.rgb / image.alpha.clamp_min(1e-6)[..., None]
-    return rgb.clamp(0, 1).cpu().numpy(), image.alpha.cpu().numpy()
+    return Photograph(rgb=rgb.clamp(0, 1).cpu().numpy(), alpha=image.alpha.cpu().numpy())
 
 
 def write_frames(folder, split: str, frames: list) -> None:
     """transforms_{split}.json and its pictures; frames: (name, camera, gaussians, time or None)."""
     records = []
     for name, camera, gaussians, time in frames:
-        rgb, alpha = photograph(camera, gaussians)
-        rgba = np.concatenate([rgb, alpha[..., None]], axis=-1)
+        shown = photograph(camera, gaussians)
+        rgba = np.concatenate([shown.rgb, shown.alpha[..., None]], axis=-1)
         write_png(folder / split / f"{name}.png", (rgba * 255).round().astype(np.uint8))
         pose = np.linalg.inv(camera.world_to_camera)
         pose[:3, 1:3] *= -1  # OpenGL axes

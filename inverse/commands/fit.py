@@ -37,8 +37,11 @@ def _fit(args: argparse.Namespace, command: list[str]) -> None:
     job, config = from_flags(FitJob, args), from_flags(FitConfig, args)
     run = fit_splats(job, config, command=command)
     metrics = run.metrics
+    if metrics["psnr"] is not None:
+        print(f"test views: PSNR {metrics['psnr']:.2f} dB, SSIM {metrics['ssim']:.4f}")
     print(
-        f"test views: PSNR {metrics['psnr']:.2f} dB, SSIM {metrics['ssim']:.4f}, "
-        f"{metrics['gaussians']} Gaussians, {metrics['seconds']:.0f} s"
+        f"{metrics['gaussians']} Gaussians, {metrics['iterations']} of "
+        f"{metrics['planned_iterations']} steps in {metrics['seconds']:.0f} s, photographs of "
+        f"{metrics['size'][0]} x {metrics['size'][1]} px"
     )
     print(f"report: {run.folder / 'report.html'}")

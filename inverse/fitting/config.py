@@ -64,7 +64,12 @@ class FitJob:
         "", "folder of the photographs: NeRF-synthetic, nerfstudio, instant-ngp or COLMAP data"
     )
     out: str = option("out/splats", "folder of the results")
-    downscale: int = option(1, "divide the size of the photographs by this number", low=1)
+    downscale: int | None = option(
+        None,
+        "divide the size of the photographs by this number; default: such that the longer side is "
+        "at most 1600 px, and that --minutes are enough for half of the steps",
+        low=1,
+    )
     turntable: int = option(120, "number of frames of the video, 0 for no video", low=0)
     resume: bool = option(False, "continue from the checkpoint in --out")
     seed: int = option(0, "seed of the first Gaussians and of all random numbers")

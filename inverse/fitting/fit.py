@@ -1,35 +1,39 @@
 """A fit from a folder of photographs to a folder of results."""
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 import taichi_phys as tp
 from inverse.fitting.config import FitConfig, FitJob
 from inverse.fitting.fitter import Fitter
-from inverse.fitting.model import GaussianModel, carve, gaussians_at, scene_box
+from inverse.fitting.model import GaussianModel, gaussians_at
+from inverse.fitting.photometric import compare
+from inverse.fitting.points import Cloud, carve, starting_cloud
+from inverse.fitting.region import Region, find_region
 from inverse.fitting.run import FIT, FREE, GAUSSIANS, RESULTS, FitRun
-from inverse.metrics import image_metrics, mean_metrics
+from inverse.fitting.size import choose_downscale
+from inverse.fitting.turntable import write_turntable
+from inverse.metrics import mean_metrics
 from inverse.runs.folder import METRICS, REPORT, VIDEO, RunFolder
 from inverse.runs.plots import plot_losses
 from inverse.runs.report import Report
 from inverse.runs.training import BACKGROUNDS
 from renderers.camera import Camera
-from renderers.datasets import View, hold_out, load_points, load_views
+from renderers.datasets import Photograph, View, hold_out, load_points, load_views
 from renderers.images import to_bytes, write_png
-from renderers.orbit import orbit
-from renderers.splats.files import save_gaussians
+from renderers.splats.files import ANTIALIASED, save_gaussians
 from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
-from renderers.video import write_video
 
 
-TURNTABLE_FPS = 30.0
 HOLD_OUT = 8  # every 8th photograph is a test view if the data set names none
+FEW_PASSES = 5  # a fit that uses each photograph less often than this is said to be cut short
 
 
 def fit_splats(job: FitJob, config: FitConfig, *, command: list[str] | None = None) -> FitRun:
@@ -39,13 +43,20 @@ def fit_splats(job: FitJob, config: FitConfig, *, command: list[str] | None = No
     ValueError for unusable input, before anything is written. An interrupted run keeps its
     checkpoint, and job.resume continues from it.
     """
-    train, test = split_views(job)
-    images = [view.load() for view in train]
-    cameras = [view.camera for view in train]
-    _check_sizes(train)
     tp.init(arch=job.device, seed=job.seed)
-    center, half = scene_box(cameras)
-    points = first_points(job, images, cameras, count=config.gaussians, center=center, half=half)
+    job, step_seconds = choose_downscale(job, config)
+    train, test = split_views(job)
+    _check_sizes(train)
+    photographs = [view.load() for view in train]
+    cameras = [view.camera for view in train]
+    cloud = starting_cloud(load_points(job.data), photographs, cameras, seed=job.seed)
+    region = find_region(cameras, None if cloud is None else cloud[0])
+    origin = region.origin()
+    if origin is not None:  # far from the origin, float32 would blur the means
+        region, cloud = region.relative_to(origin), _moved(cloud, origin)
+        cameras = [camera.relative_to(origin) for camera in cameras]
+        test = [dataclasses.replace(v, camera=v.camera.relative_to(origin)) for v in test]
+    points = first_points(cloud, photographs, cameras, config.gaussians, region, job.seed)
     model = GaussianModel(gaussians_at(*points, config.sh_degree))
     folder = RunFolder(job.out)
     folder.begin(
@@ -55,25 +66,43 @@ def fit_splats(job: FitJob, config: FitConfig, *, command: list[str] | None = No
         resume=job.resume,
         free=FREE,
     )
-    folder.write_cameras(cameras)
-    checkpoint = folder.checkpoint(FIT)
-    fitter = Fitter(model, cameras, images, config, half=half, seed=job.seed, checkpoint=checkpoint)
+    more = {} if origin is None else {"origin": origin.tolist()}
+    folder.write_cameras(cameras, **more)
+    fitter = Fitter(
+        model,
+        cameras,
+        photographs,
+        config,
+        half=region.half,
+        seed=job.seed,
+        checkpoint=folder.checkpoint(FIT),
+    )
+    fitter.reserve = step_seconds * (job.turntable + len(test)) / 3  # a step renders and goes back
     if job.resume:
         fitter.resume()
     fitter.run()
 
     gaussians = model.gaussians()
-    save_gaussians(folder / GAUSSIANS, gaussians)
+    comments = ["made by taichi-phys fit"]
+    if config.antialiased:
+        comments.append(ANTIALIASED)
+    if origin is not None:
+        comments.append("origin " + " ".join(f"{value:.12g}" for value in origin))
+    save_gaussians(folder / GAUSSIANS, gaussians, comments=comments)
     metrics = {
         **render_tests(gaussians, test, config, folder / "renders" / "test"),
         "test_views": len(test),
         "train_views": len(train),
         "gaussians": len(gaussians),
         "iterations": fitter.iteration,
+        "planned_iterations": config.iterations,
+        "size": cameras[0].size,
         "seconds": fitter.seconds,
+        **more,
     }
+    _say_what_was_done(metrics)
     if job.turntable:
-        write_turntable(folder / VIDEO, gaussians, cameras, center, job.turntable, config)
+        write_turntable(folder / VIDEO, gaussians, cameras, region, job.turntable, config)
     metrics = folder.write_json(METRICS, metrics)
     run = FitRun(
         folder=folder.path,
@@ -88,97 +117,82 @@ def fit_splats(job: FitJob, config: FitConfig, *, command: list[str] | None = No
 
 
 def split_views(job: FitJob) -> tuple[list[View], list[View]]:
-    """The photographs for training, and those for testing.
+    """The photographs for training, and those for testing, if there are enough to hold some out.
 
-    Raises ValueError if only one photograph is left for both.
+    Raises ValueError if there is only one photograph.
     """
-    train = load_views(job.data, downscale=job.downscale)
-    if (Path(job.data) / "transforms_test.json").exists():
-        return train, load_views(job.data, "test", downscale=job.downscale)
-    train, test = hold_out(train, HOLD_OUT)
-    if not train:
+    downscale = job.downscale or 1
+    train = load_views(job.data, downscale=downscale)
+    folder = Path(job.data) if Path(job.data).is_dir() else Path(job.data).parent
+    if (folder / "transforms_test.json").exists():
+        return train, load_views(job.data, "test", downscale=downscale)
+    if len(train) < 2:
         raise ValueError(f"{job.data}: got only one photograph, expected several")
-    return train, test
+    if len(train) < HOLD_OUT:
+        return train, []
+    return hold_out(train, HOLD_OUT)
 
 
 def first_points(
-    job: FitJob,
-    images: Sequence[tuple[np.ndarray, np.ndarray]],
+    cloud: Cloud | None,
+    photographs: Sequence[Photograph],
     cameras: Sequence[Camera],
-    *,
     count: int,
-    center: np.ndarray,
-    half: float,
-) -> tuple[np.ndarray, np.ndarray]:
+    region: Region,
+    seed: int,
+) -> Cloud:
     """The points (count, 3) m and colors (count, 3) from which a fit starts.
 
-    These are the data set's own points, thinned out or filled up to count, or random points where
-    no view is empty if the data set has none. images: rgb (H, W, 3) and alpha (H, W) of each
-    camera; center: (3,) m, and half: m, as `scene_box` returns them.
+    These are the points of the cloud, thinned out or filled up to count, or, without a cloud,
+    random points where no view is empty.
     """
-    own = load_points(job.data)
-    if own is None:
-        return carve(images, cameras, count, center=center, half=half, seed=job.seed)
-    points, colors = own
-    rng = np.random.default_rng(job.seed)
+    if cloud is None:
+        return carve(photographs, cameras, count, region=region, seed=seed)
+    points, colors = cloud
+    rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(points))[:count]
     more = rng.integers(len(points), size=count - len(chosen))
-    jitter = 0.01 * half * rng.standard_normal((len(more), 3))
+    jitter = 0.01 * region.half * rng.standard_normal((len(more), 3))
     chosen_points = np.concatenate([points[chosen], points[more] + jitter])
     return chosen_points, colors[np.concatenate([chosen, more])]
+
+
+def _moved(cloud: Cloud | None, origin: np.ndarray) -> Cloud | None:
+    return None if cloud is None else (cloud[0] - origin, cloud[1])
 
 
 def render_tests(
     gaussians: Gaussians, views: Sequence[View], config: FitConfig, folder: Path
 ) -> dict[str, Any]:
-    """Render each view into folder, and return the mean metrics against the photographs."""
+    """Render each view into folder, and return the mean metrics against the photographs.
+
+    Without views, all metrics are None.
+    """
     behind = BACKGROUNDS.get(config.background, BACKGROUNDS["white"])
     tensors: dict[str, Any] = gaussians.tensors()
-    records = []
+    records: list[dict[str, float | None]] = []
     for view in tqdm(views, desc="test views", disable=None):
         image = render(
             view.camera, **tensors, background=behind, antialiased=config.antialiased
         ).rgb.clamp(0, 1)
         write_png(folder / f"{view.label}.png", to_bytes(image))
-        records.append(image_metrics(image.cpu(), torch.as_tensor(view.image(behind))))
+        records.append(compare(image, view.load(), behind))
+    if not records:
+        return {"psnr": None, "ssim": None, "lpips": None}
     return mean_metrics(records)
 
 
-def write_turntable(
-    path: Path,
-    gaussians: Gaussians,
-    cameras: Sequence[Camera],
-    center: np.ndarray,
-    frames: int,
-    config: FitConfig,
-) -> None:
-    """Write a video around the scene, at the mean height and distance of the cameras."""
-    eyes = np.array([camera.position for camera in cameras]) - center
-    up = -np.mean([camera.rotation[1] for camera in cameras], axis=0)
-    up /= np.linalg.norm(up)
-    radius = float(np.linalg.norm(eyes, axis=1).mean())
-    elevation = float(np.degrees(np.arcsin(np.clip((eyes @ up).mean() / radius, -0.9, 0.9))))
-    first = cameras[0]
-    fov = float(np.degrees(2 * np.arctan(first.height / (2 * first.fy))))
-    behind = BACKGROUNDS.get(config.background, BACKGROUNDS["white"])
-    path_of_cameras = orbit(
-        center.tolist(),
-        radius,
-        up=up.tolist(),
-        elevation=elevation,
-        frames=frames,
-        fov=fov,
-        width=first.width,
-        height=first.height,
+def _say_what_was_done(metrics: dict[str, Any]) -> None:
+    done, planned, views = (
+        metrics[name] for name in ("iterations", "planned_iterations", "train_views")
     )
-    tensors: dict[str, Any] = gaussians.tensors()
-
-    def pictures() -> Iterator[np.ndarray]:
-        for camera in tqdm(path_of_cameras, desc="video", disable=None):
-            image = render(camera, **tensors, background=behind, antialiased=config.antialiased)
-            yield to_bytes(image.rgb)
-
-    write_video(path, pictures(), TURNTABLE_FPS)
+    if done < min(FEW_PASSES * views, planned):
+        warnings.warn(
+            f"the fit did {done} of {planned} steps, so that each of the {views} photographs was "
+            f"used {done / views:.1f} times, which is too little; give it more --minutes, or a "
+            "larger --downscale",
+            stacklevel=3,
+        )
 
 
 def _check_sizes(views: Sequence[View]) -> None:
@@ -190,17 +204,30 @@ def _check_sizes(views: Sequence[View]) -> None:
 def _report(run: FitRun, losses: Sequence[tuple[int, float]], command: list[str] | None) -> None:
     metrics = run.metrics
     report = Report("What does it look like from anywhere?")
+    outcome = "and no photograph was held out to test them with."
+    if metrics["psnr"] is not None:
+        outcome = f"predict {metrics['test_views']} others with a PSNR of {metrics['psnr']:.1f} dB."
     report.summary(
-        f"{metrics['gaussians']} Gaussians, fitted to {metrics['train_views']} photographs in "
-        f"{metrics['seconds']:.0f} s, predict {metrics['test_views']} others with a PSNR of "
-        f"{metrics['psnr']:.1f} dB."
+        f"{metrics['gaussians']} Gaussians, fitted to {metrics['train_views']} photographs of "
+        f"{metrics['size'][0]} x {metrics['size'][1]} px in {metrics['seconds']:.0f} s "
+        f"({metrics['iterations']} of {metrics['planned_iterations']} steps), " + outcome
     )
-    figures = {
-        "PSNR": (f"{metrics['psnr']:.2f}", "dB"),
-        "SSIM": f"{metrics['ssim']:.3f}",
+    figures: dict[str, Any] = {
         "Gaussians": metrics["gaussians"],
         "time": (f"{metrics['seconds']:.0f}", "s"),
     }
+    if metrics["psnr"] is not None:
+        figures = {
+            "PSNR": (f"{metrics['psnr']:.2f}", "dB"),
+            "SSIM": f"{metrics['ssim']:.3f}",
+            **figures,
+        }
+    if "origin" in metrics:
+        report.text(
+            "The Gaussians and cameras.json are relative to the point "
+            f"{tuple(metrics['origin'])} of the data's world, because float32 cannot hold "
+            "positions so far from the origin."
+        )
     if metrics["lpips"] is not None:
         figures["LPIPS"] = f"{metrics['lpips']:.3f}"
     report.figures(figures)

@@ -5,33 +5,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from inverse.fitting.config import FitConfig, PhotometricConfig
 from inverse.fitting.model import GaussianModel
+from inverse.fitting.photometric import Targets
 from inverse.fitting.relocation import relocate, wander
-from inverse.metrics import ssim
 from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.training import BACKGROUNDS, Training
 from renderers.camera import Camera
+from renderers.datasets import Photograph
 from renderers.splats.render import Render, render
 
 
 class Fitter(Training):
     """Fits a GaussianModel to photographs.
 
-    images: for each camera rgb (H, W, 3) and alpha (H, W), float in 0..1; half: half the side of
-    the scene, m, the unit of the lengths in config; checkpoint: a file that is written every 500
-    iterations and when the fit ends or is interrupted. Raises ValueError unless there is one image
-    for each camera.
+    photographs: one for each camera; half: half the side of the scene, m, the unit of the lengths
+    in config; checkpoint: a file that is written every 500 iterations and when the fit ends or is
+    interrupted. Raises ValueError for another number of photographs, or one that sees nothing.
     """
 
     def __init__(
         self,
         model: GaussianModel,
         cameras: Sequence[Camera],
-        images: Sequence[tuple[np.ndarray, np.ndarray]],
+        photographs: Sequence[Photograph],
         config: FitConfig,
         *,
         half: float,
@@ -39,17 +38,15 @@ class Fitter(Training):
         checkpoint: str | Path | None = None,
     ):
         super().__init__(config, seed=seed, checkpoint=checkpoint)
-        if not len(cameras) or len(cameras) != len(images):
+        if not len(cameras) or len(cameras) != len(photographs):
             raise ValueError(
-                f"images: got {len(images)} for {len(cameras)} cameras, expected one for each"
+                f"photographs: got {len(photographs)} for {len(cameras)} cameras, expected one for "
+                "each"
             )
         self.model = model.to(self.device)
         self.cameras, self.half = list(cameras), half
-        self.images = [(self._tensor(rgb), self._tensor(alpha)) for rgb, alpha in images]
+        self.targets = Targets(photographs, self.device)
         self.optimizer = torch.optim.Adam(gaussian_groups(model, config, half), **ADAM)
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(array, dtype=torch.float32).to(self.device)
 
     def step(self) -> float:
         """One iteration; returns its loss."""
@@ -62,9 +59,7 @@ class Fitter(Training):
         index = self.permutation(len(self.cameras), self.iteration)
         background = self._background(generator)
         image = self.render(index, background, degree).rgb
-        target = over(*self.images[index], background)
-        self.note = psnr_note(image, target)
-        loss = photometric_loss(image, target, config.ssim_weight)
+        loss, self.note = self.targets.loss(index, image, background, config.ssim_weight)
         loss = loss + regularization(self.model, config, self.half)
         self.optimizer.zero_grad()
         loss.backward()
@@ -91,7 +86,7 @@ class Fitter(Training):
         """Return a digest of the settings and the photographs."""
         settings = dataclasses.asdict(self.config) | {"seed": self.seed, "half": self.half}
         cameras = [dataclasses.asdict(camera) for camera in self.cameras]
-        return fingerprint_of((settings, cameras), [a for pair in self.images for a in pair])
+        return fingerprint_of((settings, cameras), self.targets.arrays())
 
     def own_state(self) -> dict[str, Any]:
         """Return what a checkpoint holds besides the state of the loop."""
@@ -133,22 +128,3 @@ def regularization(model: GaussianModel, config: PhotometricConfig, half: float)
         config.opacity_weight * model.opacities.mean()
         + config.scale_weight * model.scales.mean() / half
     )
-
-
-def over(rgb: torch.Tensor, alpha: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """Composite a photograph (H, W, 3) with alpha (H, W) over a background color."""
-    return rgb * alpha[..., None] + (1 - alpha[..., None]) * background
-
-
-def psnr_note(image: torch.Tensor, target: torch.Tensor) -> str:
-    """The PSNR of an image and its photograph, both (H, W, 3), as the progress bar shows it."""
-    error = (image.detach() - target).square().mean().clamp_min(1e-10)
-    return f"PSNR {-10 * error.log10().item():.1f} dB"
-
-
-def photometric_loss(image: torch.Tensor, target: torch.Tensor, ssim_weight: float) -> torch.Tensor:
-    """The loss of 3DGS: (1 - w) L1 + w (1 - SSIM), w = ssim_weight; image, target: (H, W, 3)."""
-    loss = (1 - ssim_weight) * (image - target).abs().mean()
-    if ssim_weight:
-        loss = loss + ssim_weight * (1 - ssim(image, target, padding="same"))
-    return loss

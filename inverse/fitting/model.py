@@ -1,13 +1,11 @@
-"""Gaussians as unbounded parameters of an optimizer, and the Gaussians that a fit starts from."""
+"""Gaussians as unbounded parameters of an optimizer, made at points."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from renderers.camera import Camera
 from renderers.splats.gaussians import SH_COUNTS, SH_DEGREE_0, Gaussians
 
 
@@ -83,84 +81,3 @@ def gaussians_at(points: np.ndarray, colors: np.ndarray, degree: int) -> Gaussia
         opacities=torch.full((n,), 0.3),
         sh=sh,
     )
-
-
-def scene_box(cameras: Sequence[Camera]) -> tuple[np.ndarray, float]:
-    """Find the cube at which the cameras look: its center (3,) m and half its side, m.
-
-    The center is the point nearest to all optical axes. Raises ValueError if the axes are parallel
-    or there is only one camera.
-    """
-    axes = np.array([camera.rotation[2] for camera in cameras])
-    eyes = np.array([camera.position for camera in cameras])
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    if np.linalg.cond(across.sum(axis=0)) > 1e6:
-        raise ValueError(
-            "views: all cameras look in one direction, expected views from several sides"
-        )
-    center = np.linalg.solve(across.sum(axis=0), np.einsum("nij,nj->i", across, eyes))
-    reach = [
-        np.linalg.norm(camera.position - center)
-        * min(camera.width / camera.fx, camera.height / camera.fy)
-        / 2
-        for camera in cameras
-    ]
-    return center, float(np.median(reach))
-
-
-def carve(
-    images: Sequence[tuple[np.ndarray, np.ndarray]],
-    cameras: Sequence[Camera],
-    count: int,
-    *,
-    center: np.ndarray,
-    half: float,
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw random points in the part of a cube that no view shows as empty.
-
-    images: for each camera rgb (H, W, 3) and alpha (H, W) in 0..1; a view is empty where alpha is
-    at most 0.5. center: (3,) m, and half: m, half the side, of the cube. At least half of the views
-    see each point. Returns points (count, 3) m and their colors (count, 3), the means over the
-    views that see them. Raises ValueError if almost no point is left.
-    """
-    rng = np.random.default_rng(seed)
-    kept, found, tried = [], 0, 0
-    while found < count:
-        points = center + half * rng.uniform(-1, 1, (max(4 * count, 20_000), 3))
-        tried += len(points)
-        seen = np.zeros(len(points))
-        for (_, alpha), camera in zip(images, cameras, strict=True):
-            row, column, inside = _pixels(points, camera)
-            seen[inside] += 1
-            filled = np.ones(len(points), dtype=bool)
-            filled[inside] = alpha[row, column] > 0.5
-            points, seen = points[filled], seen[filled]
-        points = points[seen >= len(cameras) / 2]
-        kept.append(points)
-        found += len(points)
-        if found < count and found < tried / 1000:
-            raise ValueError(
-                f"views: no room for the object, only {found} of {tried} random points lie where "
-                "no view is empty; check that poses and alpha channels belong to one scene"
-            )
-    points = np.concatenate(kept)[:count]
-    total, seen = np.zeros((len(points), 3)), np.zeros(len(points))
-    for (rgb, _), camera in zip(images, cameras, strict=True):
-        row, column, inside = _pixels(points, camera)
-        total[inside] += rgb[row, column]
-        seen[inside] += 1
-    return points, np.where(seen[:, None] > 0, total / np.maximum(seen, 1)[:, None], 0.5)
-
-
-def _pixels(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row and column (k,) of the pixels that show points (n, 3) m, and the mask (n,) of the points
-    that the image shows."""
-    local = camera.to_camera(points)
-    front = local[:, 2] > 1e-9
-    uv, _ = camera.project(points[front])
-    column, row = np.floor(uv).astype(int).T
-    within = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
-    inside = front.copy()
-    inside[front] = within
-    return row[within], column[within], inside

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from inverse.fitting.fitter import photometric_loss
 from inverse.fitting.model import GaussianModel
+from inverse.fitting.photometric import photometric_loss
 from renderers.camera import Camera
 from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render

@@ -15,6 +15,7 @@ from taichi_phys import runtime
 
 
 CHECKPOINT_EVERY = 500  # iterations
+MOST_RESERVED = 0.3  # of the time, for what follows the training
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 
 
@@ -26,6 +27,7 @@ class Training(Resumable):
     gives the same result as an uninterrupted one.
     """
 
+    reserve = 0.0  # s of config.minutes that are kept for what follows the training
     quiet: bool | None = None  # None: show the progress bar if there is a terminal
 
     def __init__(self, config: Any, *, seed: int = 0, checkpoint: str | Path | None = None):
@@ -68,7 +70,8 @@ class Training(Resumable):
         """The share that is done, 0 to 1: of the iterations or of the time, whichever is larger."""
         done = self.iteration / self.config.iterations
         if self.config.minutes is not None:
-            done = max(done, self.seconds / (60 * self.config.minutes))
+            whole = 60 * self.config.minutes
+            done = max(done, self.seconds / (whole - min(self.reserve, MOST_RESERVED * whole)))
         return min(done, 1.0)
 
     def run(self) -> None:

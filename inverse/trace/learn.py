@@ -5,7 +5,9 @@ import dataclasses
 import torch
 
 import taichi_phys as tp
-from inverse.fitting.model import GaussianModel, carve, gaussians_at, scene_box
+from inverse.fitting.model import GaussianModel, gaussians_at
+from inverse.fitting.points import carve
+from inverse.fitting.region import find_region
 from inverse.runs.folder import METRICS, RunFolder
 from inverse.runs.settings import as_plain
 from inverse.trace.config import TraceConfig, TraceJob
@@ -81,15 +83,15 @@ def first_model(
     """
     first = [k for k, time in enumerate(train.times) if abs(time) < 1e-6]
     cameras = [train.cameras[k] for k in first]
-    center, half = scene_box(cameras)
-    images = [(train.rgb[k].numpy(), train.alpha[k].numpy()) for k in first]
-    points = carve(images, cameras, config.gaussians, center=center, half=half, seed=job.seed)
+    region = find_region(cameras)
+    images = [train.images[k] for k in first]
+    points = carve(images, cameras, config.gaussians, region=region, seed=job.seed)
     torch.manual_seed(job.seed)  # the networks' first weights
     return TraceModel(
         GaussianModel(gaussians_at(*points, config.sh_degree)),
         config,
-        center=center.tolist(),
-        half_side=half,
+        center=region.center.tolist(),
+        half_side=region.half,
         duration=duration,
         frame_dt=frame_dt,
     )

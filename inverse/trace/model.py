@@ -60,7 +60,7 @@ class Rates:
 class TraceModel(nn.Module):
     """Gaussians of t = 0, their deformation, and their dynamics.
 
-    center: (3,) m, and half_side: m, of the scene, as `fitting.model.scene_box` finds them;
+    center: (3,) m, and half_side: m, of the scene, as `fitting.region.find_region` finds them;
     duration: the observed time, s; frame_dt: the time between frames, s.
     """
 

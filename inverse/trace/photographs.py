@@ -3,22 +3,20 @@
 import dataclasses
 
 import numpy as np
-import torch
 
 from renderers.camera import Camera
-from renderers.datasets import View, load_views
+from renderers.datasets import Photograph, View, load_views
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Photographs:
     """The photographs of one split.
 
-    views: the camera and the time of each; rgb: (H, W, 3) and alpha: (H, W) of each, in 0..1.
+    views: the camera and the time of each; images: their pixels.
     """
 
     views: list[View]
-    rgb: list[torch.Tensor]
-    alpha: list[torch.Tensor]
+    images: list[Photograph]
 
     @property
     def cameras(self) -> list[Camera]:
@@ -53,12 +51,7 @@ def load_photographs(folder: str, split: str, *, downscale: int = 1) -> Photogra
         raise ValueError(
             f"{folder}: {split} has images of sizes {sorted(sizes)}, expected one size"
         )
-    images = [view.load() for view in views]
-    return Photographs(
-        views=views,
-        rgb=[torch.as_tensor(rgb) for rgb, _ in images],
-        alpha=[torch.as_tensor(alpha) for _, alpha in images],
-    )
+    return Photographs(views=views, images=[view.load() for view in views])
 
 
 def check_training(folder: str, train: Photographs) -> tuple[list[float], float]:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from inverse.fitting.fitter import over
-from inverse.metrics import image_metrics, mean_metrics
+from inverse.fitting.photometric import compare
+from inverse.metrics import mean_metrics
 from inverse.runs.folder import VIDEO
 from inverse.trace.mask_metrics import segmentation_metrics
 from inverse.trace.model import TraceModel
@@ -82,8 +82,7 @@ def predict(
     for k in tqdm(range(len(photographs)), desc=folder.name, disable=None):
         image = picture(model, photographs.cameras[k], photographs.times[k], background)
         write_png(folder / f"{photographs.views[k].label}.png", to_bytes(image))
-        truth = over(photographs.rgb[k], photographs.alpha[k], torch.tensor(background))
-        records.append(image_metrics(image.cpu(), truth))
+        records.append(compare(image, photographs.images[k], background))
     return mean_metrics(records)
 
 

@@ -9,11 +9,9 @@ import torch
 from inverse.fitting.fitter import (
     ADAM,
     gaussian_groups,
-    over,
-    photometric_loss,
-    psnr_note,
     regularization,
 )
+from inverse.fitting.photometric import Targets
 from inverse.fitting.relocation import relocate, wander
 from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.training import BACKGROUNDS, Training
@@ -50,8 +48,7 @@ class TraceTrainer(Training):
     ):
         super().__init__(config, seed=seed, checkpoint=checkpoint)
         self.model, self.train = model.to(self.device), train
-        self.rgb = [image.to(self.device) for image in train.rgb]
-        self.alpha = [image.to(self.device) for image in train.alpha]
+        self.targets = Targets(train.images, self.device)
         self.times = sorted(set(train.times))
         self.ranks = Ranks() if ranks is None else ranks
         self.batch = config.batch or self.ranks.size
@@ -117,9 +114,8 @@ class TraceTrainer(Training):
         tensors["sh"] = tensors["sh"][:, : (degree + 1) ** 2]
         background = torch.tensor(self.background).to(self.device)
         image = render(self.train.cameras[index], **tensors, background=background).rgb
-        target = over(self.rgb[index], self.alpha[index], background)
-        self.note = psnr_note(image, target)
-        return photometric_loss(image, target, config.ssim_weight)
+        loss, self.note = self.targets.loss(index, image, background, config.ssim_weight)
+        return loss
 
     @property
     def background(self) -> tuple[float, float, float]:
@@ -173,7 +169,7 @@ class TraceTrainer(Training):
         """Return a digest of the settings and the photographs."""
         settings = dataclasses.asdict(self.config) | {"batch": self.batch, "seed": self.seed}
         views = [(view.time, dataclasses.asdict(view.camera)) for view in self.train.views]
-        return fingerprint_of((settings, self.model.scene(), views), [*self.rgb, *self.alpha])
+        return fingerprint_of((settings, self.model.scene(), views), self.targets.arrays())
 
     def own_state(self) -> dict[str, Any]:
         """Return what a checkpoint holds besides the state of the loop."""

@@ -15,7 +15,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from renderers.datasets.views import SUFFIXES, View, build_view, existing, image_size
+from renderers.datasets.photograph import SUFFIXES, image_size
+from renderers.datasets.views import View, build_view, existing
 from taichi_phys.rotations import nearest_rotation
 
 

@@ -1,29 +1,24 @@
 """One image of a dataset with its camera; the file is opened only when its pixels are read."""
 
-import contextlib
 import dataclasses
 import functools
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from renderers.camera import Camera
+from renderers.datasets.photograph import SUFFIXES, Photograph, read_pixels
 from taichi_phys.checks import set_fields
 
 
 T = TypeVar("T")
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".exr")  # of images
-WHOLE = 0.999  # least fraction of a pixel inside the file and its mask for the pixel to count
-ORIENTATION, QUARTER_TURNS = 0x0112, (5, 6, 7, 8)  # EXIF's tag; values that swap the sides
-# The exceptions that Pillow raises for broken files of all kinds.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+WHOLE = 0.999  # least fraction of a pixel inside the file and its mask for the pixel to be seen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,14 +60,15 @@ class View:
         if not self.label:
             set_fields(self, label=_label(PurePosixPath(self.name).parts[-1:]))
 
-    def load(self) -> tuple[np.ndarray, np.ndarray]:
-        """Read the image: color (H, W, 3), not multiplied by alpha, and alpha (H, W), from 0 to 1.
+    def load(self) -> Photograph:
+        """Read the photograph, undistorted and at the size of the camera.
 
-        Both are float32, undistorted and at the size of the camera. alpha is 1 if the file has no
-        alpha, and 0 where undistortion reaches outside the file. Each call reads the file. Raises
-        ValueError if the file cannot be read or does not have the expected size.
+        A pixel is not seen where the mask of the dataset is 0, and where undistortion reaches
+        outside the file. Each call reads the files. Raises ValueError if a file cannot be read or
+        does not have the expected size.
         """
         rgba = self._read(self.path, "RGBA") / np.float32(255)
+        seen = self._seen()
         if self.lens is not None:
             # Multiplied by alpha, so that the resampling weights each color by its alpha.
             rgba[..., :3] *= rgba[..., 3:]
@@ -80,52 +76,28 @@ class View:
             alpha = rgba[..., 3:]
             np.divide(rgba[..., :3], alpha, out=rgba[..., :3], where=alpha > 0)
             rgba = rgba.clip(0, 1)
-        return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+        return Photograph(
+            rgb=np.ascontiguousarray(rgba[..., :3]),
+            alpha=np.ascontiguousarray(rgba[..., 3]),
+            seen=seen,
+        )
 
-    def image(self, background: Sequence[float] = (0.0, 0.0, 0.0)) -> np.ndarray:
-        """Read the image over a background: (H, W, 3) float32, RGB.
-
-        background: (3,) RGB from 0 to 1. Raises ValueError, as load() does.
-        """
-        color = np.asarray(background, dtype=np.float32)
-        if color.shape != (3,) or not np.isfinite(color).all():
-            raise ValueError(f"background: got {background!r}, expected 3 finite numbers")
-        rgb, alpha = self.load()
-        return color + alpha[..., None] * (rgb - color)
-
-    def mask(self) -> np.ndarray:
-        """Read which pixels count, (H, W) bool.
-
-        A pixel counts if it is not 0 in the mask of the dataset; without a mask all pixels count.
-        Pixels that undistortion takes from outside the file do not count. Raises ValueError, as
-        load() does.
-        """
+    def _seen(self) -> np.ndarray | None:
+        """Which pixels (H, W) of the camera are seen, None for all of them."""
         source = (self.lens or self).camera
-        if self.mask_path is None:
+        distorted = self.lens is not None and (self.lens.fisheye or self.lens.distortion)
+        if self.mask_path is not None:
+            mask = (self._read(self.mask_path, "L") > 0).astype(np.float32)
+        elif distorted:
             mask = np.ones((source.height, source.width), np.float32)
         else:
-            mask = (self._read(self.mask_path, "L") > 0).astype(np.float32)
+            return None
         whole = mask if self.lens is None else _resample(mask, self.lens, self.camera)
-        return whole > WHOLE
+        return None if (whole > WHOLE).all() else whole > WHOLE
 
     def _read(self, path: Path, mode: str) -> np.ndarray:
-        with _opened(path) as image:
-            kind, size, pixels = image.mode, image.size, np.asarray(image.convert(mode))
-            turned = image.getexif().get(ORIENTATION) in QUARTER_TURNS
-        source = (self.lens or self).camera
-        if size != (source.width, source.height):
-            says = "as the dataset says"
-            if self.sized_like is not None:
-                says = f"as {self.sized_like.name}, since the dataset gives no sizes"
-            if turned:
-                says += "; its EXIF data turn it by 90 degrees: save it turned, without EXIF data"
-            raise ValueError(
-                f"image {path}: is {size[0]}x{size[1]}, expected {source.width}x{source.height} "
-                f"{says}"
-            )
-        if kind[0] in "IF":  # Pillow's conversion would clip them at 255
-            raise ValueError(f"image {path}: has pixels of mode {kind}, expected 8-bit channels")
-        return pixels
+        size = (self.lens or self).camera.size
+        return read_pixels(path, mode, size, sized_like=self.sized_like)
 
 
 def _resample(image: np.ndarray, lens: Lens, camera: Camera) -> np.ndarray:
@@ -172,17 +144,6 @@ def _label(parts: Sequence[str]) -> str:
     return re.sub(r"[^\w.-]", "_", "_".join([*parts[:-1], name]))
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The opened image. Raises ValueError, in one sentence, if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            yield image
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"image {path}: cannot be read ({reason})") from None
-
-
 @functools.lru_cache(maxsize=4)  # the views of a dataset share a few lenses
 def _undistortion(
     intrinsics: tuple[float, ...],
@@ -196,12 +157,6 @@ def _undistortion(
     K = np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
     make: Callable = cv2.fisheye.initUndistortRectifyMap if fisheye else cv2.initUndistortRectifyMap
     return make(K, np.array(distortion), np.eye(3), K, size, cv2.CV_32FC1)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height, px, from the header of an image. Raises ValueError."""
-    with _opened(path) as image:
-        return image.size
 
 
 def existing(items: Sequence[tuple[T, Path]], where: Path) -> list[tuple[T, Path]]:
@@ -256,14 +211,4 @@ def _scaled(camera: Camera, downscale: int) -> Camera:
         raise ValueError(
             f"downscale: got {downscale}, which leaves nothing of {camera.width}x{camera.height} px"
         )
-    # Not 1 / downscale: a side that downscale does not divide is squeezed, not cut.
-    sx, sy = width / camera.width, height / camera.height
-    return dataclasses.replace(
-        camera,
-        fx=camera.fx * sx,
-        fy=camera.fy * sy,
-        cx=camera.cx * sx,
-        cy=camera.cy * sy,
-        width=width,
-        height=height,
-    )
+    return camera.resized(width, height)  # a side that downscale does not divide is squeezed

@@ -4,7 +4,7 @@ Gaussians are neither turned nor scaled: the axes and the unit of length are tho
 files made from photographs, y often points down, and the unit is unknown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,9 @@ NORMALS = ("nx", "ny", "nz")  # unused, but some viewers expect them
 COLORS = ("f_dc_0", "f_dc_1", "f_dc_2")
 SCALES = ("scale_0", "scale_1", "scale_2")
 QUATS = ("rot_0", "rot_1", "rot_2", "rot_3")
+
+# The comment by which viewers know that Gaussians were fitted with render(antialiased=True)
+ANTIALIASED = "SplatRenderMode: mip"
 
 # Opacities are stored as logits. The logits of 0 and 1 are infinite, and are written as -40 and 40,
 # as PlayCanvas does: in float32, 1 is read back as 1 and 0 as 4e-18, which is invisible, and
@@ -69,13 +72,14 @@ def load_gaussians(path: str | Path) -> Gaussians:
     raise ValueError(f"{path}: got neither the start of a PLY file nor a name ending in .splat")
 
 
-def save_gaussians(path: str | Path, gaussians: Gaussians) -> None:
+def save_gaussians(path: str | Path, gaussians: Gaussians, *, comments: Sequence[str] = ()) -> None:
     """Write Gaussians as a standard 3DGS .ply, in the byte layout of the reference implementation.
 
     path: a name ending in .ply; the file appears only when it is complete; gaussians: of any
-    degree. In float32, means, quaternions and coefficients are stored exactly; scales are rounded
-    as logarithms, and opacities as logits, which are limited to +-40. Raises ValueError for another
-    name, for values that float32 cannot hold, and for a path that cannot be written.
+    degree; comments: lines of ASCII for the header, such as ANTIALIASED. In float32, means,
+    quaternions and coefficients are stored exactly; scales are rounded as logarithms, and opacities
+    as logits, which are limited to +-40. Raises ValueError for another name, for values that
+    float32 cannot hold, and for a path that cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".ply":
@@ -93,7 +97,8 @@ def save_gaussians(path: str | Path, gaussians: Gaussians) -> None:
     table = torch.cat([column.float() for column in columns], 1).numpy()
     rest = [f"f_rest_{i}" for i in range(3 * (g.sh.shape[1] - 1))]
     names = [*MEANS, *NORMALS, *COLORS, *rest, "opacity", *SCALES, *QUATS]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(g)}"]
+    header = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]
+    header.append(f"element vertex {len(g)}")
     header += [f"property float {name}" for name in names] + ["end_header", ""]
     with atomic_path(path) as partial, partial.open("wb") as stream:
         stream.write("\n".join(header).encode("ascii"))
