@@ -1,6 +1,6 @@
 """Film a turn around a file of Gaussians: a turntable video and a picture.
 
-    %(prog)s scene.ply                        # a .ply or .splat file
+    %(prog)s scene.ply                        # or .splat, .spz, .ksplat, .sog
     %(prog)s scene.compressed.ply --front 90 --save scene.ply
 
 The command writes video.mp4, and its first frame as picture.png, to --out.
@@ -22,9 +22,15 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the command."""
     parser = command_parser("show", __doc__)
     add = parser.add_argument
-    add("file", help=".ply (3DGS, or SuperSplat's compressed) or .splat")
+    add("file", help=".ply (of any program), .splat, .spz, .ksplat, .sog, or the meta.json of SOG")
     add("--out", default="out/show", metavar="DIR", help="default: %(default)s")
     add("--save", metavar="FILE.ply", help="also write the Gaussians as a standard .ply")
+    add(
+        "--sh-degree",
+        type=int,
+        metavar="N",
+        help="highest degree of the colors in --save; most other programs open degrees up to 3",
+    )
     add(
         "--up",
         default="-y",
@@ -70,7 +76,11 @@ def make_parser() -> argparse.ArgumentParser:
         metavar=("R", "G", "B"),
         help="0 to 1; default: white",
     )
-    add("--antialiased", action="store_true", help="keep thin Gaussians as faint as they are")
+    add(
+        "--antialiased",
+        action=argparse.BooleanOptionalAction,
+        help="keep thin Gaussians as faint as they are; default: what the file says",
+    )
     return parser
 
 
@@ -85,14 +95,17 @@ def _show(args: argparse.Namespace) -> None:
     import taichi_phys as tp
     from renderers.images import to_bytes, write_png
     from renderers.orbit import framing, orbit
-    from renderers.splats.files import load_gaussians, save_gaussians
+    from renderers.splats.files import ANTIALIASED, load_splats, save_gaussians
     from renderers.splats.render import render
     from renderers.video import DEFAULT_FPS, write_video
 
     _check(args)
-    gaussians = load_gaussians(args.file)
+    file = load_splats(args.file)
+    gaussians = file.gaussians
+    antialiased = file.antialiased if args.antialiased is None else args.antialiased
     if args.save:
-        save_gaussians(args.save, gaussians)
+        comments = [ANTIALIASED] if antialiased else []
+        save_gaussians(args.save, gaussians, comments=comments, degree=args.sh_degree)
     # The body must fit in width and height: the narrower field of view decides.
     slope = math.tan(math.radians(args.fov) / 2) * min(1, args.width / args.height)
     center, radius = framing(gaussians, math.degrees(2 * math.atan(slope)))
@@ -115,7 +128,7 @@ def _show(args: argparse.Namespace) -> None:
                 camera,
                 **tensors,
                 background=args.background,
-                antialiased=args.antialiased,
+                antialiased=antialiased,
                 near=0.01 * radius,  # the file's unit of length may be anything
             ).rgb
         )

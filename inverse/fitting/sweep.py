@@ -10,9 +10,9 @@ from renderers.datasets import Photograph
 
 
 SIDE = 240  # px, to which the longer side of a photograph is shrunk for the comparison
-PIXELS = 12_000  # pixels whose depth is sought, in all photographs together
+PIXELS = 8_000  # pixels whose depth is sought, in all photographs together
 MOST = 600  # of them in one photograph
-DEPTHS = 64  # of each pixel, evenly spaced in 1 / depth
+DEPTHS = 48  # of each pixel, evenly spaced in 1 / depth
 NEIGHBORS = 4  # photographs with which each one is compared
 TURN = 0.7  # cosine of the largest angle between the axes of neighbors
 PATCH = 2  # px to each side of a pixel that are compared with it
@@ -89,32 +89,43 @@ def _match(
     offsets = np.stack(np.meshgrid(*2 * [np.arange(-PATCH, PATCH + 1)]), axis=-1).reshape(-1, 2)
     at = np.stack([column, row], axis=-1)[:, None] + offsets  # (n, patch, 2)
     wanted = image[at[..., 1], at[..., 0], :3]
-    pixels = np.broadcast_to(at[:, None] + 0.5, (len(at), DEPTHS, len(offsets), 2))
-    places = camera.unproject(pixels, depths[None, :, None])
-    costs = np.stack([_cost(places, wanted, *other) for other in others])
+    costs = np.stack([_cost(at + 0.5, wanted, depths, camera, *other) for other in others])
     costs.sort(axis=0)  # those that see the point best: elsewhere it may be hidden
     cost = costs[: max(len(others) // 2, 1)].mean(axis=0)  # (n, DEPTHS)
     best = cost.argmin(axis=1)
-    k = np.arange(len(best))
-    known = np.where(np.isfinite(cost), cost, np.nan)
-    counted = np.isfinite(cost).sum(axis=1)
-    average = np.nansum(known, axis=1) / np.maximum(counted, 1)
-    clear = (cost[k, best] < np.minimum(DISTINCT * average, ERROR)) & (counted > DEPTHS // 4)
-    middle = len(offsets) // 2
-    return places[k, best, middle][clear], wanted[clear, middle]
+    finite = np.isfinite(cost)
+    counted = finite.sum(axis=1)
+    average = np.where(finite, cost, 0).sum(axis=1) / np.maximum(counted, 1)
+    lowest = cost[np.arange(len(best)), best]
+    clear = (lowest < np.minimum(DISTINCT * average, ERROR)) & (counted > DEPTHS // 4)
+    places = camera.unproject(at[:, len(offsets) // 2] + 0.5, depths[best])
+    return places[clear], wanted[clear, len(offsets) // 2]
 
 
-def _cost(places: np.ndarray, wanted: np.ndarray, image: np.ndarray, camera: Camera) -> np.ndarray:
-    """How much patches differ from what another camera shows at their places, (n, DEPTHS).
+def _cost(
+    at: np.ndarray,
+    wanted: np.ndarray,
+    depths: np.ndarray,
+    camera: Camera,
+    image: np.ndarray,
+    other: Camera,
+) -> np.ndarray:
+    """How much patches of a camera's picture differ from what another shows, (n, DEPTHS).
 
-    places: (n, DEPTHS, patch, 3) m; wanted: (n, patch, 3). Infinite where the camera does not see
-    the whole patch.
+    at: (n, patch, 2) px, of patches that lie at one of depths (DEPTHS,) m; wanted: their colors
+    (n, patch, 3); image: rgb and seen, (H, W, 4), of the other camera. Infinite where that does not
+    see a whole patch.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        uv, depth = camera.project(places)
-    uv = np.where((depth > 1e-9)[..., None] & np.isfinite(uv), uv, -1e4).clip(-1e4, 3e4)
-    flat = (uv - 0.5).astype(np.float32).reshape(len(places), -1, 2)  # OpenCV counts from centers
+    # A point at depth z in the direction r lies at turn r + shift / z, up to its size.
+    turn = other.K @ other.rotation @ camera.rotation.T @ np.linalg.inv(camera.K)
+    shift = other.K @ other.to_camera(camera.position)
+    ahead = np.concatenate([at, np.ones_like(at[..., :1])], axis=-1) @ turn.T
+    rays = ahead.astype(np.float32)[:, None] + (shift / depths[:, None]).astype(np.float32)[:, None]
+    front = rays[..., 2] > 1e-6
+    uv = rays[..., :2] / np.where(front, rays[..., 2], 1)[..., None] - np.float32(0.5)  # OpenCV's
+    uv[~front] = -1e4
+    flat = uv.clip(-1e4, 3e4).reshape(len(at), -1, 2)
     found = cv2.remap(image, flat[..., 0], flat[..., 1], cv2.INTER_LINEAR)
-    found = found.reshape(*places.shape[:3], 4)
+    found = found.reshape(*front.shape, 4)
     cost = np.abs(found[..., :3] - wanted[:, None]).mean(axis=(2, 3))
     return np.where(found[..., 3].min(axis=2) > 0.999, cost, np.inf)

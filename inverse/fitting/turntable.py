@@ -54,7 +54,7 @@ def film_cameras(cameras: Sequence[Camera], region: Region, frames: int) -> list
     first = cameras[0]
     up = -np.mean([camera.rotation[1] for camera in cameras], axis=0)
     eyes = np.array([camera.position for camera in cameras])
-    lens = {
+    lens: dict[str, Any] = {
         "width": first.width,
         "height": first.height,
         "fx": float(np.median([camera.fx / camera.width for camera in cameras])) * first.width,

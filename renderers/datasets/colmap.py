@@ -6,23 +6,35 @@ from pathlib import Path
 
 import numpy as np
 
-from renderers.datasets.views import View, build_view, existing
+from renderers.camera import Camera
+from renderers.datasets.locate import Finder
+from renderers.datasets.views import CONVERT, View, build_view, existing
 from taichi_phys.rotations import rotation_matrix
 
 
-# The number of focal lengths and of distortion coefficients of each camera model, in the order of
-# COLMAP's model ids. In a file, cx and cy stand between the two; the coefficients have OpenCV's
-# order.
-MODELS = {
-    "SIMPLE_PINHOLE": (1, 0),
-    "PINHOLE": (2, 0),
-    "SIMPLE_RADIAL": (1, 1),
-    "RADIAL": (1, 2),
-    "OPENCV": (2, 4),
-    "OPENCV_FISHEYE": (2, 4),
-    "FULL_OPENCV": (2, 8),
+# Camera models in the order of COLMAP's numbers: the number of focal lengths and of distortion
+# coefficients, and whether the model is one of OpenCV's fisheyes. In a file, cx and cy stand
+# between the two; the coefficients have OpenCV's order. None: OpenCV has no such model.
+MODELS: dict[str, tuple[int, int, bool] | None] = {
+    "SIMPLE_PINHOLE": (1, 0, False),
+    "PINHOLE": (2, 0, False),
+    "SIMPLE_RADIAL": (1, 1, False),
+    "RADIAL": (1, 2, False),
+    "OPENCV": (2, 4, False),
+    "OPENCV_FISHEYE": (2, 4, True),
+    "FULL_OPENCV": (2, 8, False),
+    "FOV": None,
+    "SIMPLE_RADIAL_FISHEYE": (1, 1, True),
+    "RADIAL_FISHEYE": (1, 2, True),
+    "THIN_PRISM_FISHEYE": None,
+    "RAD_TAN_THIN_PRISM_FISHEYE": None,
+    "SIMPLE_DIVISION": None,
+    "DIVISION": None,
+    "SIMPLE_FISHEYE": (1, 0, True),
+    "FISHEYE": (2, 0, True),
+    "EUCM": None,
+    "EQUIRECTANGULAR": None,
 }
-OTHER_MODELS = ("FOV", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "THIN_PRISM_FISHEYE")
 
 PLACES = ("sparse/0", "sparse", "colmap/sparse/0", ".")
 
@@ -47,8 +59,9 @@ def read_views(folder: Path, cameras_file: Path, *, downscale: int = 1) -> list[
     if not images:
         raise ValueError(f"{images_file}: got no images, expected at least one")
     views = []
-    listed = [(image, folder / "images" / image[0]) for image in images]
-    for (name, quat, position, camera), path in existing(listed, images_file):
+    finder = Finder(folder, downscale)
+    listed = [(image, finder.find(f"images/{_posix(image[0])}")) for image in images]
+    for (name, quat, position, camera), file in existing(listed, images_file):
         where = f"{images_file}: image {name}"
         if camera not in lenses:
             raise ValueError(f"{where}: its camera {camera} is not in {cameras_file.name}")
@@ -61,12 +74,26 @@ def read_views(folder: Path, cameras_file: Path, *, downscale: int = 1) -> list[
                 distortion=distortion,
                 fisheye=fisheye,
                 downscale=downscale,
-                name=f"images/{name}",
+                image=file,
+                name=f"images/{_posix(name)}",
                 time=None,
-                path=path,
+                mask_path=finder.mask(_posix(name)),
             )
         )
     return views
+
+
+def read_poses(cameras_file: Path) -> dict[str, Camera]:
+    """The cameras of a model by the names of their images, at one pixel each: poses only.
+
+    Raises ValueError, which names the file, if a file is broken or truncated.
+    """
+    images_file = cameras_file.with_stem("images")
+    poses = {}
+    for name, quat, position, _ in _read(images_file, _images, _images_text):
+        matrix = _world_to_camera(f"{images_file}: image {name}", quat, position)
+        poses[name] = Camera(fx=1, fy=1, cx=0, cy=0, width=1, height=1, world_to_camera=matrix)
+    return poses
 
 
 def read_points(cameras_file: Path) -> tuple[np.ndarray, np.ndarray] | None:
@@ -82,19 +109,26 @@ def read_points(cameras_file: Path) -> tuple[np.ndarray, np.ndarray] | None:
     return rows[:, :3].copy(), (rows[:, 3:] / 255).astype(np.float32)
 
 
-def _parameters(file: Path, model: str) -> tuple[int, int]:
-    if model not in MODELS:
+def _posix(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _parameters(file: Path, model: str) -> tuple[int, int, bool]:
+    found = MODELS.get(model)
+    if found is None:
+        known = ", ".join(name for name, numbers in MODELS.items() if numbers)
         raise ValueError(
-            f"{file}: camera model {model} is not supported, expected one of {', '.join(MODELS)}"
+            f"{file}: camera model {model} is not supported, expected one of {known}; COLMAP "
+            f"converts the images and the model: {CONVERT}"
         )
-    return MODELS[model]
+    return found
 
 
 def _lens(
     file: Path, camera: int, model: str, width: int, height: int, params: tuple[float, ...]
 ) -> tuple[dict, tuple[float, ...], bool]:
     """Intrinsics and distortion of a camera, and whether it is a fisheye."""
-    focals, coefficients = _parameters(file, model)
+    focals, coefficients, fisheye = _parameters(file, model)
     expected = focals + 2 + coefficients
     if len(params) != expected:
         raise ValueError(
@@ -105,7 +139,7 @@ def _lens(
     cx, cy, *distortion = params[focals:]
     distortion += [0.0] * (4 - coefficients)  # OpenCV takes at least four coefficients
     intrinsics = dict(fx=params[0], fy=params[focals - 1], cx=cx, cy=cy, width=width, height=height)
-    return intrinsics, tuple(distortion), model == "OPENCV_FISHEYE"
+    return intrinsics, tuple(distortion), fisheye
 
 
 def _world_to_camera(where: str, quat: tuple, position: tuple) -> np.ndarray:
@@ -162,11 +196,17 @@ class _Bytes:
 
 
 def _cameras(data: _Bytes) -> Iterator[tuple]:
-    names = (*MODELS, *OTHER_MODELS)
+    names = tuple(MODELS)
     for _ in range(*data.take("Q")):
         camera, number, width, height = data.take("iiQQ")
         model = names[number] if 0 <= number < len(names) else f"number {number}"
-        yield camera, model, width, height, data.take(f"{sum(_parameters(data.file, model)) + 2}d")
+        yield (
+            camera,
+            model,
+            width,
+            height,
+            data.take(f"{sum(_parameters(data.file, model)[:2]) + 2}d"),
+        )
 
 
 def _images(data: _Bytes) -> Iterator[tuple]:

@@ -41,15 +41,21 @@ class Photograph:
 
 
 def read_pixels(
-    path: Path, mode: str, size: tuple[int, int], *, sized_like: Path | None = None
+    path: Path,
+    mode: str,
+    size: tuple[int, int],
+    *,
+    sized_like: Path | None = None,
+    scaled: bool = False,
 ) -> np.ndarray:
     """Read the pixels of an 8-bit image, (H, W) or (H, W, channels) uint8.
 
     mode: of Pillow, "RGBA" or "L"; size: the expected width and height, px; sized_like: the image
-    that has this size, None if the dataset says it. An image is turned as its EXIF data say only if
-    that gives it the expected size: some programs save the poses of turned images, and others
-    those of the pixels as they are stored. Raises ValueError if the file cannot be read or has
-    another size.
+    that has this size, None if the dataset says it; scaled: whether an image of the same shape and
+    another size is brought to this size, as masks of shrunk images need it. An image is turned as
+    its EXIF data say only if that gives it the expected size: some programs save the poses of
+    turned images, and others those of the pixels as they are stored. Raises ValueError if the file
+    cannot be read or has another size.
     """
     with _opened(path) as image:
         kind, found = image.mode, image.size
@@ -58,6 +64,11 @@ def read_pixels(
             found, pixels = size, np.asarray(ImageOps.exif_transpose(image).convert(mode))
         else:
             pixels = np.asarray(image.convert(mode))
+    if scaled and found != size and _same_shape(found, size):
+        found, pixels = (
+            size,
+            np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)),
+        )
     if found != size:
         says = "as the dataset says"
         if sized_like is not None:
@@ -68,6 +79,13 @@ def read_pixels(
     if kind[0] in "IF":  # Pillow's conversion would clip them at 255
         raise ValueError(f"image {path}: has pixels of mode {kind}, expected 8-bit channels")
     return pixels
+
+
+def _same_shape(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two sizes differ by a factor, but for the rounding of the smaller one."""
+    small, large = sorted((a, b))
+    factor = large[0] / small[0]
+    return factor >= 1.5 and abs(large[1] - factor * small[1]) <= factor
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -15,12 +15,19 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from renderers.datasets.photograph import SUFFIXES, image_size
-from renderers.datasets.views import View, build_view, existing
+from renderers.datasets.locate import Finder
+from renderers.datasets.photograph import image_size
+from renderers.datasets.views import CONVERT, View, build_view, existing
 from taichi_phys.rotations import nearest_rotation
 
 
 PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "SIMPLE_FISHEYE", "RADIAL_FISHEYE", "SIMPLE_RADIAL_FISHEYE")
+# nerfstudio's name for parallel rays: fl_x and fl_y are the pixels for each unit of length.
+ORTHOGRAPHIC = "ORTHOPHOTO"
+# A pinhole camera so many widths of the picture away sees rays that are as good as parallel: at the
+# rim, a depth of one width shifts what it sees by 1 / 4000 of the width.
+AWAY = 2000.0
 
 OPENGL_TO_OPENCV = np.array([1.0, -1.0, -1.0])
 
@@ -49,27 +56,27 @@ def read_views(file: Path, *, split: str | None = None, downscale: int = 1) -> l
     frames = [(_name(file, frame), frame) for frame in _frames(file, meta)]
     if split is not None:
         frames = _of_split(file, meta, frames, split)
-    found = existing([(frame, _image(file.parent, frame[0])) for frame in frames], file)
+    finder = Finder(file.parent, downscale)
+    found = existing([(frame, finder.find(frame[0])) for frame in frames], file)
     # In a file without w and h, all images must have the size of the first, which load() checks.
-    size = functools.cache(lambda: image_size(found[0][1]))
+    size = functools.cache(lambda: image_size(found[0][1].path))
     views = []
-    for (name, frame), path in found:
+    for (name, frame), image in found:
         where = f"{file}: frame {name}"
         distortion, fisheye = _distortion(where, frame)
         mask = frame.get("mask_path")
         views.append(
             build_view(
                 where,
-                _intrinsics(where, frame, size),
-                _world_to_camera(where, frame),
+                *_camera(where, frame, size),
                 distortion=distortion,
                 fisheye=fisheye,
                 downscale=downscale,
+                image=image,
                 name=name,
-                path=path,
                 time=None if frame.get("time") is None else _number(where, frame, "time"),
                 mask_path=None if mask is None else file.parent / _posix(str(mask)),
-                sized_like=None if "w" in frame and "h" in frame else found[0][1],
+                sized_like=None if "w" in frame and "h" in frame else found[0][1].path,
             )
         )
     return views
@@ -112,14 +119,6 @@ def _posix(path: str) -> str:
     return str(PurePosixPath(path.replace("\\", "/")))
 
 
-def _image(folder: Path, name: str) -> Path:
-    """The path of an image whose name may lack its suffix; .png comes first."""
-    if (folder / name).is_file():
-        return folder / name
-    names = [name + end for suffix in SUFFIXES for end in (suffix, suffix.upper())]
-    return next((folder / n for n in names if (folder / n).is_file()), folder / name)
-
-
 def _of_split(file: Path, meta: dict, frames: list[tuple], split: str) -> list[tuple]:
     key, lists = f"{split}_filenames", [k for k in meta if k.endswith("_filenames")]
     if key not in meta:
@@ -143,6 +142,18 @@ def _number(where: str | Path, frame: Mapping, key: str, default: float | None =
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{where}: {key} is {value!r}, expected a finite number")
     return float(value)
+
+
+def _camera(
+    where: str, frame: Mapping, size: Callable[[], tuple[int, int]]
+) -> tuple[dict, np.ndarray]:
+    """Intrinsics and world-to-camera matrix of a frame."""
+    intrinsics, matrix = _intrinsics(where, frame, size), _world_to_camera(where, frame)
+    if frame.get("camera_model") == ORTHOGRAPHIC:
+        distance = AWAY * intrinsics["width"] / intrinsics["fx"]
+        intrinsics |= {key: distance * intrinsics[key] for key in ("fx", "fy")}
+        matrix[2, 3] += distance
+    return intrinsics, matrix
 
 
 def _intrinsics(where: str, frame: Mapping, size: Callable[[], tuple[int, int]]) -> dict:
@@ -177,13 +188,18 @@ def _distortion(where: str, frame: Mapping) -> tuple[tuple[float, ...], bool]:
     model = frame.get("camera_model", "OPENCV_FISHEYE" if frame.get("is_fisheye") else "OPENCV")
     keys = ("k1", "k2", "k3", "k4", "p1", "p2")
     k1, k2, k3, k4, p1, p2 = (_number(where, frame, key, 0.0) for key in keys)
-    if model == "OPENCV_FISHEYE":
+    if model == ORTHOGRAPHIC:
+        return (), False
+    if model in FISHEYE:
         if p1 or p2:
             raise ValueError(f"{where}: p1, p2 are {p1}, {p2}, but a fisheye has only k1 to k4")
         return (k1, k2, k3, k4), True
     if model not in PERSPECTIVE:
-        supported = ", ".join((*PERSPECTIVE, "OPENCV_FISHEYE"))
-        raise ValueError(f"{where}: camera_model is {model!r}, expected one of {supported}")
+        supported = ", ".join((*PERSPECTIVE, *FISHEYE, ORTHOGRAPHIC))
+        raise ValueError(
+            f"{where}: camera_model is {model!r}, expected one of {supported}; COLMAP converts "
+            f"images of other cameras: {CONVERT}"
+        )
     if k4:  # nerfstudio's fourth radial term, which is not OpenCV's k4
         raise ValueError(f"{where}: k4 is {k4}, which OpenCV undistorts for a fisheye only")
     return (k1, k2, p1, p2, k3), False

@@ -12,12 +12,17 @@ import cv2
 import numpy as np
 
 from renderers.camera import Camera
+from renderers.datasets.locate import Located
 from renderers.datasets.photograph import SUFFIXES, Photograph, read_pixels
 from taichi_phys.checks import set_fields
 
 
-T = TypeVar("T")
+T = TypeVar("T")  # what is known of an image
 
+# How COLMAP turns pictures of any of its cameras into those of pinhole cameras.
+CONVERT = (
+    "colmap image_undistorter --image_path images --input_path sparse/0 --output_path undistorted"
+)
 WHOLE = 0.999  # least fraction of a pixel inside the file and its mask for the pixel to be seen
 
 
@@ -87,7 +92,7 @@ class View:
         source = (self.lens or self).camera
         distorted = self.lens is not None and (self.lens.fisheye or self.lens.distortion)
         if self.mask_path is not None:
-            mask = (self._read(self.mask_path, "L") > 0).astype(np.float32)
+            mask = (self._read(self.mask_path, "L", scaled=True) > 0).astype(np.float32)
         elif distorted:
             mask = np.ones((source.height, source.width), np.float32)
         else:
@@ -95,9 +100,9 @@ class View:
         whole = mask if self.lens is None else _resample(mask, self.lens, self.camera)
         return None if (whole > WHOLE).all() else whole > WHOLE
 
-    def _read(self, path: Path, mode: str) -> np.ndarray:
+    def _read(self, path: Path, mode: str, scaled: bool = False) -> np.ndarray:
         size = (self.lens or self).camera.size
-        return read_pixels(path, mode, size, sized_like=self.sized_like)
+        return read_pixels(path, mode, size, sized_like=self.sized_like, scaled=scaled)
 
 
 def _resample(image: np.ndarray, lens: Lens, camera: Camera) -> np.ndarray:
@@ -159,12 +164,12 @@ def _undistortion(
     return make(K, np.array(distortion), np.eye(3), K, size, cv2.CV_32FC1)
 
 
-def existing(items: Sequence[tuple[T, Path]], where: Path) -> list[tuple[T, Path]]:
-    """The (record, image path) items whose image exists; warns once about the other items.
+def existing(items: Sequence[tuple[T, Located]], where: Path) -> list[tuple[T, Located]]:
+    """The (record, image) items whose image exists; warns once about the other items.
 
     where: the file that lists the images. Raises ValueError if no image exists.
     """
-    absent = [path for _, path in items if not path.is_file()]
+    absent = [image.path for _, image in items if not image.path.is_file()]
     if len(absent) == len(items):
         raise ValueError(f"{where}: none of its {len(items)} images exists, first {absent[0]}")
     if absent:
@@ -173,7 +178,7 @@ def existing(items: Sequence[tuple[T, Path]], where: Path) -> list[tuple[T, Path
             f"first {absent[0]}",
             stacklevel=5,  # the caller of load_views
         )
-    return [item for item in items if item[1].is_file()]
+    return [item for item in items if item[1].path.is_file()]
 
 
 def build_view(
@@ -181,6 +186,7 @@ def build_view(
     intrinsics: dict[str, Any],
     world_to_camera: np.ndarray,
     *,
+    image: Located,
     distortion: tuple[float, ...] = (),
     fisheye: bool = False,
     downscale: int = 1,
@@ -189,20 +195,27 @@ def build_view(
     """The view of an image file and of the camera that took it.
 
     where: place that error messages name; intrinsics: fx fy cx cy width height, px;
-    world_to_camera: (4, 4); distortion, fisheye: as in `Lens`; downscale: divides width and height;
-    fields: further fields of View. Raises ValueError for an impossible camera.
+    world_to_camera: (4, 4); image: the file; distortion, fisheye: as in `Lens`; downscale: divides
+    width and height; fields: further fields of View. A file that was shrunk already is used as it
+    is, if it is not larger than wanted. Raises ValueError for an impossible camera.
     """
     try:
         camera = Camera(**intrinsics, world_to_camera=world_to_camera)
         scaled = camera if downscale == 1 else _scaled(camera, downscale)
+        if image.size is not None:
+            camera = camera.resized(*image.size)
+            if camera.width <= scaled.width:
+                scaled = camera
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     if not any(distortion):
         distortion = ()
     lens = None
-    if distortion or fisheye or downscale > 1:  # a fisheye is no pinhole camera, even with zeros
+    if (
+        distortion or fisheye or camera.size != scaled.size
+    ):  # a fisheye is no pinhole camera, even with zeros
         lens = Lens(camera=camera, distortion=distortion, fisheye=fisheye)
-    return View(camera=scaled, lens=lens, **fields)
+    return View(camera=scaled, lens=lens, path=image.path, **fields)
 
 
 def _scaled(camera: Camera, downscale: int) -> Camera:
