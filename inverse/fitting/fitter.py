@@ -9,7 +9,7 @@ import torch
 
 from inverse.fitting.config import FitConfig, PhotometricConfig
 from inverse.fitting.model import GaussianModel
-from inverse.fitting.photometric import Targets
+from inverse.fitting.photometric import PhotoLoss
 from inverse.fitting.relocation import relocate, wander
 from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.training import BACKGROUNDS, Training
@@ -45,7 +45,7 @@ class Fitter(Training):
             )
         self.model = model.to(self.device)
         self.cameras, self.half = list(cameras), half
-        self.targets = Targets(photographs, self.device)
+        self.photographs = PhotoLoss(photographs, self.device)
         self.optimizer = torch.optim.Adam(gaussian_groups(model, config, half), **ADAM)
 
     def step(self) -> float:
@@ -59,7 +59,7 @@ class Fitter(Training):
         index = self.permutation(len(self.cameras), self.iteration)
         background = self._background(generator)
         image = self.render(index, background, degree).rgb
-        loss, self.note = self.targets.loss(index, image, background, config.ssim_weight)
+        loss, self.note = self.photographs.loss(index, image, background, config.ssim_weight)
         loss = loss + regularization(self.model, config, self.half)
         self.optimizer.zero_grad()
         loss.backward()
@@ -86,7 +86,7 @@ class Fitter(Training):
         """Return a digest of the settings and the photographs."""
         settings = dataclasses.asdict(self.config) | {"seed": self.seed, "half": self.half}
         cameras = [dataclasses.asdict(camera) for camera in self.cameras]
-        return fingerprint_of((settings, cameras), self.targets.arrays())
+        return fingerprint_of((settings, cameras), self.photographs.arrays())
 
     def own_state(self) -> dict[str, Any]:
         """Return what a checkpoint holds besides the state of the loop."""

@@ -8,7 +8,7 @@ from inverse.metrics import image_metrics, ssim
 from renderers.datasets import Photograph
 
 
-class Targets:
+class PhotoLoss:
     """The photographs of a training, on its device.
 
     Pixels that a photograph does not see count nowhere. Raises ValueError for a photograph that

@@ -11,7 +11,7 @@ from inverse.fitting.fitter import (
     gaussian_groups,
     regularization,
 )
-from inverse.fitting.photometric import Targets
+from inverse.fitting.photometric import PhotoLoss
 from inverse.fitting.relocation import relocate, wander
 from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.training import BACKGROUNDS, Training
@@ -48,7 +48,7 @@ class TraceTrainer(Training):
     ):
         super().__init__(config, seed=seed, checkpoint=checkpoint)
         self.model, self.train = model.to(self.device), train
-        self.targets = Targets(train.images, self.device)
+        self.photographs = PhotoLoss(train.images, self.device)
         self.times = sorted(set(train.times))
         self.ranks = Ranks() if ranks is None else ranks
         self.batch = config.batch or self.ranks.size
@@ -114,7 +114,7 @@ class TraceTrainer(Training):
         tensors["sh"] = tensors["sh"][:, : (degree + 1) ** 2]
         background = torch.tensor(self.background).to(self.device)
         image = render(self.train.cameras[index], **tensors, background=background).rgb
-        loss, self.note = self.targets.loss(index, image, background, config.ssim_weight)
+        loss, self.note = self.photographs.loss(index, image, background, config.ssim_weight)
         return loss
 
     @property
@@ -169,7 +169,7 @@ class TraceTrainer(Training):
         """Return a digest of the settings and the photographs."""
         settings = dataclasses.asdict(self.config) | {"batch": self.batch, "seed": self.seed}
         views = [(view.time, dataclasses.asdict(view.camera)) for view in self.train.views]
-        return fingerprint_of((settings, self.model.scene(), views), self.targets.arrays())
+        return fingerprint_of((settings, self.model.scene(), views), self.photographs.arrays())
 
     def own_state(self) -> dict[str, Any]:
         """Return what a checkpoint holds besides the state of the loop."""
