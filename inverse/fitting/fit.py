@@ -25,7 +25,7 @@ from inverse.runs.plots import plot_losses
 from inverse.runs.report import Report
 from inverse.runs.training import BACKGROUNDS
 from renderers.camera import Camera
-from renderers.datasets import Photograph, View, hold_out, load_points, load_views
+from renderers.datasets import Photograph, View, hold_out, load_points, load_views, splits
 from renderers.images import to_bytes, write_png
 from renderers.splats.files import ANTIALIASED, save_gaussians
 from renderers.splats.gaussians import Gaussians
@@ -123,8 +123,7 @@ def split_views(job: FitJob) -> tuple[list[View], list[View]]:
     """
     downscale = job.downscale or 1
     train = load_views(job.data, downscale=downscale)
-    folder = Path(job.data) if Path(job.data).is_dir() else Path(job.data).parent
-    if (folder / "transforms_test.json").exists():
+    if "test" in splits(job.data):
         return train, load_views(job.data, "test", downscale=downscale)
     if len(train) < 2:
         raise ValueError(f"{job.data}: got only one photograph, expected several")

@@ -68,11 +68,19 @@ class TraceJob:
     """Inputs and outputs of a TRACE run."""
 
     data: str = option(
-        "", "folder with transforms_train.json, whose frames have times, and perhaps _val and _test"
+        "",
+        "folder of photographs with poses and times: D-NeRF, NVFi, nerfstudio, N3DV, HyperNeRF or "
+        "Panoptic data",
     )
     out: str = option("out/trace", "folder of the results")
-    downscale: int = option(
-        1, "divide the size of the images by this number; 2: half the resolution", low=1
+    downscale: int | None = option(
+        None,
+        "divide the size of the images by this number; 2: half the resolution; default: such that "
+        "the longer side is at most 800 px",
+        low=1,
+    )
+    fps: float | None = option(
+        None, "the times of the data are numbers of frames at this rate", above=0
     )
     parts: int | None = option(None, "number of moving parts; default: found by the command", low=1)
     future: float = option(

@@ -18,6 +18,7 @@ from inverse.trace.report import write_report
 from inverse.trace.results import find_parts, write_results
 from inverse.trace.run import FREE, RESULTS, TRACE, TraceRun
 from inverse.trace.trainer import TraceTrainer
+from renderers.datasets import load_views
 
 
 def learn_motion(
@@ -30,8 +31,11 @@ def learn_motion(
     ValueError for unusable input, before anything is written. An interrupted run keeps its
     checkpoint, and job.resume continues from it.
     """
-    train = load_photographs(job.data, "train", downscale=job.downscale)
+    train = load_photographs(job.data, "train", downscale=job.downscale, fps=job.fps)
     times, frame_dt = check_training(job.data, train)
+    start = min(v.time for v in load_views(job.data, "train") if v.time is not None)
+    origin = find_region([train.cameras[k] for k in train.first()]).origin()
+    train = train.relative_to(origin)
     device = tp.init(arch=job.device, seed=job.seed).device
     ranks = Ranks.from_environment(device)
     model = first_model(job, config, train, times[-1], frame_dt)
@@ -47,7 +51,8 @@ def learn_motion(
             resume=job.resume,
             free=FREE,
         )
-        folder.write_cameras(train.cameras, times=train.times)
+        more = {} if origin is None else {"origin": origin.tolist()}
+        folder.write_cameras(train.cameras, times=train.times, start=start, **more)
     ranks.agree(0.0)  # nobody reads a checkpoint that the first process is about to remove
     if job.resume:
         trainer.resume()
@@ -62,6 +67,8 @@ def learn_motion(
         model=model,
         times=times,
         cameras=train.cameras,
+        start=start,
+        origin=origin,
         labels=labels,
         motion=as_plain(motion),
     )
@@ -77,11 +84,11 @@ def learn_motion(
 def first_model(
     job: TraceJob, config: TraceConfig, train: Photographs, duration: float, frame_dt: float
 ) -> TraceModel:
-    """Make the untrained model from the photographs of t = 0.
+    """Make the untrained model from the photographs of the first moment.
 
     duration: the last observed time, s; frame_dt: the time between observed times, s.
     """
-    first = [k for k, time in enumerate(train.times) if abs(time) < 1e-6]
+    first = train.first()
     cameras = [train.cameras[k] for k in first]
     region = find_region(cameras)
     images = [train.images[k] for k in first]

@@ -1,6 +1,7 @@
 """The data of TRACE: photographs with their cameras and times, checked."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 
@@ -8,11 +9,19 @@ from renderers.camera import Camera
 from renderers.datasets import Photograph, View, load_views
 
 
+PLACES = 2  # from which the first moment must be seen to be carved from its own photographs
+# If one camera moves through the scene, the first moment is what this many of its places show.
+MOVING_PLACES = 8
+MEMORY, PIXEL_BYTES = 4_000_000_000, 16  # for the photographs of a split: rgb and alpha, float32
+LONGEST = 800  # px, to which larger photographs are shrunk by default
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Photographs:
     """The photographs of one split.
 
-    views: the camera and the time of each; images: their pixels.
+    views: the camera and the time of each, from the first moment of the training on; images: their
+    pixels.
     """
 
     views: list[View]
@@ -31,13 +40,59 @@ class Photographs:
     def __len__(self) -> int:
         return len(self.views)
 
+    @property
+    def frame_dt(self) -> float:
+        """The time between the photographs of one camera, s; cameras need not be synchronous."""
+        own: dict[tuple, set[float]] = {}
+        for camera, t in zip(self.cameras, self.times, strict=True):
+            own.setdefault(_place(camera), set()).add(t)
+        several = [sorted(times) for times in own.values() if len(times) > 1]
+        steps = [np.diff(times) for times in several] or [np.diff(sorted(set(self.times)))]
+        return float(np.median(np.concatenate(steps)))
 
-def load_photographs(folder: str, split: str, *, downscale: int = 1) -> Photographs:
+    def first(self) -> list[int]:
+        """The indices of the photographs that show the first moment.
+
+        These are the photographs of less than half a frame interval after the start, or, if they
+        are taken from one place only, the earliest that show the scene from eight places.
+        """
+        early = [k for k, t in enumerate(self.times) if t <= 0.5 * self.frame_dt]
+        if len({_place(self.cameras[k]) for k in early}) >= PLACES:
+            return early
+        order = np.argsort(self.times, kind="stable").tolist()
+        places: set[tuple] = set()
+        for count, k in enumerate(order, start=1):
+            places.add(_place(self.cameras[k]))
+            if len(places) >= MOVING_PLACES:
+                return order[:count]
+        return order
+
+    def relative_to(self, origin: np.ndarray | None) -> "Photographs":
+        """The same photographs in a world whose origin is at origin (3,) m of this one."""
+        if origin is None:
+            return self
+        views = [dataclasses.replace(v, camera=v.camera.relative_to(origin)) for v in self.views]
+        return dataclasses.replace(self, views=views)
+
+
+def load_photographs(
+    folder: str,
+    split: str,
+    *,
+    downscale: int | None = None,
+    start: float | None = None,
+    fps: float | None = None,
+) -> Photographs:
     """Read all photographs of a split.
 
-    downscale: the sizes of the photographs are divided by this number. Raises ValueError, in one
-    sentence, if a photograph has no time, sizes differ, or the data cannot be read.
+    downscale: the sizes of the photographs are divided by this number, None to shrink them to a
+    longer side of at most 800 px; start: the time from which times count, in the data's unit, None
+    for that of the first photograph; fps: the times of the data are numbers of frames at this rate.
+    Raises ValueError, in one sentence, if a photograph has no time, sizes differ, or the data
+    cannot be read.
     """
+    if downscale is None:
+        downscale = max(-(-max(load_views(folder, split)[0].camera.size) // LONGEST), 1)
     views = load_views(folder, split, downscale=downscale)
     untimed = [view.name for view in views if view.time is None]
     if untimed:
@@ -51,27 +106,62 @@ def load_photographs(folder: str, split: str, *, downscale: int = 1) -> Photogra
         raise ValueError(
             f"{folder}: {split} has images of sizes {sorted(sizes)}, expected one size"
         )
+    times = [view.time for view in views if view.time is not None]
+    if start is None:
+        start = min(times)
+    unit = 1.0 if fps is None else 1.0 / fps
+    views = [
+        dataclasses.replace(view, time=(t - start) * unit)
+        for view, t in zip(views, times, strict=True)
+    ]
+    views = _thinned(folder, views)
     return Photographs(views=views, images=[view.load() for view in views])
+
+
+def _thinned(folder: str, views: list[View]) -> list[View]:
+    """The views, or every so many moments of them, so that they fit into memory."""
+    pixels = sum(view.camera.width * view.camera.height for view in views)
+    every = -(-PIXEL_BYTES * pixels // MEMORY)
+    if every <= 1:
+        return views
+    own: dict[tuple, list[View]] = {}
+    for view in views:
+        own.setdefault(_place(view.camera), []).append(view)
+    if max(map(len, own.values())) < every:  # a camera that moves
+        kept = sorted(views, key=lambda view: view.time or 0.0)[::every]
+    else:
+        kept = [view for some in own.values() for view in some[::every]]
+    warnings.warn(
+        f"{folder}: {len(views)} photographs of {views[0].camera.width} x "
+        f"{views[0].camera.height} px do not fit into {MEMORY / 1e9:g} GB; one of {every} "
+        "moments is used, and a larger --downscale uses more",
+        stacklevel=3,
+    )
+    return kept
 
 
 def check_training(folder: str, train: Photographs) -> tuple[list[float], float]:
     """Check the training photographs; returns the observed times, ascending, and their interval, s.
 
-    Raises ValueError unless there are three times or more, the first of which is 0 and is seen from
-    two places or more.
+    The interval is that of the photographs of one camera. Warns about times that look like numbers
+    of frames. Raises ValueError unless there are three times or more, and two places or more.
     """
     times = sorted(set(train.times))
-    if times[0] < 0 or abs(times[0]) > 1e-6:
-        raise ValueError(
-            f"{folder}: the first frame of train is at t = {times[0]:g}, expected one at t = 0"
-        )
     if len(times) < 3:
         raise ValueError(f"{folder}: train has {len(times)} times, expected at least 3")
-    first = [camera for camera, t in zip(train.cameras, train.times, strict=True) if abs(t) < 1e-6]
-    eyes = {tuple(np.round(camera.position, 6)) for camera in first}
-    if len(eyes) < 2:
+    if len({_place(camera) for camera in train.cameras}) < PLACES:
         raise ValueError(
-            f"{folder}: train shows t = 0 from {len(eyes)} place only, expected views from several "
+            f"{folder}: train shows the scene from one place only, expected views from several "
             "places"
         )
-    return times, float(np.median(np.diff(times)))
+    if times[-1] > 2 and all(float(t).is_integer() for t in times):
+        warnings.warn(
+            f"{folder}: the times are whole numbers up to {times[-1]:g}, such as numbers of "
+            "frames; give their rate with --fps, or motion.json counts in frames",
+            stacklevel=2,
+        )
+    return times, train.frame_dt
+
+
+def _place(camera: Camera) -> tuple:
+    return tuple(np.round(camera.position, 6))

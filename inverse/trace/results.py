@@ -20,6 +20,7 @@ from inverse.trace.readout import motion_of_parts
 from inverse.trace.run import TraceRun
 from inverse.trace.segmentation import segment
 from renderers.camera import Camera
+from renderers.datasets import splits
 from renderers.images import to_bytes, write_png
 from renderers.overlay import side_by_side
 from renderers.splats.render import render
@@ -28,7 +29,8 @@ from renderers.video import write_video
 
 Color = tuple[float, float, float]
 
-SPLITS = {"val": "interpolation", "test": "extrapolation"}
+SPLITS = ("val", "test")
+KINDS = ("interpolation", "extrapolation")  # of pictures at observed times, and at later ones
 VIDEO_FPS = 24.0
 VIDEO_SECONDS = 4.0  # length of the observed time in the video, slowed down or sped up
 SOLID = 0.5  # alpha from which a pixel belongs to a part
@@ -49,25 +51,36 @@ def write_results(
     """
     model, labels = run.model, run.labels
     metrics: dict[str, Any] = {
-        **{name: None for name in SPLITS.values()},
+        **{name: None for name in KINDS},
         "segmentation": None,
         "seconds": seconds,
         "iterations": iterations,
+        "planned_iterations": run.config.iterations,
         "gaussians": len(model.gaussians),
         "moving": int(model.moving.sum()),
         "parts": None if run.motion is None else len(run.motion["parts"]),
+        "start": run.start,
     }
-    data = Path(run.job.data)
-    for split, name in SPLITS.items():
-        if not (data / f"transforms_{split}.json").exists():
+    data, job = Path(run.job.data), run.job
+    records: dict[str, list[dict[str, float | None]]] = {name: [] for name in KINDS}
+    for split in SPLITS:
+        if split not in splits(data):
             continue
-        photographs = load_photographs(run.job.data, split, downscale=run.job.downscale)
-        metrics[name] = predict(model, photographs, background, run.folder / "renders" / split)
+        photographs = load_photographs(
+            job.data, split, downscale=job.downscale, start=run.start, fps=job.fps
+        ).relative_to(run.origin)
+        for kind, found in predict(
+            model, photographs, background, run.folder / "renders" / split
+        ).items():
+            records[kind] += found
         if labels is not None:
             masks = part_masks(model, photographs, labels, run.folder / "masks" / split)
-            found, given = with_truth(masks, photographs, data / "masks" / split)
+            shown, given = with_truth(masks, photographs, data / "masks" / split)
             if given:  # if both splits have masks, the metrics are those of test
-                metrics["segmentation"] = segmentation_metrics(found, given)
+                metrics["segmentation"] = segmentation_metrics(shown, given)
+    for kind, some in records.items():
+        if some:
+            metrics[kind] = mean_metrics(some)
     write_film(
         run.folder / VIDEO, model, run.cameras[0], background, labels=labels, future=run.job.future
     )
@@ -76,14 +89,20 @@ def write_results(
 
 def predict(
     model: TraceModel, photographs: Photographs, background: Color, folder: Path
-) -> dict[str, Any]:
-    """Render every view of a split under the name of its file; returns the mean metrics."""
-    records = []
+) -> dict[str, list[dict[str, float | None]]]:
+    """Render every view of a split under the name of its file.
+
+    Returns the metrics of the views at observed times, as interpolation, and at later times, as
+    extrapolation.
+    """
+    records: dict[str, list[dict[str, float | None]]] = {name: [] for name in KINDS}
     for k in tqdm(range(len(photographs)), desc=folder.name, disable=None):
-        image = picture(model, photographs.cameras[k], photographs.times[k], background)
+        t = photographs.times[k]
+        image = picture(model, photographs.cameras[k], t, background)
         write_png(folder / f"{photographs.views[k].label}.png", to_bytes(image))
-        records.append(compare(image, photographs.images[k], background))
-    return mean_metrics(records)
+        kind = KINDS[t > model.duration + 1e-6]
+        records[kind].append(compare(image, photographs.images[k], background))
+    return records
 
 
 def picture(model: TraceModel, camera: Camera, t: float, background: Color) -> torch.Tensor:

@@ -24,7 +24,9 @@ class TraceRun:
     """A TRACE run, which need not be finished.
 
     folder: its folder; job, config: its settings; model: the learned model; times: the observed
-    times, s, ascending; cameras: those of the training photographs; labels: (n,) int, the part of
+    times, s, ascending; cameras: those of the training photographs; start: the time of the data, in
+    its unit, at which the times of the run are 0; origin: (3,) m, the place in the world of the
+    data that is the origin of the run's, None if they are the same; labels: (n,) int, the part of
     each Gaussian, 0 if it stands still; motion: the record of motion.json; metrics: the record of
     metrics.json. labels and motion are None, and metrics is empty, until the run has found them;
     without dynamics, labels and motion stay None.
@@ -38,6 +40,8 @@ class TraceRun:
     model: TraceModel
     times: list[float]
     cameras: list[Camera]
+    start: float = 0.0
+    origin: np.ndarray | None = None
     labels: np.ndarray | None = None
     motion: dict[str, Any] | None = None
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -66,6 +70,8 @@ class TraceRun:
             model=model.requires_grad_(False),
             times=times,
             cameras=cameras,
+            start=float(more.get("start", 0.0)),
+            origin=None if more.get("origin") is None else np.array(more["origin"], dtype=float),
             labels=cls._labels(files, len(model.gaussians)),
             motion=files.read_json(MOTION) if (files / MOTION).exists() else None,
             metrics=files.read_json(METRICS) if (files / METRICS).exists() else {},

@@ -50,6 +50,7 @@ class TraceTrainer(Training):
         self.model, self.train = model.to(self.device), train
         self.photographs = PhotoLoss(train.images, self.device)
         self.times = sorted(set(train.times))
+        self.moment = max(train.times[k] for k in train.first())  # what the warm-up takes for t = 0
         self.ranks = Ranks() if ranks is None else ranks
         self.batch = config.batch or self.ranks.size
         if self.batch < self.ranks.size:
@@ -135,7 +136,7 @@ class TraceTrainer(Training):
 
     def _photograph(self, draw: int, progress: float) -> int:
         """The index of a photograph: at first of one of t = 0, at last of any of them."""
-        last = 0.0 if progress < self.config.warm_up else self._seen(progress)
+        last = self.moment if progress < self.config.warm_up else self._seen(progress)
         last = next((time for time in self.times if time >= last - 1e-9), self.times[-1])
         allowed = [k for k, time in enumerate(self.train.times) if time <= last + 1e-9]
         return allowed[self.permutation(len(allowed), draw)]

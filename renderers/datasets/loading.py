@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from renderers.datasets import colmap, transforms
+from renderers.datasets import colmap, moving, transforms
 from renderers.datasets.points import read_points
 from renderers.datasets.views import View, labeled
 from taichi_phys.checks import whole_number
@@ -43,6 +43,9 @@ def _read_views(folder: Path, split: str, downscale: int, file: Path | None) -> 
         raise ValueError(f"dataset {folder}: has no {of_split.name}, only {', '.join(others)}")
     cameras_file = colmap.find_model(folder)
     if cameras_file is None:
+        kind = moving.find(folder)
+        if kind is not None:
+            return kind.read_views(folder, split, downscale)
         raise ValueError(
             f"dataset {folder}: not recognized, expected {of_split.name}, {of_all.name}, or "
             f"COLMAP's cameras.bin or cameras.txt in {', '.join(colmap.PLACES)}"
@@ -53,6 +56,21 @@ def _read_views(folder: Path, split: str, downscale: int, file: Path | None) -> 
             "use hold_out"
         )
     return colmap.read_views(folder, cameras_file, downscale=downscale)
+
+
+def splits(folder: str | Path) -> list[str]:
+    """Which of "train", "val" and "test" a dataset has. Raises ValueError for no such folder."""
+    folder, file = _place(folder)
+    names = ("train", "val", "test")
+    found = {name for name in names if (folder / f"transforms_{name}.json").is_file()}
+    of_all = file or folder / "transforms.json"
+    if of_all.is_file():
+        meta = transforms.read_json(of_all)
+        found |= {key.removesuffix("_filenames") for key in meta if key.endswith("_filenames")}
+    kind = moving.find(folder)
+    if not found and kind is not None:
+        found = set(kind.splits(folder))
+    return [name for name in names if name in (found or {"train"})]
 
 
 def hold_out(views: Sequence[View], every: int = 8) -> tuple[list[View], list[View]]:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from renderers.camera import Camera
+from renderers.datasets.films import film_pictures
 from renderers.datasets.locate import Located
 from renderers.datasets.photograph import SUFFIXES, Photograph, read_pixels
 from taichi_phys.checks import set_fields
@@ -47,7 +48,8 @@ class View:
     name: path of the image as the dataset writes it; camera: pinhole camera, at the size of the
     image that load() returns; time: s, None in a static scene; path: image file; mask_path: mask
     file, or None; lens: the camera that took the file, None if it is `camera`; sized_like: image
-    whose size this one is expected to have, None if the dataset gives the size; label: name of the
+    whose size this one is expected to have, None if the dataset gives the size; frame: number of
+    the picture, if path is a film; label: name of the
     view in the names of result files, without folders and suffix, which `load_views` makes unique
     in the dataset.
     """
@@ -59,6 +61,7 @@ class View:
     mask_path: Path | None = None
     lens: Lens | None = None
     sized_like: Path | None = None
+    frame: int | None = None
     label: str = ""
 
     def __post_init__(self) -> None:
@@ -72,6 +75,9 @@ class View:
         outside the file. Each call reads the files. Raises ValueError if a file cannot be read or
         does not have the expected size.
         """
+        if self.frame is not None:
+            rgb = film_pictures(self.path, self.camera.size)[self.frame] / np.float32(255)
+            return Photograph(rgb=rgb, alpha=np.ones(rgb.shape[:2], np.float32))
         rgba = self._read(self.path, "RGBA") / np.float32(255)
         seen = self._seen()
         if self.lens is not None:
