@@ -163,8 +163,10 @@ def camera_record(camera: Camera) -> dict[str, Any]:
 def load_camera(path: str | Path) -> tuple[Camera, dict]:
     """Read a camera.json with fx fy cx cy width height world_to_camera.
 
-    Returns the camera and the other keys of the file. Raises ValueError, which names the file, if
-    it is missing, is not valid JSON, lacks a key, or does not describe a camera.
+    Returns the camera and the other keys of the file. Where world_to_camera is a list of matrices,
+    of a camera that moves, the camera is that of the first, and the key `path` has all. Raises
+    ValueError, which names the file, if it is missing, is not valid JSON, lacks a key, or does not
+    describe a camera.
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8-sig"))  # some editors write a BOM
@@ -181,8 +183,12 @@ def load_camera(path: str | Path) -> tuple[Camera, dict]:
     missing = [key for key in keys if key not in record]
     if missing:
         raise ValueError(f"camera {path}: missing {', '.join(missing)}, expected {', '.join(keys)}")
+    extra = {key: value for key, value in record.items() if key not in keys}
+    poses = record["world_to_camera"]
+    several = isinstance(poses, list) and bool(poses) and np.ndim(poses[0]) == 2
+    same = {key: record[key] for key in keys if key != "world_to_camera"}
     try:
-        camera = Camera(**{key: record[key] for key in keys})
+        cameras = [Camera(**same, world_to_camera=pose) for pose in (poses if several else [poses])]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
-    return camera, {key: value for key, value in record.items() if key not in keys}
+    return cameras[0], extra | ({"path": cameras} if several else {})

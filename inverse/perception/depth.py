@@ -32,11 +32,28 @@ def load_depth(
 ) -> np.ndarray:
     """Read depth along the optical axis as (H, W) m, NaN outside the mask.
 
+    All is as for `load_whole_depth`.
+    """
+    depth = load_whole_depth(path, depth_scale, mask, scale=scale, inverse=inverse, notes=notes)
+    return np.where(mask, depth, np.nan)
+
+
+def load_whole_depth(
+    path: str | Path,
+    depth_scale: float | None,
+    mask: np.ndarray,
+    *,
+    scale: float | None = None,
+    inverse: bool = False,
+    notes: list[str] | None = None,
+) -> np.ndarray:
+    """Read depth along the optical axis as (H, W) m, NaN where it is not known.
+
     path: 16 bit png, tiff, npy, npz, exr, pfm, or COLMAP's bin; depth_scale: what integers are
     divided by, default 1000; floats are taken as meters; scale: what all numbers are divided by,
-    instead; mask: (H, W) bool; inverse: the numbers, so divided, are 1/m; notes: takes sentences
-    about what was assumed. A map of another size but the same proportions is resized, and holes in
-    it are filled from around them.
+    instead; mask: (H, W) bool, of the object; inverse: the numbers, so divided, are 1/m; notes:
+    takes sentences about what was assumed. A map of another size but the same proportions is
+    resized, and holes in the object are filled from around them.
     Raises ValueError for a scale that is not positive, an unreadable file, pictures of 8 bits or of
     colors, other proportions, a unit that cannot be meters, and a mask in which most of the depth
     is zero, negative or not finite.
@@ -67,7 +84,7 @@ def load_depth(
     depth = _without_holes(path, depth, mask, notes)
     _check_unit(path, float(np.median(depth[mask])), known)
     _compare_surroundings(path, depth, mask, notes)
-    return np.where(mask, depth, np.nan)
+    return depth
 
 
 def constant_depth(mask: np.ndarray, distance: float) -> np.ndarray:

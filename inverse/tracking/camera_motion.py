@@ -50,7 +50,7 @@ def camera_rotation(
     free = np.full(gray.shape, 255, np.uint8)
     if mask is not None:
         free[cv2.dilate(np.asarray(mask, np.uint8), GROWTH) > 0] = 0
-    xy = _corners(gray, free, np.zeros((0, 2)))
+    xy = new_corners(gray, free, np.zeros((0, 2)))
     world = _rays(camera, xy)  # where each corner lies: fixed when it is first seen
     for t in range(1, len(video)):
         previous, gray = gray, cv2.cvtColor(video[t], cv2.COLOR_RGB2GRAY)
@@ -74,7 +74,7 @@ def camera_rotation(
         pose[:3, :3] = turn
         pose[:3, 3] = -turn @ camera.position
         cameras.append(dataclasses.replace(camera, world_to_camera=pose))
-        fresh = _corners(gray, None, xy)
+        fresh = new_corners(gray, None, xy)
         xy = np.concatenate([xy, fresh])
         world = np.concatenate([world, _rays(cameras[-1], fresh)])
         if progress is not None:
@@ -82,7 +82,7 @@ def camera_rotation(
     return cameras
 
 
-def _corners(gray: np.ndarray, free: np.ndarray | None, have: np.ndarray) -> np.ndarray:
+def new_corners(gray: np.ndarray, free: np.ndarray | None, have: np.ndarray) -> np.ndarray:
     """New corners (N, 2) px, apart from those that there are, up to MAX_CORNERS in all."""
     mask = np.full(gray.shape, 255, np.uint8) if free is None else free.copy()
     for x, y in have:

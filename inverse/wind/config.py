@@ -115,7 +115,9 @@ class WindJob:
     )  # fmt: skip
     vlm_model: str | None = option(None, "name of the model at --vlm")
     moving_camera: bool = option(
-        False, "the camera turns: find its rotation from the background; --camera is frame 0"
+        False,
+        "the camera turns or travels: find its pose from the background, for which travel "
+        "needs the depth; --camera is frame 0",
     )
     start: int = option(0, "first frame of the clip to use, counted from 0", low=0)
     every: int | None = option(

@@ -10,7 +10,7 @@ from inverse.materials import Substance
 from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
 from inverse.wind.forces.marks import read_marks
-from inverse.wind.inputs.camera import camera_paths, read_cameras
+from inverse.wind.inputs.camera import background_depth, camera_paths, given_paths, read_cameras
 from inverse.wind.inputs.clip import plan_clips, read_tracks, sensible_scale
 from inverse.wind.inputs.material import job_of_object, settle_material
 from inverse.wind.inputs.object import read_hold, read_mask, read_network, settle_distance
@@ -72,6 +72,8 @@ def load_inputs(job: WindJob) -> Inputs:
     plans = plan_clips(job, assumptions)
     network = read_network(job, plans[0])
     cameras, extra = read_cameras(job, [plan.size for plan in plans], assumptions, network)
+    given = given_paths(job, plans)
+    cameras = [path[0] if path else one for path, one in zip(given, cameras, strict=True)]
     labels, masks = (None, None) if not job.object_given else read_mask(job, plans[0], assumptions)
     count = 1 if labels is None else max(int(labels.max()), 1)
     if count > 1 and job.solid_given:
@@ -94,6 +96,7 @@ def load_inputs(job: WindJob) -> Inputs:
         assumptions[:0] = _of_objects(said)
     hold, at = read_hold(job, found[0][2].mask.shape), read_marks(job, found[0][2].mask)
     tracks = read_tracks(job, plans)
+    whole, first = np.any([shape.mask for _, _, shape in found], axis=0), cameras[0]
     scale = max(sensible_scale(plans[0].size, shape.mask) for _, _, shape in found)
     if scale < 1:
         small = [shrink_camera(camera, scale) for camera in cameras]
@@ -110,9 +113,18 @@ def load_inputs(job: WindJob) -> Inputs:
     videos: list[Footage] = [
         plan.read(camera.size) for plan, camera in zip(plans, cameras, strict=True)
     ]
+
+    def behind() -> np.ndarray | None:
+        depth = background_depth(job, whole, first, extra, network)
+        return depth if depth is None or scale == 1 else shrink_image(depth, scale)
+
     timing = plans[0].timing
     anything = np.any([shape.mask for _, _, shape in found], axis=0)
-    paths = camera_paths(job, videos, cameras, anything, assumptions)
+    paths = camera_paths(
+        job, videos, cameras, anything, assumptions,
+        given=[path and [shrink_camera(one, scale) for one in path] for path in given],
+        depth=behind,
+    )  # fmt: skip
     each = [
         Inputs(
             videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth,
