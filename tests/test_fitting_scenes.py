@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import signal
 import struct
 
 import numpy as np
@@ -18,6 +20,7 @@ from inverse.fitting.points import agrees, carve, starting_cloud
 from inverse.fitting.region import find_region, looked_at
 from inverse.fitting.sweep import sweep
 from inverse.fitting.turntable import film_cameras
+from inverse.runs.checkpoint import peek_checkpoint
 from renderers.camera import camera_record
 from renderers.datasets import Photograph
 from renderers.images import write_png
@@ -272,6 +275,25 @@ def test_a_fit_that_is_too_short_says_so(tmp_path, capsys):
     with pytest.warns(UserWarning, match="of 7000 steps, .* is too little; give it more --minutes"):
         run(tmp_path, tmp_path / "out", "--iterations", "7000", "--minutes", "0.001")
     assert "of 7000 steps" in capsys.readouterr().out
+
+
+def test_sigterm_keeps_what_was_done(tmp_path, monkeypatch, capsys):
+    write_dataset(tmp_path, ring(9), BOX, points=300)
+    step = Fitter.step
+
+    def interrupted(fitter):
+        if fitter.iteration == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(fitter)
+
+    monkeypatch.setattr(Fitter, "step", interrupted)
+    out = tmp_path / "out"
+    arguments = ["--data", str(tmp_path), "--out", str(out), *SMALL]
+    assert command.main(arguments) == 130
+    assert "the same command with --resume goes on from here" in capsys.readouterr().err
+    assert peek_checkpoint(out / "checkpoints" / "fit.pt")["iteration"] == 7
+    monkeypatch.setattr(Fitter, "step", step)
+    assert run(tmp_path, out, "--resume").metrics["iterations"] == 60
 
 
 def test_photographs_are_shrunk_to_a_size_for_which_the_time_is_enough(tmp_path):

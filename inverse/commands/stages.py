@@ -17,6 +17,7 @@ from inverse.trace import TraceRun
 from inverse.trace.stage import TraceStage
 from inverse.wind.stage import WindStage
 from renderers.orbit import look_at
+from renderers.splats.files import SUFFIXES as SPLATS
 from renderers.splats.files import NotGaussiansError, load_gaussians
 from renderers.splats.gaussians import Gaussians
 from renderers.viewer.live import Live
@@ -43,7 +44,7 @@ def open_stage(args: argparse.Namespace) -> Stage:
         stage = _folder(path, args)
     elif path.suffix.lower() == ".toml":
         stage = _scene(path)
-    elif path.suffix.lower() in (".ply", ".splat"):
+    elif path.suffix.lower() in SPLATS or path.name == "meta.json":
         with contextlib.suppress(NotGaussiansError):  # a .ply may be a mesh
             stage = _body(path, args, load_gaussians(path))
     if stage is None:

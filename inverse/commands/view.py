@@ -1,7 +1,7 @@
 """Look and poke: scenes, bodies, splats, recovered winds and learned motions in a window.
 
     %(prog)s jelly_drop                   # a scene that comes along, or my.toml: live physics
-    %(prog)s bunny.obj --material jelly   # a body: a mesh, or splats (.ply, .splat)
+    %(prog)s bunny.obj --material jelly   # a body: a mesh, or splats (.ply, .spz ...)
     %(prog)s out/wind                     # a wind run: forces beside the clip
     %(prog)s out/trace                    # a TRACE run: past its last frame
     %(prog)s out/wind --headless --frames 24 --out out/pictures
@@ -27,11 +27,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser = command_parser("view", __doc__)
     add = parser.add_argument
     shown = "default: %(default)s"
-    what = "a scene (.toml, or the name of one that comes along), a mesh, a .ply or .splat, or the "
+    what = "a scene (.toml, or the name of one that comes along), a mesh, a file of splats, or the "
     add("path", help=f"{what}folder of a run or of frames")
     add("--out", default="out/view", metavar="DIR", help=f"pictures, videos; {shown}")
     add("--headless", action="store_true", help="write pictures, open no window")
     add("--frames", type=int, default=24, metavar="N", help=f"with --headless; {shown}")
+    ply = "with --headless: also write the Gaussians of each frame to OUT/splats/frame_0000.ply ..."
+    add("--ply", action="store_true", help=f"{ply}, a folder that SuperSplat plays")
     add("--web", action="store_true", help="serve a page on this machine (pip install viser)")
     add("--port", type=int, default=8080, metavar="N", help=f"with --web; {shown}")
     add("--width", type=int, default=1280, metavar="PX", help=shown)
@@ -82,7 +84,7 @@ def _view(args: argparse.Namespace) -> None:
             size = {"width": args.width, "height": args.height}
             screen = Screen(session, **size, out=args.out, panel=not args.headless)
             if args.headless:
-                paths = headless(screen, args.frames, args.out)
+                paths = headless(screen, args.frames, args.out, splats=args.ply)
                 print(f"{len(paths)} pictures: {paths[0]} to {paths[-1].name}")
             else:
                 window.show(screen)

@@ -20,6 +20,7 @@ from taichi_phys.checks import whole_number
 from taichi_phys.io.files import atomic_path
 
 
+SUFFIXES = (".ply", ".splat", ".spz", ".ksplat", ".sog")  # of files of Gaussians
 NORMALS = ("nx", "ny", "nz")  # unused, but some viewers expect them
 
 # The comment by which viewers know that Gaussians were fitted with render(antialiased=True)

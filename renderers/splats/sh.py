@@ -5,6 +5,7 @@ these look the same here.
 """
 
 import functools
+import math
 
 import taichi as ti
 import torch
@@ -117,6 +118,36 @@ def shade(
     if axes is None:
         axes = torch.eye(3, dtype=means.dtype, device=means.device)[None]
     return by_autodiff(_kernel(means.dtype, degree), sh, means, eye, axes, outputs=[(n, 3)])[0]
+
+
+@torch.no_grad()
+def turned_sh(sh: torch.Tensor, axes: torch.Tensor) -> torch.Tensor:
+    """The coefficients (n, K, 3) that look without sh_axes as sh looks with sh_axes.
+
+    sh: (n, K, 3); axes: (n, 3, 3) rotations, as `render` takes them. A turned harmonic is a sum of
+    harmonics of its degree: the result is the one with the same colors in enough directions.
+    """
+    n, count, _ = sh.shape
+    if count == 1 or not n:
+        return sh
+    # Directions spread evenly over the sphere (Fibonacci's lattice), twice as many as needed.
+    k = torch.arange(2 * count, dtype=torch.float64)
+    z, turn = 1 - (2 * k + 1) / len(k), k * math.pi * (3 - math.sqrt(5))
+    flat = (1 - z * z).sqrt()
+    rays = torch.stack([flat * turn.cos(), flat * turn.sin(), z], dim=1).to(sh.device)
+    # `shade` adds 0.5 and cuts at 0: small coefficients are never cut.
+    size = 100 * sh.abs().amax().double().clamp_min(1e-12)
+    small, origin = sh.double() / size, torch.zeros(3, dtype=torch.float64, device=sh.device)
+    shown = torch.stack(
+        [shade(small, ray.expand(n, 3).contiguous(), origin, axes.double()) - 0.5 for ray in rays],
+        dim=1,
+    )  # (n, 2K, 3)
+    one = torch.zeros(count, count, 3, dtype=torch.float64, device=sh.device)
+    one.diagonal()[:] = 0.01
+    basis = torch.stack(
+        [shade(one, ray.expand(count, 3).contiguous(), origin)[:, 0] - 0.5 for ray in rays]
+    )  # (2K, K)
+    return (size * 0.01 * torch.linalg.pinv(basis) @ shown).to(sh)
 
 
 def per_gaussian(row: torch.Tensor, n: int) -> torch.Tensor:

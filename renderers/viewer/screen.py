@@ -11,10 +11,14 @@ import numpy as np
 
 from renderers.camera import Camera
 from renderers.images import write_png
+from renderers.splats.files import save_gaussians
+from renderers.splats.frames import ball_gaussians, frame_gaussians
+from renderers.splats.gaussians import Gaussians
 from renderers.viewer.eye import Eye
 from renderers.viewer.picture import draw
 from renderers.viewer.recorder import Recorder
 from renderers.viewer.session import Session
+from renderers.viewer.snapshot import Snapshot
 
 
 FAST = 0.5  # share of the size at which pictures are drawn while something moves
@@ -197,9 +201,15 @@ def help_lines(screen: Screen) -> list[str]:
     return [*MOUSE, *(f"{key}: {text}" for key, text in keys.items())]
 
 
-def headless(screen: Screen, frames: int, folder: str | Path) -> list[Path]:
-    """Write pictures of a screen without a window: frame_0000.png and so on; their paths."""
-    paths = []
+def headless(
+    screen: Screen, frames: int, folder: str | Path, *, splats: bool = False
+) -> list[Path]:
+    """Write pictures of a screen without a window: frame_0000.png and so on; their paths.
+
+    splats: whether to write the Gaussians of each frame, too, as splats/frame_0000.ply and so on.
+    Balls are written as round Gaussians. Of a stage that stands still, one file is written.
+    """
+    paths: list[Path] = []
     for frame in range(frames):
         if screen.stage.still:  # walk around it
             screen.eye.azimuth += 360 / frames if frame else 0
@@ -207,4 +217,16 @@ def headless(screen: Screen, frames: int, folder: str | Path) -> list[Path]:
             screen.session.do(screen.stage.film, frame, frames)
         paths.append(Path(folder) / f"frame_{frame:04d}.png")
         write_png(paths[-1], screen.draw())
+        if splats and not (screen.stage.still and frame):
+            path = Path(folder) / "splats" / f"frame_{frame:04d}.ply"
+            save_gaussians(path, _gaussians(screen.stage.snapshot()))
     return paths
+
+
+def _gaussians(shown: Snapshot) -> Gaussians:
+    """The Gaussians of a snapshot; raises ValueError if there is nothing that could be some."""
+    if shown.splats is not None:
+        return frame_gaussians(shown.splats)
+    if shown.points is None:
+        raise ValueError("splats: there is nothing here that Gaussians could show")
+    return ball_gaussians(shown.points.x, shown.points.colors, shown.points.radius)
