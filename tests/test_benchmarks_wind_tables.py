@@ -20,9 +20,9 @@ def quick(tmp_path_factory):
     out = tmp_path_factory.mktemp("tables")
     file = out / "figures.json"
     line = ["--quick", "--scene", "hotdog", "--out", str(out), "--json", str(file)]
-    results = wind_tables.main(line)
+    results = wind_tables.main([*line, "--force", "free", "point"])
     assert json.loads(file.read_text()) == results
-    return results["hotdog"], out / "hotdog"
+    return results, out / "hotdog"
 
 
 def test_the_motion_of_a_clip_is_that_of_its_forces(quick):
@@ -35,7 +35,8 @@ def test_the_motion_of_a_clip_is_that_of_its_forces(quick):
 
 
 def test_a_scene_is_recovered_and_scored(quick):
-    figures, folder = quick
+    results, folder = quick
+    figures = results["hotdog"]
     assert (folder / "run_2" / "report.html").exists()
     assert np.isfinite(list(figures.values())).all()
     assert 0 < figures["all_direction_error_deg"] < 90 and figures["psnr"] > 10
@@ -46,3 +47,21 @@ def test_every_scene_has_a_field_of_its_own_and_two_are_of_each_material():
     kinds = ["elastic", "elastoplastic", "viscoplastic"]
     assert sorted(s.material for s in table.values()) == sorted(2 * kinds)
     assert len({id(s.field) for s in table.values()}) == len(table) == 6
+
+
+def test_a_point_force_is_no_field(quick):
+    """Table 2: most particles feel nothing of it, so that its magnitude is wrong all over."""
+    figures = quick[0]["hotdog point"]
+    assert figures["all_magnitude_error_percent"] > 80
+    better = quick[0]["hotdog"]
+    assert better["all_magnitude_error_percent"] < figures["all_magnitude_error_percent"]
+    assert better["all_vector_error_percent"] < figures["all_vector_error_percent"]
+    assert better["psnr"] > figures["psnr"]
+
+
+def test_the_middle_of_a_mask_lies_in_it():
+    ring = np.zeros((9, 9), dtype=bool)
+    ring[1:8, 1:8] = True
+    ring[2:7, 2:7] = False
+    column, row = wind_tables.middle(ring)
+    assert ring[int(row), int(column)]

@@ -25,6 +25,9 @@ class WindConfig:
         "vector a frame that acts at --at, kplanes: K-Planes, wind: an air that drags the object",
         choices=FORCES,
     )  # fmt: skip
+    compare: bool = option(
+        True, "say by tracks that no fit saw whether a uniform force explains the motion as well"
+    )
     iterations: int = option(60, "optimization steps per video interval", low=1)
     smooth: int | None = option(
         None, "runs over the clip that find the force of all frames at once; 0: the paper's way, "

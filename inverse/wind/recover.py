@@ -16,10 +16,18 @@ from inverse.wind.body import make_bodies, make_simulator
 from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.forces import Form
 from inverse.wind.forces.air import SampledAir, find_air
+from inverse.wind.forces.compare import (
+    Explained,
+    compare_forces,
+    hold_out,
+    misses,
+    uniform_motion,
+)
 from inverse.wind.forces.find import find_form
 from inverse.wind.forces.make import check_force
-from inverse.wind.inputs.load import load_inputs
+from inverse.wind.inputs.load import Inputs, load_inputs
 from inverse.wind.inputs.material import soften
+from inverse.wind.results.pictures import carried_deformation
 from inverse.wind.results.write import write_results
 from inverse.wind.run import AIR, AIR_ARRAYS, FORCE, FREE, RESULTS, SMOOTH, TARGETS, WindRun
 from inverse.wind.several import (
@@ -125,6 +133,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
             resume=job.resume,
         )  # fmt: skip
         air = _air(form, result, sim.mass, inputs.fps, supports.held)
+    with clock("compare"), _one_thread():
+        explained = _explained(inputs, tracked.keypoints, solver, result, supports.held)
     run = WindRun(
         folder=folder.path,
         job=job,
@@ -146,8 +156,9 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         folder.write_npz(AIR, **{name: getattr(air, name) for name in AIR_ARRAYS})
     run.save()  # the forces, whatever becomes of the pictures
     metrics = write_results(
-        run, inputs, result, gaussians, tracked=tracked, clock=clock, command=command
-    )
+        run, inputs, result, gaussians, tracked=tracked, explained=explained, clock=clock,
+        command=command,
+    )  # fmt: skip
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
 
 
@@ -160,6 +171,29 @@ def _air(
     specific = (result.force / mass[:, None]).double()
     air = form.drag.air(specific, result.v[:-1].double())
     return find_air(result.x.double().cpu().numpy(), air.cpu().numpy(), fps, held=held)
+
+
+def _explained(
+    inputs: Inputs, keypoints: np.ndarray, solver: WindSolver, result: WindResult, held: np.ndarray
+) -> Explained | None:
+    """Whether a uniform force explains the motion as well; None where that is the one that was
+    found, where it is not asked, and where no tracks could be held out."""
+    config = solver.config
+    if not config.compare or config.force == "uniform":
+        return None
+    held_out = hold_out(inputs, keypoints)
+    if held_out is None:
+        return None
+    plastic = any(one.job.material != "elastic" for one in inputs.each)
+    uniform = uniform_motion(solver, held)
+    own, other = (
+        None
+        if motion is None
+        else misses(held_out, inputs, motion.x, carried_deformation(motion, plastic=plastic))
+        for motion in (result, uniform)
+    )
+    assert own is not None
+    return compare_forces(config.force, own, other)
 
 
 @contextlib.contextmanager

@@ -48,13 +48,16 @@ def write_report(
     strength, known = strength.copy(), specific.copy()
     strength[until + 1 :] = known[until + 1 :] = np.nan
     mean = float(np.nanmean(strength))
+    explained = metrics.get("explained")
     report = Report("What moved this?")
     report.notice(verdict.sentence, NOTICES[LEVELS.index(verdict.belief)])
     report.summary(
         f"The force that carries the object through {until + 1} frames is {mean:.2f} m/s² "
         f"per unit of mass on average and {strength[peak]:.2f} m/s² at its strongest, "
         f"{t[peak]:.2f} s into the clip. It is everything that acts on the object from outside, "
-        "gravity included" + (", but for what holds it." if run.reaction.any() else ".")
+        "gravity included"
+        + (", but for what holds it." if run.reaction.any() else ".")
+        + (f" {explained['sentence']}" if explained else "")
     )
     figures = {
         "mean strength": (f"{mean:.2f}", "m/s²", _noise_note(metrics)),

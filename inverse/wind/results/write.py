@@ -11,6 +11,7 @@ import numpy as np
 from inverse.clips.footage import keep_pictures
 from inverse.runs.clock import Clock
 from inverse.runs.folder import VIDEO
+from inverse.wind.forces.compare import Explained
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.noise import solver_noise
 from inverse.wind.results.pictures import (
@@ -42,13 +43,15 @@ def write_results(
     gaussians: Gaussians,
     *,
     tracked: Tracked,
+    explained: Explained | None = None,
     clock: Clock,
     command: list[str] | None,
 ) -> dict[str, Any]:
     """Write the video and the report of a run; returns the record of its metrics.
 
     run: without metrics yet; result: of the solver; gaussians: of the object in frame 0; tracked:
-    what the tracks say; clock: has timed the stages before; command: as in the report.
+    what the tracks say; explained: which force explains the motion, if that is known; clock: has
+    timed the stages before; command: as in the report.
     """
     video, cameras, targets = inputs.videos[0], run.cameras, tracked.targets
     seen_share = tracked.quality.seen_share
@@ -86,6 +89,7 @@ def write_results(
         "loss": result.loss,
         "healed": result.healed,
         "nudged": result.nudged,
+        "explained": None if explained is None else explained.record(),
         "roughness": roughness(run.x, run.force / run.mass[:, None]),
         "held_share": float(run.held.mean()),
         "reaction_n": reaction_record(run.reaction),
