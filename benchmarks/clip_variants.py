@@ -42,7 +42,6 @@ BAR = 10.0  # degrees, by which a variant's force may differ from the clean clip
 SHAKE, CROP = 2.0, 8  # px: standard deviation of the hand's jitter, and what it cannot show
 UHD, TINY = 2160, 12  # px: height of the enlarged clip, width of the smallest leaf
 LOSSLESS = ["-c:v", "libx264", "-crf", "12", "-pix_fmt", "yuv420p"]
-FULL_RANGE = "in_range=full:out_range=limited"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,9 +165,8 @@ def variants(width: int, mask_width: int) -> dict[str, Variant]:
         ),
         "hlg": Variant(
             make=encoded(
-                "-vf", f"scale=out_color_matrix=bt709:{FULL_RANGE},format=yuv444p,"
-                "zscale=tin=bt709:min=bt709:pin=bt709:rin=tv:t=linear:npl=203,format=gbrpf32le,"
-                "zscale=p=bt2020,zscale=t=arib-std-b67:m=bt2020nc:r=tv,format=yuv420p10le",
+                "-vf", "format=gbrp,zscale=tin=bt709:pin=bt709:min=gbr:rin=pc:p=bt2020:"
+                "t=arib-std-b67:m=bt2020nc:r=tv,format=yuv420p10le",
                 "-c:v", "libx265", "-crf", "12", "-x265-params", "log-level=error",
                 "-color_primaries", "bt2020", "-color_trc", "arib-std-b67",
                 "-colorspace", "bt2020nc",

@@ -311,10 +311,10 @@ def test_large_pictures_are_reduced_as_long_as_the_object_stays_large():
 
 
 def test_a_hand_that_shakes_is_found_and_a_still_camera_is_not_taken_for_one():
-    camera = camera_from_fov(192, 144, 40.0)
-    wall = cv2.GaussianBlur(RNG.normal(size=(200, 260)), (0, 0), 4)
+    camera, rng = camera_from_fov(192, 144, 40.0), np.random.default_rng(0)
+    wall = cv2.GaussianBlur(rng.normal(size=(200, 260)), (0, 0), 4)
     wall = np.clip(110 + 12 * wall / wall.std(), 0, 255).astype(np.uint8)
-    way = RNG.normal(size=(12, 2)) * 2
+    way = rng.normal(size=(12, 2)) * 2
     mask = np.zeros((144, 192), dtype=bool)
     mask[50:90, 60:100] = True
 
@@ -336,13 +336,14 @@ def test_a_hand_that_shakes_is_found_and_a_still_camera_is_not_taken_for_one():
     cameras = shaken.cameras
     point = camera.unproject(np.array([[96.0, 72.0]]), 5.0)
     found = np.stack([one.project(point)[0][0] for one in cameras]) - [96, 72]
-    assert np.abs(found - (way - way[0])).max() < 0.1
+    off = found - (way - way[0])
+    assert np.abs(off).max() < 0.2 and np.ptp(off[1:], axis=0).max() < 0.15
     assert np.allclose(shaken.shift, np.linalg.norm(found, axis=1), atol=0.05)
     blank = find_unsteadiness(np.full((5, 144, 192, 3), 90, np.uint8), camera, mask)
     assert not blank.known and not blank.moves
     full = find_unsteadiness(film(way), camera, np.ones((144, 192), dtype=bool))
     assert not full.known and not full.moves
-    chaos = RNG.integers(0, 255, (6, 144, 192, 3)).astype(np.uint8)
+    chaos = rng.integers(0, 255, (6, 144, 192, 3)).astype(np.uint8)
     assert not find_unsteadiness(chaos, camera, mask).known
 
 
@@ -381,3 +382,12 @@ def test_of_a_long_clip_the_first_part_is_used_and_said(tmp_path):
     assert len(plan_clip(path, frames=50)) == 50 and len(plan_clip(path)) == 80
     even = plan_clip(save(tmp_path / "even.mp4", pictures(60, 1), 20), most=30)
     assert len(even) == 30 and not any("Most moves" in note for note in even.notes)
+
+
+def test_a_low_rate_in_a_clip_of_240_per_second_is_found(tmp_path):
+    path = save(tmp_path / "fast.mp4", np.repeat(pictures(), 10, axis=0), 240)
+    plan = plan_clip(path)
+    assert len(plan) == 24 and plan.timing.fps == 24 and plan.timing.even
+    assert "Without the repeated ones there are 24 frames per second." in plan.notes
+    resting = np.concatenate([np.repeat(pictures(1), 40, axis=0), pictures(30)])
+    assert len(plan_clip(save(tmp_path / "rest.mp4", resting))) == 70

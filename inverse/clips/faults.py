@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from scipy import ndimage
 
 from inverse.clips.scan import Scan
 
@@ -17,6 +18,7 @@ ODD, ODD_LEVELS, ODD_RUN = 3.0, 4.0, 5
 # A picture is a repeated one when what changed most since the one before changed by less than this
 # share of what it does in the steps around, and by so few gray levels, as compression may.
 REPEATED, REPEATED_LEVELS = 0.2, 6.0
+SAME_LEVELS = 2.0  # gray levels by which one of many copies of a picture may differ from it
 PAUSE = 4  # repeated pictures in a row from which on the object itself may be at rest
 SKIPPED = (
     1.5  # times the usual step, after a repeated picture: then the one in its place is missing
@@ -82,7 +84,18 @@ def _repeated(scan: Scan, blank: np.ndarray) -> np.ndarray:
         sides = [side for side, there in ((before, k > 1), (after, k < len(scan) - 1)) if there]
         still[k] = moved[k] < REPEATED_LEVELS and bool(sides) and all(sides)
     still[_pauses(scan, still)] = False
-    return _in_rhythm(moved, still)
+    return _in_rhythm(moved, still) | (_between_beats(moved) & ~blank)
+
+
+def _between_beats(moved: np.ndarray) -> np.ndarray:
+    """Pictures (P,) bool that are repeated many times, as where a low rate was brought to a high
+    one: hardly anything changes but in single steps, which come in an even rhythm."""
+    around = ndimage.maximum_filter1d(np.where(np.isfinite(moved), moved, 0.0), 2 * PERIODS + 1)
+    same = (moved < REPEATED * around) & (moved < SAME_LEVELS)
+    gaps = np.diff(np.flatnonzero(~same))  # the first picture is one of those that are new
+    usual = float(np.median(gaps)) if len(gaps) >= RHYTHM else 0.0
+    even = PAUSE < usual <= PERIODS and float((np.abs(gaps - usual) <= 1).mean()) >= ON_BEAT
+    return same if even else np.zeros_like(same)
 
 
 def _in_rhythm(moved: np.ndarray, still: np.ndarray) -> np.ndarray:
