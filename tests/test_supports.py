@@ -67,6 +67,14 @@ def test_a_clamped_end_is_found():
     np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
 
 
+def test_noise_of_tracks_and_a_wide_end_do_not_move_the_edge_of_a_support():
+    x, _ = tp.sample_box((0, 0, 0), (0.8, 0.1, 0.1), spacing=0.025)
+    moved = 100 * np.maximum((x[:, 0] - 0.2) / 0.6, 0) ** 2
+    moved = np.where(moved > 4, 4 + 0.3 * (moved - 4), moved)  # what is wide bends less
+    found = held_part(x, pixels(x), np.sqrt(moved**2 + 0.7**2), np.ones(len(x), dtype=bool), 1.0)
+    assert abs(x[found, 0].max() - 0.2) <= 0.025
+
+
 def test_cloth_is_held_up_to_where_it_moves():
     """Cloth moves beyond its support in proportion to the distance."""
     moved = 40 * np.maximum((LENGTH - 0.22) / 0.78, 0)

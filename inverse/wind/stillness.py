@@ -25,12 +25,15 @@ STILL = 3.0  # standard deviations of the tracks by which something still may se
 LEAST = 1.0  # px, the same for better tracks: they drift, and a lift bends what they show
 TOLD = 3.0  # times the largest motion of a still part, that a motion in proportion would show
 PROFILE = 9.0  # the same: up to here the rest shows how motion grows beyond the support
+EDGE = 4.0  # the same: up to here, where motion begins; farther on the object has another width
+DEEP = 0.5  # of the way into a held part, beyond which nothing moves
 POWERS = (1.0, 2.0)
 FEWEST = 8  # particles that show it
 SEEN_SHARE = 0.1  # of the particles of a still part: of a solid, views see a part of the surface
 DEEPEST = 0.8  # of the way into a held part: so much of it may be rim
 REACH = 1.5  # times the usual distance of neighbors: particles farther away are not connected
 NEIGHBORS = 6
+MOST_FLOOR = 0.8  # of the limit, that is taken for noise
 AROUND = 9  # a particle and those around it, whose median motion counts
 
 
@@ -110,6 +113,12 @@ def _without_rim(x: np.ndarray, moved: np.ndarray, held: np.ndarray, limit: floa
     if near.sum() < FEWEST:
         return held
     beyond = cKDTree(x[held]).query(x[near])[0]
+    # What cannot move seems to, by the noise of tracks, which adds to motion in squares.
+    floor = np.median(moved[held & (depth >= DEEP * depth[held].max())])
+    floor = min(float(floor), MOST_FLOOR * limit)
+    moved, limit = np.sqrt(np.maximum(moved**2 - floor**2, 0)), np.sqrt(limit**2 - floor**2)
+    edge = moved[near] <= EDGE * limit
+    edge |= edge.sum() < FEWEST
     rims, misses = [], []
     for power in POWERS:
         grown = moved[near] ** (1 / power)
@@ -117,7 +126,7 @@ def _without_rim(x: np.ndarray, moved: np.ndarray, held: np.ndarray, limit: floa
         fitted = (limit ** (1 / power) + slope * beyond) ** power
         misses.append(np.square(fitted / moved[near] - 1).mean())
         # Particles at the edge move by less than the limit: where the line begins, they say.
-        slope, start = np.polyfit(beyond, grown, 1)
+        slope, start = np.polyfit(beyond[edge], grown[edge], 1)
         rims.append(np.clip(start, 0, limit ** (1 / power)) / max(slope, 1e-300))
     rim = min(rims[int(np.argmin(misses))], DEEPEST * depth[held].max())
     return held & (depth > rim + 0.5 * depth[held].min())  # the edge lies between particles
