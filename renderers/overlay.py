@@ -42,6 +42,7 @@ def draw_arrows(
     thickness: float = 2.0,
     scale: int = 1,
     legend: str | None = None,
+    opacity: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return a copy of the picture with n anti-aliased arrows, the strongest on top.
 
@@ -49,24 +50,27 @@ def draw_arrows(
     of the color map (by default 0 and the strongest; give them for a video, because otherwise the
     meaning of a color changes from frame to frame); thickness: of a shaft, px; scale: a whole
     number by which the picture is enlarged first (positions and thickness stay in pixels of
-    `image`); legend: what the colors measure, such as "force (N)", drawn beside a color bar. Arrows
-    with NaN are left out. Raises ValueError for other shapes or another scale.
+    `image`); legend: what the colors measure, such as "force (N)", drawn beside a color bar;
+    opacity: (n,) of each arrow, 0 to 1, default: 1. Arrows with NaN are left out.
+    Raises ValueError for other shapes or another scale.
     """
     import cv2
 
     _check_image("image", image)
     starts, ends, strengths = (np.asarray(a, dtype=np.float64) for a in (starts, ends, strengths))
     n = strengths.shape[0] if strengths.ndim else 0
+    opacity = np.ones(n) if opacity is None else np.asarray(opacity, dtype=np.float64)
     for name, value, shape in (
         ("starts", starts, (n, 2)),
         ("ends", ends, (n, 2)),
         ("strengths", strengths, (n,)),
+        ("opacity", opacity, (n,)),
     ):
         if value.shape != shape:
             raise ValueError(f"{name}: got shape {value.shape}, expected {shape}")
     whole_number("scale", scale, "a whole number >= 1", low=1)
     known = np.isfinite(starts).all(1) & np.isfinite(ends).all(1) & np.isfinite(strengths)
-    starts, ends, strengths = starts[known], ends[known], strengths[known]
+    starts, ends, strengths, opacity = (a[known] for a in (starts, ends, strengths, opacity))
     if limits is None:
         limits = (0.0, float(strengths.max(initial=0.0)) or 1.0)
     canvas = image.copy()
@@ -75,10 +79,12 @@ def draw_arrows(
     colors = strength_colors(strengths, limits)
     for i in np.argsort(strengths, kind="stable"):
         line = scale * np.stack([starts[i], ends[i]])
-        width = scale * thickness
+        width, before = scale * thickness, canvas.copy() if opacity[i] < 1 else canvas
         # A light rim inside a dark one stands out on any picture.
         for rim, color in ((0.55 * width, INK), (0.35 * width, PAPER), (0.0, colors[i])):
             _fill(canvas, _arrow(line[0], line[1], width, rim), color)
+        if opacity[i] < 1:
+            canvas = cv2.addWeighted(canvas, opacity[i], before, 1 - opacity[i], 0)
     if legend is not None:
         draw_colorbar(canvas, limits, legend)
     return canvas

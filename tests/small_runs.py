@@ -52,7 +52,8 @@ def wind_run(tmp_path_factory):
         folder=folder.path, job=job, config=config, t=t, x=result.x.cpu().numpy(),
         force=result.frame_forces().cpu().numpy(), mass=sim.mass.cpu().numpy(), metrics={},
         gravity=np.array([0, 0, -9.81]), held=np.zeros(60, bool), reaction=np.zeros((5, 3)),
-        body=np.zeros(60, int),
+        body=np.zeros(60, int), std=np.full((5, 60, 3), 0.01), net_std=np.full((5, 3), 0.1),
+        factor=1.0,
         cameras=[camera] * len(t),
     ).save()  # fmt: skip
     return folder.path

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import calibration  # noqa: E402
 import wind_tables  # noqa: E402
 
 
@@ -65,3 +66,10 @@ def test_the_middle_of_a_mask_lies_in_it():
     ring[2:7, 2:7] = False
     column, row = wind_tables.middle(ring)
     assert ring[int(row), int(column)]
+
+
+def test_runs_are_compared_with_what_they_say_of_themselves(quick, capsys):
+    shares = calibration.main([str(quick[1] / "run_2")])
+    assert 0 <= shares["one"] <= shares["two"] <= 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("run_2") and lines[2].startswith("all frames")

@@ -8,7 +8,7 @@ import pytest
 
 from inverse.lifting.quality import LiftQuality, seen_share
 from inverse.lifting.smoothness import Smoothness
-from inverse.wind.noise import solver_noise, track_noise
+from inverse.wind.noise import track_noise
 from inverse.wind.results.pictures import result_frames
 from inverse.wind.results.report import object_picture
 from inverse.wind.results.verdict import (
@@ -19,6 +19,7 @@ from inverse.wind.results.verdict import (
     Verdict,
     followed_until,
     judge,
+    surely,
 )
 from inverse.wind.targets import Tracked
 from renderers.orbit import look_at
@@ -43,7 +44,7 @@ def test_a_good_run_is_believable():
     assert verdict.belief == BELIEVABLE and verdict.until == T - 1
     assert verdict.sentence == (
         "This result is believable: tracks see at least 95 % of the object, and the re-simulation "
-        "is 13.0 dB closer to the clip than holding it still."
+        "is 13.0 dB closer to the clip than holding it still; the net force is known to about 10 %."
     )
 
 
@@ -66,7 +67,14 @@ def test_a_good_run_is_believable():
         ({"reprojection_px": np.full(T, 3.0)}, CARE, "misses the tracks by 3.0 px"),
         ({"converged": np.zeros(T, bool)}, DOUBTFUL, "not found in 30 frames"),
         ({"at_rest": False}, CARE, "had not come to rest"),
-        ({"noise": np.full(T, 9.0)}, BELIEVABLE, "no net force stands out of the noise"),
+        ({"noise": np.full(T, 2.45)}, CARE, "the net force is known only to about 49 %"),
+        ({"held": True}, BELIEVABLE, "in proportion to the stiffness that was assumed"),
+        (
+            {"factors": (("density", 1.3), ("distance", 2.0), ("E", 1.01))},
+            BELIEVABLE,
+            "all forces may be off by a factor of 1.3 for the density and 2 for the distance",
+        ),
+        ({"noise": np.full(T, 9.0)}, BELIEVABLE, "no net force stands out of its uncertainty"),
     ],
 )
 def test_what_is_wrong_is_said(change, belief, reason):
@@ -139,21 +147,11 @@ def test_exact_tracks_have_no_noise_and_rough_motions_all_of_it():
     assert not track_noise(Smoothness(order=2, amplitude=1, noise=1), 1, 2, 24.0)[1].any()
 
 
-def test_what_the_solver_misses_is_noise_of_its_force():
-    """A parabola of 0.5 m/s^2 too much in x; of half of the mass."""
-    targets = np.zeros((6, 4, 3))
-    x = targets.copy()
-    x[:, :2, 0] = 0.25 * (np.arange(6) / 10)[:, None] ** 2
-    net, part = solver_noise(x, targets, np.array([1.0, 1.0, 1.0, 1.0]), 10.0)
-    assert net == pytest.approx(0.25 / np.sqrt(3)) and part == pytest.approx(0.5 / np.sqrt(6))
-    assert solver_noise(x[:2], targets[:2], np.ones(4), 10.0) == (0.0, 0.0)
-
-
 @pytest.mark.parametrize(
     "noise, seen, still",
     [(0.1, 1.0, False), (5.0, 1.0, False), (0.1, 0.0, False), (0.1, 1.0, True)],
 )
-def test_arrows_of_the_film_stand_out_of_the_noise_where_the_object_is_seen(noise, seen, still):
+def test_arrows_of_the_film_stand_out_of_their_std_where_the_object_is_seen(noise, seen, still):
     """Four particles pushed to the right at 4 m/s^2; lost in frame 2 if not seen there."""
     until = 3 if seen else 1
     n, frames = 4, 4
@@ -161,12 +159,12 @@ def test_arrows_of_the_film_stand_out_of_the_noise_where_the_object_is_seen(nois
     x = np.tile([[-0.3, 0, 0.3], [0.3, 0, 0.3], [-0.3, 0, -0.1], [0.3, 0, -0.1]], (frames, 1, 1))
     force = np.tile([4.0, 0, 0], (frames, n, 1))
     run = SimpleNamespace(cameras=[camera] * frames, x=x, force=force, mass=np.ones(n))
-    run.held = np.zeros(n, dtype=bool)
+    run.held, run.std = np.zeros(n, dtype=bool), np.full((frames, n, 3), noise / np.sqrt(3))
     confidence = np.ones((frames, n))
     confidence[2] = seen
     tracked = Tracked(
         targets=x, confidence=confidence, keypoints=np.zeros((0, 2)), count=np.array(9),
-        net_noise=np.zeros(frames), noise=np.full(frames, noise),
+        noise=np.zeros(frames), sampled=np.arange(0), shifts=np.zeros((0, frames, 0, 3)),
         quality=LiftQuality(
             converged=True, reprojection_px=np.zeros((frames, 2)), sigma_px=0.1, object_px=60.0,
             seen_share=seen_share(confidence), keypoints_seen_share=np.ones(frames),
@@ -178,6 +176,13 @@ def test_arrows_of_the_film_stand_out_of_the_noise_where_the_object_is_seen(nois
     panels = [film[-120:-60, 252:].astype(int) for film in films]  # above the color bar
     drawn = [bool((np.ptp(panel, axis=2) > 40).any()) for panel in panels]
     assert drawn == [noise < 2 and not still and frame <= until for frame in range(frames)]
+
+
+def test_arrows_are_pale_where_forces_hardly_stand_out():
+    force, std = np.array([[3.0, 0, 4.0]] * 4), np.array([1.0, 1.25, 2.0, 2.6])
+    spread = (std / np.sqrt(3))[:, None] * np.ones(3)
+    np.testing.assert_allclose(surely(force, spread), [1.0, 1.0, 0.25, 0.0], atol=1e-12)
+    assert surely(force[0], np.full(3, np.nan)) == 1  # nobody knows
 
 
 def test_the_object_in_use_is_outlined():

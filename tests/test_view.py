@@ -255,8 +255,9 @@ def test_wind_run(wind_run, tmp_path):  # noqa: F811
 def test_arrows_that_do_not_stand_out_are_not_drawn(wind_run, tmp_path):  # noqa: F811
     run = WindRun.load(wind_run)
     strength = np.linalg.norm(run.force / run.mass[:, None], axis=2)
-    noise = {"part_m_s2": [0, *np.median(strength, axis=1)[1:] / 2]}
-    run = dataclasses.replace(run, metrics={"noise": noise, "verdict": {"until": 2}})
+    least = np.array([0, *np.median(strength, axis=1)[1:] / 2])  # half as much is one std
+    std = run.mass[:, None] * np.broadcast_to(least[:, None, None] / np.sqrt(3), run.force.shape)
+    run = dataclasses.replace(run, std=std, metrics={"verdict": {"until": 2}})
     stage = WindStage(run)
     counts = []
     for frame in range(4):

@@ -61,7 +61,14 @@ def test_run_directory_is_complete(leaf_run):
     assert metrics["psnr"] > metrics["psnr_of_first_frame_held"] + 3
     assert metrics["verdict"]["belief"] in LEVELS and metrics["verdict"]["until"] == 5
     assert len(metrics["seen_share"]) == 6 and metrics["seen_share"][0] > 0.9
-    assert all(len(values) == 6 and min(values) > 0 for values in metrics["noise"].values())
+    assert forces["std"].shape == (6, n, 3) and forces["net_std"].shape == (6, 3)
+    assert forces["std"].min() > 0 and forces["net_std"].min() > 0 and forces["factor"] == 1
+    confidence = metrics["confidence"]
+    known = np.linalg.norm(confidence["net_std_m_s2"], axis=1)
+    np.testing.assert_allclose(
+        known * forces["mass"].sum(), np.linalg.norm(forces["net_std"], axis=1), rtol=1e-6
+    )
+    assert 0 < confidence["net_share"] < 2 and set(metrics["net_within_std"]) == {"one", "two"}
     for name in ("errors", "errors_all_frames", "errors_of_first_force_held"):
         assert set(metrics[name]) == {
             "direction_error_deg", "magnitude_error_percent", "vector_error_percent",

@@ -112,6 +112,27 @@ def dense_targets(binding: TriangleBinding, lifted: Lifted) -> tuple[np.ndarray,
     return targets, confidence
 
 
+def carried_shifts(
+    carrier: TriangleBinding | VolumeNodes, lifted: Lifted, some: np.ndarray
+) -> np.ndarray:
+    """(B, T, m, 3) m: the shifts of a lift, as some particles (m,), by index, follow them.
+
+    carrier: has carried all particles.
+    """
+    assert lifted.shifts is not None
+    if isinstance(carrier, VolumeNodes):
+        return np.einsum("sm,btmd->btsd", carrier.weights[some], lifted.shifts)
+    few = TriangleBinding(
+        **{f.name: getattr(carrier, f.name)[some] for f in dataclasses.fields(carrier)}
+    )
+    rest = [few.carry(points) for points in lifted.points]
+    return np.array([
+        [few.carry(points + off) - place
+         for points, off, place in zip(lifted.points, shift, rest, strict=True)]
+        for shift in lifted.shifts
+    ]).reshape(-1, len(lifted.points), len(some), 3)  # fmt: skip
+
+
 def solid_targets(
     volume: VolumeNodes, x0: np.ndarray, keypoints0: np.ndarray, lifted: Lifted
 ) -> tuple[np.ndarray, np.ndarray]:

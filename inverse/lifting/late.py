@@ -152,7 +152,7 @@ def lift_with_late_points(
     views = list(zip(tracks, paths, strict=True))
     lifted = lift(
         views, points.points, late.draft.fps, config=config, volume=volume,
-        initial=moved[:, keep], progress=progress,
+        initial=moved[:, keep], spread=True, progress=progress,
     )  # fmt: skip
     camera = paths[0][0]
     pixel = float(np.median(camera.to_camera(points.points)[:, 2])) / camera.fx

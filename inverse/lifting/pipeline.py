@@ -6,7 +6,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from inverse.clips.footage import Footage
-from inverse.lifting.binding import bind_to_triangles, dense_targets, solid_targets
+from inverse.lifting.binding import (
+    TriangleBinding,
+    bind_to_triangles,
+    carried_shifts,
+    dense_targets,
+    solid_targets,
+)
 from inverse.lifting.energy import MIN_TRACKS, LiftConfig, camera_path
 from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
 from inverse.lifting.late import add_late_points, lift_with_late_points, many_lost
@@ -22,6 +28,7 @@ from inverse.lifting.solve import Lifted, lift
 from inverse.lifting.timed import refine_timed
 from inverse.lifting.volume import VolumeNodes
 from inverse.perception.surface import visible_surface
+from inverse.spread import farthest_points
 from inverse.tracking.lucas_kanade import track_lucas_kanade
 from inverse.tracking.silhouettes import inside_masks
 from inverse.tracking.timing import at_even_times
@@ -29,6 +36,8 @@ from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
 from taichi_phys.geometry.repair import Triangles
 
+
+SAMPLED = 200  # particles whose uncertainty is found
 
 StageProgress = Callable[[str, int, int], None]  # called with (stage, done, total)
 
@@ -38,7 +47,9 @@ class Targets:
     """Targets of particles, and what they were made from.
 
     targets: (T, n, 3) m; confidence: (T, n), 0 to 1; lifted: the keypoints in space; tracks: of the
-    keypoints, per view; quality: how far all this is to be believed.
+    keypoints, per view; quality: how far all this is to be believed; sampled: (m,) particles whose
+    uncertainty was found, and shifts: (B, T, m, 3) m, by how much these move without a block of the
+    tracks: the sum of squares over the blocks is the variance.
     """
 
     targets: np.ndarray
@@ -47,6 +58,8 @@ class Targets:
     keypoints: Keypoints
     tracks: list[Tracks]
     quality: LiftQuality
+    sampled: np.ndarray
+    shifts: np.ndarray
 
 
 def targets_from_video(
@@ -146,15 +159,19 @@ def targets_from_video(
         views = list(zip(tracks, paths, strict=True))
         lifted = lift(
             views, points.points, fps, config=config, volume=volume, initial=initial,
-            progress=report,
+            spread=True, progress=report,
         )  # fmt: skip
     if scale < 1:
         small = [path[0] for path in paths]
         points, tracks, lifted = enlarge(points, tracks, lifted, first, small)
+    carrier: TriangleBinding | VolumeNodes
     if volume is None:
-        targets, confidence = dense_targets(bind_to_triangles(x0, points.points), lifted)
+        carrier = bind_to_triangles(x0, points.points)
+        targets, confidence = dense_targets(carrier, lifted)
     else:
+        carrier = volume
         targets, confidence = solid_targets(volume, x0, points.points, lifted)
+    sampled = farthest_points(x0, min(SAMPLED, len(x0)))
     return Targets(
         targets=targets,
         confidence=confidence,
@@ -162,6 +179,8 @@ def targets_from_video(
         keypoints=points,
         tracks=list(tracks),
         quality=_quality(lifted, points, confidence),
+        sampled=sampled,
+        shifts=carried_shifts(carrier, lifted, sampled),
     )
 
 

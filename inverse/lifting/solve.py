@@ -18,6 +18,7 @@ from inverse.lifting.energy import (
     TrackedView,
     camera_path,
 )
+from inverse.lifting.jackknife import block_shifts
 from inverse.lifting.motion import ASSUMED_SIGMA, MIN_SIGMA, measure_motion
 from inverse.lifting.quality import median_and_most, reprojection_errors
 from inverse.lifting.rigid import MEDIAN_LENGTH
@@ -48,7 +49,9 @@ class Lifted:
     smoothness in time that the tracks show, of the centroid and of the shape around it, in m and
     frames of 1 / fps s; strain: root mean square relative change of lengths; converged: whether the
     solution came to rest; reprojection_px: (T, 2) px, median and 90 % of the distances between
-    where keypoints were tracked and where they project, NaN where none is seen.
+    where keypoints were tracked and where they project, NaN where none is seen; shifts: (B, T, M,
+    3) m, of the nodes of a solid, or (B, T, N, 3) m, of the keypoints of a sheet, without blocks of
+    tracks (jackknife.py), None where they were not asked for.
     """
 
     points: np.ndarray
@@ -61,6 +64,7 @@ class Lifted:
     strain: float
     converged: bool
     reprojection_px: np.ndarray
+    shifts: np.ndarray | None = None
 
 
 def lift(
@@ -71,6 +75,7 @@ def lift(
     config: LiftConfig | None = None,
     volume: VolumeNodes | None = None,
     initial: np.ndarray | None = None,
+    spread: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Lifted:
     """Whole 3D trajectories of N keypoints from their tracks in one or more synchronized views.
@@ -78,8 +83,8 @@ def lift(
     views: tracks of the same keypoints with their camera (or one per frame, where it moves);
     points0: (N, 3) m, the keypoints in frame 0; fps: frames per second; volume: what carries a
     solid, and its keypoints with it; by default they lie on a sheet; initial: (T, N, 3) m, a
-    first guess; progress: called with (iteration, iterations). Raises ValueError for fewer than 8
-    keypoints, and for shapes that disagree.
+    first guess; spread: whether to find how uncertain it is; progress: called with (iteration,
+    iterations). Raises ValueError for fewer than 8 keypoints, and for shapes that disagree.
     """
     config = config or LiftConfig()
     points0 = np.asarray(points0, dtype=np.float64)
@@ -92,7 +97,10 @@ def lift(
         second, other = _from_poses(energy, progress)
         if other.cost < second.cost(solution.nodes):
             energy, solution = second, other
-    return _result(energy, solution, float(fps))
+    shifts = block_shifts(energy, solution.nodes) if spread else None
+    if shifts is not None and volume is None:
+        shifts = np.einsum("nm,btmd->btnd", energy.W, shifts)
+    return dataclasses.replace(_result(energy, solution, float(fps)), shifts=shifts)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

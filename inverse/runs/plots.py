@@ -73,15 +73,20 @@ def plot_components(
     reference: np.ndarray | None = None,
     reference_name: str = "truth",
     name: str = "recovered",
+    band: np.ndarray | None = None,
 ) -> "Figure":
     """Draw the x, y and z components of vectors (T, 3) over x (T,) in three panels.
 
-    reference: (T, 3) to compare with, drawn as broad pale lines; ylabel: the quantity and its unit,
+    reference: (T, 3) to compare with, drawn as broad pale lines; band: (T, 3), what values may be
+    off by, drawn as a pale area around them; ylabel: the quantity and its unit,
     such as "g (m/s²)". The panels share one scale, so that the components can be compared. Returns
     a Figure. Raises ValueError for another shape.
     """
     figure, panels = _figure(3, 1.8 * HEIGHT)
     for k, axes in enumerate(panels):
+        if band is not None:
+            low, high = np.asarray(values)[:, k] - band[:, k], np.asarray(values)[:, k] + band[:, k]
+            axes.fill_between(x, low, high, color=SERIES[k], alpha=0.2, linewidth=0, zorder=1)
         for label, vectors in ((name, values), (reference_name, reference)):
             if vectors is None:
                 continue

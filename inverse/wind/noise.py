@@ -1,4 +1,4 @@
-"""How much of a recovered force is noise: three sources, taken to be independent.
+"""How well single tracks know the force on a part of an object, from two sources.
 
 *Tracks.* The lift takes positions x to be smooth (differences D x of some order are white, of
 standard deviation q) and tracks y = x + e to have white noise of standard deviation s; both are
@@ -12,9 +12,6 @@ of a clip. Only directions across the camera's axis are meant: with one view, de
 *Stiffness.* A part that noise displaces by p, against others at a distance l, is held there by a
 force of c^2 p / l^2 per mass, where c^2 = E / density is the square of the speed of sound. l is the
 distance between keypoints. It sums to nothing over the object.
-
-*Solver.* The accelerations by which the re-simulation misses its targets: second differences of
-what is left between them.
 """
 
 import numpy as np
@@ -43,15 +40,3 @@ def track_noise(
     variance = np.einsum("ta,ab,tb->t", second, covariance, second)
     inner = noise * fps**2 * np.sqrt(np.maximum(variance, 0))
     return position, np.concatenate([inner[:1], inner, inner[-1:]])
-
-
-def solver_noise(
-    x: np.ndarray, targets: np.ndarray, mass: np.ndarray, fps: float
-) -> tuple[float, float]:
-    """Root mean square acceleration along an axis, m/s^2, by which particles x miss their targets,
-    both (T, n, 3) m: of the center of their mass (n,), and of one of them."""
-    if len(x) < 3:
-        return 0.0, 0.0
-    second = np.diff(x - targets, 2, axis=0) * fps**2
-    net = np.einsum("tnd,n->td", second, mass / mass.sum())
-    return float(np.sqrt((net**2).mean())), float(np.sqrt((second**2).mean()))

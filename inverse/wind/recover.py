@@ -13,6 +13,7 @@ from inverse.perception import refine_on_image
 from inverse.runs.clock import Clock
 from inverse.runs.folder import METRICS, RunFolder
 from inverse.wind.body import make_bodies, make_simulator
+from inverse.wind.confidence import find_confidence
 from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.forces import Form
 from inverse.wind.forces.air import SampledAir, find_air
@@ -57,7 +58,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     job.resume it goes on from there.
     """
     check_force(job, config)
-    inputs = load_inputs(job)
+    given, inputs = job, load_inputs(job)
     job = inputs.job
     folder = RunFolder(job.out)
     tp.init(arch=job.device, seed=job.seed)
@@ -102,9 +103,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         ])  # fmt: skip
     with clock("targets"), _one_thread():
         followed = follow_objects(each, models, folder.checkpoint(TARGETS))
-    masses = [own.density * m.volume.sum() for own, m in zip(jobs, models, strict=True)]
-    tracked, body = joined_tracks(followed, masses), body_of_particles(models)
-    targets, confidence = tracked.targets, tracked.confidence
+    tracked, body = joined_tracks(followed), body_of_particles(models)
+    targets = tracked.targets
     supports = find_all_supports(each, models, followed, dx)
     inputs.assumptions.extend(supports.sentences(job))
     form = find_form(job, config, inputs, models, targets)
@@ -112,7 +112,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         print(f"assumed: {assumption}")
     sim = make_simulator(jobs, models, targets, dx, supports)
     mass = sim.mass.double().cpu().numpy()
-    weights = even_weights(np.where(supports.held, 0.0, confidence), mass, body)
+    weights = even_weights(np.where(supports.held, 0.0, tracked.confidence), mass, body)
     with clock("force"), _one_thread():
         torch.manual_seed(job.seed)
         solver = WindSolver(
@@ -129,10 +129,13 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
             solid &= config.force != "kplanes"
             runs = SOLID_RUNS if solid else 0
         result = solve_clip(
-            solver, runs, held=supports.held, checkpoint=folder.checkpoint(SMOOTH),
-            resume=job.resume,
+            solver, runs, held=supports.held, tracked=tracked,
+            steady=job.gravity if supports.held.any() else (0.0, 0.0, 0.0),
+            checkpoint=folder.checkpoint(SMOOTH), resume=job.resume,
         )  # fmt: skip
         air = _air(form, result, sim.mass, inputs.fps, supports.held)
+        pushed = reaction(supports, result, sim.mass, inputs.fps)
+        confidence = find_confidence(given, inputs, tracked, supports, solver, result, pushed)
     with clock("compare"), _one_thread():
         explained = _explained(inputs, tracked.keypoints, solver, result, supports.held)
     run = WindRun(
@@ -146,7 +149,10 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         body=body,
         gravity=np.asarray(job.gravity),
         held=supports.held,
-        reaction=reaction(supports, result, sim.mass, inputs.fps),
+        reaction=pushed,
+        std=confidence.std,
+        net_std=confidence.net,
+        factor=confidence.factor,
         metrics={},
         cameras=inputs.cameras[0],
         air=None if air is None else air.along(result.x.double().cpu().numpy()),
@@ -156,8 +162,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         folder.write_npz(AIR, **{name: getattr(air, name) for name in AIR_ARRAYS})
     run.save()  # the forces, whatever becomes of the pictures
     metrics = write_results(
-        run, inputs, result, gaussians, tracked=tracked, explained=explained, clock=clock,
-        command=command,
+        run, inputs, result, gaussians, tracked=tracked, factors=confidence.factors,
+        explained=explained, clock=clock, command=command,
     )  # fmt: skip
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
 

@@ -20,8 +20,10 @@ from renderers.video import read_video
 
 FORCES = "forces.npz"
 ARRAYS = {"t": "t", "x": "x", "force": "f", "mass": "mass", "gravity": "gravity"}  # of FORCES
-SUPPORT = ("held", "reaction")  # of FORCES too; folders of earlier versions lack them
-BODY = "body"  # the same
+# Of FORCES too; folders of earlier versions lack them.
+SUPPORT = ("held", "reaction")
+BODY = "body"
+CONFIDENCE = ("std", "net_std", "factor")
 WIND = ("air", "drag")  # of FORCES too, where the force is that of a wind
 AIR, AIR_ARRAYS = "air.npz", ("lower", "spacing", "values", "t")
 RESULTS = (FORCES, AIR, CAMERAS, METRICS, VIDEO, REPORT)
@@ -43,9 +45,12 @@ class WindRun:
     interval; mass: (n,) kg; gravity: (3,) m/s^2, as assumed; held: (n,) bool, particles that
     something holds, whose force no motion can show; reaction: (T, 3) N, by which that and the floor
     push the object; body: (n,) int, the number of the object that a particle belongs to, from 0;
-    metrics: the record of metrics.json; cameras: of the first view, one for each frame; where the
-    force is that of a wind: air (T, n, 3) m/s, the velocity of the air at the particles, and drag,
-    1/s, the rate at which they take it up, else None.
+    std: (T, n, 3) N and net_std: (T, 3) N, standard deviations of the force on each particle and on
+    the whole, along the axes of the world, NaN where they are not known; factor: by which all
+    forces may be too large or too small besides, one standard deviation either way; metrics: the
+    record of metrics.json; cameras: of the first view, one for each frame; where the force is that
+    of a wind: air (T, n, 3) m/s, the velocity of the air at the particles, and drag, 1/s, the rate
+    at which they take it up, else None.
     """
 
     KEYS: ClassVar[tuple[str, ...]] = ("run", "solver")  # of config.json
@@ -61,6 +66,9 @@ class WindRun:
     held: np.ndarray
     reaction: np.ndarray
     body: np.ndarray
+    std: np.ndarray
+    net_std: np.ndarray
+    factor: float
     metrics: dict[str, Any]
     cameras: list[Camera]
     air: np.ndarray | None = None
@@ -81,12 +89,17 @@ class WindRun:
         arrays["body"] = np.zeros(particles, dtype=np.int64)
         with contextlib.suppress(ValueError):
             (arrays["body"],) = files.read_npz(FORCES, BODY)
+        unknown = np.full((frames, particles, 3), np.nan)
+        arrays |= {"std": unknown, "net_std": unknown[:, 0], "factor": np.array(np.nan)}
+        with contextlib.suppress(ValueError):
+            arrays |= dict(zip(CONFIDENCE, files.read_npz(FORCES, *CONFIDENCE), strict=True))
         air, drag = None, None
         with contextlib.suppress(ValueError):  # without a wind
             air, drag = files.read_npz(FORCES, *WIND)
         shapes = {
             "t": (frames,), "x": (frames, particles, 3), "force": (frames, particles, 3),
             "mass": (particles,), "gravity": (3,), "held": (particles,), "reaction": (frames, 3),
+            "std": (frames, particles, 3), "net_std": (frames, 3), "factor": (),
             "body": (particles,),
         }  # fmt: skip
         wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
@@ -101,6 +114,7 @@ class WindRun:
             folder=files.path,
             job=job,
             config=config,
+            factor=float(arrays.pop("factor")),
             metrics=files.read_json(METRICS) if (files / METRICS).exists() else {},
             cameras=cameras if len(cameras) == frames else cameras * frames,
             air=air,
@@ -113,10 +127,9 @@ class WindRun:
         looked at."""
         files = RunFolder(self.folder)
         arrays = {key: getattr(self, name) for name, key in ARRAYS.items()}
+        arrays |= {name: getattr(self, name) for name in (*SUPPORT, BODY, *CONFIDENCE)}
         wind = {} if self.air is None else {"air": self.air, "drag": np.float64(self.drag)}
-        files.write_npz(
-            FORCES, **arrays, held=self.held, reaction=self.reaction, body=self.body, **wind
-        )  # fmt: skip
+        files.write_npz(FORCES, **arrays, **wind)
         still = all(camera is self.cameras[0] for camera in self.cameras)
         files.write_cameras(self.cameras[:1] if still else self.cameras)
         if self.metrics:

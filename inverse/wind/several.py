@@ -49,15 +49,13 @@ def follow_objects(
     return found
 
 
-def joined_tracks(each: Sequence[Tracked], masses: Sequence[float]) -> Tracked:
-    """What tracks say of all objects, with a mass, kg, each.
+def joined_tracks(each: Sequence[Tracked]) -> Tracked:
+    """What tracks say of all objects.
 
     Where one of them is lost, all are: the shares that are seen are those of the worst.
     """
     if len(each) == 1:
         return each[0]
-    share = np.asarray(masses) / np.sum(masses)
-    net = np.sqrt(sum(part**2 * one.net_noise**2 for part, one in zip(share, each, strict=True)))
     qualities = [one.quality for one in each]
     quality = LiftQuality(
         converged=all(one.converged for one in qualities),
@@ -72,10 +70,31 @@ def joined_tracks(each: Sequence[Tracked], masses: Sequence[float]) -> Tracked:
         confidence=np.concatenate([one.confidence for one in each], axis=1),
         keypoints=np.concatenate([one.keypoints for one in each]),
         count=min(one.count for one in each),
-        net_noise=net,
         noise=np.max([one.noise for one in each], axis=0),
+        sampled=_joined_samples(each),
+        shifts=_joined_shifts(each),
         quality=quality,
     )
+
+
+def _joined_samples(each: Sequence[Tracked]) -> np.ndarray:
+    """(m,): the sampled particles of all objects, by index among all particles."""
+    counts = [one.targets.shape[1] for one in each]
+    firsts = np.cumsum([0, *counts[:-1]])
+    return np.concatenate([first + one.sampled for first, one in zip(firsts, each, strict=True)])
+
+
+def _joined_shifts(each: Sequence[Tracked]) -> np.ndarray:
+    """(B, T, m, 3) m: shifts of all objects, which know nothing of each other."""
+    whole = sum(len(one.sampled) for one in each)
+    found, first = [], 0
+    for one in each:
+        blocks, frames, count, _ = one.shifts.shape
+        part = np.zeros((blocks, frames, whole, 3), dtype=one.shifts.dtype)
+        part[:, :, first : first + count] = one.shifts
+        found.append(part)
+        first += count
+    return np.concatenate(found)
 
 
 def find_all_supports(

@@ -34,6 +34,7 @@ from inverse.wind.forces.field import Field
 from inverse.wind.forces.make import make_field
 from inverse.wind.forces.own import choose_objects, own_fields
 from inverse.wind.impacts import bridged, pieces
+from inverse.wind.spread import Spread
 from taichi_phys import MPM, SimulationError, State
 from taichi_phys.rotations import nearest_rotation
 
@@ -50,7 +51,8 @@ class WindResult:
     interval; loss: (T-1,) L_motion in m/s^2 at the end of each interval; fields: state_dict of the
     force field after each interval; healed: how many particles were torn at a frame and went on
     undeformed, by frame; nudges: (T-1, n, 3) N, which acted beside the force in the simulation and
-    are no part of it (smoothing), None where there were none.
+    are no part of it (smoothing), None where there were none; spread: how well the smoothing pass
+    knows the force, None without it.
     """
 
     x: torch.Tensor
@@ -61,6 +63,7 @@ class WindResult:
     fields: list[dict[str, torch.Tensor]]
     healed: dict[int, int] = dataclasses.field(default_factory=dict)
     nudges: torch.Tensor | None = None
+    spread: Spread | None = None
 
     @property
     def nudged(self) -> float | None:

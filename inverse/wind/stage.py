@@ -8,7 +8,7 @@ import numpy as np
 import taichi_phys as tp
 from inverse.spread import farthest_points
 from inverse.wind.forces.drag import BodyDrag, quadratic_drag
-from inverse.wind.results.verdict import ABOVE_NOISE
+from inverse.wind.results.verdict import surely
 from inverse.wind.run import WindRun
 from renderers.lines import box_lines
 from renderers.overlay import strength_colors
@@ -34,8 +34,6 @@ class WindStage(Recorded):
         self.specific = run.force / run.mass[:, None]
         self.v = np.gradient(run.x, run.t, axis=0)
         self.arrows, self.color = True, "force"
-        noise = run.metrics.get("noise", {}).get("part_m_s2", [0.0] * len(run.t))
-        self._least = ABOVE_NOISE * np.asarray(noise)
         verdict = run.metrics.get("verdict", {})
         self.until, self.calm = verdict.get("until", self.last), verdict.get("still", False)
         self.size = float(np.ptp(run.x[0], axis=0).max())
@@ -71,7 +69,9 @@ class WindStage(Recorded):
         arrows = None
         if self.arrows and self.frame <= self.until and not self.calm:
             some = self._some
-            some = some[np.linalg.norm(specific[some], axis=1) >= self._least[self.frame]]
+            some = some[
+                surely(self.run.force[self.frame, some], self.run.std[self.frame, some]) > 0
+            ]
             arrows = Arrows.of(x[some], specific[some], ARROW_LENGTH * self.size, self.strongest)
         shown = "force" if self.arrows else self.color
         legend: Legend = self._limits[shown], FORCE if shown == "force" else LABELS["speed"]

@@ -28,17 +28,19 @@ class Tracked:
 
     targets: (T, n, 3) m; confidence: (T, n) in 0..1, how well each is seen; keypoints: (k, 2) px of
     those in frame 0 of the first view; count: number of points that were followed in any view;
-    net_noise and noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the
-    force per mass on the whole object and on a part of it, as far as tracks make it (noise.py);
-    quality: of the lift.
+    noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the force per mass
+    on a part beside that on the whole, as far as single tracks make it (noise.py); sampled: (m,)
+    particles and shifts: (B, T, m, 3) m, by how much these move without a block of the tracks,
+    which is how uncertain they are; quality: of the lift.
     """
 
     targets: np.ndarray
     confidence: np.ndarray
     keypoints: np.ndarray
     count: int
-    net_noise: np.ndarray
     noise: np.ndarray
+    sampled: np.ndarray
+    shifts: np.ndarray
     quality: LiftQuality
 
 
@@ -87,9 +89,6 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> 
     one = lifted.sigma_px * pixel
     followed = np.any([tracks.visible[1:].any(axis=0) for tracks in found.tracks], axis=0)
     count = max(int(followed.sum()), 1)
-    # The mean of so many tracks is no better than that, however smooth it looks in a short clip.
-    mean = max(lifted.centroid.noise, one / np.sqrt(count))
-    _, net = track_noise(lifted.centroid, mean, frames, fps)
     off, local = track_noise(lifted.local, one, frames, fps)
     # Jitter that stays is not white, and not smoothed away: what a single frame shows, of the few
     # keypoints that carry a part.
@@ -102,8 +101,9 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> 
         confidence=found.confidence * seen,
         keypoints=found.keypoints.queries[0][found.keypoints.usable[0]],
         count=count,
-        net_noise=net,
-        noise=np.sqrt(net**2 + local**2 + stiff**2),
+        noise=np.hypot(local, stiff),
+        sampled=found.sampled,
+        shifts=found.shifts.astype(np.float32),
         quality=found.quality,
     )
 

@@ -10,7 +10,7 @@ import torch
 from inverse.clips.footage import Footage, keep_pictures
 from inverse.metrics import image_metrics
 from inverse.spread import farthest_points
-from inverse.wind.results.verdict import ABOVE_NOISE, SEEN, Verdict
+from inverse.wind.results.verdict import SEEN, Verdict, surely
 from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
 from inverse.wind.targets import Tracked
@@ -153,19 +153,20 @@ def result_frames(
     """Pictures: input | re-simulation | force arrows colored by strength.
 
     video: (T, H, W, 3) uint8; motion: (T, H, W, 3) uint8, the re-simulation;
-    tracked: says where particles are seen, and how noisy their forces are. Arrows stand where the
-    object is seen, not held, and the force stands out of the noise, up to where the object is lost,
-    and nowhere if it is still: slow changes of light move tracks, too.
+    tracked: says where particles are seen. Arrows stand where the object is seen, not held, and the
+    force is above two standard deviations, and are faint where it is hardly above them; they end
+    where the object is lost, and there are none if it is still: slow changes of light move tracks,
+    too.
     """
     cameras, x = run.cameras, run.x
     specific = run.force / run.mass[:, None]
     shown = farthest_points(x[0], ARROWS)
     strength = np.linalg.norm(specific[:, shown], axis=-1)
-    least = ABOVE_NOISE * tracked.noise
-    drawn = (tracked.confidence[:, shown] >= SEEN) & (strength >= least[:, None])
+    sure = surely(specific[:, shown], run.std[:, shown] / run.mass[shown, None])
+    drawn = (tracked.confidence[:, shown] >= SEEN) & (sure > 0)
     drawn &= ~run.held[shown]
     drawn[0 if verdict.still else verdict.until + 1 :] = False
-    strongest = float(np.percentile(strength[drawn], 98)) if drawn.any() else float(least.max())
+    strongest = float(np.percentile(strength[drawn], 98)) if drawn.any() else 0.0
     strongest = max(strongest, 1e-9)
     distance = float(np.median(cameras[0].project(x[0])[1]))
     pixel = distance / cameras[0].fy  # m
@@ -177,8 +178,9 @@ def result_frames(
         ends = camera.project(start + length * specific[frame, shown[some]])[0]
         faded = (0.55 * video[frame].astype(np.float32) + 0.45 * 255).astype(np.uint8)
         arrows = draw_arrows(
-            faded, starts, ends, strength[frame, some], limits=(0, strongest), legend="m/s²"
-        )
+            faded, starts, ends, strength[frame, some], limits=(0, strongest),
+            legend="m/s²", opacity=sure[frame, some],
+        )  # fmt: skip
         label = "force per mass: none" if verdict.still else "force per mass"
         if frame > verdict.until:
             label = "object lost"

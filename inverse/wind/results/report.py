@@ -10,7 +10,7 @@ from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_components, plot_lines
 from inverse.runs.report import NOTICES, Report
 from inverse.wind.inputs.load import Inputs
-from inverse.wind.results.verdict import ABOVE_NOISE, LEVELS, LOST, Verdict
+from inverse.wind.results.verdict import LEVELS, LOST, Verdict
 from inverse.wind.run import WindRun
 
 
@@ -60,7 +60,7 @@ def write_report(
         + (f" {explained['sentence']}" if explained else "")
     )
     figures = {
-        "mean strength": (f"{mean:.2f}", "m/s²", _noise_note(metrics)),
+        "mean strength": (f"{mean:.2f}", "m/s²", f"± {_usual(metrics):.2g} in a frame"),
         "peak": (f"{strength[peak]:.2f}", "m/s²", f"at {t[peak]:.2f} s"),
         "distance to targets": (f"{1e3 * metrics['target_distance_m']:.1f}", "mm"),
         "picture (PSNR)": (f"{metrics['psnr']:.1f}", "dB", f"SSIM {metrics['ssim']:.3f}"),
@@ -79,17 +79,25 @@ def write_report(
         "What was taken to be the object in frame 0 (outlined), and the points that were followed. "
         "If this is not the object, give a mask or another box.",
     )
-    least = ABOVE_NOISE * np.median(metrics["noise"]["part_m_s2"])
     report.video(
         run.folder / VIDEO,
         "Input, re-simulation, and force per mass as arrows, drawn "
-        "where the clip shows the object and where the force stands out of the noise of a frame "
-        f"({least:.2g} m/s²).",
+        "where the clip shows the object and where the force is above two standard deviations of "
+        "what is known of it; below four they are pale.",
     )
     report.heading("The force over time")
     report.plot(
-        plot_components(t, known, "time (s)", "net force per mass (m/s²)", reference=truth),
-        "Net external force per mass, by component of the world frame, gravity included."
+        plot_components(
+            t,
+            known,
+            "time (s)",
+            "net force per mass (m/s²)",
+            reference=truth,
+            band=run.net_std / run.mass.sum(),
+        ),
+        "Net external force per mass, by component of the world frame, gravity included. The bands "
+        "are one standard deviation either way."
+        + _factor_note(run, metrics)
         + (
             f" It ends at {t[until]:.2f} s, where the object is lost." if until + 1 < len(t) else ""
         ),
@@ -180,8 +188,20 @@ def write_report(
     report.write(run.folder / REPORT)
 
 
-def _noise_note(metrics: Mapping[str, Any]) -> str:
-    return f"± {np.median(metrics['noise']['net_m_s2']):.2g} in a frame"
+def _usual(metrics: Mapping[str, Any]) -> float:
+    """m/s^2, usual standard deviation of the net force in a frame."""
+    return float(np.median(np.linalg.norm(metrics["confidence"]["net_std_m_s2"], axis=1)))
+
+
+def _factor_note(run: WindRun, metrics: Mapping[str, Any]) -> str:
+    """What scales all forces, and stands in no band."""
+    factors = metrics["confidence"]["factors"]
+    if not factors:
+        return ""
+    return (
+        f" Besides, all forces may be off by a factor of {run.factor:.2g}, since this is not known "
+        f"better: {', '.join(factors)}."
+    )
 
 
 def object_picture(image: np.ndarray, mask: np.ndarray, keypoints: np.ndarray) -> np.ndarray:

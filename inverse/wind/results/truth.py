@@ -123,6 +123,13 @@ def force_errors(
     return vector_errors(specific[frames], truth[frames])
 
 
+def within(errors: np.ndarray, std: np.ndarray) -> dict[str, float]:
+    """Shares of the frames in which errors (T, ..., 3) are within one and two standard deviations
+    (T, ..., 3), both as lengths; ideally about 0.65 and 0.97."""
+    size, limit = np.linalg.norm(errors, axis=-1), np.linalg.norm(std, axis=-1)
+    return {"one": float((size <= limit).mean()), "two": float((size <= 2 * limit).mean())}
+
+
 def field_errors(
     x: np.ndarray,
     specific: np.ndarray,

@@ -13,6 +13,10 @@ BELIEVABLE, CARE, DOUBTFUL = "believable", "to be read with care", "not to be be
 LEVELS = (BELIEVABLE, CARE, DOUBTFUL)  # from good to bad
 
 ABOVE_NOISE = 2.0  # standard deviations: weaker forces do not stand out, and are not drawn
+CLEAR = 4.0  # the same: stronger ones are drawn in full
+# Standard deviation of the net force over its size, from which it is to be read with care.
+ROUGHLY = 0.3
+INNER = slice(1, -3)  # frames that this looks at: the ends of a clip determine hardly any force
 # Share of the particles below which a frame is lost. Thirteen filmed clips were tried: in every one
 # that failed it was reached by frame 1 to 10, and in none of those that a user was content with.
 LOST = 0.5
@@ -44,9 +48,11 @@ class Facts:
     along_axis: share of that motion which lies along the optical axis; views: number of cameras;
     torn_share: particles that were torn, of all; tracks: number of points that were followed;
     size_px: of the object in frame 0; flat: whether its depth was assumed; strength, noise: (T,)
-    m/s^2 of the net force; reprojection_px: (T,) error of the lift, and converged: (T,) bool,
-    whether it fits the tracks, None where that is not known; at_rest: whether its iterations ended
-    because nothing changed any more.
+    m/s^2 of the net force, and its standard deviation; held: whether something holds the object;
+    factors: names of what is not known, and by which factor all forces may be off for it;
+    reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether it fits the tracks,
+    None where that is not known; at_rest: whether its iterations ended because nothing changed any
+    more.
     """
 
     seen_share: np.ndarray
@@ -61,9 +67,19 @@ class Facts:
     flat: bool
     strength: np.ndarray
     noise: np.ndarray
+    held: bool = False
+    factors: tuple[tuple[str, float], ...] = ()
     reprojection_px: np.ndarray | None = None
     converged: np.ndarray | None = None
     at_rest: bool = True
+
+    @property
+    def known_to(self) -> float:
+        """Standard deviation of the net force as a share of its size, over what was followed."""
+        until = followed_until(self.seen_share) + 1
+        frames = slice(None) if until < SHORT else INNER
+        strength, noise = (np.asarray(a)[:until][frames] for a in (self.strength, self.noise))
+        return float(np.sqrt((noise**2).mean() / max((strength**2).mean(), 1e-300)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,10 +117,12 @@ def judge(facts: Facts) -> Verdict:
     """The verdict on a run."""
     frames, until = len(facts.seen_share), followed_until(facts.seen_share)
     found = [*_lost(facts, until), *_lift(facts, until), *_picture(facts, until), *_body(facts)]
-    found += _assumptions(facts)
+    found += _assumptions(facts) + _force(facts, until)
     found.sort(key=lambda pair: -pair[0])  # stable: of the same level in the order above
     level = max((rank for rank, _ in found), default=0)
-    reasons = [text for _, text in found] + (_good(facts, until) if level < 2 else [])
+    reasons = [text for _, text in found]
+    if level < 2:
+        reasons += [*_good(facts, until), *_known(facts, until)]
     return Verdict(
         belief=LEVELS[level],
         until=until,
@@ -190,6 +208,32 @@ def _assumptions(facts: Facts) -> Reasons:
     return []
 
 
+def _force(facts: Facts, until: int) -> Reasons:
+    if facts.moved_px < MOVED or _is_noise(facts, until) or facts.known_to < ROUGHLY:
+        return []
+    return [(1, f"the net force is known only to about {_percent(facts.known_to)}")]
+
+
+def _known(facts: Facts, until: int) -> list[str]:
+    """How well the force is known, as far as that is no reason for care."""
+    found = []
+    if not _is_noise(facts, until) and facts.known_to < ROUGHLY:
+        found.append(f"the net force is known to about {_percent(facts.known_to)}")
+    if facts.held:
+        found.append("as something holds the object, the force is in proportion to the stiffness "
+                     "that was assumed")  # fmt: skip
+    factors = [(name, value) for name, value in facts.factors if value >= 1 + ROUGHLY / 2]
+    if factors:
+        words = " and ".join(f"{value:.2g} for the {name}" for name, value in factors)
+        found.append(f"besides, all forces may be off by a factor of {words}")
+    return found
+
+
+def _percent(share: float) -> str:
+    """A share in words, to two digits at most."""
+    return f"{float(f'{100 * share:.2g}' if share < 1 else f'{100 * share:.1g}'):.0f} %"
+
+
 def _good(facts: Facts, until: int) -> list[str]:
     """What speaks for a run."""
     shares = 100 * np.asarray(facts.seen_share)[: until + 1]
@@ -202,7 +246,7 @@ def _good(facts: Facts, until: int) -> list[str]:
         found[0] += "than holding it still"
     if _is_noise(facts, until):
         usual = float(np.median(facts.noise[: until + 1]))
-        found.append(f"no net force stands out of the noise of single frames ({usual:.2g} m/s²)")
+        found.append(f"no net force stands out of its uncertainty ({usual:.2g} m/s²)")
     return found
 
 
@@ -210,3 +254,11 @@ def _is_noise(facts: Facts, until: int) -> bool:
     """Whether the net force does not stand out of its noise in most frames that were followed."""
     strength, noise = (np.asarray(a)[: until + 1] for a in (facts.strength, facts.noise))
     return bool((strength < ABOVE_NOISE * noise).mean() > 0.5)
+
+
+def surely(force: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """How clearly forces (..., 3) stand out of their standard deviations (..., 3): from 0 at
+    ABOVE_NOISE of them and below to 1 at CLEAR and above; 1 where these are not known."""
+    force, std = np.linalg.norm(force, axis=-1), np.linalg.norm(std, axis=-1)
+    over = force / np.maximum(np.where(np.isnan(std), 0.0, std), 1e-300)
+    return np.clip((over - ABOVE_NOISE) / (CLEAR - ABOVE_NOISE), 0, 1)

@@ -1,8 +1,8 @@
 """What a wind run shows: its pictures, the metrics of both, and the report."""
 
-import dataclasses
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from inverse.runs.clock import Clock
 from inverse.runs.folder import VIDEO
 from inverse.wind.forces.compare import Explained
 from inverse.wind.inputs.load import Inputs
-from inverse.wind.noise import solver_noise
 from inverse.wind.results.pictures import (
     Coverage,
     backgrounds,
@@ -23,7 +22,15 @@ from inverse.wind.results.pictures import (
     result_frames,
 )
 from inverse.wind.results.report import write_report
-from inverse.wind.results.truth import ALL, Truth, field_errors, force_errors, load_truth, roughness
+from inverse.wind.results.truth import (
+    ALL,
+    Truth,
+    field_errors,
+    force_errors,
+    load_truth,
+    roughness,
+    within,
+)
 from inverse.wind.results.verdict import Facts, followed_until, judge
 from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
@@ -43,6 +50,7 @@ def write_results(
     gaussians: Gaussians,
     *,
     tracked: Tracked,
+    factors: Mapping[str, float],
     explained: Explained | None = None,
     clock: Clock,
     command: list[str] | None,
@@ -50,17 +58,12 @@ def write_results(
     """Write the video and the report of a run; returns the record of its metrics.
 
     run: without metrics yet; result: of the solver; gaussians: of the object in frame 0; tracked:
-    what the tracks say; explained: which force explains the motion, if that is known; clock: has
+    what the tracks say; factors: by which all forces may be off, by what is not known; explained:
+    which force explains the motion, if that is known; clock: has
     timed the stages before; command: as in the report.
     """
     video, cameras, targets = inputs.videos[0], run.cameras, tracked.targets
     seen_share = tracked.quality.seen_share
-    followed = slice(0, followed_until(seen_share) + 1)
-    missed = solver_noise(run.x[followed], targets[followed], run.mass, run.fps)
-    tracked = dataclasses.replace(
-        tracked, net_noise=np.hypot(tracked.net_noise, missed[0]),
-        noise=np.hypot(tracked.noise, missed[1]),
-    )  # fmt: skip
     with clock("video"), runtime.one_torch_thread():
         covered = Coverage(
             cameras, (targets, run.x),
@@ -78,7 +81,7 @@ def write_results(
         specific = net_force(run.force, run.mass)
         facts = find_facts(
             run, inputs, tracked, specific, torn=sum(result.healed.values()),
-            psnr=pictures["psnr"], psnr_held=held["psnr"],
+            psnr=pictures["psnr"], psnr_held=held["psnr"], factors=factors,
         )  # fmt: skip
         verdict = judge(facts)
         frames = result_frames(run, video, motion, tracked, verdict)
@@ -104,7 +107,7 @@ def write_results(
         "verdict": verdict.record(),
         "seen_share": seen_share.tolist(),
         "lift": tracked.quality.to_record(),
-        "noise": {"net_m_s2": tracked.net_noise.tolist(), "part_m_s2": tracked.noise.tolist()},
+        "confidence": confidence_record(run, facts, factors),
         **metrics,
     }
     if inputs.objects:
@@ -120,6 +123,16 @@ def write_results(
         psnr={"re-simulation": pictures["psnr"], "held as in frame 0": held["psnr"]},
     )  # fmt: skip
     return metrics
+
+
+def confidence_record(run: WindRun, facts: Facts, factors: Mapping[str, float]) -> dict[str, Any]:
+    """How well the forces of a run are known, for metrics.json."""
+    return {
+        "net_std_m_s2": (run.net_std / run.mass.sum()).tolist(),
+        "net_share": facts.known_to,
+        "factor": run.factor,
+        "factors": dict(factors),
+    }
 
 
 def reaction_record(reaction: np.ndarray) -> dict[str, Any] | None:
@@ -168,6 +181,7 @@ def compare(run: WindRun, specific: np.ndarray, truth: Truth) -> dict[str, Any]:
     if truth.reaction is not None:
         record["reaction_errors"] = force_errors(run.reaction, truth.reaction)
         record["reaction_errors_all_frames"] = force_errors(run.reaction, truth.reaction, ALL)
+    record["net_within_std"] = within(specific - truth.net, run.net_std / run.mass.sum())
     return record
 
 
@@ -180,8 +194,10 @@ def find_facts(
     torn: int,
     psnr: np.ndarray,
     psnr_held: np.ndarray,
+    factors: Mapping[str, float],
 ) -> Facts:
-    """What the verdict on a run is made of; torn: particles that were; the rest: as in Facts."""
+    """What the verdict on a run is made of; torn: particles that were; factors: as for
+    `write_results`; the rest: as in Facts."""
     seen_share = tracked.quality.seen_share
     followed = slice(0, followed_until(seen_share) + 1)
     # Where particles are in the picture, also where the camera turns: as frame 0 saw it.
@@ -202,7 +218,9 @@ def find_facts(
         size_px=float(np.sqrt(inputs.mask.sum())),
         flat=inputs.flat,
         strength=np.linalg.norm(specific, axis=1),
-        noise=tracked.net_noise,
+        noise=np.linalg.norm(run.net_std, axis=1) / run.mass.sum(),
+        held=bool(run.held.any()),
+        factors=tuple(factors.items()),
         reprojection_px=tracked.quality.reprojection_px[:, 0],
         converged=tracked.quality.fits,
         at_rest=tracked.quality.converged,

@@ -14,6 +14,7 @@ from taichi_phys.rotations import nearest_rotation
 
 
 TURNING = slice(3, RIGID)
+EVERY = slice(None)
 # Damping ratio of a mode that turns by one radian in an interval; it grows with the square of the
 # frequency. What rings for long between two pictures would only put wrong phases into the model.
 DAMPING, MOST_DAMPING = 0.02, 0.5
@@ -144,15 +145,33 @@ class Response:
         ])  # fmt: skip
 
     def coordinates_in(
-        self, frame: int, displacement: np.ndarray, weights: np.ndarray, kept: int
+        self,
+        frame: int,
+        displacement: np.ndarray,
+        weights: np.ndarray,
+        kept: int,
+        some: np.ndarray | slice = EVERY,
     ) -> np.ndarray:
-        """(kept,): the same in one frame."""
-        shapes = self.turned(frame, kept).reshape(-1, kept)
-        weighted = shapes * np.repeat(weights * self.mass, 3)[:, None]
+        """(kept, ...): the same in one frame, of displacements (m, 3, ...) m and weights (m,) of
+        some particles, by index; by default of all."""
+        shapes, mass = self.turned(frame, kept)[some].reshape(-1, kept), self.mass[some]
+        mass = mass * (self.mass.sum() / mass.sum())
+        weighted = shapes * np.repeat(weights * mass, 3)[:, None]
         normal = weighted.T @ shapes
         # Modes that nothing is seen of are taken to be at rest.
         normal[np.diag_indices_from(normal)] += 1e-3 * max(weights.max(), 1e-3)
-        return np.linalg.solve(normal, weighted.T @ displacement.ravel())
+        flat = displacement.reshape(len(shapes), *displacement.shape[2:])
+        return np.linalg.solve(normal, weighted.T @ flat)
+
+    def shifts(self, moved: np.ndarray, some: np.ndarray, kept: int) -> np.ndarray:
+        """(B, T, kept) sqrt(kg) m: the coordinates of B small motions (B, T, m, 3) m of some
+        particles (m,), by index, beside that of the targets."""
+        known = np.ones(len(some))
+        frames = [
+            self.coordinates_in(frame, np.moveaxis(moved[:, frame], 0, -1), known, kept, some).T
+            for frame in range(self.frames)
+        ]
+        return np.stack(frames, axis=1)
 
     def turned(self, frame: int, kept: int) -> np.ndarray:
         """(n, 3, kept) shapes of the first modes in the axes of the world in a frame."""

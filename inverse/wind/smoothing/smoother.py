@@ -22,23 +22,26 @@ are at the end says how far the linear model went.
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import linalg
 from tqdm import tqdm
 
 from inverse.runs.checkpoint import Resumable, fingerprint_of, write_checkpoint
 from inverse.wind.forces.field import OneVector
 from inverse.wind.forces.own import OwnFields
+from inverse.wind.smoothing.covariance import Gain, force_spread
 from inverse.wind.smoothing.evidence import Evidence, Model, TargetNoise, white_jacobian
 from inverse.wind.smoothing.field_fit import fit_field
 from inverse.wind.smoothing.modes import Modes, find_modes
 from inverse.wind.smoothing.prior import Strength, find_shapes, only_shape
 from inverse.wind.smoothing.response import Response
-from inverse.wind.solver import WindResult, WindSolver
+from inverse.wind.solver import WindResult, WindSolver, at_frames
+from inverse.wind.spread import Spread
+from inverse.wind.targets import Tracked
 from taichi_phys import SimulationError, State
 
 
@@ -72,7 +75,9 @@ class WindSmoother(Resumable):
     """Fits the force of all intervals at once.
 
     causal: the solver of intervals, which knows simulator, targets, confidence and settings; held:
-    (n,) bool, particles that something holds; checkpoint: file written after every run.
+    (n,) bool, particles that something holds; tracked: says how uncertain the targets are; steady:
+    (3,) m/s^2, a push that may be part of the force, such as gravity; checkpoint: file written
+    after every run.
     """
 
     def __init__(
@@ -80,10 +85,12 @@ class WindSmoother(Resumable):
         causal: WindSolver,
         *,
         held: np.ndarray | None = None,
+        tracked: Tracked | None = None,
+        steady: Sequence[float] = (0.0, 0.0, 0.0),
         checkpoint: Path | None = None,
     ):
         self.causal, self.sim, self.config = causal, causal.sim, causal.config
-        self.checkpoint = checkpoint
+        self.checkpoint, self.tracked, self.steady = checkpoint, tracked, np.asarray(steady)
         self.frame_dt, self.steps = causal.frame_dt, len(causal.targets) - 1
         self.targets, self.weights, self.mass = (
             t.double().cpu().numpy() for t in (causal.targets, causal.weights, causal.sim.mass)
@@ -180,17 +187,29 @@ class WindSmoother(Resumable):
             model = self._model()
             gain = self._gain(model)
             while self.done < runs - 1:
-                coefficients, speeds = gain(self.path)
+                coefficients, speeds = gain(self.path - self.given[:, : self.kept])
                 run = self._run(model, coefficients, speeds)
                 self.path = self._explained(model, coefficients, speeds, run)
                 self.done += 1
                 self.save()
                 bar.update()
                 bar.set_postfix_str(f"off by {1e3 * self._distance(run):.2g} mm")
-            coefficients, speeds = gain(self.path)
+            coefficients, speeds = gain(self.path - self.given[:, : self.kept])
             run = self._run(model, coefficients, speeds)
             bar.update()
-        return self._result(model, coefficients, run)
+        result = self._result(model, coefficients, run)
+        return dataclasses.replace(result, spread=self._spread(model, gain))
+
+    def spread(self) -> tuple[np.ndarray, Spread]:
+        """(T, 3) m/s^2, the likeliest net force per mass in the linear model, and how well the
+        force is known, without any run."""
+        self.path = self.response.path(self.targets, self.weights, self.kept)
+        model = self.evidence.choose(self.path - self.given[:, : self.kept])
+        gain = self._gain(model)
+        share = self.mass @ model.shapes.values / self.mass.sum()
+        found, _ = gain(self.path - self.given[:, : self.kept])
+        net = at_frames(torch.as_tensor(found @ share)).numpy()
+        return net, self._spread(model, gain)
 
     def _model(self) -> Model:
         assert self.choice is not None
@@ -198,27 +217,23 @@ class WindSmoother(Resumable):
         shapes = self.evidence.shapes(strength.length)
         return Model.of(strength, noise, shapes, self.steps, self.frame_dt)
 
-    def _gain(self, model: Model) -> Any:
-        """The function from coordinates (T, K) to the likeliest coefficients (T-1, 3, J) m/s^2 and
-        speeds (K,) sqrt(kg) m/s of the modes in frame 0."""
+    def _gain(self, model: Model) -> Gain:
         forces, starts = self.response.jacobian(self.response.loads(model.shapes.values), self.kept)
         units = self.unit * model.noise.units(self.evidence.spectrum[: self.kept])
         white = white_jacobian(forces, starts, self.start, model, self.seen, units)
-        white = white.reshape((self.steps + 1) * self.kept, -1)
-        hessian = white.T @ white
-        hessian[np.diag_indices_from(hessian)] += 1
-        factor = linalg.cho_factor(hessian, overwrite_a=True, check_finite=False)
-        split = self.steps * 3 * model.space.shape[0]
+        return Gain(model, white, units, self.start, self.seen)
 
-        def likeliest(path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            path = path - self.given[:, : self.kept]
-            seen = model.noise.whiten(path * self.seen, units, self.frame_dt).ravel()
-            z = linalg.cho_solve(factor, white.T @ seen, check_finite=False)
-            Z = z[:split].reshape(self.steps, 3, -1)
-            found = np.einsum("ts,saj,kj->tak", model.time, Z, model.space, optimize=True)
-            return found, self.start * z[split:]
-
-        return likeliest
+    def _spread(self, model: Model, gain: Gain) -> Spread:
+        """How well the force is known."""
+        begun = np.arange(1, self.steps + 1) * self.frame_dt / model.strength.time
+        push = np.minimum(begun, 1)[:, None] * self.steady
+        coefficients = push[..., None] * model.shapes.one
+        steady = self._followed(model, coefficients, np.zeros_like(self.start))
+        steady -= self.given[:, : self.kept]
+        shifts = np.zeros((0, *steady.shape))
+        if self.tracked is not None:
+            shifts = self.response.shifts(self.tracked.shifts, self.tracked.sampled, self.kept)
+        return force_spread(gain, self.mass, shifts, steady, push)
 
     def _forces(self, model: Model, coefficients: np.ndarray) -> np.ndarray:
         """(T-1, n, 3) m/s^2; of an air, what it would do to particles at rest."""
@@ -320,17 +335,21 @@ def solve_clip(
     runs: int,
     *,
     held: np.ndarray | None = None,
+    tracked: Tracked | None = None,
+    steady: Sequence[float] = (0.0, 0.0, 0.0),
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> WindResult:
     """The force by the smoothing pass of so many runs; with 0 runs, or, with a warning, where the
     linear model is no guide to the simulation, interval by interval.
 
-    held: (n,) bool; checkpoint: of the smoothing pass; resume: whether to go on from checkpoints.
-    Raises ValueError for checkpoints of another run.
+    held: (n,) bool; tracked, steady: as for WindSmoother; checkpoint: of the smoothing pass;
+    resume: whether to go on from checkpoints. Raises ValueError for checkpoints of another run.
     """
     if runs > 0:
-        smoother = WindSmoother(causal, held=held, checkpoint=checkpoint)
+        smoother = WindSmoother(
+            causal, held=held, tracked=tracked, steady=steady, checkpoint=checkpoint
+        )
         if resume:
             smoother.resume()
         try:
