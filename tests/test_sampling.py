@@ -252,6 +252,47 @@ def test_bodies_that_share_an_edge():
     assert sample_mesh(both, spacing=0.1)[1].sum() == pytest.approx(2, rel=1e-9)
 
 
+def mirrored(mesh, at):
+    """The mirror image in x, down to the triangles, moved along x."""
+    image = mesh.copy()
+    image.apply_transform(np.diag([-1.0, 1, 1, 1]))
+    image.apply_translation((at, 0, 0))
+    return image
+
+
+def test_bodies_that_share_a_face():
+    """The face is there once from each side: a pair that cancels."""
+    both = joined(cube(), mirrored(cube(), 1))
+    x, volume = sample_mesh(both, spacing=0.1)
+    assert volume.sum() == pytest.approx(2, rel=1e-9) and len(x) == 2000
+    beside = joined(both, cube(at=(0, 3, 0)), flipped(cube(at=(0, 3, 0))))  # a two-sided surface
+    assert sample_mesh(beside, spacing=0.1)[1].sum() == pytest.approx(3, rel=1e-9)
+
+
+def test_a_folded_face_is_no_surface():
+    mesh = cube()
+    a, b = mesh.faces[0][:2]
+    vertices = np.concatenate([mesh.vertices, [[3.0, 0, 0]]])
+    flap = np.array([[a, b, 8], [b, a, 8]])
+    folded = trimesh.Trimesh(vertices, np.concatenate([mesh.faces, flap]), process=False)
+    assert sample_mesh(folded, spacing=0.1)[1].sum() == pytest.approx(1, rel=1e-9)
+
+
+def test_a_mesh_in_another_unit():
+    """By scale; what is far too large says how large the mesh is."""
+    large = cube()
+    large.apply_scale(1000)
+    x, volume = sample_mesh(large, spacing=0.1, scale=0.001)
+    expected, shares = sample_mesh(cube(), spacing=0.1)
+    np.testing.assert_allclose(x, expected, atol=1e-12)
+    np.testing.assert_allclose(volume, shares, rtol=1e-9)
+    for options in ({}, {"thickness": 0.1}):
+        with pytest.raises(ValueError, match=r"^spacing: .*measures 1e\+03 x 1e\+03 x .*scale="):
+            sample_mesh(large, spacing=0.1, **options)
+    with pytest.raises(ValueError, match=r"^spacing: .*measures 1 x 1 x 1 m"):
+        sample_mesh(cube(), spacing=2.0)
+
+
 def test_an_open_mesh_says_how_it_is_cured():
     with pytest.raises(ValueError, match=r"^mesh: it has 3 open edges and cannot .*repair.*thick"):
         sample_mesh(opened(cube()), spacing=0.1)

@@ -112,17 +112,49 @@ def test_cavities_overlaps_and_inverted_meshes():
     assert (inverted.values[np.linalg.norm(nodes(inverted), axis=-1) < 0.68] < 0).all()
 
 
-def test_bodies_that_share_a_face():
-    """It is there twice, one way and the other, and both are needed for a closed surface."""
-    one, other = trimesh.creation.box((1, 1, 1)), trimesh.creation.box((1, 1, 1))
-    other.apply_transform(np.diag([-1.0, 1, 1, 1]))  # a mirror image, down to the triangles
-    other.apply_translation((1, 0, 0))
-    pair = trimesh.util.concatenate([one, other])
-    field = signed_distance(pair, cells=20)
-    p = nodes(field) - [0.5, 0, 0]
-    inner, outer = box_distance(p, [0.98, 0.48, 0.48]) < 0, box_distance(p, [1, 0.5, 0.5]) > 1e-9
-    assert (field.values[inner] <= 0).all() and (field.values[outer] > 0).all()
-    assert (field.values < -0.2).sum() > 100
+def block(lower, upper):
+    mesh = trimesh.creation.box(np.subtract(upper, lower))
+    mesh.apply_translation(np.add(lower, upper) / 2)
+    return mesh
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"),
+    [
+        ((0.4, 0, 0), (1.0, 0.5, 0.3)),  # beside the other, with the same triangles
+        ((0.3, 0, 0), (1.0, 0.5, 0.3)),  # overlapping, with sides in one plane
+        ((0.4, 0, 0), (1.0, 0.5, 0.2)),  # the shared face is a part of the other's
+        ((0.1, 0.1, 0.1), (0.3, 0.2, 0.2)),  # within the other
+    ],
+)
+def test_several_shells_are_one_solid(lower, upper):
+    """Exact to rounding outside, and inside as far as no cut face is the nearest."""
+    one, other = block((0, 0, 0), (0.4, 0.5, 0.3)), block(lower, upper)
+    field = signed_distance(trimesh.util.concatenate([one, other]), cells=25)
+    p = nodes(field)
+    each = [
+        box_distance(p - np.add(low, high) / 2, np.subtract(high, low) / 2)
+        for low, high in (((0, 0, 0), (0.4, 0.5, 0.3)), (lower, upper))
+    ]
+    outside = np.minimum(*each) > 0
+    np.testing.assert_allclose(field.values[outside], np.minimum(*each)[outside], atol=1e-12)
+    whole = block((0, 0, 0), np.maximum(upper, (0.4, 0.5, 0.3)))
+    expected = box_distance(p - whole.center_mass, np.ptp(whole.vertices, axis=0) / 2)
+    if upper[2] == 0.3 or upper[0] == 0.3:
+        np.testing.assert_allclose(field.values, expected, atol=1e-12)
+    else:  # the higher box alone decides in its own middle
+        there = (p[..., 0] < 0.2) & ~outside
+        np.testing.assert_allclose(field.values[there], expected[there], atol=1e-12)
+
+
+def test_a_shell_that_is_turned_inside_out_is_repaired():
+    """Also one of several, and single faces."""
+    one, other = block((0, 0, 0), (1, 1, 1)), block((2, 0, 0), (3, 1, 1))
+    right = signed_distance(trimesh.util.concatenate([one, other]), cells=12)
+    other.invert()
+    mixed = trimesh.util.concatenate([one, other])
+    mixed.faces[2] = mixed.faces[2][::-1]
+    np.testing.assert_allclose(signed_distance(mixed, cells=12).values, right.values, atol=1e-14)
 
 
 def test_files(tmp_path):
@@ -150,11 +182,6 @@ def test_open_meshes_say_where(tmp_path):
     mesh.update_faces(np.arange(12) != 5)
     with pytest.raises(ValueError, match=r"^mesh: it is open: 3 of its edges .*fill_holes"):
         signed_distance(mesh)
-    mesh = trimesh.creation.box((1, 1, 1))
-    faces = mesh.faces.copy()
-    faces[3] = faces[3][::-1]
-    with pytest.raises(ValueError, match=r"^mesh: some neighboring .*fix_normals"):
-        signed_distance(trimesh.Trimesh(mesh.vertices, faces, process=False))
 
 
 def empty():

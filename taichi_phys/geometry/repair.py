@@ -29,12 +29,31 @@ class Triangles(NamedTuple):
 def triangles(mesh: str | os.PathLike[str] | TriangleMesh) -> Triangles:
     """The triangles of a mesh, with equal vertices joined and with each face only once.
 
-    mesh: a path or a trimesh object. If two faces have the same vertices, as in a two-sided
-    surface, the first is kept; see `joined` for the rest. Raises ValueError.
+    mesh: a path or a trimesh object. Faces with the same vertices are one face, as in a two-sided
+    surface, whose first side is kept; where this leaves a connected part of the mesh open, they
+    cancel in pairs of opposite faces if this closes the part, as in blocks that share a face and in
+    a face that is folded back. See `joined` for the rest. Raises ValueError.
     """
     vertices, faces = joined(mesh)
-    _, kept = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
-    return Triangles(vertices, faces[np.sort(kept)])
+    _, kept, same = np.unique(
+        np.sort(faces, axis=1), axis=0, return_index=True, return_inverse=True
+    )
+    if len(kept) == len(faces):
+        return Triangles(vertices, faces)
+    single = faces[kept]
+    # going round a face, its vertices fall once in one orientation and twice in the other
+    falling = (faces > np.roll(faces, -1, axis=1)).sum(axis=1)
+    net = np.bincount(same.reshape(-1), np.where(falling == 1, 1, -1))
+    first = np.where(falling[kept] == 1, 1, -1)
+    turned = np.where((np.sign(net) == -first)[:, None], single[:, ::-1], single)
+    part, keep = _parts(single), np.ones(len(single), bool)
+    for k in np.unique(part[net != first]):
+        own = part == k
+        left = own & (net != 0)
+        if len(open_edges(single[own])) and left.any() and not len(open_edges(single[left])):
+            keep[own], single[own] = left[own], turned[own]
+    order = np.argsort(kept[keep], kind="stable")
+    return Triangles(vertices, single[keep][order])
 
 
 def joined(mesh: str | os.PathLike[str] | TriangleMesh) -> Triangles:
@@ -124,6 +143,18 @@ def _edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     return ends, edge.reshape(-1), sides[:, 0] < sides[:, 1], count
 
 
+def _parts(faces: np.ndarray) -> np.ndarray:
+    """(k,) the index of the part of each of the faces (k, 3), parts being connected by edges."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    _, edge, _, _ = _edges(faces)
+    order = np.argsort(edge, kind="stable")
+    joined = np.stack([order[:-1], order[1:]])[:, np.diff(edge[order]) == 0] // 3
+    link = coo_array((np.ones(joined.shape[1]), tuple(joined)), (len(faces), len(faces)))
+    return connected_components(link, directed=False)[1]
+
+
 def outward(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """A closed mesh with its faces turned outwards (at a cavity: into it), and its volume, m^3.
 
@@ -152,7 +183,6 @@ def _consistent(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     _, edge, forward, count = _edges(faces)
     order = np.argsort(edge, kind="stable")
-    joined = np.stack([order[:-1], order[1:]])[:, np.diff(edge[order]) == 0] // 3
     order = order[count[edge[order]] == 2].reshape(-1, 2)  # both sides at edges of two faces
     left, right = (order // 3).T
     same = forward[order[:, 0]] != forward[order[:, 1]]
@@ -182,5 +212,4 @@ def _consistent(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         )
     # Where more than two faces meet at an edge, only several parts together may be closed; so these
     # parts count as one.
-    link = coo_array((np.ones(joined.shape[1]), tuple(joined)), (n, n))
-    return faces, connected_components(link, directed=False)[1]
+    return faces, _parts(faces)

@@ -111,6 +111,7 @@ def sample_mesh(
     *,
     spacing: float | None = None,
     count: int | None = None,
+    scale: float = 1.0,
     thickness: float | None = None,
     pattern: str = "jittered",
     seed: int = 0,
@@ -118,16 +119,22 @@ def sample_mesh(
     """Particles x (n, 3) m and their volumes (n,) m^3 of a triangle mesh.
 
     mesh: a path that trimesh can read, or a trimesh object, which is not changed; spacing, count,
-    pattern, seed: as in `sample_box`; thickness: m, if given, the particles form a sheet of this
+    pattern, seed: as in `sample_box`; scale: m per unit of the mesh, for example 0.001 for a file
+    in millimeters; thickness: m, if given, the particles form a sheet of this
     thickness along the surface instead of filling the mesh; a sheet has the volume area x thickness
     and is always blue noise, and an open mesh can only become a sheet. Faces that are turned the
     wrong way are repaired, overlapping bodies are united, and shells whose faces point inwards
     within other shells are cavities. Raises ValueError.
     """
+    scale = finite_number("scale", scale, "a positive number (m per unit)", low=0, open_end=True)
     vertices, faces = triangles(mesh)
-    extent = np.ptp(vertices[np.unique(faces)], axis=0).max()
+    vertices = vertices * scale
+    size = np.ptp(vertices[np.unique(faces)], axis=0)
+    extent = size.max()
+    measures = " x ".join(f"{edge:.3g}" for edge in size)
+    hint = f"; the mesh measures {measures} m; for a file in another unit give scale= (m per unit)"
     if thickness is not None:
-        return _sheet(vertices, faces, thickness, spacing, count, pattern, seed, extent)
+        return _sheet(vertices, faces, thickness, spacing, count, pattern, seed, extent, hint)
     opened = len(open_edges(faces))
     if opened:
         raise ValueError(
@@ -140,7 +147,7 @@ def sample_mesh(
             "mesh: it is closed but encloses no volume: give thickness= (m) for a sheet of "
             "particles along it"
         )
-    h, count, rng = _options(spacing, count, pattern, seed, volume, extent)
+    h, count, rng = _options(spacing, count, pattern, seed, volume, extent, hint=hint)
 
     def turns(x):
         return winding(vertices, faces, x)
@@ -201,11 +208,21 @@ def _length(name: str, value) -> float:
     return finite_number(name, value, expected, low=0, high=LARGEST, open_end=True)
 
 
-def _options(spacing, count, pattern, seed, volume: float, extent: float, layers: float = 1.0):
+def _options(
+    spacing,
+    count,
+    pattern,
+    seed,
+    volume: float,
+    extent: float,
+    layers: float = 1.0,
+    hint: str = "",
+):
     """The spacing in m, the count (None if spacing was given) and the random generator for a body.
 
     layers: factor on the expected number of particles, for a sheet that is thinner than the
-    spacing: its particles lie closer than the cube root of their volume.
+    spacing: its particles lie closer than the cube root of their volume; hint: the end of messages
+    about a spacing that does not fit the body.
     """
     one_of("pattern", pattern, PATTERNS)
     seed = whole_number("seed", seed, "an integer >= 0", low=0)
@@ -221,6 +238,7 @@ def _options(spacing, count, pattern, seed, volume: float, extent: float, layers
         if spacing > extent:
             raise ValueError(
                 f"spacing: got {spacing:g} m, expected at most the size of the body, {extent:g} m"
+                + hint
             )
         expected = (volume ** (1 / 3) / spacing) ** 3 * layers if spacing > 1e-9 else math.inf
     limit = MAX_BLUE if pattern == "blue" else MAX_COUNT
@@ -228,11 +246,12 @@ def _options(spacing, count, pattern, seed, volume: float, extent: float, layers
         raise ValueError(
             f"{name}: got a value that makes {expected:.3g} particles, expected at most {limit:,}"
             + (' of blue noise; pattern="jittered" allows more' if pattern == "blue" else "")
+            + hint
         )
     return spacing, count, np.random.default_rng(seed)
 
 
-def _sheet(vertices, faces, thickness, spacing, count, pattern, seed, extent):
+def _sheet(vertices, faces, thickness, spacing, count, pattern, seed, extent, hint):
     """Particles within thickness / 2 of a surface, measured along the normals of its faces."""
     thickness = _length("thickness", thickness)
     if pattern == "lattice":
@@ -251,7 +270,7 @@ def _sheet(vertices, faces, thickness, spacing, count, pattern, seed, extent):
     volume = area * thickness
     # A sheet that is thinner than the spacing has one layer of particles.
     layers = 1.0 if spacing is None else max(1.0, _length("spacing", spacing) / thickness)
-    h, count, rng = _options(spacing, count, pattern, seed, volume, extent, layers)
+    h, count, rng = _options(spacing, count, pattern, seed, volume, extent, layers, hint)
     wanted = max(1, round(volume / h**3 * layers)) if count is None else count
     h = max(h, math.sqrt(area / wanted)) if h > thickness else h
     total = max(CANDIDATES * wanted, 500)

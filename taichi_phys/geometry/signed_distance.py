@@ -10,8 +10,9 @@ import os
 import numpy as np
 
 from taichi_phys.checks import finite_number, finite_vector, set_fields, whole_number
+from taichi_phys.geometry.exposed import exposed
 from taichi_phys.geometry.inside import winding
-from taichi_phys.geometry.repair import TriangleMesh, agree, joined, open_edges
+from taichi_phys.geometry.repair import TriangleMesh, open_edges, outward, triangles
 
 
 MAX_NODES = 2**24  # their indices stay exact in single precision
@@ -57,8 +58,9 @@ def signed_distance(
     mesh: a path that trimesh reads, or a trimesh.Trimesh, in m; cells: number of grid cells along
     the longest side of the mesh's bounding box, from 2 to 400; padding: number of cells between the
     bounding box and the edge of the grid, from 1 to 400. A point is inside if the surface winds
-    around it, so that shells may overlap. Raises ValueError for an open mesh, and ImportError
-    without trimesh.
+    around it. Closed shells that overlap or touch are one solid, whose distances ignore what lies
+    within it; faces that are turned the wrong way are repaired. Raises ValueError for an open mesh,
+    and ImportError without trimesh.
     """
     cells = whole_number("cells", cells, "an integer from 2 to 400", low=2, high=400)
     padding = whole_number("padding", padding, "an integer from 1 to 400", low=1, high=400)
@@ -75,8 +77,12 @@ def signed_distance(
         )
     axes = [lower[d] + spacing * np.arange(shape[d]) for d in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    distance = _distances(points, vertices[faces], spacing).reshape(shape)
     inside = winding(vertices, faces, points).reshape(shape) != 0
+    # half the spacing: the cut where two shells meet is then as exact as the samples
+    surface = exposed(vertices, faces, spacing / 2)
+    if not inside.any() and not len(surface):
+        raise ValueError("mesh: it is closed but encloses no volume")
+    distance = _distances(points, surface, spacing).reshape(shape)
     return SignedDistance(
         lower=tuple(lower.tolist()), spacing=spacing, values=np.where(inside, -distance, distance)
     )
@@ -84,7 +90,7 @@ def signed_distance(
 
 def _closed(mesh) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (n, 3) m and triangles (m, 3) of a closed, consistently oriented surface."""
-    vertices, faces = joined(mesh)
+    vertices, faces = triangles(mesh)
     opened = open_edges(faces)
     if len(opened):
         a, b = vertices[opened[0]].round(6).tolist()
@@ -92,10 +98,7 @@ def _closed(mesh) -> tuple[np.ndarray, np.ndarray]:
             f"mesh: it is open: {len(opened)} of its edges bound a hole, the first from {tuple(a)} "
             f"to {tuple(b)} m: close it with trimesh.repair.fill_holes(mesh) or in a mesh editor"
         )
-    if not agree(faces):
-        raise ValueError(
-            "mesh: some neighboring triangles face opposite ways: call mesh.fix_normals() first"
-        )
+    vertices, faces, _ = outward(vertices, faces)
     return vertices, faces
 
 
