@@ -37,7 +37,6 @@ from taichi_phys.mpm.colliders import Capsule as Capsule
 from taichi_phys.mpm.colliders import Mesh as Mesh
 from taichi_phys.mpm.colliders import Plane as Plane
 from taichi_phys.mpm.colliders import Sphere as Sphere
-from taichi_phys.mpm.colliders import moving as moving
 from taichi_phys.mpm.engine import SimulationError as SimulationError
 from taichi_phys.mpm.forces import Acceleration as Acceleration
 from taichi_phys.mpm.forces import AirVelocity as AirVelocity
@@ -50,6 +49,7 @@ from taichi_phys.mpm.forces import Vortex as Vortex
 from taichi_phys.mpm.grid import Grid as Grid
 from taichi_phys.mpm.particles import Particles as Particles
 from taichi_phys.mpm.particles import State as State
+from taichi_phys.mpm.poses import moving as moving
 from taichi_phys.mpm.solver import MPM as MPM
 from taichi_phys.runtime import init as init
 from taichi_phys.scenes.scene import load_scene as load_scene

@@ -14,15 +14,16 @@ from scipy.spatial.transform import Rotation
 
 from taichi_phys.geometry.signed_distance import SignedDistance
 from taichi_phys.mpm import colliders as col
-from taichi_phys.mpm.colliders import Box, Capsule, Mesh, Plane, Sphere, moving
+from taichi_phys.mpm.colliders import Box, Capsule, Mesh, Plane, Sphere
 from taichi_phys.mpm.contact import (
     boundary_adjoint,
     boundary_velocity,
     collide,
     collide_adjoint,
-    distance_normal,
 )  # fmt: skip
 from taichi_phys.mpm.grid import CONTACTS, WALL_CELLS, WALLS
+from taichi_phys.mpm.poses import moving
+from taichi_phys.mpm.surface import distance_normal
 
 
 f64 = torch.float64
@@ -95,6 +96,7 @@ def contact(v, n, u, kind, friction, gv=None):
 
 def boundary(node, v, gv, *, kind=SEPARATE, friction=0.0, colliders=(), time=0.0):
     table = torch.as_tensor(col.table(colliders, [time - 0.1, time], 1e-3))
+    table[..., col.CELL] = DX
     sdf = torch.as_tensor(col.distances(colliders))
     out, back = torch.empty_like(v), torch.empty_like(v)
     kernels("f64").boundary(
@@ -433,20 +435,23 @@ def test_collider_adjoint(shape, kind, friction, pose):
 @pytest.mark.parametrize("kind", [STICKY, SLIP, SEPARATE])
 @pytest.mark.parametrize("friction", [0.0, 0.3])
 def test_overlapping_contacts_adjoint(kind, friction):
-    kinds = ["separate", "slip", "separate", "slip", "separate"]
+    """Also where two boxes meet each other and a floor, and in what is buried below them."""
     shapes = [
-        make(**fields, contact=k, friction=f, pose=MOTION if k == "slip" else None)
-        for k, f, (make, fields) in zip(kinds, (0.2, 0, 0, 0.1, 0.3), COLLIDERS.values(),
-                                           strict=True)
-    ]  # fmt: skip
-    shapes.append(Sphere(center=(0.9, 0.9, 0.9), radius=0.2, contact="sticky"))
+        Plane(point=(0, 0, 0.52), normal=(0, 0, 1), friction=0.2),
+        Box(center=(0.4, 0.5, 0.72), half_size=(0.15, 0.3, 0.2), contact="slip"),
+        Box(center=(0.75, 0.4, 0.72), half_size=(0.2, 0.12, 0.2), friction=0.3),
+        Sphere(center=(0.9, 0.7, 0.6), radius=0.22, contact="slip", friction=0.1, pose=MOTION),
+        Capsule(start=(0.6, 0.7, 0.8), end=(0.9, 0.7, 0.8), radius=0.15, friction=0.3),
+        Mesh(mesh=ball_samples((0.9, 0.4, 0.9), 0.2), friction=0.2),
+        Sphere(center=(1.0, 0.9, 0.9), radius=0.2, contact="sticky"),
+    ]
     node = all_nodes()
     v, gv = random(len(node), 3), random(len(node), 3)
     options = {"kind": kind, "friction": friction, "colliders": shapes, "time": 0.2}
     out, back = boundary(node, v, gv, **options)
     f = lambda w: boundary(node, w, gv, **options)[0]  # noqa: E731
     compare(back, differences(f, v, gv))
-    assert (back != 0).any(1).sum() > 100  # not all stuck
+    assert (back != 0).any(1).sum() > 50  # of 120 between the walls, not all are stuck
 
 
 def test_no_colliders():

@@ -6,6 +6,7 @@ from taichi_phys.geometry.inside import winding
 
 
 OFFSET = 1e-3  # distance to each side of a surface where its sides are examined, in sizes
+SAMPLES, STEPS = 500, 70  # points of a surface and depths at which the thickness is measured
 
 
 def exposed(vertices: np.ndarray, faces: np.ndarray, size: float) -> np.ndarray:
@@ -57,34 +58,25 @@ def inner_points(triangles: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]
     return points, np.broadcast_to(normal[:, None], points.shape)
 
 
-def thickness(vertices: np.ndarray, faces: np.ndarray, deepest: float, seed: int = 0) -> float:
-    """The thickness of the thinnest tenth of a solid, m, measured inwards from its surface.
+def thickness(vertices: np.ndarray, faces: np.ndarray) -> float:
+    """The thickness, m, of the thinnest tenth of a solid, measured inwards from its surface.
 
-    vertices: (m, 3) m; faces: (k, 3), closed and facing outwards; deepest: m, where the measurement
-    ends; the result is infinite if at most a tenth of the surface is thinner. A tenth, since every
-    solid is thin at its sharp edges.
+    vertices: (m, 3) m; faces: (k, 3), closed and facing outwards. The result is 6 % exact. A tenth,
+    since every solid is thin at its sharp edges.
     """
     triangles = vertices[faces]
     normal = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     area = np.linalg.norm(normal, axis=1)
-    rng = np.random.default_rng(seed)
-    which = rng.choice(len(faces), 1000, p=area / area.sum())
-    weights = rng.dirichlet((1, 1, 1), len(which))
-    points = np.einsum("kc,kcd->kd", weights, triangles[which])
+    rng = np.random.default_rng(0)
+    which = rng.choice(len(faces), SAMPLES, p=area / area.sum())
+    points = np.einsum("kc,kcd->kd", rng.dirichlet((1, 1, 1), SAMPLES), triangles[which])
     inward = -normal[which] / area[which, None]
-
-    def outside(depth):
-        return winding(vertices, faces, points + depth * inward) == 0
-
-    # points on a hidden face, whose two sides are inside, are as good as others
-    points = points[inside := ~outside(OFFSET * deepest)]
-    inward = inward[inside]
-    if not len(points):
+    depths = np.ptp(vertices, axis=0).max() * np.geomspace(5e-4, 1, STEPS)
+    places = points + np.concatenate([[OFFSET * depths[0]], depths])[:, None, None] * inward
+    inside = (winding(vertices, faces, places.reshape(-1, 3)) != 0).reshape(-1, SAMPLES)
+    inside = inside[:, inside[0]]  # what faces into a cavity that the winding does not know is left
+    if not inside.size:
         return 0.0
-    steps = deepest * np.arange(1, 17) / 16
-    gone = np.zeros(len(points), bool)
-    for step, depth in enumerate(steps):
-        gone |= outside(depth)
-        if gone.mean() > 0.1:
-            return float(steps[step] - deepest / 32)
-    return np.inf
+    through = ~np.logical_and.accumulate(inside[1:], axis=0)
+    gone = through.mean(axis=1) > 0.1
+    return float(depths[gone.argmax()]) if gone.any() else float(depths[-1])

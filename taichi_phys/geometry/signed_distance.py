@@ -6,11 +6,12 @@ each node. Winding numbers give the signs.
 
 import dataclasses
 import os
+import warnings
 
 import numpy as np
 
 from taichi_phys.checks import finite_number, finite_vector, set_fields, whole_number
-from taichi_phys.geometry.exposed import exposed
+from taichi_phys.geometry.exposed import exposed, thickness
 from taichi_phys.geometry.inside import winding
 from taichi_phys.geometry.repair import TriangleMesh, open_edges, outward, triangles
 
@@ -24,12 +25,14 @@ class SignedDistance:
     """Distances to a surface at the nodes lower + spacing (i, j, k), negative inside the surface.
 
     lower: (3,) first node, m; spacing: distance between nodes, m; values: (nx, ny, nz) m, at least
-    2 nodes along each axis. Raises ValueError.
+    2 nodes along each axis; thickness: of the solid where it is thin, m, if known. Raises
+    ValueError.
     """
 
     lower: tuple[float, float, float]
     spacing: float
     values: np.ndarray
+    thickness: float | None = None
 
     def __post_init__(self):
         lower = finite_vector("lower", self.lower)
@@ -83,8 +86,20 @@ def signed_distance(
     if not inside.any() and not len(surface):
         raise ValueError("mesh: it is closed but encloses no volume")
     distance = _distances(points, surface, spacing).reshape(shape)
+    thick = thickness(vertices, faces)
+    if thick < spacing:  # between two samples there may be none inside
+        extent = (high - low).max()
+        warnings.warn(
+            f"cells: got {cells}, which makes samples every {spacing:.3g} m, but the mesh is about "
+            f"{thick:.3g} m thick, so that it has holes: give cells={int(2 * extent / thick)} or "
+            "more, or a thicker mesh",
+            stacklevel=2,
+        )
     return SignedDistance(
-        lower=tuple(lower.tolist()), spacing=spacing, values=np.where(inside, -distance, distance)
+        lower=tuple(lower.tolist()),
+        spacing=spacing,
+        values=np.where(inside, -distance, distance),
+        thickness=thick,
     )
 
 

@@ -1,7 +1,6 @@
 """Rigid bodies that the material touches, and the table that describes them to kernels."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from taichi_phys.checks import finite_number, finite_vector, one_of, set_fields
 from taichi_phys.geometry.signed_distance import MAX_NODES, SignedDistance, signed_distance
 from taichi_phys.mpm.grid import CONTACTS
-from taichi_phys.rotations import rotation_matrix
+from taichi_phys.mpm.poses import twists
 
 
 # Columns of the table; a row is one collider in one substep.
@@ -24,8 +23,9 @@ TRANSLATION = 13  # m
 VELOCITY = 16  # m/s, of the body at the origin of the world: u(x) = VELOCITY + SPIN x x
 SPIN = 19  # rad/s
 SHAPE = 22  # the numbers of the shape, see below
-TOLERANCE = 32  # m: nodes outside by less than this count as inside; the engine sets it
+CELL = 32  # m: edge of a cell of the grid; the engine sets it
 COLUMNS = 33
+TOLERANCE = 1e-4  # cells: nodes outside by less than this count as inside, whatever the rounding
 
 # The values of KIND, and the numbers from column SHAPE on:
 PLANE = 0  # point (3), unit normal (3)
@@ -77,6 +77,18 @@ class Collider:
         """KIND and the numbers of the shape; offset: index of the first distance of a mesh."""
         raise NotImplementedError
 
+    def distance_at(self, p: np.ndarray) -> np.ndarray:
+        """Signed distances (n,) m at points p (n, 3) m of the shape's own frame."""
+        raise NotImplementedError
+
+    def outline(self) -> np.ndarray:
+        """Points (k, 3) m of the shape's own frame, between which the whole shape lies."""
+        raise NotImplementedError
+
+    def thickness(self) -> float:
+        """The thickness of the shape where it is thinnest, m."""
+        raise NotImplementedError
+
 
 def _radius(value: Any) -> float:
     return finite_number("radius", value, "a positive number of meters", low=0, open_end=True)
@@ -105,6 +117,15 @@ class Plane(Collider):
     def _row(self, offset: int) -> tuple[int, list[float]]:
         return PLANE, [*self.point, *self.normal]
 
+    def distance_at(self, p: np.ndarray) -> np.ndarray:
+        return (p - self.point) @ np.asarray(self.normal)
+
+    def outline(self) -> np.ndarray:
+        return np.array([self.point])
+
+    def thickness(self) -> float:
+        return math.inf
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Box(Collider):
@@ -128,6 +149,16 @@ class Box(Collider):
     def _row(self, offset: int) -> tuple[int, list[float]]:
         return BOX, [*self.center, *self.half_size]
 
+    def distance_at(self, p: np.ndarray) -> np.ndarray:
+        q = np.abs(p - self.center) - self.half_size
+        return np.linalg.norm(q.clip(0), axis=1) + q.max(axis=1).clip(max=0)
+
+    def outline(self) -> np.ndarray:
+        return _corners(np.subtract(self.center, self.half_size), np.multiply(2, self.half_size))
+
+    def thickness(self) -> float:
+        return 2 * min(self.half_size)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sphere(Collider):
@@ -146,6 +177,15 @@ class Sphere(Collider):
 
     def _row(self, offset: int) -> tuple[int, list[float]]:
         return CAPSULE, [*self.center, 0, 0, 0, self.radius, 0, 0, 1]
+
+    def distance_at(self, p: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(p - self.center, axis=1) - self.radius
+
+    def outline(self) -> np.ndarray:
+        return _corners(np.subtract(self.center, self.radius), np.full(3, 2 * self.radius))
+
+    def thickness(self) -> float:
+        return 2 * self.radius
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,6 +211,18 @@ class Capsule(Collider):
         size = np.linalg.norm(across)
         across = across / size if size > 0 else np.array([0.0, 0.0, 1.0])
         return CAPSULE, [*self.start, *along, self.radius, *across]
+
+    def distance_at(self, p: np.ndarray) -> np.ndarray:
+        along, r = np.subtract(self.end, self.start), p - self.start
+        share = (r @ along / max(along @ along, 1e-300)).clip(0, 1)
+        return np.linalg.norm(r - share[:, None] * along, axis=1) - self.radius
+
+    def outline(self) -> np.ndarray:
+        lower = np.minimum(self.start, self.end) - self.radius
+        return _corners(lower, np.maximum(self.start, self.end) + self.radius - lower)
+
+    def thickness(self) -> float:
+        return 2 * self.radius
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -198,31 +250,25 @@ class Mesh(Collider):
         d = self.distance
         return MESH, [offset, d.spacing, 0, *d.values.shape, *d.lower]
 
+    def distance_at(self, p: np.ndarray) -> np.ndarray:
+        from scipy.ndimage import map_coordinates
 
-def moving(
-    *,
-    velocity: Sequence[float] = (0.0, 0.0, 0.0),
-    angular_velocity: Sequence[float] = (0.0, 0.0, 0.0),
-    center: Sequence[float] = (0.0, 0.0, 0.0),
-) -> Callable[[float], tuple[np.ndarray, np.ndarray]]:
-    """A pose for colliders that move at constant velocities from their given place at t = 0.
+        d = self.distance
+        places = (p - np.array(d.lower)) / d.spacing
+        return map_coordinates(d.values, places.T, order=1, mode="constant", cval=math.inf)
 
-    velocity: (3,) of the center, m/s; angular_velocity: (3,) about the center, rad/s; center: (3,)
-    at t = 0, m. Raises ValueError.
-    """
-    velocity, center = (
-        np.array(finite_vector("velocity", velocity)),
-        np.array(finite_vector("center", center)),
-    )
-    spin = np.array(finite_vector("angular_velocity", angular_velocity))
-    rate = math.hypot(*spin)
-    axis = np.cross(np.eye(3), spin / rate if rate > 0 else spin)  # axis @ x = cross(direction, x)
-    return functools.partial(_moved, velocity, rate, axis, center)
+    def outline(self) -> np.ndarray:
+        d = self.distance
+        return _corners(np.array(d.lower), d.spacing * (np.array(d.values.shape) - 1))
+
+    def thickness(self) -> float:
+        d = self.distance
+        return max(0.0, -2 * d.values.min()) if d.thickness is None else d.thickness
 
 
-def _moved(velocity, rate, axis, center, t):
-    R = np.eye(3) + math.sin(rate * t) * axis + (1 - math.cos(rate * t)) * (axis @ axis)
-    return R, center + velocity * t - R @ center
+def _corners(lower: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The corners (8, 3) of a box."""
+    return lower + size * np.stack(np.meshgrid(*[(0, 1)] * 3), axis=-1).reshape(-1, 3)
 
 
 def check_colliders(colliders: Any) -> tuple[Collider, ...]:
@@ -278,67 +324,5 @@ def table(colliders: Sequence[Collider], times: np.ndarray, dt: float) -> np.nda
             rows[:, ACTIVE] = (collider.during[0] <= middle) & (middle < collider.during[1])
         acting = np.flatnonzero(rows[:, ACTIVE])  # a pose need not exist at other times
         if collider.pose is not None and len(acting):
-            rows[acting, ROTATION:SHAPE] = _motion(collider.pose, times[acting], dt)
+            rows[acting, ROTATION:SHAPE] = twists(collider.pose, times[acting], dt)
     return result
-
-
-def _motion(pose, times: np.ndarray, dt: float) -> np.ndarray:
-    """The columns from ROTATION to SHAPE at times (n,), s."""
-    from scipy.spatial.transform import Rotation
-
-    if (np.abs(np.diff(times) - dt) < 1e-7 * dt).all():  # each substep ends where the next begins
-        R, T = _poses(pose, np.append(times, times[-1] + dt))
-        R, T, next_R, next_T = R[:-1], T[:-1], R[1:], T[1:]
-    else:
-        R, T = _poses(pose, times)
-        next_R, next_T = _poses(pose, times + dt)
-    turn = next_R @ R.transpose(0, 2, 1)
-    angle = Rotation.from_matrix(turn).as_rotvec()
-    # x -> turn x + shift is the exponential of the twist (angle, V^-1 shift), with V^-1 shift =
-    # shift - angle x shift / 2 + k angle x (angle x shift) and
-    # k = (1 - (r / 2) / tan(r / 2)) / r^2, r = |angle| (Sola et al. 2018, "A micro Lie theory",
-    # eq. 174 and the inverse of eq. 145).
-    shift = next_T - np.einsum("tij,tj->ti", turn, T)
-    r = np.linalg.norm(angle, axis=1, keepdims=True)
-    half = np.maximum(0.5 * r, 1e-4)  # below this, the series below: its next term is rounding
-    k = np.where(r > 2e-4, (1 - half / np.tan(half)) / (4 * half**2), 1 / 12 + r**2 / 720)
-    cross = np.cross(angle, shift)
-    twist = shift - 0.5 * cross + k * np.cross(angle, cross)
-    back = -np.einsum("tji,tj->ti", R, T)
-    return np.hstack([R.transpose(0, 2, 1).reshape(-1, 9), back, twist / dt, angle / dt])
-
-
-def _poses(pose, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations (n, 3, 3) and translations (n, 3) m of a pose at times (n,) s.
-
-    Raises ValueError, which names the time, if the pose returns anything else.
-    """
-    from scipy.spatial.transform import Rotation
-
-    expected = "expected (rotation (3, 3) or unit quaternion (4,) wxyz, translation (3,) m)"
-    results, rotations, translations = [], [], []
-    for t in times.tolist():
-        result = pose(t)
-        try:
-            rotation, translation = (np.asarray(part, dtype=np.float64) for part in result)
-            fits = translation.shape == (3,) and rotation.shape in ((3, 3), (4,))
-        except (TypeError, ValueError, OverflowError, RuntimeError):
-            fits = False
-        if not fits:
-            raise ValueError(f"pose: at t = {t:g} s got {result!r}, {expected}")
-        results.append(result)
-        if rotation.shape == (4,):  # scaled, so that the check below finds a length other than 1
-            with np.errstate(invalid="ignore", over="ignore"):
-                rotation = rotation_matrix(rotation) * (rotation @ rotation)
-        rotations.append(rotation)
-        translations.append(translation)
-    R, T = np.array(rotations), np.array(translations)
-    with np.errstate(invalid="ignore", over="ignore"):
-        good = np.isfinite(T).all(axis=1) & (
-            np.abs(R.transpose(0, 2, 1) @ R - np.eye(3)) < 1e-3
-        ).all(axis=(1, 2))
-        good &= np.linalg.det(R) > 0
-    if not good.all():
-        bad = int(np.flatnonzero(~good)[0])
-        raise ValueError(f"pose: at t = {times[bad]:g} s got {results[bad]!r}, {expected}")
-    return Rotation.from_matrix(R).as_matrix(), T  # orthogonal to rounding

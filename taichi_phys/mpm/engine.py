@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from taichi_phys.mpm import nodes
-from taichi_phys.mpm.colliders import TOLERANCE, Collider, distances, table
+from taichi_phys.mpm.colliders import CELL, Collider, distances, table
 from taichi_phys.mpm.drivers import Kernels
 from taichi_phys.mpm.grid import Grid
 from taichi_phys.mpm.layout import (
@@ -76,8 +76,7 @@ class Engine:
     def _grid_arguments(self, time: float, dt: float, count: int) -> list[torch.Tensor]:
         """The kernels' arguments from nodes to sdf, for count substeps."""
         rows = table(self.colliders, time + dt * np.arange(count), dt)
-        # so that nodes on a surface count as inside, independent of rounding
-        rows[:, :, TOLERANCE] = 1e-4 * self.grid.dx
+        rows[:, :, CELL] = self.grid.dx
         numbers = pack_numbers(dt, self.grid, self.gravity)
         settings, poses = (torch.as_tensor(a).to(self.body).contiguous() for a in (numbers, rows))
         return [self.nodes, self.lists, settings, poses, self.distances]

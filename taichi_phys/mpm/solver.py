@@ -21,6 +21,7 @@ from taichi_phys.mpm.grid import Grid
 from taichi_phys.mpm.layout import STATE_FIELDS, pack_body
 from taichi_phys.mpm.particles import Particles, State, cell_volumes
 from taichi_phys.mpm.rollout import advance_frame
+from taichi_phys.mpm.solids import top_speed, warn_of_inner, warn_of_thin
 
 
 Force = torch.Tensor | Callable[..., torch.Tensor] | None
@@ -74,6 +75,8 @@ class MPM:
         x = torch.cat(places)
         lower = torch.tensor(grid.lower, dtype=torch.float64)
         self._check_inside(x)
+        warn_of_thin(colliders, grid.dx)
+        warn_of_inner(colliders, x.numpy(), grid.dx)
         volume = torch.cat(
             [
                 cell_volumes(place, lower, grid.dx)
@@ -173,9 +176,9 @@ class MPM:
     def substeps(self, frame_dt: float, speed: float = 0.0) -> int:
         """The number of substeps for a frame, from the CFL condition.
 
-        frame_dt: s; speed: largest expected particle speed in the frame, m/s. The condition is
-        dt <= cfl dx / (c + speed) with c^2 = (lam + 2 mu) / density, and dt <= dx^2 / (6 nu) for a
-        kinematic viscosity nu.
+        frame_dt: s; speed: largest expected speed of particles and colliders in the frame, m/s. The
+        condition is dt <= cfl dx / (c + speed) with c^2 = (lam + 2 mu) / density, and
+        dt <= dx^2 / (6 nu) for a kinematic viscosity nu.
         """
         density, dx = self.mass / self.volume, self.grid.dx
         stiffness, viscosity = self._limits()
@@ -226,8 +229,10 @@ class MPM:
         accelerated = (now.detach() / self.mass[:, None] + self.gravity).norm(dim=1)
         speed = (state.v.detach().norm(dim=1) + accelerated * frame_dt).max().item()
         # A particle that would cross the whole grid in a frame leaves it: no substeps are added.
-        limit = self.grid.dx * max(self.grid.shape) / frame_dt
-        substeps = self.substeps(frame_dt, speed if speed < limit else limit)
+        extent = self.grid.dx * max(self.grid.shape)
+        limit = extent / frame_dt
+        pushed = top_speed(self.colliders, state.time, frame_dt, extent)
+        substeps = self.substeps(frame_dt, max(speed if speed < limit else limit, pushed))
         retry = 0
         while True:
             try:

@@ -25,6 +25,7 @@ from taichi_phys.materials import Material
 from taichi_phys.mpm import colliders, forces
 from taichi_phys.mpm.grid import CONTACTS, Grid
 from taichi_phys.mpm.particles import Particles
+from taichi_phys.mpm.poses import moving
 from taichi_phys.scenes.keys import (
     DURING,
     FLAG,
@@ -175,7 +176,7 @@ class Obstacle:
                 start = turn, center - turn @ center
             if self.motion or "rotation" in self.options:
                 motions = tuple(
-                    (colliders.moving(**without(m, "during")), m.get("during")) for m in self.motion
+                    (moving(**without(m, "during")), m.get("during")) for m in self.motion
                 )
                 options["pose"] = Course(start=start, motions=motions)
             return COLLIDERS[self.shape][0](**options)
