@@ -17,6 +17,7 @@ from taichi_phys.io.states import read_frames as read_frames
 from taichi_phys.io.states import save_ply as save_ply
 from taichi_phys.io.states import save_state as save_state
 from taichi_phys.io.states import write_frames as write_frames
+from taichi_phys.io.vtk import write_vtk as write_vtk
 from taichi_phys.materials import MATERIALS as MATERIALS
 from taichi_phys.materials import PRESETS as PRESETS
 from taichi_phys.materials import Elastic as Elastic

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import taichi_phys as tp
+from taichi_phys.mpm.solids import top_speed
 
 
 DX = 0.02
@@ -152,7 +153,7 @@ def test_the_time_step_is_short_for_fast_colliders_only():
     }
     for name, (options, speed) in speeds.items():
         sim = tp.MPM(particles=body, grid=grid, colliders=[tp.Box(**shape, **options)])
-        got = tp.mpm.solids.top_speed(sim.colliders, 0.0, 1 / 200, 0.8)
+        got = top_speed(sim.colliders, 0.0, 1 / 200, 0.8)
         assert got == pytest.approx(speed, rel=1e-6), name
 
 
