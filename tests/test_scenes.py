@@ -772,3 +772,13 @@ def test_mutated_text_raises_only_errors_with_a_line(tmp_path_factory, data):
         load_scene(path)
     except ValueError as error:
         assert re.match(rf"{re.escape(str(path))}, line \d+: ", str(error)), error
+
+
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+@pytest.mark.parametrize("name", ["file", "file/out"])
+def test_a_file_where_the_results_belong_is_one_sentence(tmp_path, capsys, name, resume):
+    (tmp_path / "file").write_text("")
+    path = write(tmp_path, SCENE)
+    assert run(path, "--out", tmp_path / name, *resume) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1 and "file is a file, not a folder" in error[0]

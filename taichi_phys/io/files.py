@@ -22,7 +22,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         )
         os.close(handle)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be written ({error.strerror})") from None
+        files = [f"{parent} is a file, not a folder" for parent in path.parents if parent.is_file()]
+        raise ValueError(f"{path}: cannot be written ({(files or [error.strerror])[0]})") from None
     partial = Path(name)
     try:
         yield partial
