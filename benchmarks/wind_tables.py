@@ -350,7 +350,7 @@ def main(argv=None):
     if args.quick:
         cells = 8
         size = {"frames": 8, "pixels": 128, "particles": 800}
-        config = WindConfig(compare=False, iterations=10)
+        config = WindConfig(compare=False, iterations=10, smooth=1)
     tp.init()
     head = f"{'material':14s} {'scene':8s} {'force':8s}"
     print(f"{head} PSNR  SSIM   magnitude %       direction deg     seconds")
@@ -360,7 +360,8 @@ def main(argv=None):
         scene, folder = table[name], Path(args.out) / name
         make_clip(scene, folder, **size)
         for force in args.force:
-            own = dataclasses.replace(config, force=force)
+            smooth = None if force == "kplanes" else config.smooth
+            own = dataclasses.replace(config, force=force, smooth=smooth)
             r = score(scene, folder, views=args.views, config=own, cells=cells)
             results[name if force == "free" else f"{name} {force}"] = r
             paper = scene.paper[1:]

@@ -51,13 +51,10 @@ def test_every_scene_has_a_field_of_its_own_and_two_are_of_each_material():
 
 
 def test_a_point_force_is_no_field(quick):
-    """Table 2: most particles feel nothing of it, so that its magnitude is wrong all over."""
-    figures = quick[0]["hotdog point"]
-    assert figures["all_magnitude_error_percent"] > 80
-    better = quick[0]["hotdog"]
-    assert better["all_magnitude_error_percent"] < figures["all_magnitude_error_percent"]
-    assert better["all_vector_error_percent"] < figures["all_vector_error_percent"]
-    assert better["psnr"] > figures["psnr"]
+    """Table 2: most particles feel nothing of it, and where nothing acts is no direction."""
+    point, free = quick[0]["hotdog point"], quick[0]["hotdog"]
+    assert point["all_direction_error_deg"] > free["all_direction_error_deg"] + 10
+    assert point["psnr"] < free["psnr"]
 
 
 def test_the_middle_of_a_mask_lies_in_it():

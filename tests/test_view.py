@@ -374,3 +374,25 @@ def test_without_a_screen_one_sentence(display, files):
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: no screen"), done.stderr
     assert "mesa-vulkan-drivers" in lines[0] and "--headless" in lines[0]
+
+
+def test_the_air_of_a_wind_blows_a_body_that_has_a_weight_and_a_drag(wind_run, tmp_path):  # noqa: F811
+    folder = shutil.copytree(wind_run, tmp_path / "air")
+    run = dataclasses.replace(WindRun.load(folder), folder=folder, drag=2.0)
+    with pytest.raises(ValueError, match="knows no air"):
+        WindStage(WindRun.load(folder)).blow("ball", drag=0.5)
+    values = np.broadcast_to(np.float32([3.0, 0, 1.0]), (2, 3, 3, 3, 3))
+    lower = run.x.min(axis=(0, 1)) - 1
+    np.savez(folder / "air.npz", lower=lower, spacing=2.0, values=values, t=[0.0, 1.0])
+    dataclasses.replace(run, air=np.broadcast_to([3.0, 0, 1.0], run.x.shape)).save()
+    run = WindRun.load(folder)
+    assert run.drag == 2.0 and run.air.shape == run.x.shape
+    x, zero = torch.as_tensor(run.x[0]), torch.zeros(run.x[0].shape, dtype=torch.float64)
+    own = run.field()(x, 0.0, zero, torch.as_tensor(run.mass)) / torch.as_tensor(run.mass)[:, None]
+    np.testing.assert_allclose(own, np.tile([6.0, 0, 2.0 - 9.81], (len(x), 1)), rtol=1e-5)
+    body = x.numpy(), np.full(len(x), 0.2 * 0.1 * 0.2 / len(x))  # the object itself, as foam
+    given, shaped = (WindStage(run, "foam").blow(body, drag=drag).ready() for drag in (0.5, None))
+    for e, rate in ((given, 0.5), (shaped, 2.0 * run.mass.sum() / float(shaped.sim.mass.sum()))):
+        assert e.gravity() == pytest.approx(9.81) and e.down == pytest.approx([0, 0, -1])
+        net = e.forces().sum(0).double().cpu().numpy() / float(e.sim.mass.sum())
+        np.testing.assert_allclose(net, rate * np.array([3.0, 0, 1.0]), rtol=0.02, atol=1e-6)

@@ -23,13 +23,13 @@ def read_marks(job: WindJob, mask: np.ndarray) -> np.ndarray | None:
     if job.at is None:
         return None
     u, v = job.at
-    column, row = int(np.floor(u)), int(np.floor(v))
-    if not (0 <= column < width and 0 <= row < height and mask[row, column]):
-        raise ValueError(f"at: got {u:g} {v:g}, expected a pixel that shows the object in frame 0")
     rows, columns = np.nonzero(mask)
     radius = REACH * max(int(np.ptp(rows)), int(np.ptp(columns)), 1)
     y, x = np.ogrid[:height, :width]
-    return (x + 0.5 - u) ** 2 + (y + 0.5 - v) ** 2 <= max(radius, 1.0) ** 2
+    spot = (x + 0.5 - u) ** 2 + (y + 0.5 - v) ** 2 <= max(radius, 1.0) ** 2
+    if not (spot & mask).any():
+        raise ValueError(f"at: got {u:g} {v:g}, expected a pixel that shows the object in frame 0")
+    return spot
 
 
 def find_marked(pixels: np.ndarray, camera: Camera, x: np.ndarray) -> np.ndarray:
