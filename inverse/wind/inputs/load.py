@@ -13,6 +13,7 @@ from inverse.wind.forces.marks import read_marks
 from inverse.wind.inputs.camera import background_depth, camera_paths, given_paths, read_cameras
 from inverse.wind.inputs.clip import plan_clips, read_tracks, sensible_scale
 from inverse.wind.inputs.material import job_of_object, settle_material
+from inverse.wind.inputs.motion import shape_from_motion
 from inverse.wind.inputs.object import read_hold, read_mask, read_network, settle_distance
 from inverse.wind.inputs.overridden import overridden
 from inverse.wind.inputs.shape import read_shape
@@ -125,6 +126,15 @@ def load_inputs(job: WindJob) -> Inputs:
         given=[path and [shrink_camera(one, scale) for one in path] for path in given],
         depth=behind,
     )  # fmt: skip
+    for number, (own, substance, shape) in enumerate(found, 1):
+        if shape.flat:
+            notes = assumptions if count == 1 else []
+            shape = shape_from_motion(
+                own, shape, videos[0], paths[0], tracks=None if tracks is None else tracks[0],
+                taken=timing.taken, fps=timing.fps, assumptions=notes,
+            )  # fmt: skip
+            found[number - 1] = own, substance, shape
+            assumptions += [f"Object {number}: {note}" for note in notes if count > 1]
     each = [
         Inputs(
             videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth,
@@ -132,7 +142,7 @@ def load_inputs(job: WindJob) -> Inputs:
             taken=[plan.timing.taken for plan in plans],
             tracks=tracks, assumptions=assumptions, job=own, masks=shape.masks,
             surface=shape.surface, gaussians=shape.gaussians, substance=substance,
-            flat=flat and shape.surface is None,
+            flat=shape.flat,
         )
         for own, substance, shape in found
     ]  # fmt: skip

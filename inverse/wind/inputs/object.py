@@ -8,7 +8,6 @@ import numpy as np
 
 from inverse.clips import ClipPlan
 from inverse.perception import (
-    constant_depth,
     fill_depth,
     grabcut_mask,
     is_sequence,
@@ -133,14 +132,7 @@ def read_depth(
     takes sentences about what was not given; network: what a network says of that frame. Raises
     ValueError for depth that cannot be used.
     """
-    if job.depth is None and network is None:
-        distance = given("distance", job.distance)
-        assumptions.append(
-            f"In frame 0 the object is flat, faces the camera and is {distance:g} m away; all "
-            "lengths and forces scale with that distance."
-        )
-        return constant_depth(mask, distance)
-    if job.depth is None and network is not None:
+    if network is not None:
         # Depth of networks bleeds over the rims of things.
         seen = np.where(eroded(mask), network.of_camera(camera.fx), np.nan)
         depth = fill_depth(seen, mask)

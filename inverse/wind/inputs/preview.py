@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from inverse.lifting.keypoints import keypoints
-from inverse.lifting.shrink import shrink_camera, shrink_factor, shrink_footage, shrink_image
 from inverse.perception import visible_surface
-from inverse.tracking import Tracks, track_lucas_kanade
+from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.load import Inputs, load_inputs
+from inverse.wind.inputs.motion import follow_points
 from taichi_phys.io.files import atomic_path
 
 
@@ -47,17 +46,10 @@ def follow(inputs: Inputs) -> Tracks:
     """Tracks of keypoints on the object, in the first view; ready ones as they are."""
     if inputs.tracks is not None:
         return inputs.tracks[0]
-    mask, depth, video, camera = inputs.mask, inputs.depth, inputs.videos[0], inputs.cameras[0][0]
-    scale = shrink_factor(mask)
-    if scale < 1:
-        mask, depth = shrink_image(mask, scale), shrink_image(depth, scale)
-        camera = shrink_camera(camera, scale)
-        video = shrink_footage(video, scale)
-    found = keypoints(
-        [video[0]], mask, depth, [camera], max_count=inputs.job.keypoints, surface=inputs.surface
-    )
-    tracks = track_lucas_kanade(video, found.queries[0][found.usable[0]], mask=mask)
-    return dataclasses.replace(tracks, xy=tracks.xy * (inputs.videos[0].shape[2] / video.shape[2]))
+    return follow_points(
+        inputs.videos[0], inputs.mask, inputs.depth, inputs.cameras[0][0], inputs.job.keypoints,
+        inputs.surface,
+    )  # fmt: skip
 
 
 def size_sentence(inputs: Inputs) -> str:

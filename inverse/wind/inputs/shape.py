@@ -31,7 +31,8 @@ class Shape:
     """The object in frame 0 of the first view.
 
     mask: (H, W) bool; masks: (T, H, W) bool, of all frames, or None; depth: (H, W) m, NaN outside
-    the mask; surface: closed, of a solid, None for a sheet; gaussians: of a fit, or None.
+    the mask; surface: closed, of a solid, None for a sheet; gaussians: of a fit, or None; flat:
+    whether nothing said how deep it is, so that depth is that of a plane that faces the camera.
     """
 
     mask: np.ndarray
@@ -39,6 +40,7 @@ class Shape:
     depth: np.ndarray
     surface: Triangles | None = None
     gaussians: Gaussians | None = None
+    flat: bool = False
 
     def reduced(self, scale: float) -> "Shape":
         """In pictures that are smaller by that."""
@@ -85,12 +87,28 @@ def read_shape(
         )
         assumptions.insert(0, f"The object is a solid, since {why}, of {_material(job)}.")
         return shape
+    if unknown:
+        depth = constant_depth(mask, given("distance", job.distance))
+        return Shape(mask=mask, masks=masks, depth=depth, flat=True)
     depth = read_depth(job, mask, camera, extra, assumptions, network)
-    solid, why = _is_solid(job, mask, depth, camera, unknown)
+    shape = Shape(mask=mask, masks=masks, depth=depth)
+    return shape_of_depth(job, shape, camera, assumptions, known=True)
+
+
+def shape_of_depth(
+    job: WindJob, shape: Shape, camera: Camera, assumptions: list[str], *, known: bool
+) -> Shape:
+    """Take a shape of which only depth is there for a sheet, or close it to a solid.
+
+    camera: that took frame 0; assumptions: takes sentences; known: whether its depth is more than a
+    guess.
+    """
+    mask, depth = shape.mask, shape.depth
+    solid, why = _is_solid(job, mask, depth, camera, known)
     kind = "solid" if solid else "sheet"
     assumptions.insert(0, f"The object is a {kind}, since {why}, of {_material(job)}.")
     if not solid:
-        return Shape(mask=mask, masks=masks, depth=depth)
+        return shape
     relief = measure_relief(mask, depth, camera)
     round_ = HALF_UNKNOWN if not relief.solid else min(max(relief.roundness, LEAST_HALF), MOST_HALF)
     assumptions.append(
@@ -98,9 +116,7 @@ def read_shape(
         f"{100 * round_:.0f} % of what is round over its silhouette."
     )
     back = np.where(mask, np.fmax(relief.middle, depth) + round_ * relief.half, np.nan)
-    return Shape(
-        mask=mask, masks=masks, depth=depth, surface=relief_solid(mask, depth, back, camera)
-    )
+    return dataclasses.replace(shape, surface=relief_solid(mask, depth, back, camera))
 
 
 def _given_shape(
@@ -146,14 +162,14 @@ def _round_body(job: WindJob, mask: np.ndarray, masks: np.ndarray | None, camera
 
 
 def _is_solid(
-    job: WindJob, mask: np.ndarray, depth: np.ndarray, camera: Camera, unknown: bool
+    job: WindJob, mask: np.ndarray, depth: np.ndarray, camera: Camera, known: bool
 ) -> tuple[bool, str]:
     """Whether an object is taken for a solid, and why."""
     if job.shape != "auto":
         return job.shape == "solid", "it was asked for"
     if job.thickness is not None:
         return False, "a thickness was given"
-    if unknown:
+    if not known:
         return False, "nothing shows how thick it is"
     relief = measure_relief(mask, depth, camera)
     share = 100 * max(relief.roundness, 0.0)
