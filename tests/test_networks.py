@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from inverse.perception.networks import detection, find_box, network_depth, segment
+from inverse.perception.networks import (
+    detection,
+    find_box,
+    follows_video,
+    network_depth,
+    segment,
+    segment_video,
+)
 from inverse.perception.networks.depth import eroded
 
 
@@ -188,3 +195,29 @@ def test_the_rim_of_a_mask_is_left_out_of_networks_depth():
     thin = np.zeros((100, 100), bool)
     thin[50:53] = True
     assert eroded(thin) is thin
+
+
+def test_a_mask_is_carried_through_a_video(tmp_path):
+    """A random network: the first mask stays, later ones come from what the network says."""
+    name = tiny.sam_2_video(tmp_path / "net")
+    assert follows_video(name) and not follows_video(tiny.sam(tmp_path / "still"))
+    mask = np.zeros(SIZE, bool)
+    mask[10:30, 20:40] = True
+    video = np.stack([np.roll(IMAGE, 2 * k, axis=1) for k in range(20)])
+    said = []
+    masks = segment_video(video, mask, name, progress=lambda *at: said.append(at))
+    assert masks.shape == (20, *SIZE) and masks.dtype == bool
+    assert np.array_equal(masks[0], mask) and said[-1] == (20, 20)
+    model, right = hf.Sam2VideoModel, hf.Sam2VideoModel.forward
+
+    def half(self, **inputs):
+        output = right(self, **inputs)
+        output.pred_masks = torch.full_like(output.pred_masks, -1.0)
+        output.pred_masks[..., : output.pred_masks.shape[-1] // 2] = 1.0
+        return output
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "forward", half)
+        masks = segment_video(video[:3], mask, name)
+    middle = SIZE[1] // 2
+    assert masks[1:, :, : middle - 1].all() and not masks[1:, :, middle + 1 :].any()

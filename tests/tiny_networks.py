@@ -83,24 +83,43 @@ def sam(folder):
     return save(folder, hf.SamModel(config), processor)
 
 
+SAM_2_VISION = hf.Sam2VisionConfig(
+    backbone_config=hf.Sam2HieraDetConfig(
+        hidden_size=8, image_size=[64, 64], blocks_per_stage=[1, 1, 2, 1],
+        embed_dim_per_stage=[8, 16, 32, 64], num_attention_heads_per_stage=[1, 1, 1, 1],
+        window_size_per_stage=[4, 4, 4, 4], global_attention_blocks=[3],
+        window_positional_embedding_background_size=[4, 4],
+    ),
+    backbone_channel_list=[64, 32, 16, 8], fpn_hidden_size=16,
+    backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
+)  # fmt: skip
+
+
 def sam_2(folder):
     config = hf.Sam2Config(
-        vision_config=hf.Sam2VisionConfig(
-            backbone_config=hf.Sam2HieraDetConfig(
-                hidden_size=8, image_size=[64, 64], blocks_per_stage=[1, 1, 2, 1],
-                embed_dim_per_stage=[8, 16, 32, 64], num_attention_heads_per_stage=[1, 1, 1, 1],
-                window_size_per_stage=[4, 4, 4, 4], global_attention_blocks=[3],
-                window_positional_embedding_background_size=[4, 4],
-            ),
-            backbone_channel_list=[64, 32, 16, 8], fpn_hidden_size=16,
-            backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
-        ),
+        vision_config=SAM_2_VISION,
         prompt_encoder_config=hf.Sam2PromptEncoderConfig(hidden_size=16, image_size=64),
         mask_decoder_config=hf.Sam2MaskDecoderConfig(
             hidden_size=16, mlp_dim=32, num_attention_heads=2, iou_head_hidden_dim=16
         ),
     )  # fmt: skip
     return save(folder, hf.Sam2Model(config))
+
+
+def sam_2_video(folder):
+    """Memories have 64 channels in the library's code: the rest has to be wider."""
+    config = hf.Sam2VideoConfig(
+        vision_config=hf.Sam2VisionConfig(**SAM_2_VISION.to_dict() | {"fpn_hidden_size": 128}),
+        prompt_encoder_config=hf.Sam2VideoPromptEncoderConfig(hidden_size=128, image_size=64),
+        mask_decoder_config=hf.Sam2VideoMaskDecoderConfig(
+            hidden_size=128, mlp_dim=32, num_attention_heads=2, iou_head_hidden_dim=16
+        ),
+        image_size=64, memory_attention_hidden_size=128, memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=32, memory_attention_rope_feat_sizes=[4, 4],
+        memory_encoder_hidden_size=128, mask_downsampler_embed_dim=128, memory_fuser_embed_dim=128,
+        memory_fuser_intermediate_dim=32, memory_fuser_num_layers=1,
+    )  # fmt: skip
+    return save(folder, hf.Sam2VideoModel(config))
 
 
 def grounding_dino(folder):

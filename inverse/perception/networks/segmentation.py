@@ -68,9 +68,7 @@ def _sam_2(
     model = load_part("Sam2Model", name, WHAT).eval()
     height, width = image.shape[:2]
     side = int(model.config.vision_config.backbone_config.image_size[0])
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-    pixels = torch.nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-    pixels = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    pixels = sam_2_pixels(image, side)
     scale = torch.tensor([side / width, side / height])
     prompt: dict[str, Any] = {}
     if point is None:
@@ -83,3 +81,10 @@ def _sam_2(
     masks = output.pred_masks.reshape(1, -1, *output.pred_masks.shape[-2:]).float()
     masks = torch.nn.functional.interpolate(masks, (height, width), mode="bilinear")
     return masks[0].numpy(), output.iou_scores.reshape(-1).numpy()
+
+
+def sam_2_pixels(image: np.ndarray, side: int) -> torch.Tensor:
+    """A picture (H, W, 3) uint8 RGB as SAM 2 sees it, (1, 3, side, side)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
