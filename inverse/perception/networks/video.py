@@ -54,7 +54,7 @@ def segment_video(
             if progress is not None:
                 progress(t + 1, frames)
             # A placeholder: a new frame is numbered by how many there are.
-            session.processed_frames[t] = torch.zeros(0)
+            session.add_new_frame(torch.zeros(0), t)
             outputs = session.output_dict_per_obj[thing]["non_cond_frame_outputs"]
             outputs.pop(t - REMEMBERED, None)
     return np.stack(found)
