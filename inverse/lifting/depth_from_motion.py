@@ -117,12 +117,14 @@ def depth_from_motion(
     best = found[0]
     flat = fine.minimize(np.zeros(len(best.relief)), rounds=ROUNDS, tolerance=TOLERANCE, free=False)
     others = [fit.cost for fit in found[1:]]
+    # Errors that happen to be small now may be as large as sigma says: one for each observation.
+    usual = max(best.cost, float(used.visible[1:].sum()))
     return MotionDepth(
         depth=surface.depth(best.relief),
         tilt=float(np.degrees(np.arccos(surface.normal(best.relief)[2]))),
-        against_flat=flat.cost / best.cost,
-        against_other=min(others, default=flat.cost) / best.cost,
-        doubt=surface.spread(fine.information(best), (CLEARLY - 1) * best.cost),
+        against_flat=1 + (flat.cost - best.cost) / usual,
+        against_other=1 + (min(others, default=flat.cost) - best.cost) / usual,
+        doubt=surface.spread(fine.information(best), (CLEARLY - 1) * usual),
         last=int(frames[-1]),
     )
 
