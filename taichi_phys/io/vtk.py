@@ -29,7 +29,8 @@ def write_vtk(frames: Iterable[Frame | State], folder: str | Path) -> int:
     exist. A .vtp file holds the particles as points that are drawn, with all arrays of the frame:
     v, F, plastic, and the scalars; ParaView opens frames.pvd. Raises ValueError.
     """
-    folder, times = path_of("folder", folder), []
+    folder = path_of("folder", folder)
+    times: list[float] = []
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"folder: got {folder}, which is a file, expected a folder")
     for frame in frames:

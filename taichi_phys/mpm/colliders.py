@@ -263,7 +263,11 @@ class Mesh(Collider):
 
     def thickness(self) -> float:
         d = self.distance
-        return max(0.0, -2 * d.values.min()) if d.thickness is None else d.thickness
+        if d.thickness is not None:
+            return d.thickness
+        # at most: the middle lies up to half a diagonal of a cell away from the deepest sample
+        deepest = -float(d.values.min())
+        return 2 * deepest + math.sqrt(3) * d.spacing if deepest > 0 else 0.0
 
 
 def _corners(lower: np.ndarray, size: np.ndarray) -> np.ndarray:
