@@ -23,7 +23,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.close(handle)
     except OSError as error:
         files = [f"{parent} is a file, not a folder" for parent in path.parents if parent.is_file()]
-        raise ValueError(f"{path}: cannot be written ({(files or [error.strerror])[0]})") from None
+        reason = files[0] if files else error.strerror
+        raise ValueError(f"{path}: cannot be written ({reason})") from None
     partial = Path(name)
     try:
         yield partial
