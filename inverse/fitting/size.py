@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import warnings
 
 import numpy as np
 
@@ -31,13 +32,13 @@ def choose_downscale(job: FitJob, config: FitConfig) -> tuple[FitJob, float]:
         job = dataclasses.replace(job, downscale=folder.settings(FitJob, "run").downscale)
     if job.downscale is not None and config.minutes is None:
         return job, 0.0
-    view = load_views(job.data)[0]
+    view = _first_view(job, 1)
     longest = max(view.camera.size)
     downscale = job.downscale or max(-(-longest // LONGEST), 1)
     if config.minutes is None:
         return dataclasses.replace(job, downscale=downscale), 0.0
     trial = max(-(-longest // TRIAL_SIDE), 1)
-    seconds = _step_seconds(load_views(job.data, downscale=trial)[0], config)
+    seconds = _step_seconds(_first_view(job, trial), config)
 
     def seconds_at(divisor: int) -> float:
         return seconds * (trial / divisor) ** 2  # a step takes at most as much per pixel
@@ -47,6 +48,12 @@ def choose_downscale(job: FitJob, config: FitConfig) -> tuple[FitJob, float]:
         while seconds_at(downscale) > allowed and longest // (downscale + 1) >= LEAST_SIDE:
             downscale += 1
     return dataclasses.replace(job, downscale=downscale), seconds_at(downscale)
+
+
+def _first_view(job: FitJob, downscale: int) -> View:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when the photographs are read
+        return load_views(job.data, downscale=downscale)[0]
 
 
 def _step_seconds(view: View, config: FitConfig) -> float:

@@ -18,7 +18,6 @@ from inverse.trace.report import write_report
 from inverse.trace.results import find_parts, write_results
 from inverse.trace.run import FREE, RESULTS, TRACE, TraceRun
 from inverse.trace.trainer import TraceTrainer
-from renderers.datasets import load_views
 
 
 def learn_motion(
@@ -33,7 +32,6 @@ def learn_motion(
     """
     train = load_photographs(job.data, "train", downscale=job.downscale, fps=job.fps)
     times, frame_dt = check_training(job.data, train)
-    start = min(v.time for v in load_views(job.data, "train") if v.time is not None)
     origin = find_region([train.cameras[k] for k in train.first()]).origin()
     train = train.relative_to(origin)
     device = tp.init(arch=job.device, seed=job.seed).device
@@ -52,7 +50,7 @@ def learn_motion(
             free=FREE,
         )
         more = {} if origin is None else {"origin": origin.tolist()}
-        folder.write_cameras(train.cameras, times=train.times, start=start, **more)
+        folder.write_cameras(train.cameras, times=train.times, start=train.start, **more)
     ranks.agree(0.0)  # nobody reads a checkpoint that the first process is about to remove
     if job.resume:
         trainer.resume()
@@ -67,7 +65,7 @@ def learn_motion(
         model=model,
         times=times,
         cameras=train.cameras,
-        start=start,
+        start=train.start,
         origin=origin,
         labels=labels,
         motion=as_plain(motion),

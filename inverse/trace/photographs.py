@@ -21,11 +21,12 @@ class Photographs:
     """The photographs of one split.
 
     views: the camera and the time of each, from the first moment of the training on; images: their
-    pixels.
+    pixels; start: that moment in the data, in its unit of time.
     """
 
     views: list[View]
     images: list[Photograph]
+    start: float = 0.0
 
     @property
     def cameras(self) -> list[Camera]:
@@ -91,9 +92,12 @@ def load_photographs(
     Raises ValueError, in one sentence, if a photograph has no time, sizes differ, or the data
     cannot be read.
     """
-    if downscale is None:
-        downscale = max(-(-max(load_views(folder, split)[0].camera.size) // LONGEST), 1)
-    views = load_views(folder, split, downscale=downscale)
+    views = load_views(folder, split, downscale=downscale or 1)
+    smaller = max(-(-max(views[0].camera.size) // LONGEST), 1)
+    if downscale is None and smaller > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said above
+            views = load_views(folder, split, downscale=smaller)
     untimed = [view.name for view in views if view.time is None]
     if untimed:
         raise ValueError(
@@ -115,7 +119,7 @@ def load_photographs(
         for view, t in zip(views, times, strict=True)
     ]
     views = _thinned(folder, views)
-    return Photographs(views=views, images=[view.load() for view in views])
+    return Photographs(views=views, images=[view.load() for view in views], start=start)
 
 
 def _thinned(folder: str, views: list[View]) -> list[View]:

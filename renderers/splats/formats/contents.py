@@ -79,6 +79,19 @@ def first_sh(rgb: np.ndarray) -> np.ndarray:
     return (rgb - 0.5) / SH_DEGREE_0
 
 
+def whole_quats(three: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Quaternions (n, 4) of length 1 from all components but the largest, which is positive.
+
+    three: (n, 3), the others in their order; largest: (n,), the index of the one left out.
+    """
+    others = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])[largest]
+    quats = np.empty((len(three), 4))
+    np.put_along_axis(quats, others, three, 1)
+    left = np.sqrt((1 - (three**2).sum(axis=1)).clip(0))
+    np.put_along_axis(quats, largest[:, None], left[:, None], 1)
+    return quats
+
+
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file. Raises ValueError, which names it, if it cannot be read."""
     try:

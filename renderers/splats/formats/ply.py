@@ -12,7 +12,7 @@ import numpy as np
 import plyfile
 from numpy.lib.recfunctions import structured_to_unstructured
 
-from renderers.splats.formats.contents import Contents, first_sh, joined_sh
+from renderers.splats.formats.contents import Contents, first_sh, joined_sh, whole_quats
 from renderers.splats.gaussians import SH_COUNTS
 
 
@@ -152,14 +152,8 @@ def _unpack_quats(packed: np.ndarray) -> np.ndarray:
 
     Two bits give the index of the largest component; the other three follow in 10 bits each.
     """
-    largest = (packed >> 30).astype(np.int64)[:, None]
-    others = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])[largest[:, 0]]
     small = (_fractions(packed, 2, 10, 10, 10)[:, 1:] - 0.5) * np.sqrt(2)
-    quats = np.empty((len(packed), 4))
-    np.put_along_axis(quats, others, small, 1)
-    left = 1 - (small**2).sum(1, keepdims=True)
-    np.put_along_axis(quats, largest, np.sqrt(left.clip(0)), 1)
-    return quats
+    return whole_quats(small, (packed >> 30).astype(np.int64))
 
 
 def _rest_names(path: Path, element: np.ndarray) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from renderers.splats.formats.contents import Contents
+from renderers.splats.formats.contents import Contents, whole_quats
 from renderers.splats.gaussians import SH_COUNTS
 
 
@@ -85,13 +85,8 @@ def _quats(packed: np.ndarray) -> np.ndarray:
     """Quaternions (n, 4) wxyz from three components and the index of the largest one."""
     largest = packed[:, 3].astype(np.int64) - ALPHA
     known = (largest >= 0) & (largest < 4)
-    largest = np.where(known, largest, 0)
     values = (packed[:, :3] / 255 * 2 - 1) * np.sqrt(0.5)
-    others = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])[largest]
-    quats = np.empty((len(packed), 4))
-    np.put_along_axis(quats, others, values, 1)
-    left = np.sqrt((1 - (values**2).sum(axis=1)).clip(0))
-    np.put_along_axis(quats, largest[:, None], left[:, None], 1)
+    quats = whole_quats(values, np.where(known, largest, 0))
     quats[~known] = 1, 0, 0, 0
     return quats
 

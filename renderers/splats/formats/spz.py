@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from renderers.splats.formats.contents import Contents
+from renderers.splats.formats.contents import Contents, whole_quats
 from renderers.splats.gaussians import SH_COUNTS
 
 
@@ -110,13 +110,7 @@ def _smallest_three(packed: np.ndarray) -> np.ndarray:
     Each of these has a sign bit and 9 bits of its size up to sqrt(1/2); the last is in the lowest.
     """
     word = packed.astype(np.uint32) @ (1 << np.arange(0, 32, 8, dtype=np.uint32))
-    largest = (word >> 30).astype(np.int64)
     fields = word[:, None] >> np.array([20, 10, 0], np.uint32)
     size = (fields & 511) / 511 * np.sqrt(0.5)
     values = np.where(fields & 512, -size, size)
-    others = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])[largest]
-    xyzw = np.empty((len(word), 4))
-    np.put_along_axis(xyzw, others, values, 1)
-    left = np.sqrt((1 - (values**2).sum(axis=1)).clip(0))
-    np.put_along_axis(xyzw, largest[:, None], left[:, None], 1)
-    return xyzw[:, [3, 0, 1, 2]]
+    return whole_quats(values, (word >> 30).astype(np.int64))[:, [3, 0, 1, 2]]
