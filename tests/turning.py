@@ -1,16 +1,11 @@
 """A textured ball in flight, ray-cast: a clip in which what is seen at first turns away."""
 
 import dataclasses
-import json
-from collections.abc import Callable
-from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from renderers.camera import Camera, camera_from_fov, camera_record
-from renderers.video import write_video
+from renderers.camera import Camera, camera_from_fov
 
 
 FPS, RADIUS = 24, 0.15
@@ -58,25 +53,17 @@ def rays(camera: Camera, parts: int):
     return camera.unproject(np.stack(np.meshgrid(u, v), axis=-1), 1.0) - camera.position
 
 
-def thrown(t):
-    """The center (3,) m of a ball at t s."""
-    return np.array([-0.2 + 0.8 * t, 2 + 0.2 * t, -0.1 + 1.2 * t - 2.2 * t**2])
-
-
-def ball(
-    spin, frames, path: Callable[[float], np.ndarray] = thrown, *,
-    camera: Camera = CAMERA, grain: float = 0.03, fps: float = FPS,
-):  # fmt: skip
-    """A ball that turns at spin rad/s, its center at path(t) (3,) m; grain: of its skin, m."""
-    directions, skin, ground = rays(camera, 2), waves(0, grain), waves(7, 0.5)
+def ball(spin, frames):
+    """A thrown ball that turns at spin rad/s."""
+    directions, skin, ground = rays(CAMERA, 2), waves(0, 0.03), waves(7, 0.5)
     wall = 60 + 0.35 * ground(directions * (6 / directions[..., 1:2])) + [0, 10, 40]
     rng = np.random.default_rng(1)
-    shape = (camera.height, 2, camera.width, 2)
+    shape = (CAMERA.height, 2, CAMERA.width, 2)
     record = {"video": [], "masks": [], "rotation": [], "center": []}
-    for t in np.arange(frames) / fps:
+    for t in np.arange(frames) / FPS:
         R = Rotation.from_rotvec(spin * t * AXIS).as_matrix()
-        center = path(t)
-        at, d = (camera.position - center) @ R, directions @ R
+        center = np.array([-0.2 + 0.8 * t, 2 + 0.2 * t, -0.1 + 1.2 * t - 2.2 * t**2])
+        at, d = (CAMERA.position - center) @ R, directions @ R
         a, b = (d * d).sum(-1), d @ at
         inside = b * b - a * (at @ at - RADIUS**2)
         on, z = inside > 0, (-b - np.sqrt(np.maximum(inside, 0))) / a
@@ -92,41 +79,3 @@ def ball(
             depth = np.where(on, z, 0).reshape(shape).sum(axis=(1, 3))
             depth /= np.maximum(cover.sum(axis=(1, 3)), 1)
     return Ball(depth=depth, **{name: np.stack(values) for name, values in record.items()})
-
-
-# Clips of a ball under gravity, of which 1.1 m show.
-WIDE, FAST = camera_from_fov(220, 200, 21.0), 30
-HEIGHT, GRAVITY, KEPT = -0.5, 9.81, 0.75  # of the floor, m; m/s^2; of the speed after a blow
-
-
-def falling(t):
-    """The center of a ball that is thrown up."""
-    return np.array([-0.3 + 0.9 * t, 3 + 0.2 * t, -0.3 + 3.1 * t - GRAVITY / 2 * t**2])
-
-
-def resting(t):
-    """The center of a ball that lies still."""
-    return np.array([0.0, 3, HEIGHT + RADIUS])
-
-
-def bouncing(t):
-    """The center of a ball that is dropped and bounces off the floor."""
-    height, fall = 0.6, np.sqrt(2 * 0.6 / GRAVITY)
-    start, speed = -fall, KEPT * GRAVITY * fall
-    up = height - GRAVITY / 2 * t**2
-    while t > fall:
-        start, fall = fall, fall + 2 * speed / GRAVITY
-        up = speed * (t - start) - GRAVITY / 2 * (t - start) ** 2
-        speed *= KEPT
-    return np.array([-0.25 + 0.6 * t, 3, HEIGHT + RADIUS + up])
-
-
-def write_clip(folder: Path, clip: Ball, camera: Camera = WIDE, fps: float = FAST) -> None:
-    """Write video.mp4, camera.json, mask.png and depth.png of a clip."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_video(folder / "video.mp4", clip.video, fps, quality=10)
-    record = camera_record(camera) | {"fps": fps, "depth_scale": 4000}
-    (folder / "camera.json").write_text(json.dumps(record))
-    cv2.imwrite(str(folder / "mask.png"), 255 * clip.masks[0].astype(np.uint8))
-    depth = np.where(clip.masks[0], clip.depth, 0)
-    cv2.imwrite(str(folder / "depth.png"), (4000 * depth).round().astype(np.uint16))
