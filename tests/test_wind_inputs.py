@@ -12,6 +12,7 @@ from PIL import Image
 from seer import Server
 
 from inverse.commands.wind import main
+from inverse.lifting import depth_from_motion
 from inverse.wind import WindJob
 from inverse.wind.inputs.load import load_inputs
 from renderers.video import write_video
@@ -32,6 +33,13 @@ def picture(frame):
     bright = np.roll(130 + 110 * texture, 2 * frame, axis=1)
     image[leaf] = bright[leaf] * [1, 0.4, 0.1]
     return image.clip(0, 255).astype(np.uint8), leaf
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """Where depth is sought in the motion, a search of a second."""
+    for name, value in {"KEYPOINTS": 30, "COARSE": 8, "FINE": 10, "STARTS": 2}.items():
+        monkeypatch.setattr(depth_from_motion, name, value)
 
 
 @pytest.fixture(scope="module")
