@@ -14,7 +14,9 @@ from seer import Server
 from inverse.commands.wind import main
 from inverse.lifting import depth_from_motion
 from inverse.wind import WindJob
+from inverse.wind.inputs import object as wind_object
 from inverse.wind.inputs.load import load_inputs
+from inverse.wind.inputs.shape import Shape
 from renderers.video import write_video
 
 
@@ -149,6 +151,29 @@ def test_a_word_a_point_or_a_box_gives_a_mask_by_networks(clip, tmp_path, tiny):
     assert inputs.mask.any() and said(inputs, f"what {segmenter} finds at 55 45")
     inputs = load(clip, tmp_path, segmenter=segmenter)
     assert said(inputs, f"what {segmenter} finds in box 30 20 80 70")
+
+
+def test_a_segmenter_for_videos_gives_masks_of_all_frames(clip, tmp_path, tiny, monkeypatch):
+    name, leaf = tiny.sam_2_video(tmp_path / "net"), picture(0)[1]
+    cv2.imwrite(str(tmp_path / "mask.png"), 255 * leaf.astype(np.uint8))
+    inputs = load(clip, tmp_path, box=None, mask=str(tmp_path / "mask.png"), segmenter=name)
+    assert inputs.masks.shape == (FRAMES, *SIZE[::-1]) and inputs.masks.dtype == bool
+    assert np.array_equal(inputs.masks[0], leaf) and np.array_equal(inputs.mask, leaf)
+    assert said(inputs, "in later frames", name) and not said(inputs, "was not used")
+    # Of large pictures the masks are smaller, and stay as they are when pictures are reduced.
+    monkeypatch.setattr(wind_object, "FOLLOWED", 64)
+    small = load(clip, tmp_path, box=None, mask=str(tmp_path / "mask.png"), segmenter=name)
+    assert small.masks.shape == (FRAMES, 48, 64) and small.mask.shape == leaf.shape
+    shape = Shape(mask=small.mask, masks=small.masks, depth=small.depth).reduced(0.75)
+    assert shape.mask.shape == (72, 96) and shape.masks.shape == (FRAMES, 48, 64)
+
+
+def test_a_segmenter_for_pictures_gives_no_masks_of_later_frames(clip, tmp_path, tiny):
+    name = tiny.sam(tmp_path / "sam")
+    assert load(clip, tmp_path, segmenter=name).masks is None
+    cv2.imwrite(str(tmp_path / "mask.png"), 255 * picture(0)[1].astype(np.uint8))
+    inputs = load(clip, tmp_path, box=None, mask=str(tmp_path / "mask.png"), segmenter=name)
+    assert inputs.masks is None and said(inputs, "--segmenter was not used: --mask says the same")
 
 
 def test_a_server_names_the_material_and_its_answer_is_kept(clip, tmp_path):

@@ -100,7 +100,9 @@ class WindJob:
         None, "Grounding DINO by name or folder, default: IDEA-Research/grounding-dino-tiny"
     )
     segmenter: str | None = option(
-        None, "SAM or SAM 2 by name or folder, default: facebook/sam-vit-base, for a --box GrabCut"
+        None,
+        "SAM or SAM 2 by name or folder, default: facebook/sam-vit-base, for a --box GrabCut; "
+        "SAM 2 for videos, such as facebook/sam2-hiera-tiny, also finds the object in later frames",
     )
     depth_model: str | None = option(
         None, "network for metric depth, by name or folder, when there is no depth"

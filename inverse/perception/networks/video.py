@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from inverse.clips.footage import Footage
 from inverse.perception.networks.pretrained import load_config, load_part
 from inverse.perception.networks.segmentation import WHAT, sam_2_pixels
 
@@ -19,7 +20,7 @@ def follows_video(name: str) -> bool:
 
 
 def segment_video(
-    video: np.ndarray,
+    video: Footage,
     mask: np.ndarray,
     name: str,
     *,

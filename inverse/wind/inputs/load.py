@@ -32,11 +32,11 @@ class Inputs:
     fps: 1/s; start: s, when frame 0 is shown in the clip; taken: (T,) s after frame 0 of each view,
     when its pictures were taken, NaN where a frame has none of its own and shows the one before;
     tracks: of each view, or None; assumptions: sentences about what was not given; job: with the
-    values of its material; masks: (T, H, W) bool, of all frames of the first view, or None;
-    surface: closed, of the object in frame 0, None for a sheet; gaussians: of a fit of it, or None;
-    substance: where the material comes from, None for the job itself; flat: whether the object was
-    taken to face the camera, for want of its depth; objects: of each of several objects, as if it
-    were the only one, none where there is one. Mask and depth are then those of all.
+    values of its material; masks: (T, h, w) bool, of all frames of the first view, at any scale, or
+    None; surface: closed, of the object in frame 0, None for a sheet; gaussians: of a fit of it, or
+    None; substance: where the material comes from, None for the job itself; flat: whether the
+    object was taken to face the camera, for want of its depth; objects: of each of several objects,
+    as if it were the only one, none where there is one. Mask and depth are then those of all.
     """
 
     videos: list[Footage]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from inverse.clips import ClipPlan
+from inverse.lifting.shrink import shrink_image
 from inverse.perception import (
     fill_depth,
     grabcut_mask,
@@ -17,7 +18,14 @@ from inverse.perception import (
     load_masks,
     without_outliers,
 )
-from inverse.perception.networks import NetworkDepth, find_box, network_depth, segment
+from inverse.perception.networks import (
+    NetworkDepth,
+    find_box,
+    follows_video,
+    network_depth,
+    segment,
+    segment_video,
+)
 from inverse.perception.networks.depth import eroded
 from inverse.perception.networks.detection import DEFAULT as DETECTOR
 from inverse.perception.networks.segmentation import DEFAULT as SEGMENTER
@@ -27,25 +35,48 @@ from renderers.camera import Camera
 
 
 GUESSED_DISTANCE = 2.0  # m
+FOLLOWED = 1024  # px, longer side of pictures that --segmenter follows: SAM 2 sees no more
 
 
 def read_mask(
     job: WindJob, plan: ClipPlan, assumptions: list[str]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Labels (H, W) of frame 0 of the first view, 0 where no object is, and the object's pixels
-    (T, H, W) bool in all frames.
+    (T, h, w) bool in all frames, which may be smaller.
 
     plan: of that view; assumptions: takes sentences about what was not given. The second is None
-    where masks of later frames are not given. Raises ValueError for a mask that cannot be read, and
-    for a box in which nothing is found.
+    where masks of later frames are neither given nor found. Raises ValueError for a mask that
+    cannot be read, and for a box in which nothing is found.
     """
     if job.mask is not None and is_sequence(job.mask):
         used = plan.filled  # of all pictures of the file
         masks = load_masks(job.mask, plan.size, int(used.max()) + 1, notes=assumptions)[used]
         return masks[0].astype(np.int64), masks
     if job.mask is not None:
-        return load_labels(job.mask, plan.size, notes=assumptions), None
-    return _found_mask(job, plan.first, assumptions).astype(np.int64), None
+        labels = load_labels(job.mask, plan.size, notes=assumptions)
+    else:
+        labels = _found_mask(job, plan.first, assumptions).astype(np.int64)
+    return labels, _followed_masks(job, plan, labels, assumptions)
+
+
+def _followed_masks(
+    job: WindJob, plan: ClipPlan, labels: np.ndarray, assumptions: list[str]
+) -> np.ndarray | None:
+    """The object's pixels (T, h, w) bool in all frames by --segmenter, None where that is no
+    network for videos, and of what it cannot follow, which is said."""
+    if job.segmenter is None or not follows_video(job.segmenter):
+        return None
+    mask = shrink_image(labels > 0, min(1.0, FOLLOWED / max(plan.size)))
+    if labels.max() > 1 or not mask.any():
+        why = "one object" if labels.max() > 1 else "no object as small as this one"
+        assumptions.append(f"{job.segmenter} was not used for later frames: it follows {why}.")
+        return None
+    height, width = mask.shape
+    assumptions.append(
+        f"The object's pixels in later frames are what {job.segmenter} makes of those in frame 0; "
+        "tracks count only inside of them."
+    )
+    return segment_video(plan.read((width, height)), mask, job.segmenter)
 
 
 def _found_mask(job: WindJob, image: np.ndarray, assumptions: list[str]) -> np.ndarray:

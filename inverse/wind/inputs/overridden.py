@@ -1,11 +1,13 @@
 """Flags of a wind run that have no effect beside others."""
 
+from inverse.perception import is_sequence
+from inverse.perception.networks import follows_video
 from inverse.wind.config import WindJob
 
 
 # Of each pair the first says what the second would, too.
 STRONGER = (
-    ("mask", "box"), ("mask", "point"), ("box", "point"), ("mask", "segmenter"),
+    ("mask", "box"), ("mask", "point"), ("box", "point"),
     ("depth", "depth_model"), ("depth", "distance"), ("depth_model", "distance"),
     ("camera", "fov"), ("mesh", "model"), ("mesh", "depth_model"), ("model", "depth_model"),
     ("mesh", "depth"), ("mesh", "distance"), ("model", "depth"), ("model", "distance"),
@@ -24,6 +26,9 @@ def overridden(job: WindJob) -> list[str]:
     for needed, name in NEEDED:
         if _given(job, name) and not _given(job, needed):
             found.setdefault(name, f"there is no {_flag(needed)}")
+    if job.mask is not None and job.segmenter is not None:
+        if is_sequence(job.mask) or not follows_video(job.segmenter):
+            found.setdefault("segmenter", "--mask says the same")
     if job.tracks and job.tracker != "lucas-kanade":
         found.setdefault("tracker", "--tracks are taken as they are")
     if job.cotracker is not None and not job.tracker.startswith("cotracker"):

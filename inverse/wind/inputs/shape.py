@@ -30,9 +30,10 @@ HALF_UNKNOWN, LEAST_HALF, MOST_HALF = 0.5, 0.35, 1.5
 class Shape:
     """The object in frame 0 of the first view.
 
-    mask: (H, W) bool; masks: (T, H, W) bool, of all frames, or None; depth: (H, W) m, NaN outside
-    the mask; surface: closed, of a solid, None for a sheet; gaussians: of a fit, or None; flat:
-    whether nothing said how deep it is, so that depth is that of a plane that faces the camera.
+    mask: (H, W) bool; masks: (T, h, w) bool, of all frames, at any scale, or None; depth: (H, W) m,
+    NaN outside the mask; surface: closed, of a solid, None for a sheet; gaussians: of a fit, or
+    None; flat: whether nothing said how deep it is, so that depth is that of a plane that faces the
+    camera.
     """
 
     mask: np.ndarray
@@ -44,10 +45,12 @@ class Shape:
 
     def reduced(self, scale: float) -> "Shape":
         """In pictures that are smaller by that."""
+        masks = self.masks
+        if masks is not None and masks.shape[1:] == self.mask.shape:
+            masks = np.stack([shrink_image(mask, scale) for mask in masks])
         return dataclasses.replace(
             self, mask=shrink_image(self.mask, scale), depth=shrink_image(self.depth, scale),
-            masks=None if self.masks is None
-            else np.stack([shrink_image(mask, scale) for mask in self.masks]),
+            masks=masks,
         )  # fmt: skip
 
 
