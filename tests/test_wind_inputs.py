@@ -1,5 +1,6 @@
 """What a wind run makes of little: one clip, and a word, a point, a box, a network, a server."""
 
+import dataclasses
 import json
 import subprocess
 
@@ -15,6 +16,7 @@ from inverse.commands.wind import main
 from inverse.lifting import depth_from_motion
 from inverse.wind import WindJob
 from inverse.wind.inputs import object as wind_object
+from inverse.wind.inputs import preview
 from inverse.wind.inputs.load import load_inputs
 from inverse.wind.inputs.shape import Shape
 from renderers.video import write_video
@@ -220,3 +222,20 @@ def test_a_preview_shows_the_object_its_size_and_what_is_assumed(clip, tmp_path,
     number = float(said.partition("The object is ")[2].partition(" m wide")[0].split()[-1])
     assert number == pytest.approx(width, rel=0.1)
     assert "assumed: The camera stands still." in said and f"preview: {out}" in said
+
+
+@pytest.mark.parametrize("known, frames", [(False, 18), (True, preview.FRAMES)])
+def test_a_preview_sees_of_the_shape_what_a_run_does(known, frames, tmp_path):
+    """Depth is sought in the motion of more frames than those through which points are shown."""
+    film, out = tmp_path / "long.mp4", str(tmp_path / "out")
+    write_video(film, [picture(k / 3)[0] for k in range(18)], 24)
+    job = WindJob(video=(str(film),), box=BOX, shape="sheet", distance=2.0, fov=40.0, out=out)
+    if known:
+        np.save(tmp_path / "depth.npy", np.full(SIZE[::-1], 2.0))
+        job = dataclasses.replace(job, depth=str(tmp_path / "depth.npy"), distance=None)
+    _, first = preview.write_preview(job)
+    assert len(first.videos[0]) == frames
+    run = load_inputs(job)
+    assert first.assumptions == run.assumptions
+    np.testing.assert_array_equal(first.depth, run.depth)
+    assert preview.follow(run).frames == preview.FRAMES

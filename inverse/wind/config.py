@@ -226,6 +226,11 @@ class WindJob:
         """Whether the job has the whole object, as a mesh or a model."""
         return self.mesh is not None or self.model is not None
 
+    @property
+    def depth_given(self) -> bool:
+        """Whether the job says how deep the object is in frame 0, or names a network that does."""
+        return self.solid_given or self.depth is not None or self.depth_model is not None
+
     def make_material(self) -> Material:
         """The material of the settings. Raises ValueError for impossible parameters."""
         kind = MATERIALS[self.material]

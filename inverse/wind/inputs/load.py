@@ -82,14 +82,13 @@ def load_inputs(job: WindJob) -> Inputs:
             f"mask {job.mask}: it has labels of {count} objects, and a mesh or a model is that of "
             "one; leave it out, or give a mask of that object"
         )
-    flat = not job.solid_given and job.depth is None and network is None
     found, said = [], []
     for number in range(count):
         mask = None if labels is None else labels == number + 1
         notes: list[str] = assumptions if count == 1 else []
         own = job_of_object(job, number, count)
         own, substance = settle_material(own, plans[0].first, mask, notes)
-        own = settle_distance(own, notes) if flat else own
+        own = own if job.depth_given else settle_distance(own, notes)
         shape = read_shape(own, cameras[0], extra, notes, mask=mask, masks=masks, network=network)
         found.append((own, substance, shape))
         said.append(notes)

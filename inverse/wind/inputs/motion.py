@@ -90,7 +90,7 @@ def _find(
         tracks = follow_points(video, shape.mask, shape.depth, cameras[0], job.keypoints)
     tracks = at_even_times(tracks.until(len(video)), taken[: len(video)], fps)
     if shape.masks is not None:
-        tracks = inside_masks(tracks, shape.masks, (cameras[0].width, cameras[0].height))
+        tracks = inside_masks(tracks, shape.masks[:LOOKED], (cameras[0].width, cameras[0].height))
     on_it = np.floor(np.nan_to_num(tracks.xy[0], nan=-1)).astype(int)
     size = [cameras[0].width, cameras[0].height]
     inside = (on_it >= 0).all(axis=1) & (on_it < size).all(axis=1)

@@ -12,7 +12,7 @@ from inverse.perception import visible_surface
 from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.load import Inputs, load_inputs
-from inverse.wind.inputs.motion import follow_points
+from inverse.wind.inputs.motion import LOOKED, follow_points
 from taichi_phys.io.files import atomic_path
 
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREVIEW = "preview.png"
-FRAMES = 12  # at the beginning of the clip, that are looked at
+FRAMES = 12  # at the beginning of the clip, through which points are followed
 OUTLINE, LOST = "#ffd200", "#e0632a"
 TRACK = "#00a0ff"
 WIDTH, PANELS, LINE = 12.0, 5.0, 0.19  # inch: of the picture, height of its panels and a line
@@ -33,7 +33,9 @@ def write_preview(job: WindJob) -> tuple[Path, Inputs]:
 
     Returns the path and the inputs. Raises ValueError for unusable input.
     """
-    inputs = load_inputs(dataclasses.replace(job, frames=min(job.frames or FRAMES, FRAMES)))
+    # Where depth is sought in the motion, the preview sees of it what the run does.
+    frames = FRAMES if job.depth_given else LOOKED
+    inputs = load_inputs(dataclasses.replace(job, frames=min(job.frames or frames, frames)))
     path = Path(job.out) / PREVIEW
     figure = preview_figure(inputs, follow(inputs))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,12 +45,13 @@ def write_preview(job: WindJob) -> tuple[Path, Inputs]:
 
 
 def follow(inputs: Inputs) -> Tracks:
-    """Tracks of keypoints on the object, in the first view; ready ones as they are."""
+    """Tracks of keypoints on the object in the first frames of the first view; ready ones as they
+    are."""
     if inputs.tracks is not None:
-        return inputs.tracks[0]
+        return inputs.tracks[0].until(FRAMES)
     return follow_points(
-        inputs.videos[0], inputs.mask, inputs.depth, inputs.cameras[0][0], inputs.job.keypoints,
-        inputs.surface,
+        inputs.videos[0][:FRAMES], inputs.mask, inputs.depth, inputs.cameras[0][0],
+        inputs.job.keypoints, inputs.surface,
     )  # fmt: skip
 
 
@@ -90,9 +93,9 @@ def preview_figure(inputs: Inputs, tracks: Tracks) -> "Figure":
 def _draw_object(axes: Any, inputs: Inputs, tracks: Tracks) -> None:
     axes.imshow(inputs.videos[0][0], extent=_extent(inputs))
     _outline(axes, inputs.mask)
-    seen = tracks.visible[: len(inputs.videos[0])]
+    seen = tracks.visible
     for k in range(tracks.count):
-        path = tracks.xy[: len(seen)][seen[:, k], k]
+        path = tracks.xy[seen[:, k], k]
         if len(path):
             color = TRACK if seen[-1, k] else LOST
             axes.plot(*path.T, color=color, linewidth=1)
