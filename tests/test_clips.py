@@ -343,6 +343,8 @@ def test_a_hand_that_shakes_is_found_and_a_still_camera_is_not_taken_for_one():
     assert not blank.known and not blank.moves
     full = find_unsteadiness(film(way), camera, np.ones((144, 192), dtype=bool))
     assert not full.known and not full.moves
+    small = find_unsteadiness(film(way)[:, ::4, ::4], camera_from_fov(48, 36, 40.0), mask[::4, ::4])
+    assert not small.known and not small.moves
     chaos = rng.integers(0, 255, (6, 144, 192, 3)).astype(np.uint8)
     assert not find_unsteadiness(chaos, camera, mask).known
 

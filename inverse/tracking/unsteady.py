@@ -26,6 +26,7 @@ STILL = 0.3  # px, by which the background may shift before the camera moves
 # each meter of distance.
 UNSURE = 0.1
 ENOUGH = 8  # points
+SMALLEST = 64  # px, of a picture's shorter side, below which its windows hardly differ
 AGREE = 0.5  # share of the points that move as one, in a usual frame
 TELLING = 12  # frames, those with the largest shifts, that tell how the camera moves
 
@@ -90,7 +91,7 @@ def find_unsteadiness(video: Footage, camera: Camera, mask: np.ndarray) -> Unste
     rough = np.zeros((frames, 3))
     agree = np.full(frames, np.nan)
     agree[0] = 1.0
-    points = _grid(size, free)
+    points = _grid(size, free & (min(size) >= SMALLEST))
     for t in range(1, frames if len(points) >= ENOUGH else 0):
         found = _rough_turn(turn, first, _details(video[t], size), points, rough[t - 1])
         rough[t], agree[t] = found if found is not None else (rough[t - 1], np.nan)
