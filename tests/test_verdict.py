@@ -56,6 +56,12 @@ def test_a_good_run_is_believable():
         ({"seen_share": share_lost_at(20)}, CARE, "up to frame 19 of 30"),
         ({"psnr": np.full(T, 9.1)}, DOUBTFUL, "5.9 dB farther from the clip than holding"),
         ({"psnr": np.full(T, 16.0)}, CARE, "only 1.0 dB closer"),
+        (
+            {"adrift": 20.0},
+            CARE,
+            "shifts by 20 px, the object itself by 60 px",
+        ),
+        ({"adrift": 40.0}, DOUBTFUL, "if it is the camera that moved"),
         ({"torn_share": 0.01}, CARE, "1 % of the object was torn"),
         ({"torn_share": 0.4}, DOUBTFUL, "40 % of the object was torn"),
         ({"tracks": 12}, CARE, "only 12 points"),

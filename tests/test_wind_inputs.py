@@ -14,9 +14,10 @@ from seer import Server
 
 from inverse.commands.wind import main
 from inverse.lifting import depth_from_motion
+from inverse.tracking.unsteady import Unsteadiness
 from inverse.wind import WindJob
+from inverse.wind.inputs import camera, preview
 from inverse.wind.inputs import object as wind_object
-from inverse.wind.inputs import preview
 from inverse.wind.inputs.load import load_inputs
 from inverse.wind.inputs.shape import Shape
 from renderers.video import write_video
@@ -239,3 +240,24 @@ def test_a_preview_sees_of_the_shape_what_a_run_does(known, frames, tmp_path):
     assert first.assumptions == run.assumptions
     np.testing.assert_array_equal(first.depth, run.depth)
     assert preview.follow(run).frames == preview.FRAMES
+
+
+def test_what_is_too_small_to_be_followed_is_refused(clip, tmp_path):
+    mask = np.zeros(SIZE[::-1], np.uint8)
+    mask[40:52, 50:63] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    with pytest.raises(
+        ValueError, match="mask: the object is 12 px across .* expected at least 20"
+    ):
+        load(clip, tmp_path, box=None, mask=str(tmp_path / "mask.png"))
+
+
+def test_a_background_that_moves_with_no_known_camera_is_remembered(clip, tmp_path, monkeypatch):
+    assert load(clip, tmp_path).adrift == 0
+    seen = Unsteadiness(
+        cameras=[], center=np.arange(FRAMES)[:, None] * [4.0, 0.0], agree=np.full(FRAMES, 0.1)
+    )
+    monkeypatch.setattr(camera, "find_unsteadiness", lambda *arguments: seen)
+    inputs = load(clip, tmp_path)
+    assert inputs.adrift == 4.0 * (FRAMES - 1)
+    assert said(inputs, "what is behind the object moves, too", "--moving-camera")

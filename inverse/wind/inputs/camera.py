@@ -116,8 +116,9 @@ def camera_paths(
     *,
     given: Sequence[list[Camera] | None] = (),
     depth: Callable[[], np.ndarray | None] = lambda: None,
-) -> list[list[Camera]]:
-    """The camera of each frame, for each view.
+) -> tuple[list[list[Camera]], float]:
+    """The camera of each frame, for each view, and by how many px what is behind the object shifts
+    although the camera is taken to stand still: 0 where it does, or where its motion is known.
 
     videos: (T, H, W, 3) uint8 of each view; cameras: of frame 0 of each; mask: (H, W) bool, of the
     object in frame 0 of the first view; assumptions: takes sentences about what was not given;
@@ -129,9 +130,10 @@ def camera_paths(
         assumptions.append("The camera moves as its file says.")
         return [
             path or [camera] * len(videos[0]) for path, camera in zip(given, cameras, strict=True)
-        ]
+        ], 0.0
     if job.moving_camera:
-        return [_moving(job, videos[0], cameras[0], mask, assumptions, depth)]
+        return [_moving(job, videos[0], cameras[0], mask, assumptions, depth)], 0.0
+    adrift = 0.0
     paths = [[camera] * len(videos[0]) for camera in cameras]
     seen = find_unsteadiness(videos[0], cameras[0], mask)
     shift = float(np.nanmax(seen.shift))
@@ -154,12 +156,13 @@ def camera_paths(
     else:
         text = "The camera stands still."
         if np.nanmedian(seen.shift) > MOVING:
+            adrift = shift
             text += (
                 " But what is behind the object moves, too. If the camera turned or traveled, give "
                 "--moving-camera; else the force holds its accelerations, too."
             )
         assumptions.append(text)
-    return paths
+    return paths, adrift
 
 
 def _moving(

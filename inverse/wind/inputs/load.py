@@ -14,7 +14,13 @@ from inverse.wind.inputs.camera import background_depth, camera_paths, given_pat
 from inverse.wind.inputs.clip import plan_clips, read_tracks, sensible_scale
 from inverse.wind.inputs.material import job_of_object, settle_material
 from inverse.wind.inputs.motion import shape_from_motion
-from inverse.wind.inputs.object import read_hold, read_mask, read_network, settle_distance
+from inverse.wind.inputs.object import (
+    check_size,
+    read_hold,
+    read_mask,
+    read_network,
+    settle_distance,
+)
 from inverse.wind.inputs.overridden import overridden
 from inverse.wind.inputs.shape import read_shape
 from renderers.camera import Camera
@@ -35,8 +41,9 @@ class Inputs:
     values of its material; masks: (T, h, w) bool, of all frames of the first view, at any scale, or
     None; surface: closed, of the object in frame 0, None for a sheet; gaussians: of a fit of it, or
     None; substance: where the material comes from, None for the job itself; flat: whether the
-    object was taken to face the camera, for want of its depth; objects: of each of several objects,
-    as if it were the only one, none where there is one. Mask and depth are then those of all.
+    object was taken to face the camera, for want of its depth; adrift: px, by which what is behind
+    it shifts although the camera is taken to stand still; objects: of each of several objects, as
+    if it were the only one, none where there is one. Mask and depth are then those of all.
     """
 
     videos: list[Footage]
@@ -56,6 +63,7 @@ class Inputs:
     gaussians: Gaussians | None = None
     substance: Substance | None = None
     flat: bool = False
+    adrift: float = 0.0
     objects: tuple["Inputs", ...] = ()
 
     @property
@@ -90,6 +98,8 @@ def load_inputs(job: WindJob) -> Inputs:
         own, substance = settle_material(own, plans[0].first, mask, notes)
         own = own if job.depth_given else settle_distance(own, notes)
         shape = read_shape(own, cameras[0], extra, notes, mask=mask, masks=masks, network=network)
+        if not job.tracks:
+            check_size(shape.mask)
         found.append((own, substance, shape))
         said.append(notes)
     if count > 1:
@@ -120,7 +130,7 @@ def load_inputs(job: WindJob) -> Inputs:
 
     timing = plans[0].timing
     anything = np.any([shape.mask for _, _, shape in found], axis=0)
-    paths = camera_paths(
+    paths, adrift = camera_paths(
         job, videos, cameras, anything, assumptions,
         given=[path and [shrink_camera(one, scale) for one in path] for path in given],
         depth=behind,
@@ -141,7 +151,7 @@ def load_inputs(job: WindJob) -> Inputs:
             taken=[plan.timing.taken for plan in plans],
             tracks=tracks, assumptions=assumptions, job=own, masks=shape.masks,
             surface=shape.surface, gaussians=shape.gaussians, substance=substance,
-            flat=shape.flat,
+            flat=shape.flat, adrift=adrift,
         )
         for own, substance, shape in found
     ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from inverse.lifting.quality import SEEN as SEEN
+from inverse.wind.inputs.object import TINY
 
 
 BELIEVABLE, CARE, DOUBTFUL = "believable", "to be read with care", "not to be believed"
@@ -31,9 +32,7 @@ TORN_SHARE = 0.1  # of the particles: what is torn beyond that has no shape to c
 FEW_TRACKS = 20  # eight is the least that can be lifted; a sheet that bends has more unknowns
 SHORT = 8  # frames: the first and the last three do not determine a net force, so fewer are left
 AXIS_SHARE = 0.7  # of the motion that lies along the axis of the only camera, which cannot see it
-# Size in the picture, px, below which patches of the tracker hold more background than object: a
-# leaf of 20 px gave a direction error of 36 degrees.
-SMALL, TINY = 40.0, 20.0
+SMALL = 40.0  # px, of the object in the picture: twice what can be followed at all
 # Reprojection error of the lift, px: what tracks measure to a tenth of a pixel is not followed.
 ROUGH_LIFT, FAILED_LIFT = 2.0, 5.0
 
@@ -48,8 +47,9 @@ class Facts:
     along_axis: share of that motion which lies along the optical axis; views: number of cameras;
     torn_share: particles that were torn, of all; tracks: number of points that were followed;
     size_px: of the object in frame 0; flat: whether its depth was assumed; strength, noise: (T,)
-    m/s^2 of the net force, and its standard deviation; held: whether something holds the object;
-    factors: names of what is not known, and by which factor all forces may be off for it;
+    m/s^2 of the net force, and its standard deviation; adrift: px, by which what is behind the
+    object shifts although the camera is taken to stand still; held: whether something holds the
+    object; factors: names of what is not known, and by which factor all forces may be off for it;
     reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether it fits the tracks,
     None where that is not known; at_rest: whether its iterations ended because nothing changed any
     more.
@@ -67,6 +67,7 @@ class Facts:
     flat: bool
     strength: np.ndarray
     noise: np.ndarray
+    adrift: float = 0.0
     held: bool = False
     factors: tuple[tuple[str, float], ...] = ()
     reprojection_px: np.ndarray | None = None
@@ -202,10 +203,18 @@ def _body(facts: Facts) -> Reasons:
 
 
 def _assumptions(facts: Facts) -> Reasons:
+    found: Reasons = []
     if facts.flat and facts.moved_px >= MOVED:
-        return [(1, "the object was taken to be flat and to face the camera, and forces on what is "
-                    "not are wrong in direction")]  # fmt: skip
-    return []
+        found.append((1, "the object was taken to be flat and to face the camera, and forces on "
+                         "what is not are wrong in direction"))  # fmt: skip
+    if facts.adrift > 0:
+        # What moves no farther than all that is behind it may well lie still.
+        alike = facts.moved_px <= 2 * facts.adrift
+        found.append((2 if alike else 1, f"what is behind the object shifts by {facts.adrift:.0f} "
+                      f"px, the object itself by {facts.moved_px:.0f} px: if it is the camera that "
+                      "moved, its accelerations are part of the force, and --moving-camera takes "
+                      "them out"))  # fmt: skip
+    return found
 
 
 def _force(facts: Facts, until: int) -> Reasons:

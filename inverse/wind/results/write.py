@@ -217,6 +217,7 @@ def find_facts(
         tracks=tracked.count,
         size_px=float(np.sqrt(inputs.mask.sum())),
         flat=inputs.flat,
+        adrift=inputs.adrift,
         strength=np.linalg.norm(specific, axis=1),
         noise=np.linalg.norm(run.net_std, axis=1) / run.mass.sum(),
         held=bool(run.held.any()),

@@ -203,7 +203,7 @@ class WindSmoother(Resumable):
             run = self._run(model, coefficients, speeds)
             bar.update()
         result = self._result(model, coefficients, run)
-        return dataclasses.replace(result, spread=self._spread(model, gain))
+        return dataclasses.replace(result, spread=self._safe_spread(model, gain))
 
     def spread(self) -> tuple[np.ndarray, Spread]:
         """(T, 3) m/s^2, the likeliest net force per mass in the linear model, and how well the
@@ -227,6 +227,15 @@ class WindSmoother(Resumable):
         units = self.unit * model.noise.units(self.evidence.spectrum[: self.kept])
         white = white_jacobian(forces, starts, self.start, model, self.seen, units)
         return Gain(model, white, units, self.start, self.seen)
+
+    def _safe_spread(self, model: Model, gain: Gain) -> Spread | None:
+        """How well the force is known; None, with a warning, where that cannot be computed: it is
+        no reason to lose the force."""
+        try:
+            return self._spread(model, gain)
+        except (ValueError, np.linalg.LinAlgError) as error:
+            warnings.warn(f"how well the force is known was not found ({error})", stacklevel=2)
+            return None
 
     def _spread(self, model: Model, gain: Gain) -> Spread:
         """How well the force is known."""
