@@ -53,14 +53,19 @@ def read(folder: Path) -> tuple[WindRun, Truth]:
     return run, truth
 
 
-def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Print the table; returns the shares over all frames."""
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", nargs="*", help="folders of finished runs")
     parser.add_argument("--scene", nargs="*", default=list(SCENES), help="of wind_tables.py")
     parser.add_argument("--views", type=int, nargs="*", default=[1, 2], choices=(1, 2))
     parser.add_argument("--out", default="out/calibration", help="folder of clips and runs")
     parser.add_argument("--quick", action="store_true", help="small and short, to see it work")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    """Print the table; returns the shares over all frames."""
+    parser = make_parser()
     args = parser.parse_args(argv)
     unknown = set(args.scene) - set(scenes(None, None))
     if unknown:

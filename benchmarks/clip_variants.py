@@ -242,12 +242,17 @@ def compare(found: Path, clean: Path) -> dict[str, object]:
     }
 
 
-def main(argv=None):
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variant", nargs="*", help="default: all")
     parser.add_argument("--out", default="out/clip_variants", help="folder of clips and runs")
     parser.add_argument("--json", help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="coarse runs")
+    return parser
+
+
+def main(argv=None):
+    parser = make_parser()
     args = parser.parse_args(argv)
     mask = cv2.imread(str(asset("leaf") / "mask_000.png"), cv2.IMREAD_GRAYSCALE) > 0
     table = variants(mask.shape[1], int(mask.any(axis=0).sum()))
