@@ -10,7 +10,6 @@ from inverse.lifting.quality import LiftQuality, seen_share
 from inverse.lifting.smoothness import Smoothness
 from inverse.wind.noise import track_noise
 from inverse.wind.results.pictures import result_frames
-from inverse.wind.results.report import object_picture
 from inverse.wind.results.verdict import (
     BELIEVABLE,
     CARE,
@@ -189,16 +188,3 @@ def test_arrows_are_pale_where_forces_hardly_stand_out():
     spread = (std / np.sqrt(3))[:, None] * np.ones(3)
     np.testing.assert_allclose(surely(force, spread), [1.0, 1.0, 0.25, 0.0], atol=1e-12)
     assert surely(force[0], np.full(3, np.nan)) == 1  # nobody knows
-
-
-def test_the_object_in_use_is_outlined():
-    image = np.full((200, 300, 3), 90, np.uint8)
-    mask = np.zeros((200, 300), bool)
-    mask[80:120, 100:180] = True
-    shown = object_picture(image, mask, np.array([[140.0, 100.0]]))
-    assert max(shown.shape[:2]) == 640 and shown.dtype == np.uint8
-    changed = (shown != 90).any(axis=2)
-    scale = shown.shape[1] / (79 + 2 * 55)
-    middle = changed[int(scale * 75) - 2 : int(scale * 75) + 3, int(scale * 95) - 2 :][:, :5]
-    assert middle.any()  # the keypoint, in the middle of the part that is shown
-    assert 0.005 < changed.mean() < 0.1 and not changed[:20].any()

@@ -82,7 +82,9 @@ def test_report_and_video_show_the_run(leaf_run):
     assert "data:video/mp4;base64," in report and "The camera stands still." in report
     verdict = json.loads((leaf_run / "metrics.json").read_text())["verdict"]["sentence"]
     assert report.index(verdict) < report.index("The force that carries")
-    assert report.index("data:image/png") < report.index("data:video/mp4")  # the mask in use
+    begin, film = report.index("data:image/png"), report.index("data:video/mp4")
+    for shown in ("m wide", "points on it are followed", "Assumptions", "The camera stands still."):
+        assert begin - 3000 < report.index(shown) < film, shown
     assert "frames 1 to 2" in report and "all 6 frames" in report
     assert "picture (PSNR)" in report and "where the object is or may be" in report
     assert "gravity (0, 0, -9.81) m/s² that was assumed" in report and str(ROOT) not in report

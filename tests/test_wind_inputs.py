@@ -225,6 +225,15 @@ def test_a_preview_shows_the_object_its_size_and_what_is_assumed(clip, tmp_path,
     assert "assumed: The camera stands still." in said and f"preview: {out}" in said
 
 
+def test_a_preview_says_where_a_run_uses_another_tracker(clip, tmp_path):
+    inputs = load(clip, tmp_path, tracker="cotracker", distance=2.0)
+    tracks = preview.follow(inputs)
+    size, followed = preview.first_look(inputs, tracks)
+    assert "m wide" in size and "by Lucas-Kanade; the run uses cotracker" in followed
+    plain = dataclasses.replace(inputs, job=dataclasses.replace(inputs.job, tracker="lucas-kanade"))
+    assert preview.first_look(plain, tracks)[1].endswith(f"the first {FRAMES} frames.")
+
+
 @pytest.mark.parametrize("known, frames", [(False, 18), (True, preview.FRAMES)])
 def test_a_preview_sees_of_the_shape_what_a_run_does(known, frames, tmp_path):
     """Depth is sought in the motion of more frames than those through which points are shown."""
@@ -239,7 +248,12 @@ def test_a_preview_sees_of_the_shape_what_a_run_does(known, frames, tmp_path):
     run = load_inputs(job)
     assert first.assumptions == run.assumptions
     np.testing.assert_array_equal(first.depth, run.depth)
-    assert preview.follow(run).frames == preview.FRAMES
+    tracks = preview.follow(run)
+    assert tracks.frames == preview.FRAMES
+    panels = preview.preview_picture(run, tracks)  # as a report begins
+    assert panels.shape[1:] == (1200, 3) and panels.dtype == np.uint8
+    for color in ([255, 210, 0], [0, 160, 255]):  # outline, tracks
+        assert (np.abs(panels.astype(int) - color).max(axis=2) < 12).sum() > 20
 
 
 def test_what_is_too_small_to_be_followed_is_refused(clip, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +38,11 @@ def write_preview(job: WindJob) -> tuple[Path, Inputs]:
     frames = FRAMES if job.depth_given else LOOKED
     inputs = load_inputs(dataclasses.replace(job, frames=min(job.frames or frames, frames)))
     path = Path(job.out) / PREVIEW
-    figure = preview_figure(inputs, follow(inputs))
+    tracks = follow(inputs)
+    figure = preview_figure(inputs, tracks, [*first_look(inputs, tracks), *inputs.assumptions])
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", dpi=100)
+        figure.savefig(partial, format="png")
     return path, inputs
 
 
@@ -67,18 +69,37 @@ def size_sentence(inputs: Inputs) -> str:
     )
 
 
-def preview_figure(inputs: Inputs, tracks: Tracks) -> "Figure":
-    """The first look as a matplotlib Figure; tracks: of the first view."""
+def first_look(inputs: Inputs, tracks: Tracks) -> list[str]:
+    """Sentences about the size of the object, and how many points on it are followed; tracks: as
+    `follow` gives them."""
+    kept = int(tracks.visible[-1].sum())
+    followed = f"{kept} of {tracks.count} points on it are followed through the first "
+    followed += f"{tracks.frames} frames"
+    if inputs.tracks is None and inputs.job.tracker != "lucas-kanade":
+        followed += f" by Lucas-Kanade; the run uses {inputs.job.tracker}"
+    return [size_sentence(inputs), f"{followed}."]
+
+
+def preview_picture(inputs: Inputs, tracks: Tracks) -> np.ndarray:
+    """The panels of the first look, (H, W, 3) uint8; tracks: of the first view."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(preview_figure(inputs, tracks))
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def preview_figure(inputs: Inputs, tracks: Tracks, sentences: Sequence[str] = ()) -> "Figure":
+    """The first look as a matplotlib Figure; tracks: of the first view; sentences: below it."""
     from matplotlib.figure import Figure
 
-    sentences = [size_sentence(inputs), _followed(tracks), *inputs.assumptions]
     lines = [
         line
         for sentence in sentences
         for line in textwrap.wrap(sentence, COLUMNS, initial_indent="• ", subsequent_indent="  ")
     ]
     height = PANELS + LINE * (len(lines) + 1)
-    figure = Figure(figsize=(WIDTH, height))
+    figure = Figure(figsize=(WIDTH, height), dpi=100)
     low = 1 - (PANELS - 0.4) / height
     left = figure.add_axes((0.01, low, 0.48, (PANELS - 0.7) / height))
     right = figure.add_axes((0.51, low, 0.40, (PANELS - 0.7) / height))
@@ -138,11 +159,3 @@ def _zoom(axes: Any, mask: np.ndarray) -> None:
     axes.set_xlim(max(columns[0] - margin, 0), min(columns[-1] + margin, width))
     axes.set_ylim(min(rows[-1] + margin, height), max(rows[0] - margin, 0))
     axes.set_axis_off()
-
-
-def _followed(tracks: Tracks) -> str:
-    kept = int(tracks.visible[-1].sum())
-    return (
-        f"{kept} of {tracks.count} points on it are followed through the first {tracks.frames} "
-        "frames."
-    )

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 
 from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_components, plot_lines
 from inverse.runs.report import NOTICES, Report
 from inverse.wind.inputs.load import Inputs
+from inverse.wind.inputs.preview import first_look, follow, preview_picture
 from inverse.wind.results.verdict import LEVELS, LOST, Verdict
 from inverse.wind.run import WindRun
 
@@ -20,8 +20,6 @@ ERRORS = {
     "vector_error_percent": "vector (%)",
 }
 MISSES = {"median": "median", "90 %": "90_percent"}
-OBJECT_PICTURE = 640  # px, longer side of the picture of the mask
-OUTLINE, DOT = (255, 210, 0), (0, 160, 255)
 
 
 def write_report(
@@ -31,16 +29,14 @@ def write_report(
     verdict: Verdict,
     *,
     specific: np.ndarray,
-    keypoints: np.ndarray,
     truth: np.ndarray | None,
     psnr: Mapping[str, np.ndarray],
     command: list[str] | None,
 ) -> None:
     """Write report.html of a finished run.
 
-    specific: (T, 3) m/s^2, net force per mass; keypoints: (k, 2) px, followed from frame 0 of the
-    first view; truth: as specific, from the clip, or None; psnr: name -> (T,) dB of pictures
-    against the clip. Curves end where the object is lost.
+    specific: (T, 3) m/s^2, net force per mass; truth: as specific, from the clip, or None; psnr:
+    name -> (T,) dB of pictures against the clip. Curves end where the object is lost.
     """
     t, until = run.t, verdict.until
     strength = np.linalg.norm(specific, axis=1)
@@ -74,11 +70,16 @@ def write_report(
             note = f"frames 1 to {len(t) - 4}; all: {metrics['errors_all_frames'][key]:.1f}"
             figures[name] = (f"{metrics['errors'][key]:.1f}", unit, note)
     report.figures(figures)
+    tracks = follow(inputs)
     report.picture(
-        object_picture(inputs.videos[0][0], inputs.mask, keypoints),
-        "What was taken to be the object in frame 0 (outlined), and the points that were followed. "
-        "If this is not the object, give a mask or another box.",
+        preview_picture(inputs, tracks),
+        "What was taken to be the object in frame 0 (outlined), how its points move at first, and "
+        "its depth. If this is not the object, give a mask or another box. "
+        + " ".join(first_look(inputs, tracks)),
     )
+    healed = [f"{count} particles in frame {k}" for k, count in metrics["healed"].items()]
+    torn = [f"The object was torn; these went on undeformed: {', '.join(healed)}."]
+    report.assumptions([*inputs.assumptions, *(torn if healed else [])])
     report.video(
         run.folder / VIDEO,
         "Input, re-simulation, and force per mass as arrows, drawn "
@@ -180,9 +181,6 @@ def write_report(
         f"its particles or their targets. Mean {metrics['psnr']:.1f} dB, SSIM "
         f"{metrics['ssim']:.3f}; held as in frame 0, {metrics['psnr_of_first_frame_held']:.1f} dB.",
     )
-    healed = [f"{count} particles in frame {k}" for k, count in metrics["healed"].items()]
-    torn = [f"The object was torn; these went on undeformed: {', '.join(healed)}."]
-    report.assumptions([*inputs.assumptions, *(torn if healed else [])])
     report.settings({"run": run.job, "solver": run.config})
     report.environment(seed=run.job.seed, command=command)
     report.write(run.folder / REPORT)
@@ -202,24 +200,3 @@ def _factor_note(run: WindRun, metrics: Mapping[str, Any]) -> str:
         f" Besides, all forces may be off by a factor of {run.factor:.2g}, since this is not known "
         f"better: {', '.join(factors)}."
     )
-
-
-def object_picture(image: np.ndarray, mask: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """The surroundings of the mask with its outline and the keypoints, (h, w, 3) uint8.
-
-    image: (H, W, 3) uint8; mask: (H, W) bool; keypoints: (k, 2) px.
-    """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    margin = max(rows[-1] - rows[0], columns[-1] - columns[0]) // 2 + 16
-    top, left = max(rows[0] - margin, 0), max(columns[0] - margin, 0)
-    part = (slice(top, rows[-1] + margin), slice(left, columns[-1] + margin))
-    image, mask = image[part], mask[part].astype(np.uint8)
-    scale = OBJECT_PICTURE / max(image.shape[:2])
-    size = (round(scale * image.shape[1]), round(scale * image.shape[0]))
-    image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
-    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-    outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(image, outlines, -1, OUTLINE, 2, cv2.LINE_AA)
-    for u, v in scale * (keypoints - [left, top]):
-        cv2.circle(image, (int(u), int(v)), 3, DOT, -1, cv2.LINE_AA)
-    return image

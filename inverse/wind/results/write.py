@@ -119,7 +119,6 @@ def write_results(
     write_report(
         run, metrics, inputs, verdict,
         truth=None if truth is None else truth.net, specific=specific, command=command,
-        keypoints=tracked.keypoints,
         psnr={"re-simulation": pictures["psnr"], "held as in frame 0": held["psnr"]},
     )  # fmt: skip
     return metrics
