@@ -18,6 +18,7 @@ from inverse.fitting.model import gaussians_at
 from inverse.fitting.photometric import compare, photometric_loss
 from inverse.fitting.points import agrees, carve, starting_cloud
 from inverse.fitting.region import find_region, looked_at
+from inverse.fitting.size import StepTime, enough
 from inverse.fitting.sweep import sweep
 from inverse.fitting.turntable import film_cameras
 from inverse.runs.checkpoint import peek_checkpoint
@@ -296,10 +297,36 @@ def test_sigterm_keeps_what_was_done(tmp_path, monkeypatch, capsys):
     assert run(tmp_path, out, "--resume").metrics["iterations"] == 60
 
 
-def test_photographs_are_shrunk_to_a_size_for_which_the_time_is_enough(tmp_path):
+def test_photographs_are_not_shrunk_below_200_px_for_want_of_time(tmp_path):
     write_dataset(tmp_path, [camera.resized(800, 600) for camera in ring(2)], BOX)
     short = ["--iterations", "10000", "--minutes", "0.01"]  # 0.12 ms a step: never enough
     done = run(tmp_path, tmp_path / "out", *short)
-    assert done.job.downscale == 8 and tuple(done.metrics["size"]) == (100, 75)
+    assert done.job.downscale == 3 and tuple(done.metrics["size"]) == (266, 200)
     again = run(tmp_path, tmp_path / "out", *short, "--resume")
     assert again.metrics["size"] == done.metrics["size"]
+
+
+def test_the_time_of_a_step_has_a_part_that_smaller_photographs_do_not_save():
+    step = StepTime.through({10_000: 0.06, 90_000: 0.3})
+    assert np.isclose(step.fixed, 0.03) and np.isclose(step.at(1_000_000), 3.03)
+    assert StepTime.through({3000: 0.05}).at(3000) == 0.05
+    noisy = StepTime.through({10_000: 0.06, 90_000: 0.05})
+    assert noisy.per_pixel == 0 and noisy.at(90_000) == 0.05
+    cheap = StepTime.through({10_000: 0.01, 90_000: 0.3})
+    assert np.isclose(cheap.fixed, 0) and np.isclose(cheap.at(90_000), 0.3)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "size", "divisor"),
+    [
+        (150, (1200, 800), 1),  # 2.43 s a step, and 2.57 s of time for each of 3500
+        (60, (1200, 800), 2),  # 0.63 s a step, and 1.03 s of time
+        (60, (1080, 1920), 3),  # 0.61 s a step
+        (8, (1080, 1920), 5),  # 154 px would be needed, 216 px are left
+        (0.1, (1080, 1920), 5),
+        (0.1, (300, 150), 1),  # small to begin with
+    ],
+)
+def test_a_photograph_is_as_large_as_the_time_allows(minutes, size, divisor):
+    step = StepTime(fixed=0.03, per_pixel=2.5e-6)
+    assert enough(size, 1, step, 60 * minutes, 7000) == divisor

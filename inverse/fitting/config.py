@@ -67,7 +67,8 @@ class FitJob:
     downscale: int | None = option(
         None,
         "divide the size of the photographs by this number; default: such that the longer side is "
-        "at most 1600 px, and that --minutes are enough for half of the steps",
+        "at most 1600 px, and that --minutes are enough for half of the steps, as long as the "
+        "shorter side has 200 px",
         low=1,
     )
     turntable: int = option(120, "number of frames of the video, 0 for no video", low=0)
