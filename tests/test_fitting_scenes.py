@@ -168,6 +168,15 @@ def test_photographs_alone_tell_where_things_are(cameras, box, outside):
     assert np.median(distance) < 0.1 * scale, np.median(distance) / scale
 
 
+def test_photographs_alone_give_points_also_where_their_depth_is_not_clear():
+    cameras = outward()
+    shown = [photograph(camera, ROOM, outside=False) for camera in cameras]
+    points, _ = sweep([photo for photo, _ in shown], cameras)
+    truth = np.concatenate([places.reshape(-1, 3) for _, places in shown])
+    distance, _ = cKDTree(points).query(truth)
+    assert (distance < 0.3).mean() > 0.8, "of what is seen of a room of 5 x 6 m"  # else 0.4
+
+
 def test_points_are_believed_only_where_the_photographs_show_their_colors():
     cameras = ring()
     shown = [photograph(camera, BOX) for camera in cameras]
@@ -260,7 +269,7 @@ def test_a_fit_of_any_set_of_cameras_ends_with_a_film(tmp_path, cameras, box, ou
         assert done.metrics["test_views"] == 0 and done.metrics["psnr"] is None
         assert "no photograph was held out" in (tmp_path / "out" / "report.html").read_text()
     else:
-        assert done.metrics["psnr"] > 5
+        assert done.metrics["psnr"] > 10
 
 
 def test_an_empty_model_of_points_is_no_model(tmp_path):

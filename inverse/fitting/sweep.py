@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 
 from renderers.camera import Camera
 from renderers.datasets import Photograph
@@ -27,20 +28,21 @@ def sweep(
     """Find points where neighboring photographs show the same.
 
     Each of some random pixels takes the depth at which its surroundings look most alike in the
-    photographs nearby. Only clear matches are kept. Returns points (n, 3) m and their colors (n, 3)
-    from 0 to 1, or None if there are hardly any matches.
+    photographs nearby. Where no depth is clearly the best, as on a plain wall, a pixel takes that
+    of the nearest pixel that has one, so that points lie wherever the photographs look. Returns
+    points (n, 3) m and their colors (n, 3) from 0 to 1, or None if there are hardly any matches.
     """
     rng = np.random.default_rng(seed)
     small = [_shrunk(*pair) for pair in zip(photographs, cameras, strict=True)]
     each = min(-(-PIXELS // len(small)), MOST)
-    points, colors = [], []
+    points, colors, matches = [], [], 0
     for index, others in enumerate(_neighbors(cameras)):
         if others:
             found = _match(small[index], [small[k] for k in others], each, rng)
             points.append(found[0])
             colors.append(found[1])
-    count = sum(map(len, points))
-    if count < PIXELS // 100:
+            matches += found[2]
+    if matches < PIXELS // 100:
         return None
     return np.concatenate(points), np.concatenate(colors)
 
@@ -76,7 +78,8 @@ def _neighbors(cameras: Sequence[Camera]) -> list[list[int]]:
 
 def _match(
     own: Shrunk, others: list[Shrunk], count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Points (n, 3) m at up to count pixels, their colors (n, 3), and how many of them match."""
     image, camera = own
     width, height = camera.size
     free = image[PATCH : height - PATCH, PATCH : width - PATCH, 3] > 0.999
@@ -98,8 +101,12 @@ def _match(
     average = np.where(finite, cost, 0).sum(axis=1) / np.maximum(counted, 1)
     lowest = cost[np.arange(len(best)), best]
     clear = (lowest < np.minimum(DISTINCT * average, ERROR)) & (counted > DEPTHS // 4)
-    places = camera.unproject(at[:, len(offsets) // 2] + 0.5, depths[best])
-    return places[clear], wanted[clear, len(offsets) // 2]
+    if not clear.any():
+        return np.zeros((0, 3)), np.zeros((0, 3)), 0
+    middle = at[:, len(offsets) // 2]
+    nearest = cKDTree(middle[clear]).query(middle)[1]
+    places = camera.unproject(middle + 0.5, depths[best[clear][nearest]])
+    return places, wanted[:, len(offsets) // 2], int(clear.sum())
 
 
 def _cost(
