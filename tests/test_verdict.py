@@ -79,7 +79,12 @@ def test_a_good_run_is_believable():
             BELIEVABLE,
             "all forces may be off by a factor of 1.3 for the density and 2 for the distance",
         ),
-        ({"noise": np.full(T, 9.0)}, BELIEVABLE, "no net force stands out of its uncertainty"),
+        (
+            {"strength": np.full(T, 0.5), "noise": np.full(T, 0.9)},
+            BELIEVABLE,
+            "no net force stands out of its uncertainty (0.9 m/s²)",
+        ),
+        ({"noise": np.full(T, 5.4)}, CARE, "known only to 5.4 m/s², and none stands out of that"),
     ],
 )
 def test_what_is_wrong_is_said(change, belief, reason):

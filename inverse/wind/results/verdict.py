@@ -17,6 +17,7 @@ ABOVE_NOISE = 2.0  # standard deviations: weaker forces do not stand out, and ar
 CLEAR = 4.0  # the same: stronger ones are drawn in full
 # Standard deviation of the net force over its size, from which it is to be read with care.
 ROUGHLY = 0.3
+WEIGHT = 9.81  # m/s^2: no force stands out of a share ROUGHLY of it, and it is to be read with care
 INNER = slice(1, -3)  # frames that this looks at: the ends of a clip determine hardly any force
 # Share of the particles below which a frame is lost. Thirteen filmed clips were tried: in every one
 # that failed it was reached by frame 1 to 10, and in none of those that a user was content with.
@@ -218,7 +219,13 @@ def _assumptions(facts: Facts) -> Reasons:
 
 
 def _force(facts: Facts, until: int) -> Reasons:
-    if facts.moved_px < MOVED or _is_noise(facts, until) or facts.known_to < ROUGHLY:
+    if facts.moved_px < MOVED:
+        return []
+    if _is_noise(facts, until):
+        usual = float(np.median(facts.noise[: until + 1]))
+        text = f"the net force is known only to {usual:.2g} m/s², and none stands out of that"
+        return [(1, text)] if usual > ROUGHLY * WEIGHT else []
+    if facts.known_to < ROUGHLY:
         return []
     return [(1, f"the net force is known only to about {_percent(facts.known_to)}")]
 
