@@ -87,7 +87,6 @@ def compare(name: str, ours: dict, theirs: dict) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the parts and print a line for each; return 0 if all checks hold."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
     options = make_parser().parse_args(argv)
     if options.part:
         run_part(options)

@@ -24,16 +24,17 @@ def make_bodies(each: Sequence[Inputs]) -> tuple[list[ObjectModel], float]:
     each: inputs of each object. The spacing gives the longest side of the smallest object so many
     cells as its job says, or fewer, if that would take more particles than as many objects have.
     """
-    dx = min(_spacing(one.job, one) for one in each)
-    models = [_model(one.job, one, dx) for one in each]
+    dx = min(_spacing(one) for one in each)
+    models = [_model(one, dx) for one in each]
     while len(each) > 1 and sum(len(m.x) for m in models) > MOST_PARTICLES * len(each):
         dx *= COARSER
-        models = [_model(one.job, one, dx) for one in each]
+        models = [_model(one, dx) for one in each]
     return models, dx
 
 
-def _spacing(job: WindJob, inputs: Inputs) -> float:
+def _spacing(inputs: Inputs) -> float:
     """The grid spacing (m) of an object alone."""
+    job = inputs.job
     if inputs.surface is None:
         rows, columns = np.nonzero(inputs.mask)
         pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
@@ -45,12 +46,13 @@ def _spacing(job: WindJob, inputs: Inputs) -> float:
     return dx
 
 
-def _model(job: WindJob, inputs: Inputs, dx: float) -> ObjectModel:
+def _model(inputs: Inputs, dx: float) -> ObjectModel:
     """The object in frame 0 for a grid of spacing dx, m."""
+    thickness = inputs.job.thickness
     if inputs.surface is None:
         return object_model(
             inputs.videos[0][0], inputs.mask, inputs.depth, inputs.cameras[0][0],
-            thickness=dx if job.thickness is None else job.thickness, spacing=SPACING * dx,
+            thickness=dx if thickness is None else thickness, spacing=SPACING * dx,
         )  # fmt: skip
     return solid_model(
         inputs.surface, [video[0] for video in inputs.videos], [path[0] for path in inputs.cameras],
