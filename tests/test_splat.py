@@ -9,7 +9,7 @@ import torch
 from splat_twin import harmonics, project_twin, render_twin, rotation_of
 
 from renderers.camera import Camera
-from renderers.splats import tiles
+from renderers.splats import by_pixels, tiles
 from renderers.splats.gaussians import SH_COUNTS, Gaussians
 from renderers.splats.projection import covariances_of, project
 from renderers.splats.rasterize import rasterize
@@ -231,14 +231,45 @@ def test_gpu_kernels_equal_cpu_kernels(name):
     leaves = [t.clone().requires_grad_() for t in (uv, conic, alpha, channels)]
     weights = torch.randn(camera.height, camera.width, 5, device=device)
     results = []
-    for by_rows in (True, False):
+    for on_gpu in (False, True):
         light, through = rasterize(
-            lists, camera.height, camera.width, *leaves[:2], reach, *leaves[2:], by_rows=by_rows
+            lists, camera.height, camera.width, *leaves[:2], reach, *leaves[2:], on_gpu=on_gpu
         )
         picture = torch.cat([light, through[..., None]], -1)
         results.append((picture, *torch.autograd.grad((picture * weights).sum(), leaves)))
     for a, b in zip(*results, strict=True):
         assert (a - b).abs().max() < 1e-4 * b.abs().max().clamp_min(1)
+
+
+def test_gpu_gradients_do_not_depend_on_how_many_tiles_are_taken_at_once(monkeypatch):
+    device = runtime.ensure_initialized().device
+    camera, scene = make_camera(), SCENES["many"]
+    means, quats, scales, opacities, _ = (
+        value.to(device).contiguous() for value in scene.tensors().values()
+    )
+    pose = torch.tensor(camera.world_to_camera, dtype=torch.float32, device=device)
+    uv, depth, conic, alpha, reach = project(
+        means, covariances_of(quats, scales), opacities, camera, pose, near=0.01, antialiased=False
+    )
+    lists = tile_lists(uv, depth, conic, reach, camera.width, camera.height, TILE)
+    leaves = [t.clone().requires_grad_() for t in (uv, conic, alpha, scene.colors().to(device))]
+    leaves[3] = torch.cat([leaves[3].detach(), depth[:, None]], dim=1).requires_grad_()
+    results = []
+    for at_once in (by_pixels.MAX_KEPT, 3 * 2 * TILE**2, 1):
+        monkeypatch.setattr(by_pixels, "MAX_KEPT", at_once)
+        light, through = rasterize(
+            lists, camera.height, camera.width, *leaves[:2], reach, *leaves[2:], on_gpu=True
+        )
+        results.append(torch.autograd.grad(light.sum() + through.sum(), leaves))
+    assert all(g.abs().max() > 0 for g in results[0])
+    for others in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
+
+
+def test_tiles_are_taken_in_turns_of_bounded_size():
+    """Tile 1 has no groups, tile 2 more than are taken at once."""
+    assert by_pixels.turns([0, 2, 2, 9, 10, 12, 12], 4) == [(0, 2), (2, 3), (3, 6)]
+    assert by_pixels.turns([0, 0], 4) == []
 
 
 def test_projection_equals_torch_reference():

@@ -155,7 +155,8 @@ def tile_lists(
             f"{MAX_PAIRS}: use fewer or smaller Gaussians, or a smaller image"
         )
     tile_of = torch.empty(pairs, dtype=torch.int32, device=uv.device)
-    gaussian_of, slots = torch.empty_like(tile_of), torch.empty(0, dtype=torch.int64)
+    gaussian_of = torch.empty_like(tile_of)
+    slots = torch.empty(0, dtype=torch.int64, device=uv.device)
     if pairs:
         emit(uv, conic, reach, order, ends, tile, columns, rows, tile_of, gaussian_of)
         starts[1:] = torch.bincount(tile_of, minlength=columns * rows).cumsum(0)
