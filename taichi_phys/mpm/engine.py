@@ -20,6 +20,7 @@ from taichi_phys.mpm.layout import (
     pack_numbers,
 )
 from taichi_phys.mpm.particles import State
+from taichi_phys.mpm.places import origin_of, shift_table
 from taichi_phys.runtime import quick_compile
 
 
@@ -57,6 +58,7 @@ class Engine:
     ):
         self.kernels, self.body, self.grid, self.gravity = kernels, body, grid, gravity
         self.colliders, self.chunks, self.pulls = tuple(colliders), chunks, dict(pulls or {})
+        self.origin = origin_of(grid, body.dtype)
         layers, size = nodes.CHUNKS + chunks, math.prod(grid.shape)
         blocks = math.prod(-(-length // nodes.BLOCK) for length in grid.shape)
         lists = (chunks, nodes.ROWS, max(blocks, nodes.MARKED))
@@ -76,10 +78,26 @@ class Engine:
     def _grid_arguments(self, time: float, dt: float, count: int) -> list[torch.Tensor]:
         """The kernels' arguments from nodes to sdf, for count substeps."""
         rows = table(self.colliders, time + dt * np.arange(count), dt)
+        shift_table(rows, self.origin)
         rows[:, :, CELL] = self.grid.dx
-        numbers = pack_numbers(dt, self.grid, self.gravity)
+        lower = self.grid.lower - self.origin
+        numbers = pack_numbers(dt, self.grid, lower, self.gravity)
         settings, poses = (torch.as_tensor(a).to(self.body).contiguous() for a in (numbers, rows))
         return [self.nodes, self.lists, settings, poses, self.distances]
+
+    def pack(self, state: State) -> torch.Tensor:
+        """The packed state (n, 25) for the kernels, with positions relative to the origin."""
+        x = state.x
+        if self.origin.any():
+            x = (x - x.new_tensor(self.origin)).to(self.body.dtype)
+        return state.replace(x=x).pack()
+
+    def positions(self, x: torch.Tensor) -> torch.Tensor:
+        """State.x of positions x (n, 3) m of a packed state; f64 if the grid is far away."""
+        if self.origin.any():
+            x = x.double()
+            return x + x.new_tensor(self.origin)
+        return x
 
     def order(self, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """An order (n,) of the particles x (n, 3) m that makes chunks compact, and its inverse.
@@ -181,9 +199,9 @@ class Engine:
         if not faults:
             return
         (fault, p), grid = faults[0], self.grid
-        x, v = packed[p, X : X + 3].tolist(), packed[p, V : V + 3]
+        x, v = self.positions(packed[p, X : X + 3]).tolist(), packed[p, V : V + 3]
         p = p if order is None else int(order[p].item())
-        where = f"particle {p} at ({x[0]:.3g}, {x[1]:.3g}, {x[2]:.3g}) m"
+        where = f"particle {p} at {_point(x)} m"
         upper = [o + grid.dx * (s - 1) for o, s in zip(grid.lower, grid.shape, strict=True)]
         if fault == nodes.OUTSIDE:
             message = (
@@ -209,4 +227,5 @@ def _as_arguments(*tensors: torch.Tensor) -> list:
 
 
 def _point(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{v:.3g}" for v in values) + ")"
+    # All digits of large numbers, since of coordinates far away only the last ones differ.
+    return "(" + ", ".join(f"{v:.3g}" if abs(v) < 1000 else f"{v:.2f}" for v in values) + ")"

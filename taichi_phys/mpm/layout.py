@@ -49,7 +49,13 @@ def pack_given(force: torch.Tensor, body: torch.Tensor, params: torch.Tensor) ->
     return torch.cat([force, body, params], dim=1)
 
 
-def pack_numbers(dt: float, grid: Grid, gravity: Sequence[float]) -> np.ndarray:
-    """The array `numbers`, (NUMBERS_SIZE,) in f64: dt s, grid and walls, gravity (3,) m/s^2."""
+def pack_numbers(
+    dt: float, grid: Grid, lower: Sequence[float] | np.ndarray, gravity: Sequence[float]
+) -> np.ndarray:
+    """The array `numbers`, (NUMBERS_SIZE,) in f64.
+
+    dt: s; grid: its cells and walls; lower: (3,) m, its corner as positions are given to kernels;
+    gravity: (3,) m/s^2.
+    """
     walls = WALLS.index(grid.contact), grid.friction
-    return np.array([dt, grid.dx, *grid.lower, *gravity, *grid.shape, *walls])
+    return np.array([dt, grid.dx, *lower, *gravity, *grid.shape, *walls])

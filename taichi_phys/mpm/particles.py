@@ -16,11 +16,11 @@ from taichi_phys.mpm.layout import STATE_FIELDS, STATE_SIZES
 class State:
     """The state of n particles at a frame boundary.
 
-    x: (n, 3) position, m; v: (n, 3) velocity, m/s; C: (n, 3, 3) APIC velocity gradient, 1/s;
-    F: (n, 3, 3) deformation gradient, which for a plastic material is the elastic part before the
-    return map of the next substep, and which is 0 for removed particles; plastic: (n,) internal
-    variable of the material, 0 by default, for von Mises laws the accumulated plastic strain;
-    time: s.
+    x: (n, 3) position, m, in f64 if the grid is far from the origin; v: (n, 3) velocity, m/s;
+    C: (n, 3, 3) APIC velocity gradient, 1/s; F: (n, 3, 3) deformation gradient, which for a plastic
+    material is the elastic part before the return map of the next substep, and which is 0 for
+    removed particles; plastic: (n,) internal variable of the material, 0 by default, for von Mises
+    laws the accumulated plastic strain; time: s.
     """
 
     x: torch.Tensor
@@ -32,7 +32,7 @@ class State:
 
     def __post_init__(self):
         if self.plastic is None:
-            set_fields(self, plastic=torch.zeros_like(self.x.detach()[:, 0]))
+            set_fields(self, plastic=torch.zeros_like(self.v.detach()[:, 0]))
 
     def detach(self) -> "State":
         """The same state, detached from the graph that computed it."""

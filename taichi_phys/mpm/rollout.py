@@ -36,7 +36,7 @@ def advance_frame(
     STORED_BYTES. Raises SimulationError.
     """
     order, back = engine.order(state.x)
-    packed = _pick(state.pack(), order)
+    packed = _pick(engine.pack(state), order)
     body, params = _pick(engine.body, order), _pick(params, order)
     given = pack_given(_pick(force, order), body, params)
     size = packed.element_size() * packed.numel()
@@ -46,7 +46,7 @@ def advance_frame(
         time, count = state.time + done * dt, min(per_piece, substeps - done)
         if field is not None and done:
             x, v = (_pick(packed[:, at : at + 3], back) for at in (X, V))
-            given = pack_given(_pick(field(x, v, time), order), body, params)
+            given = pack_given(_pick(field(engine.positions(x), v, time), order), body, params)
         again = recompute
         if again is None:
             wanted = torch.is_grad_enabled() and (packed.requires_grad or given.requires_grad)
@@ -54,7 +54,8 @@ def advance_frame(
         (packed,) = _piece(engine, count, time, dt, again)(packed, given)
         engine.check(packed, order, dt)
         done += count
-    return State.unpack(_pick(packed, back), state.time + substeps * dt)
+    end = State.unpack(_pick(packed, back), state.time + substeps * dt)
+    return end.replace(x=engine.positions(end.x))
 
 
 def _pick(t: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:

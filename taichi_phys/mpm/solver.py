@@ -126,9 +126,15 @@ class MPM:
         }
         return MPM(**(made | changes))
 
-    def _tensor(self, value) -> torch.Tensor:
+    def _tensor(self, value, dtype: torch.dtype | None = None) -> torch.Tensor:
         # With dtype: otherwise Python numbers would first become f32.
-        return torch.as_tensor(value, dtype=self.dtype, device=self.device).contiguous()
+        dtype = self.dtype if dtype is None else dtype
+        return torch.as_tensor(value, dtype=dtype, device=self.device).contiguous()
+
+    @property
+    def _place_dtype(self) -> torch.dtype:
+        """The dtype of positions."""
+        return torch.float64 if self._engine.origin.any() else self.dtype
 
     def _check_inside(self, x: torch.Tensor):
         cells = (x - torch.tensor(self.grid.lower, dtype=x.dtype)) / self.grid.dx
@@ -167,10 +173,10 @@ class MPM:
 
     def initial_state(self) -> State:
         """The state at time 0: the given positions and velocities, without deformation."""
-        x = torch.cat([self._tensor(b.x) for b in self.bodies])
+        x = torch.cat([self._tensor(b.x, self._place_dtype) for b in self.bodies])
         v = torch.cat([self._tensor(b.v) for b in self.bodies])
-        C = x.new_zeros(len(x), 3, 3)
-        F = torch.eye(3, dtype=x.dtype, device=x.device).expand(len(x), 3, 3).contiguous()
+        C = v.new_zeros(len(x), 3, 3)
+        F = torch.eye(3, dtype=v.dtype, device=v.device).expand(len(x), 3, 3).contiguous()
         return State(x=x, v=v, C=C, F=F)
 
     def substeps(self, frame_dt: float, speed: float = 0.0) -> int:
@@ -279,12 +285,13 @@ class MPM:
                 raise ValueError(f"state.{name}: got {type(value).__name__}, expected a tensor")
             if value.shape != shape:
                 raise ValueError(f"state.{name}: got shape {tuple(value.shape)}, expected {shape}")
-            fields[name] = value.to(dtype=self.dtype, device=self.device)
+            dtype = self._place_dtype if name == "x" else self.dtype
+            fields[name] = value.to(dtype=dtype, device=self.device)
         return state.replace(**fields)
 
     def _force(self, force: Force, x: torch.Tensor, v: torch.Tensor, time: float) -> torch.Tensor:
         if force is None:
-            return torch.zeros_like(x)
+            return torch.zeros_like(v)
         value = evaluate(force, x, time, v, self.mass) if callable(force) else force
         if not isinstance(value, torch.Tensor) or value.shape != x.shape:
             raise ValueError(
