@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 import taichi_phys as tp
+from taichi_phys.language import ti
 
 
 SOLID = {"E": 1e4, "nu": 0.3}
@@ -71,13 +72,11 @@ class Device:
 
 def machine(part: Device) -> dict[str, str]:
     """What the figures are measured on, and which architecture Taichi really runs."""
-    import taichi as ti
-
     return {
         "arch": str(ti.lang.impl.current_cfg().arch).removeprefix("Arch."),
         "card": torch.cuda.get_device_name() if part.device.type == "cuda" else "none",
         "torch": torch.__version__,
-        "taichi": ".".join(map(str, ti.__version__)),
+        ti.__name__: ".".join(map(str, ti.__version__)),
     }
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import taichi as ti
+from taichi_phys.language import ti
 
 
 JACOBI_SWEEPS = 8  # a limit: convergence is quadratic, 3 to 5 sweeps reach rounding

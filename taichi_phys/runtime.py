@@ -8,10 +8,10 @@ import os
 import warnings
 from collections.abc import Iterator
 
-import taichi as ti
 import torch
 
 from taichi_phys.checks import one_of, whole_number
+from taichi_phys.language import ti
 
 
 ARCHS = ("auto", "cpu", "cuda")
@@ -115,6 +115,11 @@ def _spread(threads: set[int]) -> None:
     for i, thread in enumerate(sorted(threads)):
         with contextlib.suppress(OSError):  # the thread has ended
             os.sched_setaffinity(thread, {cpus[i % len(cpus)]})
+
+
+def language() -> str:
+    """The name of the package that compiles the kernels: "taichi" or "quadrants"."""
+    return ti.__name__
 
 
 def ensure_initialized() -> Runtime:

@@ -2,8 +2,9 @@
 
 import functools
 
-import taichi as ti
 import torch
+
+from taichi_phys.language import ti
 
 
 f64 = torch.float64

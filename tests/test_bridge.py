@@ -3,12 +3,12 @@
 import math
 
 import pytest
-import taichi as ti
 import torch
 
 from taichi_phys.bridge.autograd import differentiable
 from taichi_phys.bridge.causal_triplane import CausalTriplane
 from taichi_phys.bridge.encodings import fourier_features
+from taichi_phys.language import ti
 
 
 f64 = torch.float64

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import taichi as ti
 import torch
 from helpers import COLLIDERS, ball_samples
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
 from taichi_phys.geometry.signed_distance import SignedDistance
+from taichi_phys.language import ti
 from taichi_phys.mpm import colliders as col
 from taichi_phys.mpm.colliders import Box, Capsule, Mesh, Plane, Sphere
 from taichi_phys.mpm.contact import (

@@ -4,10 +4,10 @@ import functools
 import math
 
 import pytest
-import taichi as ti
 import torch
 
 from taichi_phys import linalg
+from taichi_phys.language import ti
 
 
 f64 = torch.float64

@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import taichi as ti
 import torch
 from laws import adjoint, bodies, deformations, f64, respond, stretch
 
 from taichi_phys import materials
+from taichi_phys.language import ti
 from taichi_phys.materials import Elastoplastic, FixedCorotated, Solid, base, pull, spectral_law
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import taichi as ti
 import torch
 from helpers import PATIENCE
 
 import taichi_phys as tp
+from taichi_phys.language import ti
 from taichi_phys.mpm.grid import WALL_CELLS
 from taichi_phys.mpm.transfer import gather, scatter
 

@@ -133,7 +133,7 @@ def _taichi() -> Iterator[Finding]:
         from taichi_phys import runtime
 
         started = runtime.ensure_initialized()
-        version = metadata.version("taichi")
+        version = metadata.version(runtime.language())
         import torch
     except Exception as error:  # a driver, a library, a missing package: report all of them
         yield Finding(

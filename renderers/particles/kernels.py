@@ -7,7 +7,7 @@ the lamp; 2 up; 3 to 5 axes of the lamp (from camera axes to texel column, texel
 6 and 7 background at the top and at the bottom.
 """
 
-import taichi as ti
+from taichi_phys.language import ti
 
 
 FINE = 2  # fine pixels along each side of a pixel

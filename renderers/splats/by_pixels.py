@@ -10,12 +10,12 @@ import bisect
 import functools
 from collections.abc import Callable
 
-import taichi as ti
 import torch
 
 from renderers.splats.compositing import MAX_ALPHA, OPAQUE, array_types, tile_at
 from renderers.splats.tiles import TileLists
 from taichi_phys.bridge.autograd import TAICHI_TYPE
+from taichi_phys.language import ti
 
 
 GROUP = 8  # pairs of a thread, whose sums stay in its registers

@@ -7,11 +7,11 @@ would dominate the run time. A tile belongs to one thread, which visits its Gaus
 import functools
 from collections.abc import Callable
 
-import taichi as ti
 import torch
 
 from renderers.splats.compositing import MAX_ALPHA, OPAQUE, array_types, tile_at
 from renderers.splats.tiles import TileLists
+from taichi_phys.language import ti
 
 
 @functools.cache

@@ -8,10 +8,10 @@ pair_moments, the sums of dL/dpower over pixels times (1, x, y, x^2, x y, y^2) w
 and in pair_channels. Both are zeros before, since pairs behind a finished tile are skipped.
 """
 
-import taichi as ti
 import torch
 
 from taichi_phys.bridge.autograd import TAICHI_TYPE
+from taichi_phys.language import ti
 
 
 MAX_ALPHA = 0.999  # lets some light through every Gaussian, so that gradients stay finite

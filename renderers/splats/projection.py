@@ -2,12 +2,12 @@
 
 import functools
 
-import taichi as ti
 import torch
 
 from renderers.camera import Camera
 from renderers.splats.sh import per_gaussian
 from taichi_phys.bridge.autograd import TAICHI_TYPE, by_autodiff
+from taichi_phys.language import ti
 
 
 LOW_PASS = 0.3  # px^2, added to each variance: no Gaussian is thinner than about half a pixel

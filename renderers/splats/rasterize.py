@@ -18,13 +18,13 @@ gives the gradients of the pairs of a Gaussian and a tile; here they are added u
 import functools
 from collections.abc import Callable
 
-import taichi as ti
 import torch
 
 from renderers.splats import by_pixels, by_rows
 from renderers.splats.compositing import array_types
 from renderers.splats.tiles import TileLists
 from taichi_phys.bridge.autograd import TAICHI_TYPE, differentiable
+from taichi_phys.language import ti
 
 
 @functools.cache

@@ -7,11 +7,11 @@ these look the same here.
 import functools
 import math
 
-import taichi as ti
 import torch
 
 from renderers.splats.gaussians import SH_COUNTS, SH_DEGREE_0
 from taichi_phys.bridge.autograd import TAICHI_TYPE, by_autodiff
+from taichi_phys.language import ti
 
 
 DEGREE_1 = 0.4886025119029199

@@ -3,10 +3,10 @@
 import dataclasses
 import functools
 
-import taichi as ti
 import torch
 
 from taichi_phys.bridge.autograd import TAICHI_TYPE
+from taichi_phys.language import ti
 
 
 MAX_PAIRS = (2**31 - 1) // 6  # backward has six numbers per pair, and Taichi's indices are int32

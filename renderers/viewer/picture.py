@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import taichi as ti
 import torch
 
 from renderers.camera import Camera
@@ -19,6 +18,7 @@ from renderers.particles.kernels import EMPTY, depth_of, encode, index
 from renderers.splats.render import render
 from renderers.viewer.snapshot import Points, Snapshot
 from taichi_phys import runtime
+from taichi_phys.language import ti
 
 
 SKY = ((38, 42, 52), (16, 18, 23))  # top and bottom of the background

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import taichi as ti
 
 from renderers.viewer.screen import PANEL, Screen, help_lines
 from renderers.viewer.stage import Button, Choice, Control, Slider, Switch
 from taichi_phys import runtime
+from taichi_phys.language import ti
 
 
 PACKAGES = "mesa-vulkan-drivers libvulkan1"
@@ -74,6 +74,10 @@ def _open(screen: Screen):
         raise NoWindow(
             "no screen: set DISPLAY, or start under xvfb-run (Debian: apt install xvfb "
             f"{PACKAGES}), or use --headless --out DIR for pictures"
+        )
+    if not hasattr(ti, "ui"):
+        raise NoWindow(
+            f"{ti.__name__} has no window: use Taichi, or --headless --out DIR for pictures"
         )
     try:
         with _quiet():

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import taichi as ti
 import torch
+
+from taichi_phys.language import ti
 
 
 TAICHI_TYPE = {torch.float32: ti.f32, torch.float64: ti.f64}

@@ -2,8 +2,7 @@
 
 import dataclasses
 
-import taichi as ti
-
+from taichi_phys.language import ti
 from taichi_phys.linalg import cofactor, from_eigenframe, sym, sym_eig, to_eigenframe
 from taichi_phys.materials.base import Law, Solid, register
 from taichi_phys.materials.von_mises import NEVER_YIELDS, VON_MISES

@@ -7,9 +7,9 @@ memory    F_elastic = J^(1/3) I: only the volume change of the deformation is ke
 
 import dataclasses
 
-import taichi as ti
 import torch
 
+from taichi_phys.language import ti
 from taichi_phys.linalg import cofactor, sym
 from taichi_phys.materials.base import Law, Material, register
 

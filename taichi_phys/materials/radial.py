@@ -17,8 +17,7 @@ derivatives are divided differences (y_i - y_j) / (l_i - l_j), exact where eigen
 
 from collections.abc import Callable
 
-import taichi as ti
-
+from taichi_phys.language import ti
 from taichi_phys.linalg import (
     diagonal,
     exp_deviator,

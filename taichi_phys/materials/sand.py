@@ -17,9 +17,9 @@ et al. 2017): m + v / 3 is conserved, and v = 0 away from the tip.
 import dataclasses
 import math
 
-import taichi as ti
 import torch
 
+from taichi_phys.language import ti
 from taichi_phys.materials.base import Solid, register
 from taichi_phys.materials.radial import radial_law
 

@@ -12,9 +12,9 @@ sqrt(x + 1e-30) where x can be 0, since a value that is not selected must have a
 import functools
 from collections.abc import Callable
 
-import taichi as ti
 import torch
 
+from taichi_phys.language import ti
 from taichi_phys.linalg import diagonal, from_eigenframe, sym_eig
 from taichi_phys.materials.base import Law
 

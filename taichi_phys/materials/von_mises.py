@@ -14,8 +14,7 @@ the overstress decays with the time constant viscosity / (2 mu), as in Yue et al
 
 import math
 
-import taichi as ti
-
+from taichi_phys.language import ti
 from taichi_phys.materials.radial import radial_law
 
 

@@ -4,8 +4,7 @@ The module has Taichi functions, generic in precision; surface.py describes the 
 sdf.
 """
 
-import taichi as ti
-
+from taichi_phys.language import ti
 from taichi_phys.mpm.colliders import (
     ACTIVE,
     CELL,

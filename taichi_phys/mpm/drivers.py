@@ -15,8 +15,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-import taichi as ti
-
+from taichi_phys.language import ti
 from taichi_phys.materials import Law
 from taichi_phys.mpm.nodes import (
     BLOCK,

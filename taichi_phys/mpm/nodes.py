@@ -7,8 +7,7 @@ nodes that chunk c touches, and the marks of the chunk. The grid phase visits li
 that the cost depends on the particles and not on the size of the grid.
 """
 
-import taichi as ti
-
+from taichi_phys.language import ti
 from taichi_phys.mpm.contact import boundary_adjoint, boundary_velocity
 from taichi_phys.mpm.transfer import node_index
 

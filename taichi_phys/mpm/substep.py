@@ -17,8 +17,7 @@ over particles.
 
 from types import SimpleNamespace
 
-import taichi as ti
-
+from taichi_phys.language import ti
 from taichi_phys.materials import Law
 from taichi_phys.mpm.layout import (
     AFFINE,

@@ -8,8 +8,7 @@ with a row for each collider and substep (taichi_phys.mpm.colliders.table), and 
 meshes.
 """
 
-import taichi as ti
-
+from taichi_phys.language import ti
 from taichi_phys.mpm.colliders import (
     ACTIVE,
     BOX,

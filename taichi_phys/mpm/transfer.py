@@ -7,7 +7,7 @@ loops over i and j are run-time loops on purpose: unrolling all 27 nodes takes 8
 compile and runs no faster.
 """
 
-import taichi as ti
+from taichi_phys.language import ti
 
 
 @ti.func

@@ -21,10 +21,10 @@ import functools
 import math
 from types import SimpleNamespace
 
-import taichi as ti
 import torch
 
 from taichi_phys.bridge.autograd import differentiable
+from taichi_phys.language import ti
 from taichi_phys.rigid.rotation import (
     conjugate,
     exponential,

@@ -4,7 +4,7 @@ The gradient of a loss in a rotation R is a vector g of three numbers, taken in 
 g . phi is the change of the loss when R becomes exp([phi]) R.
 """
 
-import taichi as ti
+from taichi_phys.language import ti
 
 
 SERIES_TERMS = 6  # enough for rounding in f64 at angles below sqrt(0.5)
