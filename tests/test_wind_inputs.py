@@ -20,6 +20,7 @@ from inverse.wind.inputs import camera, preview
 from inverse.wind.inputs import object as wind_object
 from inverse.wind.inputs.load import load_inputs
 from inverse.wind.inputs.shape import Shape
+from inverse.wind.targets import SHOWN
 from renderers.video import write_video
 
 
@@ -225,16 +226,21 @@ def test_a_preview_shows_the_object_its_size_and_what_is_assumed(clip, tmp_path,
     assert "assumed: The camera stands still." in said and f"preview: {out}" in said
 
 
-def test_a_preview_says_where_a_run_uses_another_tracker(clip, tmp_path):
-    inputs = load(clip, tmp_path, tracker="cotracker", distance=2.0)
-    tracks = preview.follow(inputs)
-    size, followed = preview.first_look(inputs, tracks)
-    assert "m wide" in size and "by Lucas-Kanade; the run uses cotracker" in followed
-    plain = dataclasses.replace(inputs, job=dataclasses.replace(inputs.job, tracker="lucas-kanade"))
-    assert preview.first_look(plain, tracks)[1].endswith(f"the first {FRAMES} frames.")
+@pytest.mark.parametrize("tracker", ["cotracker", "lucas-kanade"])
+def test_a_preview_says_where_a_run_uses_another_tracker(tracker, clip, tmp_path, monkeypatch):
+    shown, draw = [], preview.preview_figure
+    monkeypatch.setattr(preview, "preview_figure", lambda *a: shown.append(a[-1]) or draw(*a))
+    job = WindJob(
+        video=(clip,), box=BOX, distance=2.0, shape="sheet", tracker=tracker, out=str(tmp_path)
+    )
+    preview.write_preview(job)
+    size, followed, *more = shown[0]
+    assert "m wide" in size and followed.endswith(f"the first {FRAMES} frames.")
+    other = "Here that was done by Lucas-Kanade; the run uses cotracker."
+    assert (more[0] == other) == (other in more) == (tracker == "cotracker")
 
 
-@pytest.mark.parametrize("known, frames", [(False, 18), (True, preview.FRAMES)])
+@pytest.mark.parametrize("known, frames", [(False, 18), (True, SHOWN)])
 def test_a_preview_sees_of_the_shape_what_a_run_does(known, frames, tmp_path):
     """Depth is sought in the motion of more frames than those through which points are shown."""
     film, out = tmp_path / "long.mp4", str(tmp_path / "out")
@@ -249,7 +255,7 @@ def test_a_preview_sees_of_the_shape_what_a_run_does(known, frames, tmp_path):
     assert first.assumptions == run.assumptions
     np.testing.assert_array_equal(first.depth, run.depth)
     tracks = preview.follow(run)
-    assert tracks.frames == preview.FRAMES
+    assert tracks.frames == SHOWN
     panels = preview.preview_picture(run, tracks)  # as a report begins
     assert panels.shape[1:] == (1200, 3) and panels.dtype == np.uint8
     for color in ([255, 210, 0], [0, 160, 255]):  # outline, tracks

@@ -28,32 +28,17 @@ def load_depth(
     *,
     scale: float | None = None,
     inverse: bool = False,
+    whole: bool = False,
     notes: list[str] | None = None,
 ) -> np.ndarray:
-    """Read depth along the optical axis as (H, W) m, NaN outside the mask.
-
-    All is as for `load_whole_depth`.
-    """
-    depth = load_whole_depth(path, depth_scale, mask, scale=scale, inverse=inverse, notes=notes)
-    return np.where(mask, depth, np.nan)
-
-
-def load_whole_depth(
-    path: str | Path,
-    depth_scale: float | None,
-    mask: np.ndarray,
-    *,
-    scale: float | None = None,
-    inverse: bool = False,
-    notes: list[str] | None = None,
-) -> np.ndarray:
-    """Read depth along the optical axis as (H, W) m, NaN where it is not known.
+    """Read depth along the optical axis as (H, W) m, NaN where it is not known, outside the mask.
 
     path: 16 bit png, tiff, npy, npz, exr, pfm, or COLMAP's bin; depth_scale: what integers are
     divided by, default 1000; floats are taken as meters; scale: what all numbers are divided by,
-    instead; mask: (H, W) bool, of the object; inverse: the numbers, so divided, are 1/m; notes:
-    takes sentences about what was assumed. A map of another size but the same proportions is
-    resized, and holes in the object are filled from around them.
+    instead; mask: (H, W) bool, of the object; inverse: the numbers, so divided, are 1/m; whole:
+    whether depth outside the mask is kept; notes: takes sentences about what was assumed. A map of
+    another size but the same proportions is resized, and holes in the object are filled from around
+    them.
     Raises ValueError for a scale that is not positive, an unreadable file, pictures of 8 bits or of
     colors, other proportions, a unit that cannot be meters, and a mask in which most of the depth
     is zero, negative or not finite.
@@ -63,11 +48,11 @@ def load_whole_depth(
             finite_number(name, value, "a positive number", low=0, open_end=True)
     notes = [] if notes is None else notes
     raw = _one_map(path, notes)
-    whole = raw.dtype.kind in "iu"
-    known = scale is not None or (whole and depth_scale is not None)
+    integers = raw.dtype.kind in "iu"
+    known = scale is not None or (integers and depth_scale is not None)
     if scale is None:
-        scale = (depth_scale or INTEGERS_PER_METER) if whole else 1.0
-    if whole and not known:
+        scale = (depth_scale or INTEGERS_PER_METER) if integers else 1.0
+    if integers and not known:
         _refuse_stretched(path, raw)
     values = raw.astype(np.float64) / scale
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -84,7 +69,7 @@ def load_whole_depth(
     depth = _without_holes(path, depth, mask, notes)
     _check_unit(path, float(np.median(depth[mask])), known)
     _compare_surroundings(path, depth, mask, notes)
-    return depth
+    return depth if whole else np.where(mask, depth, np.nan)
 
 
 def constant_depth(mask: np.ndarray, distance: float) -> np.ndarray:

@@ -56,7 +56,15 @@ class WindJob:
     """Inputs, assumptions and outputs of a wind run."""
 
     video: tuple[str, ...] = option((), "the clip; repeat for synchronized views")
-    camera: tuple[str, ...] = option((), "camera.json of each view, in the order of the videos")
+    camera: tuple[str, ...] = option(
+        (), "camera.json of each view, in the order of the videos; of one view also a folder of "
+        "COLMAP, a transforms.json, an npz of MegaSaM, VGGT or Depth Anything 3, MoGe's fov.json",
+    )  # fmt: skip
+    camera_scale: float | None = option(
+        None, "units of the poses in --camera that are a meter, default: of camera.json 1, of "
+        "others what their points or depth say beside --depth, --depth-model or --distance",
+        above=0,
+    )  # fmt: skip
     mask: str | None = option(
         None, "the object's pixels in frame 0 of the first view: an image, a cut-out, npy or npz; "
         "an image of labels 1, 2, ... of several objects; or in all frames: a folder of images, a "

@@ -69,6 +69,7 @@ def joined_tracks(each: Sequence[Tracked]) -> Tracked:
         targets=np.concatenate([one.targets for one in each], axis=1),
         confidence=np.concatenate([one.confidence for one in each], axis=1),
         keypoints=np.concatenate([one.keypoints for one in each]),
+        paths=np.concatenate([one.paths for one in each], axis=1),
         count=min(one.count for one in each),
         noise=np.max([one.noise for one in each], axis=0),
         sampled=_joined_samples(each),

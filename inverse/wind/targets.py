@@ -27,7 +27,8 @@ class Tracked:
     """What the tracks of a clip of T frames say of n particles.
 
     targets: (T, n, 3) m; confidence: (T, n) in 0..1, how well each is seen; keypoints: (k, 2) px of
-    those in frame 0 of the first view; count: number of points that were followed in any view;
+    those in frame 0 of the first view; paths: (SHOWN, k, 2) px, of these in the first frames, NaN
+    where they are not seen; count: number of points that were followed in any view;
     noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the force per mass
     on a part beside that on the whole, as far as single tracks make it (noise.py); sampled: (m,)
     particles and shifts: (B, T, m, 3) m, by how much these move without a block of the tracks,
@@ -37,6 +38,7 @@ class Tracked:
     targets: np.ndarray
     confidence: np.ndarray
     keypoints: np.ndarray
+    paths: np.ndarray
     count: int
     noise: np.ndarray
     sampled: np.ndarray
@@ -44,6 +46,7 @@ class Tracked:
     quality: LiftQuality
 
 
+SHOWN = 12  # frames at the beginning of the clip, through which points are shown
 NAMES = [field.name for field in dataclasses.fields(Tracked) if field.name != "quality"]
 QUALITY = [field.name for field in dataclasses.fields(LiftQuality)]
 
@@ -96,10 +99,12 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> 
     spread = max(int(followed[found.keypoints.origins.frame == 0].sum()), 1)
     apart = pixel * np.sqrt(inputs.mask.sum() / spread)  # m, between keypoints
     stiff = job.E / job.density * off / apart**2
+    usable, tracks = found.keypoints.usable[0], found.tracks[0].until(SHOWN)
     return Tracked(
         targets=found.targets,
         confidence=found.confidence * seen,
-        keypoints=found.keypoints.queries[0][found.keypoints.usable[0]],
+        keypoints=found.keypoints.queries[0][usable],
+        paths=np.where(tracks.visible[..., None], tracks.xy, np.nan)[:, usable],
         count=count,
         noise=np.hypot(local, stiff),
         sampled=found.sampled,

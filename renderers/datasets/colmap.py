@@ -8,7 +8,7 @@ import numpy as np
 
 from renderers.camera import Camera
 from renderers.datasets.locate import Finder
-from renderers.datasets.views import CONVERT, View, build_view, existing
+from renderers.datasets.views import CONVERT, Lens, View, build_view, existing, make_lens
 from taichi_phys.rotations import rotation_matrix
 
 
@@ -94,6 +94,25 @@ def read_poses(cameras_file: Path) -> dict[str, Camera]:
         matrix = _world_to_camera(f"{images_file}: image {name}", quat, position)
         poses[name] = Camera(fx=1, fy=1, cx=0, cy=0, width=1, height=1, world_to_camera=matrix)
     return poses
+
+
+def read_lenses(cameras_file: Path) -> dict[str, Lens]:
+    """The cameras of a model by the names of their images, which need not be there.
+
+    Raises ValueError, which names the file, if a file is broken, truncated or not supported.
+    """
+    rows = _read(cameras_file, _cameras, _cameras_text)
+    known = {row[0]: _lens(cameras_file, *row) for row in rows}
+    images_file = cameras_file.with_stem("images")
+    found = {}
+    for name, quat, position, camera in _read(images_file, _images, _images_text):
+        where = f"{images_file}: image {name}"
+        if camera not in known:
+            raise ValueError(f"{where}: its camera {camera} is not in {cameras_file.name}")
+        intrinsics, distortion, fisheye = known[camera]
+        pose = _world_to_camera(where, quat, position)
+        found[name] = make_lens(where, intrinsics, pose, distortion, fisheye=fisheye)
+    return found
 
 
 def read_points(cameras_file: Path) -> tuple[np.ndarray, np.ndarray] | None:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from renderers.datasets.locate import Finder
 from renderers.datasets.photograph import image_size
-from renderers.datasets.views import CONVERT, View, build_view, existing
+from renderers.datasets.views import CONVERT, Lens, View, build_view, existing, make_lens
 from taichi_phys.rotations import nearest_rotation
 
 
@@ -80,6 +80,22 @@ def read_views(file: Path, *, split: str | None = None, downscale: int = 1) -> l
             )
         )
     return views
+
+
+def read_lenses(file: Path, size: tuple[int, int]) -> dict[str, Lens]:
+    """The cameras of a transforms*.json by the names of their images, which need not be there.
+
+    size: (width, height) px, where the file does not say it. Raises ValueError, which names the
+    file and the frame.
+    """
+    found = {}
+    for frame in _frames(file, read_json(file)):
+        name = _name(file, frame)
+        where = f"{file}: frame {name}"
+        intrinsics, pose = _camera(where, frame, lambda: size)
+        distortion, fisheye = _distortion(where, frame)
+        found[name] = make_lens(where, intrinsics, pose, distortion, fisheye=fisheye)
+    return found
 
 
 def applied_transform(file: Path, meta: dict) -> np.ndarray:

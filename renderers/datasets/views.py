@@ -40,6 +40,23 @@ class Lens:
     distortion: tuple[float, ...] = ()
     fisheye: bool = False
 
+    @property
+    def pinhole(self) -> bool:
+        """Whether it bends nothing; a fisheye does, even with zeros."""
+        return not self.distortion and not self.fisheye
+
+    def bend(self) -> float:
+        """By how many px at most it moves what a pinhole camera of its focal lengths shows."""
+        if self.pinhole:
+            return 0.0
+        camera = self.camera
+        x, y = _undistortion(
+            (camera.fx, camera.fy, camera.cx, camera.cy), camera.size, self.distortion,
+            self.fisheye,
+        )  # fmt: skip
+        columns, rows = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+        return float(np.hypot(x - columns, y - rows).max())
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class View:
@@ -205,8 +222,9 @@ def build_view(
     width and height; fields: further fields of View. A file that was shrunk already is used as it
     is, if it is not larger than wanted. Raises ValueError for an impossible camera.
     """
+    lens = make_lens(where, intrinsics, world_to_camera, distortion, fisheye=fisheye)
+    camera = lens.camera
     try:
-        camera = Camera(**intrinsics, world_to_camera=world_to_camera)
         scaled = camera if downscale == 1 else _scaled(camera, downscale)
         if image.size is not None:
             camera = camera.resized(*image.size)
@@ -214,14 +232,26 @@ def build_view(
                 scaled = camera
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    if not any(distortion):
-        distortion = ()
-    lens = None
-    if (
-        distortion or fisheye or camera.size != scaled.size
-    ):  # a fisheye is no pinhole camera, even with zeros
-        lens = Lens(camera=camera, distortion=distortion, fisheye=fisheye)
+    if lens.pinhole and camera.size == scaled.size:
+        return View(camera=scaled, path=image.path, **fields)
+    lens = dataclasses.replace(lens, camera=camera)
     return View(camera=scaled, lens=lens, path=image.path, **fields)
+
+
+def make_lens(
+    where: str,
+    intrinsics: dict[str, Any],
+    world_to_camera: np.ndarray,
+    distortion: tuple[float, ...],
+    *,
+    fisheye: bool,
+) -> Lens:
+    """The camera of an image file; all is as for `build_view`."""
+    try:
+        camera = Camera(**intrinsics, world_to_camera=world_to_camera)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return Lens(camera=camera, distortion=distortion if any(distortion) else (), fisheye=fisheye)
 
 
 def _scaled(camera: Camera, downscale: int) -> Camera:

@@ -2,54 +2,111 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from inverse.clips import ClipPlan
 from inverse.clips.footage import Footage
-from inverse.perception.depth import load_whole_depth
+from inverse.perception.camera_files import CameraFile, read_camera_file
 from inverse.perception.focal import focal_of_file
 from inverse.perception.networks import NetworkDepth
 from inverse.tracking import camera_rotation
 from inverse.tracking.travel import camera_travel, follow_corners, travels
 from inverse.tracking.unsteady import find_unsteadiness
 from inverse.wind.config import WindJob
-from renderers.camera import Camera, camera_from_fov, load_camera
+from inverse.wind.inputs.object import file_depth
+from renderers.camera import Camera, camera_from_fov
+from renderers.films import ImageFolder
 
 
 GUESSED_FOV = 60.0  # degrees along the longer side: films of phones and cameras have 45 to 70
+COMPARED = 8  # points with a depth, from which on the unit of a file is found
 MOVING = 2.0  # px, by which what is behind the object shifts when it is not that of a still camera
 
 
 def read_cameras(
     job: WindJob,
-    sizes: list[tuple[int, int]],
+    plans: list[ClipPlan],
     assumptions: list[str],
     network: NetworkDepth | None = None,
-) -> tuple[list[Camera], dict[str, Any]]:
-    """The camera of frame 0 of each view, and the other keys of the first camera's file.
+) -> list[CameraFile]:
+    """What is known of the camera of each view.
 
-    sizes: (width, height) px of each view; assumptions: takes sentences about what was not given;
-    network: what a network says of frame 0. Raises ValueError for a file that cannot be read, and
-    for a camera of another size.
+    plans: of each view; assumptions: takes sentences about what was not given; network: what a
+    network says of frame 0. Raises ValueError for a file that cannot be read, for a camera of
+    another size, and for poses of fewer frames than the clip.
     """
     if not job.camera:
-        fov, source = _field_of_view(job, sizes[0], network)
+        fov, source = _field_of_view(job, plans[0].size, network)
         assumptions.append(
             f"The camera has a vertical field of view of {fov:.4g} degrees{source} and no "
             "distortion; in frame 0 it looks along +y with z up."
         )
-        return [camera_from_fov(*sizes[0], fov)], {}
-    records = [load_camera(path) for path in job.camera]
-    cameras = [camera for camera, _ in records]
-    for path, size, camera in zip(job.video, sizes, cameras, strict=True):
-        if size != (camera.width, camera.height):
-            raise ValueError(
-                f"video {path}: its size is {size[0]}x{size[1]}, expected "
-                f"{camera.width}x{camera.height} as its camera says"
-            )
-    return cameras, records[0][1]
+        return [CameraFile(cameras=(camera_from_fov(*plans[0].size, fov),))]
+    return [
+        _read_file(job, path, plan, assumptions)
+        for path, plan in zip(job.camera, plans, strict=True)
+    ]
+
+
+def _read_file(job: WindJob, path: str, plan: ClipPlan, assumptions: list[str]) -> CameraFile:
+    names = [file.name for file in ImageFolder(plan.path).files] if plan.path.is_dir() else []
+    file = read_camera_file(path, plan.size, first=int(plan.filled[0]), names=names)
+    size = file.cameras[0].size
+    if plan.size != size:
+        raise ValueError(
+            f"video {plan.path}: its size is {plan.size[0]}x{plan.size[1]}, expected "
+            f"{size[0]}x{size[1]} as its camera says"
+        )
+    if file.moves and len(file.cameras) <= plan.filled.max():
+        raise ValueError(
+            f"camera {path}: has the poses of {len(file.cameras)} frames, expected at least "
+            f"{plan.filled.max() + 1}, as many as are used of the clip"
+        )
+    if not file.own_world and (len(job.video) > 1 or job.solid_given):
+        what = "several views" if len(job.video) > 1 else "a mesh or a model"
+        raise ValueError(
+            f"camera {path}: its world is not known, expected a camera.json for {what}"
+        )
+    assumptions += file.notes
+    return file if job.camera_scale is None else file.in_meters(job.camera_scale)
+
+
+def first_camera(file: CameraFile, plan: ClipPlan) -> Camera:
+    """The camera of the first frame that is used."""
+    return file.cameras[plan.filled[0] if file.moves else 0]
+
+
+def settled(
+    job: WindJob,
+    file: CameraFile,
+    mask: np.ndarray,
+    depth: Callable[[], np.ndarray | None],
+    assumptions: list[str],
+) -> CameraFile:
+    """What a file says of the first camera, in meters.
+
+    mask: (H, W) bool, of the object in frame 0; depth: gives (H, W) m, of all that frame 0 shows,
+    or None. Raises ValueError where nothing says how long a unit of the file is.
+    """
+    if file.metric:
+        return file
+    known, source = depth(), "the depth of what is seen there"
+    column, row = np.floor(file.pixels).astype(int).T.clip(0)
+    if known is None and job.distance is not None:
+        known, source = np.where(mask, job.distance, np.nan), "the distance of the object"
+    if known is not None and len(file.depth):
+        found = file.depth / known[row.clip(0, len(mask) - 1), column.clip(0, len(mask[0]) - 1)]
+        found = found[np.isfinite(found) & (found > 0)]
+        if len(found) >= COMPARED:
+            units = float(np.median(found))
+            assumptions.append(f"A meter is {units:.4g} units of {job.camera[0]}, by {source}.")
+            return file.in_meters(units)
+    raise ValueError(
+        f"camera {job.camera[0]}: how long a unit of its poses is, is not known; say by "
+        "--camera-scale how many of them are a meter, or give a --depth of the whole picture or a "
+        "--depth-model, if the file has points or depth, too"
+    )
 
 
 def _field_of_view(
@@ -72,25 +129,6 @@ def _field_of_view(
     return math.degrees(2 * math.atan(0.5 * size[1] / focal)), source
 
 
-def given_paths(job: WindJob, plans: list[ClipPlan]) -> list[list[Camera] | None]:
-    """The camera of each frame that is used, for each view whose file has poses of all frames.
-
-    Raises ValueError where it has fewer than the clip.
-    """
-    paths: list[list[Camera] | None] = [None] * len(plans)
-    for view, (file, plan) in enumerate(zip(job.camera, plans, strict=False)):
-        poses = load_camera(file)[1].get("path")
-        if poses is None:
-            continue
-        if len(poses) <= plan.filled.max():
-            raise ValueError(
-                f"camera {file}: has the poses of {len(poses)} frames, expected at least "
-                f"{plan.filled.max() + 1}, as many as are used of the clip"
-            )
-        paths[view] = [poses[k] for k in plan.filled]
-    return paths
-
-
 def background_depth(
     job: WindJob, mask: np.ndarray, camera: Camera, extra: dict, network: NetworkDepth | None
 ) -> np.ndarray | None:
@@ -100,10 +138,7 @@ def background_depth(
     where there is no file.
     """
     if job.depth is not None:
-        return load_whole_depth(
-            job.depth, extra.get("depth_scale"), mask, scale=job.depth_scale,
-            inverse=job.inverse_depth,
-        )  # fmt: skip
+        return file_depth(job, mask, extra, [], whole=True)
     return None if network is None else network.of_camera(camera.fx)
 
 
@@ -114,7 +149,7 @@ def camera_paths(
     mask: np.ndarray,
     assumptions: list[str],
     *,
-    given: Sequence[list[Camera] | None] = (),
+    given: Sequence[Sequence[Camera] | None] = (),
     depth: Callable[[], np.ndarray | None] = lambda: None,
 ) -> tuple[list[list[Camera]], float]:
     """The camera of each frame, for each view, and by how many px what is behind the object shifts
@@ -127,9 +162,9 @@ def camera_paths(
     found.
     """
     if any(given):
-        assumptions.append("The camera moves as its file says.")
         return [
-            path or [camera] * len(videos[0]) for path, camera in zip(given, cameras, strict=True)
+            list(path or [camera] * len(videos[0]))
+            for path, camera in zip(given, cameras, strict=True)
         ], 0.0
     if job.moving_camera:
         return [_moving(job, videos[0], cameras[0], mask, assumptions, depth)], 0.0

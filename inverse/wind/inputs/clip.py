@@ -8,10 +8,10 @@ import numpy as np
 from inverse.clips import ClipPlan, plan_clip
 from inverse.clips.clip import MOST
 from inverse.clips.timing import Timing
+from inverse.perception.camera_files import rate_of
 from inverse.runs.settings import positive
 from inverse.tracking import Tracks, load_tracks
 from inverse.wind.config import WindJob
-from renderers.camera import load_camera
 
 
 # Pictures are made so small that their longer side is this, px, unless the object then gets smaller
@@ -85,8 +85,8 @@ def read_tracks(job: WindJob, plans: list[ClipPlan]) -> list[Tracks] | None:
 
 def _camera_fps(path: str) -> float | None:
     """What a camera file says of the rate."""
-    extra = load_camera(path)[1]
-    return positive(f"{path}: fps", extra["fps"]) if "fps" in extra else None
+    rate = rate_of(path)
+    return None if rate is None else positive(f"{path}: fps", rate)
 
 
 def _on_steps(timing: Timing, steps: Timing) -> Timing:

@@ -1,19 +1,28 @@
 """Everything a wind run reads, checked before any work is done."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
+from inverse.clips import ClipPlan
 from inverse.clips.footage import Footage
 from inverse.lifting.shrink import shrink_camera, shrink_image
 from inverse.materials import Substance
+from inverse.perception.networks import NetworkDepth
 from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
 from inverse.wind.forces.marks import read_marks
-from inverse.wind.inputs.camera import background_depth, camera_paths, given_paths, read_cameras
+from inverse.wind.inputs.camera import (
+    background_depth,
+    camera_paths,
+    first_camera,
+    read_cameras,
+    settled,
+)
 from inverse.wind.inputs.clip import plan_clips, read_tracks, sensible_scale
 from inverse.wind.inputs.material import job_of_object, settle_material
-from inverse.wind.inputs.motion import shape_from_motion
+from inverse.wind.inputs.motion import Watched, shape_from_motion
 from inverse.wind.inputs.object import (
     check_size,
     read_hold,
@@ -22,7 +31,7 @@ from inverse.wind.inputs.object import (
     settle_distance,
 )
 from inverse.wind.inputs.overridden import overridden
-from inverse.wind.inputs.shape import read_shape
+from inverse.wind.inputs.shape import Shape, read_shape
 from renderers.camera import Camera
 from renderers.splats.gaussians import Gaussians
 from taichi_phys.geometry.repair import Triangles
@@ -72,6 +81,59 @@ class Inputs:
         return self.objects or (self,)
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
+class _Object:
+    """What is known of one of the objects: its job and material, and its shape in frame 0."""
+
+    job: WindJob
+    substance: Substance | None
+    shape: Shape
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class _Scene:
+    """Frame 0, at a size that trackers can use: its objects and cameras, and marks in it.
+
+    cameras: of each view; hold, at, tracks: as in Inputs; scale: by which pictures were reduced.
+    """
+
+    objects: list[_Object]
+    cameras: list[Camera]
+    hold: np.ndarray | None
+    at: np.ndarray | None
+    tracks: list[Tracks] | None
+    scale: float = 1.0
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool, of all objects."""
+        return np.any([one.shape.mask for one in self.objects], axis=0)
+
+    def fitted(self, image: np.ndarray | None) -> np.ndarray | None:
+        """A map of the given pictures (H, W) at the size of these."""
+        return image if image is None or self.scale == 1 else shrink_image(image, self.scale)
+
+    def reduced(self, size: tuple[int, int], assumptions: list[str]) -> "_Scene":
+        """The scene in pictures of a sensible size; size: (width, height) px of those of now."""
+        scale = max(sensible_scale(size, one.shape.mask) for one in self.objects)
+        if scale == 1:
+            return self
+        cameras = [shrink_camera(camera, scale) for camera in self.cameras]
+        assumptions.append(
+            f"Pictures of {size[0]}x{size[1]} were reduced to "
+            f"{cameras[0].width}x{cameras[0].height}: trackers see nothing finer."
+        )
+        tracks = self.tracks and [
+            dataclasses.replace(one, xy=one.xy * (after.width / before.width))
+            for one, before, after in zip(self.tracks, self.cameras, cameras, strict=True)
+        ]
+        hold, at = (m if m is None else shrink_image(m, scale) for m in (self.hold, self.at))
+        objects = [dataclasses.replace(one, shape=one.shape.reduced(scale)) for one in self.objects]
+        return _Scene(
+            objects=objects, cameras=cameras, hold=hold, at=at, tracks=tracks, scale=scale
+        )
+
+
 def load_inputs(job: WindJob) -> Inputs:
     """Read all inputs of a job. Raises ValueError, in one sentence, for what cannot be used."""
     assumptions = [
@@ -80,10 +142,75 @@ def load_inputs(job: WindJob) -> Inputs:
     ]
     plans = plan_clips(job, assumptions)
     network = read_network(job, plans[0])
-    cameras, extra = read_cameras(job, [plan.size for plan in plans], assumptions, network)
-    given = given_paths(job, plans)
-    cameras = [path[0] if path else one for path, one in zip(given, cameras, strict=True)]
-    labels, masks = (None, None) if not job.object_given else read_mask(job, plans[0], assumptions)
+    files = read_cameras(job, plans, assumptions, network)
+    cameras = [first_camera(file, plan) for file, plan in zip(files, plans, strict=True)]
+    extra = files[0].extra
+    objects = _find_objects(job, plans[0], cameras[0], extra, network, assumptions)
+    whole = _Scene(
+        objects=objects, cameras=cameras, hold=read_hold(job, objects[0].shape.mask.shape),
+        at=read_marks(job, objects[0].shape.mask), tracks=read_tracks(job, plans),
+    )  # fmt: skip
+    scene = whole.reduced(plans[0].size, assumptions)
+    videos: list[Footage] = [
+        plan.read(camera.size) for plan, camera in zip(plans, scene.cameras, strict=True)
+    ]
+
+    def behind() -> np.ndarray | None:
+        return background_depth(job, whole.mask, cameras[0], extra, network)
+
+    files[0] = settled(job, files[0], whole.mask, behind, assumptions)
+    paths, adrift = camera_paths(
+        job, videos, scene.cameras, scene.mask, assumptions,
+        given=[
+            [shrink_camera(file.cameras[k], scene.scale) for k in plan.filled]
+            if file.moves else None
+            for file, plan in zip(files, plans, strict=True)
+        ],
+        depth=lambda: scene.fitted(behind()),
+    )  # fmt: skip
+    timing = plans[0].timing
+    _settle_shapes(
+        scene.objects,
+        Watched(
+            video=videos[0], cameras=paths[0], taken=timing.taken, fps=timing.fps,
+            tracks=None if scene.tracks is None else scene.tracks[0],
+        ),
+        assumptions,
+    )  # fmt: skip
+    each = [
+        Inputs(
+            videos=videos, cameras=paths, mask=one.shape.mask, depth=one.shape.depth,
+            hold=scene.hold, at=scene.at, fps=timing.fps, start=timing.start,
+            taken=[plan.timing.taken for plan in plans],
+            tracks=scene.tracks, assumptions=assumptions, job=one.job, masks=one.shape.masks,
+            surface=one.shape.surface, gaussians=one.shape.gaussians, substance=one.substance,
+            flat=one.shape.flat, adrift=adrift,
+        )
+        for one in scene.objects
+    ]  # fmt: skip
+    if len(each) == 1:
+        return each[0]
+    return dataclasses.replace(
+        each[0], mask=scene.mask, job=dataclasses.replace(job, distance=each[0].job.distance),
+        depth=np.select([one.mask for one in each], [one.depth for one in each], np.nan),
+        surface=None, substance=None, flat=any(one.flat for one in each), objects=tuple(each),
+    )  # fmt: skip
+
+
+def _find_objects(
+    job: WindJob,
+    plan: ClipPlan,
+    camera: Camera,
+    extra: dict[str, Any],
+    network: NetworkDepth | None,
+    assumptions: list[str],
+) -> list[_Object]:
+    """The objects of a job in frame 0, each with its material and its shape there.
+
+    plan, camera: of the first view; extra: other keys of the camera's file; network: what a network
+    says of frame 0; assumptions: takes sentences about what was not given.
+    """
+    labels, masks = (None, None) if not job.object_given else read_mask(job, plan, assumptions)
     count = 1 if labels is None else max(int(labels.max()), 1)
     if count > 1 and job.solid_given:
         raise ValueError(
@@ -95,73 +222,26 @@ def load_inputs(job: WindJob) -> Inputs:
         mask = None if labels is None else labels == number + 1
         notes: list[str] = assumptions if count == 1 else []
         own = job_of_object(job, number, count)
-        own, substance = settle_material(own, plans[0].first, mask, notes)
+        own, substance = settle_material(own, plan.first, mask, notes)
         own = own if job.depth_given else settle_distance(own, notes)
-        shape = read_shape(own, cameras[0], extra, notes, mask=mask, masks=masks, network=network)
+        shape = read_shape(own, camera, extra, notes, mask=mask, masks=masks, network=network)
         if not job.tracks:
             check_size(shape.mask)
-        found.append((own, substance, shape))
+        found.append(_Object(job=own, substance=substance, shape=shape))
         said.append(notes)
     if count > 1:
         assumptions[:0] = _of_objects(said)
-    hold, at = read_hold(job, found[0][2].mask.shape), read_marks(job, found[0][2].mask)
-    tracks = read_tracks(job, plans)
-    whole, first = np.any([shape.mask for _, _, shape in found], axis=0), cameras[0]
-    scale = max(sensible_scale(plans[0].size, shape.mask) for _, _, shape in found)
-    if scale < 1:
-        small = [shrink_camera(camera, scale) for camera in cameras]
-        tracks = tracks and [
-            dataclasses.replace(one, xy=one.xy * (after.width / before.width))
-            for one, before, after in zip(tracks, cameras, small, strict=True)
-        ]
-        found = [(own, substance, shape.reduced(scale)) for own, substance, shape in found]
-        cameras = small
-        hold, at = (m if m is None else shrink_image(m, scale) for m in (hold, at))
-        sizes = [f"{width}x{height}" for width, height in (plans[0].size, cameras[0].size)]
-        assumptions.append(f"Pictures of {sizes[0]} were reduced to {sizes[1]}: trackers see "
-                           "nothing finer.")  # fmt: skip
-    videos: list[Footage] = [
-        plan.read(camera.size) for plan, camera in zip(plans, cameras, strict=True)
-    ]
+    return found
 
-    def behind() -> np.ndarray | None:
-        depth = background_depth(job, whole, first, extra, network)
-        return depth if depth is None or scale == 1 else shrink_image(depth, scale)
 
-    timing = plans[0].timing
-    anything = np.any([shape.mask for _, _, shape in found], axis=0)
-    paths, adrift = camera_paths(
-        job, videos, cameras, anything, assumptions,
-        given=[path and [shrink_camera(one, scale) for one in path] for path in given],
-        depth=behind,
-    )  # fmt: skip
-    for number, (own, substance, shape) in enumerate(found, 1):
-        if shape.flat:
-            notes = assumptions if count == 1 else []
-            shape = shape_from_motion(
-                own, shape, videos[0], paths[0], tracks=None if tracks is None else tracks[0],
-                taken=timing.taken, fps=timing.fps, assumptions=notes,
-            )  # fmt: skip
-            found[number - 1] = own, substance, shape
-            assumptions += [f"Object {number}: {note}" for note in notes if count > 1]
-    each = [
-        Inputs(
-            videos=videos, cameras=paths, mask=shape.mask, depth=shape.depth,
-            hold=hold, at=at, fps=timing.fps, start=timing.start,
-            taken=[plan.timing.taken for plan in plans],
-            tracks=tracks, assumptions=assumptions, job=own, masks=shape.masks,
-            surface=shape.surface, gaussians=shape.gaussians, substance=substance,
-            flat=shape.flat, adrift=adrift,
-        )
-        for own, substance, shape in found
-    ]  # fmt: skip
-    if count == 1:
-        return each[0]
-    return dataclasses.replace(
-        each[0], mask=anything, job=dataclasses.replace(job, distance=each[0].job.distance),
-        depth=np.select([one.mask for one in each], [one.depth for one in each], np.nan),
-        surface=None, substance=None, flat=any(one.flat for one in each), objects=tuple(each),
-    )  # fmt: skip
+def _settle_shapes(objects: list[_Object], watched: Watched, assumptions: list[str]) -> None:
+    """Give those objects whose depth nothing says the depth that their motion shows."""
+    for number, one in enumerate(objects, 1):
+        if one.shape.flat:
+            notes: list[str] = assumptions if len(objects) == 1 else []
+            one.shape = shape_from_motion(one.job, one.shape, watched, notes)
+            if len(objects) > 1:
+                assumptions += [f"Object {number}: {note}" for note in notes]
 
 
 def _of_objects(said: list[list[str]]) -> list[str]:

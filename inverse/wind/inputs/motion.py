@@ -46,27 +46,34 @@ def follow_points(
     return dataclasses.replace(tracks, xy=tracks.xy * (size / video.shape[2]))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Watched:
+    """How an object is seen to move.
+
+    video: (T, H, W, 3) uint8; cameras: of each frame; tracks: ready ones, or None; taken, fps: as
+    for `at_even_times`.
+    """
+
+    video: Footage
+    cameras: Sequence[Camera]
+    tracks: Tracks | None
+    taken: np.ndarray
+    fps: float
+
+
 def shape_from_motion(
-    job: WindJob,
-    shape: Shape,
-    video: Footage,
-    cameras: Sequence[Camera],
-    *,
-    tracks: Tracks | None,
-    taken: np.ndarray,
-    fps: float,
-    assumptions: list[str],
+    job: WindJob, shape: Shape, watched: Watched, assumptions: list[str]
 ) -> Shape:
     """The shape with the depth that the motion of the object shows, or flat where it shows none.
 
-    shape: flat, at the job's distance; video: (T, H, W, 3) uint8; cameras: of each frame; tracks:
-    ready ones, or None; taken, fps: as for `at_even_times`; assumptions: takes sentences.
+    shape: flat, at the job's distance; assumptions: takes sentences.
     """
+    camera = watched.cameras[0]
     with threadpool_limits(1):  # it also makes sums repeatable
-        found = _find(job, shape, video[:LOOKED], cameras, tracks, taken, fps)
+        found = _find(job, shape, watched)
     if found is None or not found.certain:
         assumptions.append(_flat_sentence(job, found))
-        return shape_of_depth(job, shape, cameras[0], assumptions, known=False)
+        return shape_of_depth(job, shape, camera, assumptions, known=False)
     assumptions.append(
         f"The depth of frame 0 was found from how the object moves in frames 0 to {found.last}, as "
         f"of something that does not stretch: it is tilted by {found.tilt:.0f} degrees from the "
@@ -74,29 +81,21 @@ def shape_from_motion(
         "distance."
     )
     deep = dataclasses.replace(shape, depth=found.depth, flat=False)
-    return shape_of_depth(job, deep, cameras[0], assumptions, known=True)
+    return shape_of_depth(job, deep, camera, assumptions, known=True)
 
 
-def _find(
-    job: WindJob,
-    shape: Shape,
-    video: Footage,
-    cameras: Sequence[Camera],
-    tracks: Tracks | None,
-    taken: np.ndarray,
-    fps: float,
-) -> MotionDepth | None:
+def _find(job: WindJob, shape: Shape, watched: Watched) -> MotionDepth | None:
+    video, tracks, camera = watched.video[:LOOKED], watched.tracks, watched.cameras[0]
     if tracks is None:
-        tracks = follow_points(video, shape.mask, shape.depth, cameras[0], job.keypoints)
-    tracks = at_even_times(tracks.until(len(video)), taken[: len(video)], fps)
+        tracks = follow_points(video, shape.mask, shape.depth, camera, job.keypoints)
+    tracks = at_even_times(tracks.until(len(video)), watched.taken[: len(video)], watched.fps)
     if shape.masks is not None:
-        tracks = inside_masks(tracks, shape.masks[:LOOKED], (cameras[0].width, cameras[0].height))
+        tracks = inside_masks(tracks, shape.masks[:LOOKED], camera.size)
     on_it = np.floor(np.nan_to_num(tracks.xy[0], nan=-1)).astype(int)
-    size = [cameras[0].width, cameras[0].height]
-    inside = (on_it >= 0).all(axis=1) & (on_it < size).all(axis=1)
+    inside = (on_it >= 0).all(axis=1) & (on_it < camera.size).all(axis=1)
     inside[inside] = shape.mask[on_it[inside, 1], on_it[inside, 0]]
     assert job.distance is not None
-    return depth_from_motion(tracks.of(inside), cameras, shape.mask, job.distance)
+    return depth_from_motion(tracks.of(inside), watched.cameras, shape.mask, job.distance)
 
 
 def _flat_sentence(job: WindJob, found: MotionDepth | None) -> str:

@@ -187,7 +187,7 @@ def read_depth(
             "lengths and forces are as right as that."
         )
     else:
-        depth = _file_depth(job, mask, extra, assumptions)
+        depth = file_depth(job, mask, extra, assumptions)
     depth, wrong = without_outliers(mask, depth, camera)
     if wrong:
         assumptions.append(
@@ -197,15 +197,26 @@ def read_depth(
     return depth
 
 
-def _file_depth(
-    job: WindJob, mask: np.ndarray, extra: Mapping[str, Any], assumptions: list[str]
+def file_depth(
+    job: WindJob,
+    mask: np.ndarray,
+    extra: Mapping[str, Any],
+    assumptions: list[str],
+    *,
+    whole: bool = False,
 ) -> np.ndarray:
-    whole = extra.get("depth_scale")
+    """The depth (H, W) m of the job's file, NaN outside the mask (H, W) bool unless whole is set.
+
+    extra: other keys of the camera's file; assumptions: takes sentences about what was not given.
+    Raises ValueError for a file that cannot be used.
+    """
+    scale = extra.get("depth_scale")
     return load_depth(
         given("depth", job.depth),
-        None if whole is None else positive(f"{job.camera[0]}: depth_scale", whole),
+        None if scale is None else positive(f"{job.camera[0]}: depth_scale", scale),
         mask,
         scale=job.depth_scale,
         inverse=job.inverse_depth,
+        whole=whole,
         notes=assumptions,
     )

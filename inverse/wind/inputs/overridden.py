@@ -14,7 +14,7 @@ STRONGER = (
     ("tracks", "cotracker"),
 )  # fmt: skip
 # The second has a meaning only beside the first.
-NEEDED = (("depth", "depth_scale"), ("depth", "inverse_depth"))
+NEEDED = (("camera", "camera_scale"), ("depth", "depth_scale"), ("depth", "inverse_depth"))
 
 
 def overridden(job: WindJob) -> list[str]:

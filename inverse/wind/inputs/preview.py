@@ -14,6 +14,7 @@ from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.load import Inputs, load_inputs
 from inverse.wind.inputs.motion import LOOKED, follow_points
+from inverse.wind.targets import SHOWN
 from taichi_phys.io.files import atomic_path
 
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREVIEW = "preview.png"
-FRAMES = 12  # at the beginning of the clip, through which points are followed
 OUTLINE, LOST = "#ffd200", "#e0632a"
 TRACK = "#00a0ff"
 WIDTH, PANELS, LINE = 12.0, 5.0, 0.19  # inch: of the picture, height of its panels and a line
@@ -35,11 +35,14 @@ def write_preview(job: WindJob) -> tuple[Path, Inputs]:
     Returns the path and the inputs. Raises ValueError for unusable input.
     """
     # Where depth is sought in the motion, the preview sees of it what the run does.
-    frames = FRAMES if job.depth_given else LOOKED
+    frames = SHOWN if job.depth_given else LOOKED
     inputs = load_inputs(dataclasses.replace(job, frames=min(job.frames or frames, frames)))
     path = Path(job.out) / PREVIEW
     tracks = follow(inputs)
-    figure = preview_figure(inputs, tracks, [*first_look(inputs, tracks), *inputs.assumptions])
+    sentences = [*first_look(inputs, tracks), *inputs.assumptions]
+    if inputs.tracks is None and job.tracker != "lucas-kanade":
+        sentences.insert(2, f"Here that was done by Lucas-Kanade; the run uses {job.tracker}.")
+    figure = preview_figure(inputs, tracks, sentences)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png")
@@ -50,9 +53,9 @@ def follow(inputs: Inputs) -> Tracks:
     """Tracks of keypoints on the object in the first frames of the first view; ready ones as they
     are."""
     if inputs.tracks is not None:
-        return inputs.tracks[0].until(FRAMES)
+        return inputs.tracks[0].until(SHOWN)
     return follow_points(
-        inputs.videos[0][:FRAMES], inputs.mask, inputs.depth, inputs.cameras[0][0],
+        inputs.videos[0][:SHOWN], inputs.mask, inputs.depth, inputs.cameras[0][0],
         inputs.job.keypoints, inputs.surface,
     )  # fmt: skip
 
@@ -73,11 +76,11 @@ def first_look(inputs: Inputs, tracks: Tracks) -> list[str]:
     """Sentences about the size of the object, and how many points on it are followed; tracks: as
     `follow` gives them."""
     kept = int(tracks.visible[-1].sum())
-    followed = f"{kept} of {tracks.count} points on it are followed through the first "
-    followed += f"{tracks.frames} frames"
-    if inputs.tracks is None and inputs.job.tracker != "lucas-kanade":
-        followed += f" by Lucas-Kanade; the run uses {inputs.job.tracker}"
-    return [size_sentence(inputs), f"{followed}."]
+    return [
+        size_sentence(inputs),
+        f"{kept} of {tracks.count} points on it are followed through the first {tracks.frames} "
+        "frames.",
+    ]
 
 
 def preview_picture(inputs: Inputs, tracks: Tracks) -> np.ndarray:

@@ -8,8 +8,9 @@ import numpy as np
 from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_components, plot_lines
 from inverse.runs.report import NOTICES, Report
+from inverse.tracking import Tracks
 from inverse.wind.inputs.load import Inputs
-from inverse.wind.inputs.preview import first_look, follow, preview_picture
+from inverse.wind.inputs.preview import first_look, preview_picture
 from inverse.wind.results.verdict import LEVELS, LOST, Verdict
 from inverse.wind.run import WindRun
 
@@ -28,6 +29,7 @@ def write_report(
     inputs: Inputs,
     verdict: Verdict,
     *,
+    paths: np.ndarray,
     specific: np.ndarray,
     truth: np.ndarray | None,
     psnr: Mapping[str, np.ndarray],
@@ -35,7 +37,8 @@ def write_report(
 ) -> None:
     """Write report.html of a finished run.
 
-    specific: (T, 3) m/s^2, net force per mass; truth: as specific, from the clip, or None; psnr:
+    paths: (F, k, 2) px of points in the first frames, NaN where they are not seen; specific: (T, 3)
+    m/s^2, net force per mass; truth: as specific, from the clip, or None; psnr:
     name -> (T,) dB of pictures against the clip. Curves end where the object is lost.
     """
     t, until = run.t, verdict.until
@@ -70,7 +73,8 @@ def write_report(
             note = f"frames 1 to {len(t) - 4}; all: {metrics['errors_all_frames'][key]:.1f}"
             figures[name] = (f"{metrics['errors'][key]:.1f}", unit, note)
     report.figures(figures)
-    tracks = follow(inputs)
+    seen = np.isfinite(paths).all(axis=-1)
+    tracks = Tracks(xy=np.where(seen[..., None], paths, 0.0), visible=seen)
     report.picture(
         preview_picture(inputs, tracks),
         "What was taken to be the object in frame 0 (outlined), how its points move at first, and "

@@ -117,7 +117,7 @@ def write_results(
     if truth is not None:
         metrics.update(compare(run, specific, truth))
     write_report(
-        run, metrics, inputs, verdict,
+        run, metrics, inputs, verdict, paths=tracked.paths,
         truth=None if truth is None else truth.net, specific=specific, command=command,
         psnr={"re-simulation": pictures["psnr"], "held as in frame 0": held["psnr"]},
     )  # fmt: skip
