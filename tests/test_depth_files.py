@@ -21,12 +21,17 @@ def scene():
     return mask, np.where(mask, 2 + 0.01 * columns, 4.0)
 
 
-def write_exr(path, depth, *, compression="zip16", kind="float"):
+def write_exr(path, depth, *, compression="zip16", kind="float", pixels="grayf32le"):
     """By ffmpeg, which has a writer of its own."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo"]
-    command += ["-pix_fmt", "grayf32le", "-s", f"{SIZE[0]}x{SIZE[1]}", "-i", "-"]
+    command += ["-pix_fmt", pixels, "-s", f"{SIZE[0]}x{SIZE[1]}", "-i", "-"]
     command += ["-c:v", "exr", "-compression", compression, "-format", kind, str(path)]
     subprocess.run(command, input=depth.astype("<f4").tobytes(), check=True)
+
+
+def write_color_exr(path, image):
+    """An image (H, W, 3) of red, green and blue."""
+    write_exr(path, np.moveaxis(image[..., [1, 2, 0]], 2, 0), pixels="gbrpf32le")
 
 
 def write_colmap(path, depth):
@@ -79,11 +84,7 @@ def test_depth_is_read_from(name, tmp_path):
 def test_a_renderers_channel_z_is_found_among_colors(tmp_path):
     """ffmpeg writes R, G, B; renaming one channel in the header makes it a depth pass."""
     path, (mask, depth) = tmp_path / "pass.exr", scene()
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo"]
-    command += ["-pix_fmt", "gbrpf32le", "-s", f"{SIZE[0]}x{SIZE[1]}", "-i", "-"]
-    command += ["-c:v", "exr", "-compression", "zip16", "-format", "float", str(path)]
-    planes = np.stack([0 * depth, 0 * depth + 1, depth]).astype("<f4")  # green, blue, red
-    subprocess.run(command, input=planes.tobytes(), check=True)
+    write_color_exr(path, np.stack([depth, 0 * depth, 0 * depth + 1], axis=-1))
     data = path.read_bytes()
     assert data.count(b"R\0\x02\0\0\0") == 1
     path.write_bytes(data.replace(b"R\0\x02\0\0\0", b"Z\0\x02\0\0\0"))

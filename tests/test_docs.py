@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 FOLDERS = "assets|benchmarks|docs|examples|inverse|renderers|taichi_phys|tests"
 FOREIGN = {"--help", "--nproc-per-node"}  # of argparse and torchrun
+OURS = rf"--|taichi-phys|torchrun|pip |python ({FOLDERS})/"  # how code with flags of ours begins
 SYSTEM = {"make", "pip", "source", "sudo"}  # commands that are not scripts of ours
 
 
@@ -166,7 +167,8 @@ def test_flags_and_files_exist(page):
     ]  # fmt: skip
     known = {flag for parser in parsers if parser for flag in parser._option_string_actions}
     codes = re.findall(r"`([^`\n]+)`", prose)
-    flags = {flag for code in codes for flag in re.findall(r"(?<!\S)--[A-Za-z][A-Za-z-]*", code)}
+    ours = [code for code in codes if re.match(OURS, code)]  # not those of other tools
+    flags = {flag for code in ours for flag in re.findall(r"(?<!\S)--[A-Za-z][A-Za-z-]*", code)}
     assert not flags - known - FOREIGN
     named = re.findall(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./-]+)", text_of(page))
     if page.parent.name == "api":

@@ -136,7 +136,8 @@ def _one_channel(path: str | Path, array: np.ndarray, notes: list[str]) -> np.nd
     same = np.array_equal(array[..., 0], array[..., 1], equal_nan=array.dtype.kind == "f")
     if same and np.array_equal(array[..., 0], array[..., 2], equal_nan=array.dtype.kind == "f"):
         return array[..., 0]
-    if array.dtype.kind == "f" and array.shape[-1] == 3 and Path(path).suffix.startswith(".np"):
+    points = Path(path).suffix.lower() in (".npy", ".npz", ".exr")
+    if array.dtype.kind == "f" and array.shape[-1] == 3 and points:
         notes.append(
             f"{path} holds three numbers per pixel; they were taken to be points in the axes of "
             "the camera, the third of them depth."

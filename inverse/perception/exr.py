@@ -13,13 +13,15 @@ TILED, DEEP, PARTS = 0x200, 0x800, 0x1000  # flags of the version
 COMPRESSIONS = ("none", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
 LINES = {"none": 1, "RLE": 1, "ZIPS": 1, "ZIP": 16}  # of a block, by compressions that are read
 TYPES = (np.dtype("<u4"), np.dtype("<f2"), np.dtype("<f4"))  # of channels
-# Channels with a depth, the best first: renderers call it Z or depth, single-channel writers Y, V
-# or R. Only what follows the last dot counts: Blender writes ViewLayer.Depth.Z.
-WANTED = ("z", "depth", "y", "v", "r")
+# Channels with a depth, the best first: renderers call it Z or depth, networks write points as red,
+# green, blue, and single-channel writers Y, V or R. Only what follows the last dot counts: Blender
+# writes ViewLayer.Depth.Z.
+WANTED = (("z",), ("depth",), ("r", "g", "b"), ("y",), ("v",), ("r",))
 
 
 def read_exr(path: Path) -> np.ndarray:
-    """Read the channel (H, W) of an OpenEXR file that holds depth or, failing that, brightness.
+    """Read the channel (H, W) of an OpenEXR file that holds depth or, failing that, three channels
+    (H, W, 3) red, green, blue, or brightness (H, W).
 
     Raises ValueError for a damaged file, and for kinds that are not read: tiles, several parts,
     lossy compressions.
@@ -47,23 +49,21 @@ def _read(data: bytes) -> np.ndarray:
     left, top, right, bottom = struct.unpack("<4i", header["dataWindow"])
     width, height = right - left + 1, bottom - top + 1
     channels = list(_channels(header["channels"]))
-    wanted = _wanted([name for name, _ in channels])
-    offset, kind = 0, TYPES[0]
-    for name, kind in channels:
-        if name == wanted:
-            break
-        offset += kind.itemsize * width
-    stride = width * sum(kind.itemsize for _, kind in channels)  # bytes of a line
-    lines = LINES[compression]
-    result = np.empty((height, width), np.float32)
+    names = [name for name, _ in channels]
+    chosen = [names.index(name) for name in _wanted(names)]
+    ends = np.cumsum([0, *(width * kind.itemsize for _, kind in channels)])
+    stride, lines = int(ends[-1]), LINES[compression]  # bytes and lines of a block
+    result = np.empty((height, width, len(chosen)), np.float32)
     for block in struct.unpack_from(f"<{-(-height // lines)}Q", data, place):
         y, size = struct.unpack_from("<ii", data, block)
         rows = range(y - top, min(y - top + lines, height))
         packed = data[block + 8 : block + 8 + size]
         plain = packed if size == stride * len(rows) else _unpack(packed, compression)
         for k, row in enumerate(rows):
-            result[row] = np.frombuffer(plain, kind, width, k * stride + offset)
-    return result
+            for part, index in enumerate(chosen):
+                start = k * stride + int(ends[index])
+                result[row, :, part] = np.frombuffer(plain, channels[index][1], width, start)
+    return result if len(chosen) > 1 else result[..., 0]
 
 
 def _header(data: bytes, place: int) -> tuple[dict[str, bytes], int]:
@@ -99,13 +99,13 @@ def _channels(data: bytes) -> Iterator[tuple[str, np.dtype]]:
         place += 16
 
 
-def _wanted(names: list[str]) -> str:
+def _wanted(names: list[str]) -> list[str]:
     last = [name.rpartition(".")[2].lower() for name in names]
-    for want in WANTED:
-        if want in last:
-            return names[last.index(want)]
+    for wants in WANTED:
+        if all(want in last for want in wants):
+            return [names[last.index(want)] for want in wants]
     if len(names) == 1:
-        return names[0]
+        return names
     raise ValueError(f"its channels are {', '.join(names)}, expected one named Z, depth, Y, V or R")
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from inverse.perception.arrays import read_array
+from inverse.perception.labelme import read_labelme
 from renderers.films import IMAGES, natural_key
 from renderers.video import read_video
 
@@ -28,8 +29,8 @@ def load_mask(
     """Read the mask of one object as (H, W) bool.
 
     path: a picture that is bright where the object is (above half of its largest value), a cut-out
-    whose alpha channel says so, or an array in npy or npz; size: (width, height) of the video, px;
-    notes: takes sentences about what was assumed.
+    whose alpha channel says so, an array in npy or npz, or outlines by labelme; size: (width,
+    height) of the video, px; notes: takes sentences about what was assumed.
     Raises ValueError for an unreadable file, other proportions than the video's, a mask that is
     empty, full or inverted, a picture that is no mask, and labels of several objects.
     """
@@ -119,6 +120,8 @@ def _read(path: str | Path) -> np.ndarray:
         return array
     if not path.is_file():
         raise ValueError(f"mask {path}: no such file")
+    if path.suffix.lower() == ".json":
+        return read_labelme(path)
     return _read_picture(path)
 
 
