@@ -243,6 +243,27 @@ def mpm_rates(part: Device) -> dict[str, float]:
     return found
 
 
+def arrangements(part: Device) -> dict[str, float]:
+    """Million particle-substeps a second, forward, for each order of the particles in memory."""
+    from mpm import DT as MPM_DT
+    from mpm import make
+
+    found, steps = {}, 20
+    for count in (500,) if part.quick else MPM_SIZES[1:]:
+        sim, state = make("neo-Hookean", count)
+        for name in ("given", "sorted", "dealt"):
+            sim._engine.arrangement = name
+
+            def forward(sim=sim, state=state):
+                with torch.no_grad():
+                    sim.advance(state, frame_dt=steps * MPM_DT, substeps=steps)
+
+            rate = count * steps / part.seconds(forward) / 1e6
+            found[f"{name}_{count}"] = rate
+            print(f"  {count:,} particles {name}: {rate:.1f} M/s", flush=True)
+    return found
+
+
 def splat_rates(part: Device) -> dict[str, float]:
     """Milliseconds of a picture, forward and with backward."""
     from splats import make_scene, milliseconds
@@ -374,6 +395,7 @@ CHECKS: dict[str, Callable[[Device], dict]] = {
 }
 FIGURES: dict[str, Callable[..., dict]] = {
     "mpm rates": mpm_rates,
+    "arrangements": arrangements,
     "splat rates": splat_rates,
     "profile": profile,
     "wind": wind,

@@ -13,7 +13,7 @@ import taichi_phys as tp
 from taichi_phys.geometry.signed_distance import SignedDistance
 from taichi_phys.mpm import rollout
 from taichi_phys.mpm.drivers import kernels
-from taichi_phys.mpm.engine import Engine
+from taichi_phys.mpm.engine import Engine, _deal
 from taichi_phys.mpm.grid import CONTACTS
 from taichi_phys.mpm.layout import STATE_FIELDS
 from taichi_phys.mpm.nodes import CHUNKS
@@ -284,9 +284,14 @@ def test_twin(material, yield_stress):
         torch.testing.assert_close(got, expected, rtol=0, atol=atol, msg=lambda m, n=name: n + m)
 
 
-@pytest.mark.parametrize("driver", ["gpu", "pooled"])
-@pytest.mark.parametrize("contact", ["sticky", "separate"])
-def test_other_drivers(contact, driver):
+@pytest.mark.parametrize(
+    "contact, driver, arrangement",
+    [
+        ("sticky", "gpu", "given"), ("separate", "gpu", "sorted"), ("slip", "gpu", "dealt"),
+        ("sticky", "pooled", "sorted"), ("separate", "pooled", "sorted"),
+    ],
+)  # fmt: skip
+def test_other_drivers(contact, driver, arrangement):
     """The kernels for GPUs, and those for many particles, agree with the serial ones.
 
     Taichi gives a thread 512 particles at once: 3000 are shared by all threads that there are.
@@ -302,11 +307,19 @@ def test_other_drivers(contact, driver):
         gravity=problem.sim._engine.gravity,
         chunks=1 if driver == "gpu" else 3,
     )
+    other.arrangement = arrangement
     problem.sim._engine = other
     other_loss, other_gradients = problem.gradients()
     assert other_loss == pytest.approx(loss, rel=1e-10)
     assert_same(other_gradients, gradients)
     assert not other.nodes.view(-1, *grid.shape, 4)[CHUNKS:].any()
+
+
+def test_dealing_sends_neighbors_to_different_warps():
+    dealt = _deal(torch.arange(70)).tolist()
+    assert sorted(dealt) == list(range(70))
+    assert dealt[:4] == [0, 3, 6, 9]  # runs of ceil(70 / 32) = 3
+    assert [dealt.index(i) for i in range(3)] == [0, 24, 47]
 
 
 def shapes():

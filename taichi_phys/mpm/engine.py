@@ -24,6 +24,9 @@ from taichi_phys.mpm.places import origin_of, shift_table
 from taichi_phys.runtime import quick_compile
 
 
+WARP = 32  # threads of a GPU that run together
+
+
 class SimulationError(RuntimeError):
     """A frame was rejected, because a particle left the grid, moved too fast or was crushed.
 
@@ -41,8 +44,10 @@ class Engine:
     kernels: from `drivers.kernels`; body: (n, 3) from `layout.pack_body`; grid: the grid and its
     walls; gravity: (3,) m/s^2, may be set between frames; colliders: empty if kernels were made
     without solids; chunks: number of chunks of particles; pulls: functions of `materials.pull` for
-    the laws without an adjoint of their own, by index of the law. Raises ValueError if the grid
-    does not fit into memory.
+    the laws without an adjoint of their own, by index of the law. arrangement: of the particles in
+    memory, "given", "sorted" by their cells, which makes chunks compact, or "dealt", sorted and
+    then dealt out, so that the threads of a GPU that run together add to different nodes. Raises
+    ValueError if the grid does not fit into memory.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Engine:
     ):
         self.kernels, self.body, self.grid, self.gravity = kernels, body, grid, gravity
         self.colliders, self.chunks, self.pulls = tuple(colliders), chunks, dict(pulls or {})
+        self.arrangement = "sorted" if chunks > 1 else "given"
         self.origin = origin_of(grid, body.dtype)
         layers, size = nodes.CHUNKS + chunks, math.prod(grid.shape)
         blocks = math.prod(-(-length // nodes.BLOCK) for length in grid.shape)
@@ -100,12 +106,12 @@ class Engine:
         return x
 
     def order(self, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """An order (n,) of the particles x (n, 3) m that makes chunks compact, and its inverse.
+        """An order (n,) of the particles x (n, 3) m, as `arrangement` says, and its inverse.
 
         Particles are sorted by the first node of their stencil, along the longest axis first. Both
-        are None if there is only one chunk.
+        are None if particles stay as they are.
         """
-        if self.chunks == 1:
+        if self.arrangement == "given":
             return None, None
         cells = ((x.detach() - x.new_tensor(self.grid.lower)) / self.grid.dx - 0.5).long()
         extent = cells.amax(dim=0) - cells.amin(dim=0) + 1
@@ -113,6 +119,8 @@ class Engine:
         for axis in extent.argsort(descending=True, stable=True).tolist():
             key = key * extent[axis] + cells[:, axis] - cells[:, axis].min()
         order = key.argsort(stable=True)
+        if self.arrangement == "dealt":
+            order = _deal(order)
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)
         return order, back
@@ -191,14 +199,10 @@ class Engine:
         packed: (n, 25) state after the frame; order: (n,) of the particles in packed; dt: of a
         substep, s.
         """
-        faults = [
-            marks[nodes.FAULT : nodes.PARTICLE + 1]
-            for marks in self.lists[:, nodes.MARKS, : nodes.MARKED].tolist()
-            if marks[nodes.FAULT]
-        ]
-        if not faults:
+        marks = [mark for mark in self.lists[:, nodes.MARKS, nodes.FAULT].tolist() if mark]
+        if not marks:
             return
-        (fault, p), grid = faults[0], self.grid
+        (fault, p), grid = divmod(marks[0], nodes.FAULTY), self.grid
         x, v = self.positions(packed[p, X : X + 3]).tolist(), packed[p, V : V + 3]
         p = p if order is None else int(order[p].item())
         where = f"particle {p} at {_point(x)} m"
@@ -219,6 +223,12 @@ class Engine:
                 "softer material or weaker forces"
             )
         raise SimulationError(message, particle=p, smaller_dt_helps=fault != nodes.OUTSIDE)
+
+
+def _deal(order: torch.Tensor) -> torch.Tensor:
+    """The order (n,) cut into WARP runs: the first elements of all runs, then the second, ..."""
+    runs = torch.arange(WARP * -(-len(order) // WARP), device=order.device).view(WARP, -1).T
+    return order[runs[runs < len(order)]]
 
 
 def _as_arguments(*tensors: torch.Tensor) -> list:

@@ -17,8 +17,10 @@ MAX_NODES = 2**29 - 1  # in all layers: Taichi's indices are int32, and a node h
 # Rows of lists[c]: the listed blocks; for each block whether it is listed, and the kinds of
 # stencils that were seen in it; the marks.
 LIST, IS_LISTED, SEEN, MARKS, ROWS = range(5)
-LISTED, FAULT, PARTICLE, MARKED = range(4)  # marks: count of blocks, first fault, its particle
-# Values of the mark FAULT: the reason why a frame is rejected.
+LISTED, FAULT, MARKED = range(3)  # marks: count of blocks, first fault
+# The mark FAULT: the reason why a frame is rejected, in units of FAULTY, and the particle. One
+# number, so that a thread of a GPU cannot write the reason, and another one the particle.
+FAULTY = 1 << 28
 OK, BROKEN, OUTSIDE, TOO_FAST = range(4)
 
 BITS = 2
@@ -80,6 +82,16 @@ def unlist_blocks(lists: ti.template(), c):
     for e in range(lists[c, MARKS, LISTED]):
         unlist_block(lists, c, e)
     lists[c, MARKS, LISTED] = 0
+
+
+@ti.func
+def mark_fault(lists: ti.template(), c, fault, p, atomic: ti.template()):
+    """Note the first substep's fault of chunk c: of its first particle, or on a GPU of any."""
+    if fault != OK and lists[c, MARKS, FAULT] == OK:
+        if ti.static(atomic):
+            ti.atomic_max(lists[c, MARKS, FAULT], fault * FAULTY + p)
+        else:
+            lists[c, MARKS, FAULT] = fault * FAULTY + p
 
 
 @ti.func

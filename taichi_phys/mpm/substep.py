@@ -46,13 +46,11 @@ from taichi_phys.mpm.layout import (
 from taichi_phys.mpm.nodes import (
     BROKEN,
     CHUNKS,
-    FAULT,
-    MARKS,
     OK,
     OUTSIDE,
-    PARTICLE,
     TOO_FAST,
     list_blocks,
+    mark_fault,
 )
 from taichi_phys.mpm.transfer import gather, scatter, transfer_gradients
 
@@ -210,8 +208,7 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
                     v, C_, F_trial = ti.zero(v), ti.zero(C_), ti.zero(F_trial)
                 else:
                     x = moved
-                    if fault != OK and lists[c, MARKS, FAULT] == OK:
-                        lists[c, MARKS, FAULT], lists[c, MARKS, PARTICLE] = fault, p
+                    mark_fault(lists, c, fault, p, atomic)
             put_vector(states, now, p, X, x)
             put_vector(states, now, p, V, v)
             put_matrix(states, now, p, C, C_)
