@@ -52,10 +52,11 @@ def start_part(name: str, arch: str, folder: str, options: argparse.Namespace) -
 
 def run_part(options: argparse.Namespace) -> None:
     """The process of one part."""
+    import gpu_figures
     import gpu_parts
 
     part = gpu_parts.Device(options.arch, options.quick)
-    known = {"machine": gpu_parts.machine, **gpu_parts.CHECKS, **gpu_parts.FIGURES}
+    known = {"machine": gpu_parts.machine, **gpu_parts.CHECKS, **gpu_figures.FIGURES}
     work = known[options.part]
     extra = (options.minutes, options.preset, options.data) if options.part == "trace" else ()
     np.savez(options.to, **work(part, *extra))
@@ -91,9 +92,10 @@ def main(argv: list[str] | None = None) -> int:
     if options.part:
         run_part(options)
         return 0
+    import gpu_figures
     import gpu_parts
 
-    known = [*gpu_parts.CHECKS, *gpu_parts.FIGURES]
+    known = [*gpu_parts.CHECKS, *gpu_figures.FIGURES]
     if unknown := set(options.only or ()) - set(known):
         raise SystemExit(f"--only: got {sorted(unknown)}, expected some of {known}")
     results: dict = {"machine": {}, "checks": {}, "figures": {}}
@@ -126,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
                 about = result.get("log") or result["beyond"] or result["worst"]
                 print(f"{name}: {verdict} after {result['seconds']:.0f} s; {about}", flush=True)
                 save()
-        for name in (n for n in gpu_parts.FIGURES if n in chosen):
+        for name in (n for n in gpu_figures.FIGURES if n in chosen):
             done = start_part(name, options.arch, folder, options)
             figures = {k: float(v) for k, v in np.load(done["file"]).items()} if done["ok"] else {}
             results["figures"][name] = figures or {"failed": done["log"]}
