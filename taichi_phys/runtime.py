@@ -65,6 +65,12 @@ def init(
         arch = "cuda" if torch.cuda.is_available() else "cpu"
     if arch == "cuda" and not torch.cuda.is_available():
         raise ValueError("arch: got 'cuda', but torch sees no CUDA device; use 'cpu' or 'auto'")
+    chosen = arch == "cuda" and torch.cuda.is_initialized()  # before that it is the first
+    if chosen and (index := torch.cuda.current_device()):
+        raise ValueError(
+            f"arch: got 'cuda' while torch's current device is cuda:{index}, but Taichi takes the "
+            f"first visible GPU: set CUDA_VISIBLE_DEVICES={index} instead of torch.cuda.set_device"
+        )
     seed = whole_number("seed", seed, "an integer from 0 to 2^31 - 1", low=0, high=2**31 - 1)
     wanted = Runtime(arch=arch, precision=precision, threads=threads, seed=seed)
     if _current == wanted:

@@ -52,6 +52,14 @@ def test_bad_requests_name_the_argument(name, value):
         tp.init(**{"arch": "cpu", "threads": 2, name: value})
 
 
+def test_taichi_and_torch_use_the_same_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    with pytest.raises(ValueError, match="current device is cuda:1.* CUDA_VISIBLE_DEVICES=1"):
+        tp.init(arch="cuda")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_cuda_without_a_gpu():
     with pytest.raises(ValueError, match="^arch: .*no CUDA device"):
