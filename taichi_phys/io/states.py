@@ -18,6 +18,7 @@ import torch
 
 from taichi_phys.checks import finite_number, one_of, path_of, whole_number
 from taichi_phys.io.files import atomic_path
+from taichi_phys.io.records import REACTIONS, RECORDS, pack_records, unpack_records, write_reactions
 from taichi_phys.mpm.particles import State
 
 
@@ -27,6 +28,9 @@ FORMATS = ("ply", "npz")
 INDEX = "frames.json"
 PLY_FIELDS = ("x", "y", "z", "vx", "vy", "vz")
 RESERVED = ("kind", "version", "names", "file", "allow_pickle")  # our header and np.savez's names
+FIELDS = [f.name for f in dataclasses.fields(State) if f.name not in RECORDS]
+UNREADABLE = (ValueError, OSError, EOFError, KeyError, NotImplementedError)  # or bad as a .zip:
+UNREADABLE += (zipfile.BadZipFile, zlib.error)
 NOT_IN_FRAMES = ("C",)  # needed only to continue a simulation
 
 
@@ -60,7 +64,7 @@ def save_state(path: str | Path, state: State, **extras: Any) -> None:
     example fps=24. The file appears only when it is complete. Raises ValueError.
     """
     _is_state("state", state)
-    arrays = {f.name: _array(f.name, getattr(state, f.name)) for f in dataclasses.fields(state)}
+    arrays = {k: _array(k, getattr(state, k)) for k in FIELDS} | pack_records(state)
     for name, value in extras.items():
         arrays[f"extra.{name}"] = _array(name, value)
     _write_npz(path, STATE, arrays)
@@ -73,8 +77,9 @@ def load_state(path: str | Path) -> State:
     or that a newer version wrote.
     """
     arrays = _read_npz(path, STATE)
-    known = {f.name: f for f in dataclasses.fields(State)}
+    known = {f.name: f for f in dataclasses.fields(State) if f.name in FIELDS}
     found = {k: a for k, a in arrays.items() if not k.startswith("extra.")}
+    records = unpack_records(path, found)
     _names(path, found, known)
     # a field that an older file lacks takes its default
     required = [k for k, f in known.items() if f.default is dataclasses.MISSING]
@@ -95,7 +100,7 @@ def load_state(path: str | Path) -> State:
     fields: dict[str, Any] = {
         k: torch.from_numpy(a) if a.ndim else a.item() for k, a in found.items()
     }
-    return State(**fields)
+    return State(**fields, **records)
 
 
 def load_extras(path: str | Path) -> dict:
@@ -184,7 +189,7 @@ def write_frames(
     count of frames is updated after every frame; scalars: function of a state that returns (n,)
     arrays by name, stored with the frame; start: number of the first frame to write, if the folder
     holds the frames before it; frames from start on are replaced, and the index ends with the last
-    state. Raises ValueError.
+    state. Reactions of the states go to reactions.csv. Raises ValueError.
     """
     one_of("format", format, FORMATS)
     fps = finite_number("fps", fps, "a positive number", low=0, open_end=True)
@@ -206,24 +211,21 @@ def write_frames(
     fields = None
     for state in states:
         _is_state("states", state)
-        path = folder / frame_name(count, format)
-        more = {} if scalars is None else scalars(state)
+        path, more = folder / frame_name(count, format), {} if scalars is None else scalars(state)
         if not isinstance(more, dict):
             raise ValueError(f"scalars: got {type(more).__name__}, expected a dict of (n,) arrays")
         if format == "ply":
             save_ply(path, state, **more)
             held = [*PLY_FIELDS, *more]
         else:
-            arrays = {
-                f.name: _array(f.name, getattr(state, f.name))
-                for f in dataclasses.fields(state)
-                if f.name not in NOT_IN_FRAMES
-            }
+            held = [k for k in FIELDS if k not in NOT_IN_FRAMES]
+            arrays = {k: _array(k, getattr(state, k)) for k in held}
             arrays |= _scalars(len(state.x), more, taken={*arrays, *RESERVED})
             _write_npz(path, FRAME, arrays)
             held = list(arrays)
         if fields not in (None, held):
             raise ValueError(f"scalars: got fields {held}, expected {fields} as in earlier frames")
+        write_reactions(folder, count, float(state.time), state.reactions)
         fields, count = held, count + 1
         _write_index(folder, format=format, fps=fps, count=count, fields=fields)
     if not count:
@@ -288,7 +290,12 @@ def remove_frames(folder: str | Path) -> None:
     folder = path_of("folder", folder)
     if not folder.is_dir():
         return
-    for path in [folder / INDEX, *folder.glob("frame_*.ply"), *folder.glob("frame_*.npz")]:
+    for path in [
+        folder / INDEX,
+        folder / REACTIONS,
+        *folder.glob("frame_*.ply"),
+        *folder.glob("frame_*.npz"),
+    ]:
         path.unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
@@ -370,15 +377,7 @@ def _read_npz(path: str | Path, kind: str) -> dict[str, np.ndarray]:
                 arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path}: damaged, or not a file of taichi_phys ({reason})") from None
     found = arrays.pop("kind", np.array("unknown contents"))

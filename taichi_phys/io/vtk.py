@@ -27,7 +27,9 @@ def write_vtk(frames: Iterable[Frame | State], folder: str | Path) -> int:
 
     frames: of `read_frames`, or states, for example of sim.run(...); folder: made if it does not
     exist. A .vtp file holds the particles as points that are drawn, with all arrays of the frame:
-    v, F, plastic, and the scalars; ParaView opens frames.pvd. Raises ValueError.
+    v, F, plastic, and the scalars; ParaView opens frames.pvd. Reactions of a state are arrays of
+    the file's field data: reactions_force, reactions_torque and reactions_point, with a row for
+    each collider and wall. Raises ValueError.
     """
     folder = path_of("folder", folder)
     times: list[float] = []
@@ -36,7 +38,7 @@ def write_vtk(frames: Iterable[Frame | State], folder: str | Path) -> int:
     for frame in frames:
         x, arrays, time = _contents(frame)
         with atomic_path(folder / _name(len(times))) as partial:
-            partial.write_text(_poly_data(x, arrays, time), encoding="ascii")
+            partial.write_text(_poly_data(x, arrays, time, _of_all(frame)), encoding="ascii")
         times.append(time)
         sets = "".join(
             f'<DataSet timestep="{t!r}" part="0" file="{_name(i)}"/>\n' for i, t in enumerate(times)
@@ -67,19 +69,36 @@ def _contents(frame: Any) -> tuple[np.ndarray, dict[str, np.ndarray], float]:
     return _array(frame.x), {k: _array(a) for k, a in arrays.items()}, float(frame.time)
 
 
+def _of_all(frame: Any) -> dict[str, np.ndarray]:
+    """The arrays of a frame whose rows are not particles."""
+    reactions = getattr(frame, "reactions", None)
+    names = () if reactions is None else ("force", "torque", "point")
+    return {f"reactions_{name}": getattr(reactions, name) for name in names}
+
+
 def _array(value: Any) -> np.ndarray:
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
 
-def _poly_data(x: np.ndarray, arrays: Mapping[str, np.ndarray], time: float) -> str:
-    """A .vtp file: points x (n, 3), a vertex in each of them, and arrays of the points."""
+def _poly_data(
+    x: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    time: float,
+    of_all: Mapping[str, np.ndarray],
+) -> str:
+    """A .vtp file: points x (n, 3), a vertex in each of them, and arrays of the points.
+
+    time: s; of_all: further arrays of the file as a whole.
+    """
+    field = _data("TimeValue", np.array([time]), of_field=True)
+    field += "".join(_data(name, array, of_field=True) for name, array in of_all.items())
     n = len(x)
     vertices = _data("connectivity", np.arange(n)) + _data("offsets", np.arange(1, n + 1))
     data = "".join(_data(name, array) for name, array in arrays.items())
     return (
         '<?xml version="1.0"?>\n<VTKFile type="PolyData" version="1.0" byte_order="LittleEndian" '
         'header_type="UInt64">\n<PolyData>\n'
-        f"<FieldData>\n{_data('TimeValue', np.array([time]), of_field=True)}</FieldData>\n"
+        f"<FieldData>\n{field}</FieldData>\n"
         f'<Piece NumberOfPoints="{n}" NumberOfVerts="{n}" NumberOfLines="0" NumberOfStrips="0" '
         f'NumberOfPolys="0">\n<Points>\n{_data("Points", x)}</Points>\n'
         f"<Verts>\n{vertices}</Verts>\n<PointData>\n{data}</PointData>\n"
@@ -95,7 +114,9 @@ def _data(name: str, array: np.ndarray, of_field: bool = False) -> str:
     rows = array.reshape(len(array), -1)
     raw = rows.astype(rows.dtype.newbyteorder("<"), copy=False).tobytes()
     text = base64.b64encode(np.array(len(raw), "<u8").tobytes() + raw).decode("ascii")
-    size = f'NumberOfTuples="{len(array)}"' if of_field else f'NumberOfComponents="{rows.shape[1]}"'
+    size = f'NumberOfComponents="{rows.shape[1]}"'
+    if of_field:
+        size = f'NumberOfTuples="{len(array)}"' + (f" {size}" if rows.shape[1] > 1 else "")
     return (
         f'<DataArray type="{TYPES[kind]}" Name={quoteattr(name)} {size} format="binary">'
         f"{text}</DataArray>\n"

@@ -24,7 +24,8 @@ VELOCITY = 16  # m/s, of the body at the origin of the world: u(x) = VELOCITY + 
 SPIN = 19  # rad/s
 SHAPE = 22  # the numbers of the shape, see below
 CELL = 32  # m: edge of a cell of the grid; the engine sets it
-COLUMNS = 33
+CENTER = 33  # m: the point about which moments are taken; the engine sets it
+COLUMNS = 36
 TOLERANCE = 1e-4  # cells: nodes outside by less than this count as inside, whatever the rounding
 
 # The values of KIND, and the numbers from column SHAPE on:

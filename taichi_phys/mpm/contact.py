@@ -8,6 +8,7 @@ from taichi_phys.language import ti
 from taichi_phys.mpm.colliders import (
     ACTIVE,
     CELL,
+    CENTER,
     CONTACT,
     FRICTION,
     SPIN,
@@ -15,6 +16,8 @@ from taichi_phys.mpm.colliders import (
     VELOCITY,
 )
 from taichi_phys.mpm.grid import WALL_CELLS, WALLS
+from taichi_phys.mpm.reactions import WALLS as WALL_ROWS
+from taichi_phys.mpm.reactions import record
 from taichi_phys.mpm.surface import distance_normal, free_surface, row3
 
 
@@ -146,19 +149,50 @@ def contacts(node, shape, wall_contact, table: ti.template(), solids: ti.templat
 @ti.func
 def boundary_velocity(
     node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), v,
-    solids: ti.template(),
+    solids: ti.template(), measured: ti.template(), numbers: ti.template(), place, mass, dx,
 ):  # fmt: skip
-    """Velocity v of a node at x, m, after contact with all colliders and then with the walls."""
+    """Velocity v of a node at x, m, after contact with all colliders and then with the walls.
+
+    measured: whether what the node, of a mass in kg, gives to each of them is recorded in numbers
+    (reactions.py); dx: m, edge of a cell.
+    """
     r = v
     for k in range(contacts(node, shape, wall_contact, table, solids)):
         hits, n, u, contact, friction, m, other = touch(
             node, shape, x, wall_contact, wall_friction, table, s, sdf, k, solids
         )
+        before = r
         if hits > 0:
             r = collide(r, n, u, contact, friction)
+            if ti.static(measured):
+                give(
+                    numbers, place, table, s, k, node, shape, x, n, mass * (before - r), dx, solids
+                )
         if hits == 2:
+            before = r
             r = collide_second(r, m, table, s, other, x, solids)
+            if ti.static(measured):
+                give(
+                    numbers, place, table, s, other, node, shape, x, m, mass * (before - r), dx,
+                    solids,
+                )  # fmt: skip
     return r
+
+
+@ti.func
+def give(
+    numbers: ti.template(), place, table: ti.template(), s, k, node, shape, x, n, impulse, dx,
+    solids: ti.template(),
+):  # fmt: skip
+    """Record the impulse of a node at x on contact k, whose normal n tells the two walls apart."""
+    count = _colliders(table, solids)
+    row, arm = k, dx * (node - 0.5 * (shape - 1))  # from the middle of the grid
+    if k >= count:
+        d = k - count
+        row = count + 2 * d + ti.select(n[d] > 0, 0, 1)
+    elif ti.static(solids):
+        arm = x - row3(table, ti.min(s, table.shape[0] - 1), k, CENTER)
+    record(numbers, place, count + WALL_ROWS, row, impulse, arm)
 
 
 @ti.func

@@ -52,20 +52,28 @@ class Kernels:
     backward: Callable[..., None]
     driver: str
     columns: int
+    measured: bool = False
 
 
 @functools.cache
 def kernels(
-    precision: str, laws: tuple[Law, ...], driver: str, remove: bool, solids: bool
+    precision: str,
+    laws: tuple[Law, ...],
+    driver: str,
+    remove: bool,
+    solids: bool,
+    measured: bool = False,
 ) -> Kernels:
     """The forward and backward kernels for a precision, the laws in use and a driver.
 
     precision: "f32" or "f64"; driver: "serial", "pooled" or "gpu"; remove: whether particles that
-    leave the grid are removed; solids: whether there are colliders.
+    leave the grid are removed; solids: whether there are colliders; measured: whether `forward`
+    sums up, in numbers behind the settings, what colliders and walls take (reactions.py).
     """
     nd = ti.types.ndarray
     atomic, serial = driver == "gpu", driver == "serial"
     phase = phases(precision, laws, atomic, remove)
+    ahead = "measured" if measured else "forward"
     real, node, packed, row, scratch = phase.types
 
     @ti.func
@@ -108,14 +116,15 @@ def kernels(
         node = block_corner(lists[0, LIST, t // BLOCK**3], setting.shape)
         node += ti.Vector([i // BLOCK**2, i // BLOCK % BLOCK, i % BLOCK])
         if (node < setting.shape).all():
-            grid_node(nodes, lists, table, sdf, 1, node, s, setting, solids, what)
+            grid_node(nodes, lists, table, sdf, 1, node, s, setting, solids, what, numbers, t)
 
     @ti.func
     def grid_jobs(
         nodes: ti.template(), lists: ti.template(), numbers: ti.template(), table: ti.template(),
         sdf: ti.template(), job, jobs, s, what: ti.template(),
     ):  # fmt: skip
-        grid_job(nodes, lists, table, sdf, job, jobs, s, phase.read(numbers), solids, what)
+        setting = phase.read(numbers)
+        grid_job(nodes, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
 
     @ti.kernel
     def forward(
@@ -133,7 +142,7 @@ def kernels(
             for s in range(first, last + 1):
                 for c in range(lists.shape[0]):
                     visit_chunk(states, given, nodes, lists, numbers, c, s, first, last)
-                grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, "forward")
+                grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, ahead)
         elif ti.static(not atomic):
             for t in range(lists.shape[0] * STRIDE):
                 if t % STRIDE == 0:
@@ -142,7 +151,7 @@ def kernels(
             for t in range(JOBS * STRIDE):
                 if t % STRIDE == 0:
                     job = t // STRIDE
-                    grid_jobs(nodes, lists, numbers, table, sdf, job, JOBS, now, "forward")
+                    grid_jobs(nodes, lists, numbers, table, sdf, job, JOBS, now, ahead)
         else:
             for e in range(lists[0, MARKS, LISTED]):
                 unlist_block(lists, 0, e)
@@ -153,7 +162,7 @@ def kernels(
                     states, given, nodes, lists, 0, p, now, first, last, phase.read(numbers)
                 )
             for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
-                grid_thread(nodes, lists, numbers, table, sdf, t, now, "forward")
+                grid_thread(nodes, lists, numbers, table, sdf, t, now, ahead)
 
     @ti.kernel
     def backward(
@@ -213,4 +222,10 @@ def kernels(
                     states, given, nodes, work, g, ggiven, p, first, phase.read(numbers)
                 )
 
-    return Kernels(forward=forward, backward=backward, driver=driver, columns=phase.columns)
+    return Kernels(
+        forward=forward,
+        backward=backward,
+        driver=driver,
+        columns=phase.columns,
+        measured=measured,
+    )

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from taichi_phys.mpm import nodes
-from taichi_phys.mpm.colliders import CELL, Collider, distances, table
+from taichi_phys.mpm.colliders import CELL, CENTER, Collider, distances, table
 from taichi_phys.mpm.drivers import Kernels
 from taichi_phys.mpm.grid import Grid
 from taichi_phys.mpm.layout import (
     LAW,
+    NUMBERS_SIZE,
     PARAMS,
     STRESS_GRADIENT,
     WORK_SIZE,
@@ -21,6 +22,7 @@ from taichi_phys.mpm.layout import (
 )
 from taichi_phys.mpm.particles import State
 from taichi_phys.mpm.places import origin_of, shift_table
+from taichi_phys.mpm.reactions import Tally, tail_size
 from taichi_phys.runtime import quick_compile
 
 
@@ -81,13 +83,20 @@ class Engine:
                 "expected less than the free memory: use a larger dx or a smaller box"
             ) from None
 
-    def _grid_arguments(self, time: float, dt: float, count: int) -> list[torch.Tensor]:
+    def _grid_arguments(
+        self, time: float, dt: float, count: int, tally: Tally | None = None
+    ) -> list[torch.Tensor]:
         """The kernels' arguments from nodes to sdf, for count substeps."""
         rows = table(self.colliders, time + dt * np.arange(count), dt)
         shift_table(rows, self.origin)
         rows[:, :, CELL] = self.grid.dx
         lower = self.grid.lower - self.origin
         numbers = pack_numbers(dt, self.grid, lower, self.gravity)
+        if self.kernels.measured:
+            numbers = np.append(numbers, np.zeros(tail_size(len(self.colliders))))
+        if tally is not None:
+            points = tally.points[: len(self.colliders)]
+            rows[:, :, CENTER : CENTER + 3] = points - self.origin
         settings, poses = (torch.as_tensor(a).to(self.body).contiguous() for a in (numbers, rows))
         return [self.nodes, self.lists, settings, poses, self.distances]
 
@@ -126,19 +135,29 @@ class Engine:
         return order, back
 
     def forward(
-        self, states: torch.Tensor, given: torch.Tensor, count: int, time: float, dt: float
+        self,
+        states: torch.Tensor,
+        given: torch.Tensor,
+        count: int,
+        time: float,
+        dt: float,
+        tally: Tally | None = None,
     ) -> None:
         """Run count substeps of dt s, from time s on, on packed states (slots, n, 25), in place.
 
         With one slot, the state is overwritten; with count + 1 slots, the states of all substeps
-        are kept. given: (n, k) from `layout.pack_given`.
+        are kept. given: (n, k) from `layout.pack_given`; tally: gets what colliders and walls take,
+        if the kernels measure it.
         """
         self.lists[:, nodes.MARKS, nodes.FAULT] = nodes.OK
-        arrays = _as_arguments(states, given, *self._grid_arguments(time, dt, count))
+        grid = self._grid_arguments(time, dt, count, tally)
+        arrays = _as_arguments(states, given, *grid)
         serial = self.kernels.driver == "serial"
         with quick_compile():
             for now in [0] if serial else range(count + 1):
                 self.kernels.forward(*arrays, now, 0, count)
+        if tally is not None:
+            tally.add(grid[2][NUMBERS_SIZE:].cpu())
 
     def backward(
         self,

@@ -126,15 +126,16 @@ def _take(nodes: ti.template(), count, chunks, node, shape):
 
 @ti.func
 def _velocities(
-    g, node, table: ti.template(), sdf: ti.template(), s, setting, solids: ti.template()
-):
+    g, node, table: ti.template(), sdf: ti.template(), s, setting, solids: ti.template(),
+    measured: ti.template(), numbers: ti.template(), place,
+):  # fmt: skip
     """(momentum, mass) g -> (velocity, mass) before and after contact."""
     before, after = ti.zero(g), ti.zero(g)
     if g[3] > 0:
         v = ti.Vector([g[0], g[1], g[2]]) / g[3] + setting.dt * setting.gravity
         u = boundary_velocity(
             node, setting.shape, setting.lower + node * setting.dx, setting.contact,
-            setting.friction, table, s, sdf, v, solids,
+            setting.friction, table, s, sdf, v, solids, measured, numbers, place, g[3], setting.dx,
         )  # fmt: skip
         before = ti.Vector([v[0], v[1], v[2], g[3]])
         after = ti.Vector([u[0], u[1], u[2], g[3]])
@@ -164,19 +165,24 @@ def _gradient(
 @ti.func
 def grid_node(
     nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(),
-    chunks, node, s, setting, solids: ti.template(), what: ti.template(),
+    chunks, node, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(),
+    place,
 ):  # fmt: skip
     """Add up a node over the chunks, and compute from the sum what the argument what names.
 
-    "forward": the velocity after contact; "both": the velocities before and after contact;
-    "gradient": the gradient in (momentum, mass), from the gradient in the velocity after contact.
+    "forward": the velocity after contact; "measured": the same, and what colliders and walls take
+    is recorded in part place of the sums in numbers (reactions.py); "both": the velocities before
+    and after contact; "gradient": the gradient in (momentum, mass), from the gradient in the
+    velocity after contact.
     """
     g = _take(nodes, lists.shape[0], chunks, node, setting.shape)
     other = node_index(OTHER, node, setting.shape)
     if ti.static(what == "gradient"):
         nodes[other] = _gradient(g, nodes[other], node, table, sdf, s, setting, solids)
     else:
-        before, after = _velocities(g, node, table, sdf, s, setting, solids)
+        before, after = _velocities(
+            g, node, table, sdf, s, setting, solids, ti.static(what == "measured"), numbers, place
+        )
         nodes[node_index(VELOCITY, node, setting.shape)] = after
         if ti.static(what == "both"):
             nodes[other] = before
@@ -185,7 +191,7 @@ def grid_node(
 @ti.func
 def grid_job(
     nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(),
-    job, jobs, s, setting, solids: ti.template(), what: ti.template(),
+    job, jobs, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(),
 ):  # fmt: skip
     """Run grid_node on every jobs-th listed block of each chunk, from entry job on.
 
@@ -203,5 +209,6 @@ def grid_job(
                         for k in range(corner[2], end[2]):
                             node = ti.Vector([i, j, k])
                             grid_node(
-                                nodes, lists, table, sdf, chunks, node, s, setting, solids, what
-                            )
+                                nodes, lists, table, sdf, chunks, node, s, setting, solids, what,
+                                numbers, s * jobs + job,
+                            )  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from taichi_phys.checks import set_fields
 from taichi_phys.materials import Material
 from taichi_phys.mpm.layout import STATE_FIELDS, STATE_SIZES
+from taichi_phys.mpm.reactions import Reactions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,7 +21,8 @@ class State:
     C: (n, 3, 3) APIC velocity gradient, 1/s; F: (n, 3, 3) deformation gradient, which for a plastic
     material is the elastic part before the return map of the next substep, and which is 0 for
     removed particles; plastic: (n,) internal variable of the material, 0 by default, for von Mises
-    laws the accumulated plastic strain; time: s.
+    laws the accumulated plastic strain; time: s; reactions: the mean forces and torques on
+    colliders and walls in the frame that ended in this state, if the simulation measures them.
     """
 
     x: torch.Tensor
@@ -29,6 +31,7 @@ class State:
     F: torch.Tensor
     plastic: torch.Tensor | None = None
     time: float = 0.0
+    reactions: Reactions | None = None
 
     def __post_init__(self):
         if self.plastic is None:

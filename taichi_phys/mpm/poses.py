@@ -50,11 +50,11 @@ def twists(pose: Pose, times: np.ndarray, dt: float) -> np.ndarray:
     from scipy.spatial.transform import Rotation
 
     if (np.abs(np.diff(times) - dt) < 1e-7 * dt).all():  # each substep ends where the next begins
-        R, T = _poses(pose, np.append(times, times[-1] + dt))
+        R, T = places_of(pose, np.append(times, times[-1] + dt))
         R, T, next_R, next_T = R[:-1], T[:-1], R[1:], T[1:]
     else:
-        R, T = _poses(pose, times)
-        next_R, next_T = _poses(pose, times + dt)
+        R, T = places_of(pose, times)
+        next_R, next_T = places_of(pose, times + dt)
     turn = next_R @ R.transpose(0, 2, 1)
     angle = Rotation.from_matrix(turn).as_rotvec()
     # x -> turn x + shift is the exponential of the twist (angle, V^-1 shift), with V^-1 shift =
@@ -71,7 +71,7 @@ def twists(pose: Pose, times: np.ndarray, dt: float) -> np.ndarray:
     return np.hstack([R.transpose(0, 2, 1).reshape(-1, 9), back, twist / dt, angle / dt])
 
 
-def _poses(pose, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def places_of(pose: Pose, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (n, 3, 3) and translations (n, 3) m of a pose at times (n,) s.
 
     Raises ValueError, which names the time, if the pose returns anything else.

@@ -9,6 +9,7 @@ from taichi_phys.bridge.autograd import differentiable
 from taichi_phys.mpm.engine import Engine
 from taichi_phys.mpm.layout import V, X, pack_given
 from taichi_phys.mpm.particles import State
+from taichi_phys.mpm.reactions import Tally
 
 
 HISTORY_BYTES = 256e6  # largest memory for the substep states of one piece of a frame
@@ -41,7 +42,9 @@ def advance_frame(
     given = pack_given(_pick(force, order), body, params)
     size = packed.element_size() * packed.numel()
     per_piece = max(1, int(HISTORY_BYTES / size)) if field is None else 1
-    done = 0
+    tally, done = None, 0
+    if engine.kernels.measured:
+        tally = Tally(engine.colliders, engine.grid, state.time, substeps * dt)
     while done < substeps:
         time, count = state.time + done * dt, min(per_piece, substeps - done)
         if field is not None and done:
@@ -51,11 +54,12 @@ def advance_frame(
         if again is None:
             wanted = torch.is_grad_enabled() and (packed.requires_grad or given.requires_grad)
             again = not wanted or _Stored.bytes + (count + 1) * size > STORED_BYTES
-        (packed,) = _piece(engine, count, time, dt, again)(packed, given)
+        (packed,) = _piece(engine, count, time, dt, again, tally)(packed, given)
         engine.check(packed, order, dt)
         done += count
     end = State.unpack(_pick(packed, back), state.time + substeps * dt)
-    return end.replace(x=engine.positions(end.x))
+    reactions = None if tally is None else tally.reactions()
+    return end.replace(x=engine.positions(end.x), reactions=reactions)
 
 
 def _pick(t: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
@@ -77,21 +81,26 @@ class _Stored:
         _Stored.bytes -= size
 
 
-def _piece(engine: Engine, count: int, time: float, dt: float, recompute: bool):
-    """A differentiable function of a packed state and of given that runs count substeps."""
+def _piece(
+    engine: Engine, count: int, time: float, dt: float, recompute: bool, tally: Tally | None
+):
+    """A differentiable function of a packed state and of given that runs count substeps.
+
+    tally: gets what colliders and walls take, in the forward pass.
+    """
     stored: list[_Stored] = []
 
-    def run(packed, given, keep):
+    def run(packed, given, keep, tally=None):
         if keep:
             states = packed.new_empty(count + 1, *packed.shape)
             states[0] = packed
         else:
             states = packed.clone()[None]
-        engine.forward(states, given, count, time, dt)
+        engine.forward(states, given, count, time, dt, tally)
         return states
 
     def forward(packed, given):
-        states = run(packed, given, not recompute)
+        states = run(packed, given, not recompute, tally)
         if recompute:
             return (states[0],)
         stored.append(_Stored(states))

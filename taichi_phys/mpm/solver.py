@@ -36,8 +36,9 @@ class MPM:
     """A moving-least-squares material point simulation (Hu et al. 2018), with gradients.
 
     particles: one body or a sequence of bodies; grid: the grid and its walls; gravity: (3,) m/s^2;
-    colliders: a sequence of Plane, Box, Sphere, Capsule and Mesh; outside: "error" raises
-    SimulationError if a particle leaves the grid, "remove" removes the particle (see
+    colliders: a sequence of Plane, Box, Sphere, Capsule and Mesh; reactions: whether every state
+    has the mean forces and torques on colliders and walls (`State.reactions`); outside: "error"
+    raises SimulationError if a particle leaves the grid, "remove" removes the particle (see
     State.removed); cfl: largest fraction of a cell that a sound wave or a particle may cross in a
     substep, in (0, 1]; precision: "f32" or "f64", by default the precision of taichi_phys.init.
     Raises ValueError.
@@ -50,6 +51,7 @@ class MPM:
         grid: Grid,
         gravity: Sequence[float] = (0.0, 0.0, -9.81),
         colliders: Sequence[Collider] = (),
+        reactions: bool = False,
         outside: str = "error",
         cfl: float = 0.4,
         precision: str | None = None,
@@ -96,7 +98,9 @@ class MPM:
         else:
             driver, chunks = "gpu", 1
         self._engine = Engine(
-            kernels=kernels(precision, laws, driver, outside == "remove", bool(colliders)),
+            kernels=kernels(
+                precision, laws, driver, outside == "remove", bool(colliders), bool(reactions)
+            ),
             body=pack_body(self.mass, self.volume, self._tensor(law)),
             grid=grid,
             gravity=gravity,
@@ -120,6 +124,7 @@ class MPM:
             "grid": self.grid,
             "gravity": self._engine.gravity,
             "colliders": self.colliders,
+            "reactions": self._engine.kernels.measured,
             "outside": self.outside,
             "cfl": self.cfl,
             "precision": self.precision,

@@ -105,6 +105,7 @@ class Numerics:
 
     cfl: float = 0.4
     outside: str = "error"
+    reactions: bool = False
     precision: str | None = None
     seed: int = 0
 
@@ -143,6 +144,7 @@ KINDS = {
     "simulation": {
         "cfl": number(above=0, most=1),
         "outside": choice(OUTSIDE),
+        "reactions": FLAG,
         "precision": choice(PRECISIONS),
         "seed": SEED,
     },
@@ -180,6 +182,7 @@ class Scene:
                 colliders=obstacles,
                 cfl=self.simulation.cfl,
                 outside=self.simulation.outside,
+                reactions=self.simulation.reactions,
                 precision=self.simulation.precision,
             )
         force = total([f.make() for f in self.forces]) if self.forces else None
