@@ -38,7 +38,8 @@ class ObjectModel:
 
     x: (n, 3) m and volume: (n,) m^3, particles that fill it; spacing: their distance, m; seen: (n,)
     in 0..1, how near a particle is to surface that a view sees; gaussians: on the surface, float32;
-    surface: what encloses a solid, None for a sheet.
+    surface: what encloses a solid, None for a sheet; counts: of particles, which lie part by part,
+    in each part of it, none where it is of one material.
     """
 
     x: np.ndarray
@@ -47,6 +48,7 @@ class ObjectModel:
     seen: np.ndarray
     gaussians: Gaussians
     surface: Triangles | None = None
+    counts: tuple[int, ...] = ()
 
 
 def object_model(

@@ -6,8 +6,8 @@ import numpy as np
 
 import taichi_phys as tp
 from inverse.perception import ObjectModel, mesh_volume, object_model, solid_model
-from inverse.wind.config import WindJob
 from inverse.wind.inputs.load import Inputs
+from inverse.wind.inputs.parts import by_part, particles_of
 from inverse.wind.supports import Supports
 
 
@@ -48,12 +48,19 @@ def _spacing(inputs: Inputs) -> float:
 
 def _model(inputs: Inputs, dx: float) -> ObjectModel:
     """The object in frame 0 for a grid of spacing dx, m."""
-    thickness = inputs.job.thickness
+    thickness, camera = inputs.job.thickness or dx, inputs.cameras[0][0]
     if inputs.surface is None:
-        return object_model(
-            inputs.videos[0][0], inputs.mask, inputs.depth, inputs.cameras[0][0],
-            thickness=dx if thickness is None else thickness, spacing=SPACING * dx,
+        model = object_model(
+            inputs.videos[0][0], inputs.mask, inputs.depth, camera, thickness=thickness,
+            spacing=SPACING * dx,
         )  # fmt: skip
+    else:
+        model = _solid(inputs, dx)
+    return model if inputs.parts is None else by_part(model, inputs.parts, camera, thickness)
+
+
+def _solid(inputs: Inputs, dx: float) -> ObjectModel:
+    assert inputs.surface is not None
     return solid_model(
         inputs.surface, [video[0] for video in inputs.videos], [path[0] for path in inputs.cameras],
         spacing=SPACING * dx, gaussians=inputs.gaussians,
@@ -61,7 +68,7 @@ def _model(inputs: Inputs, dx: float) -> ObjectModel:
 
 
 def make_simulator(
-    jobs: Sequence[WindJob],
+    each: Sequence[Inputs],
     models: Sequence[ObjectModel],
     targets: np.ndarray,
     dx: float,
@@ -69,16 +76,15 @@ def make_simulator(
 ) -> tp.MPM:
     """The simulator of objects that move along targets (T, n, 3) m, on a grid of spacing dx m.
 
-    jobs: of each object, which says its material; supports: what holds them and what they touch.
-    It has no gravity: that is part of the force to be found.
+    each: inputs of each object, which say its material; supports: what holds them and what they
+    touch. It has no gravity: that is part of the force to be found.
     """
     x = np.concatenate([model.x for model in models])
     size = max(float(np.ptp(model.x, axis=0).max()) for model in models)
     particles = [
-        tp.Particles(
-            model.x, density=job.density, volume=model.volume, material=job.make_material()
-        )
-        for job, model in zip(jobs, models, strict=True)
+        part
+        for one, model in zip(each, models, strict=True)
+        for part in particles_of(model, one.materials)
     ]
     grid = tp.Grid.around(targets, dx=dx, margin=MARGIN * size)
     colliders = supports.colliders(x, grid)

@@ -70,6 +70,10 @@ class WindJob:
         "an image of labels 1, 2, ... of several objects; or in all frames: a folder of images, a "
         "film, an array",
     )  # fmt: skip
+    parts: str | None = option(
+        None, "image of labels 1, 2, ... of parts of the object in frame 0 of the first view; "
+        "--made-of says what each is made of",
+    )  # fmt: skip
     depth: str | None = option(
         None, "depth of frame 0 of the first view: 16 bit png, tiff, npy, npz, exr, pfm, COLMAP bin"
     )

@@ -27,7 +27,7 @@ from inverse.wind.forces.compare import (
 from inverse.wind.forces.find import find_form
 from inverse.wind.forces.make import check_force
 from inverse.wind.inputs.load import Inputs, load_inputs
-from inverse.wind.inputs.material import soften
+from inverse.wind.inputs.material import material_record
 from inverse.wind.results.pictures import carried_deformation
 from inverse.wind.results.write import write_results
 from inverse.wind.run import AIR, AIR_ARRAYS, FORCE, FREE, RESULTS, SMOOTH, TARGETS, WindRun
@@ -63,15 +63,12 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     folder = RunFolder(job.out)
     tp.init(arch=job.device, seed=job.seed)
     models, dx = make_bodies(inputs.each)
-    jobs = [
-        soften(one.job, one.substance, dx, inputs.fps, inputs.assumptions) for one in inputs.each
-    ]
+    each = [one.softened(dx) for one in inputs.each]
     if len(models) == 1:
-        job = jobs[0]
+        job = each[0].job
     elif config.smooth:
         raise ValueError(f"smooth: got {config.smooth} for several objects, whose force is found "
                          "interval by interval; leave it out")  # fmt: skip
-    each = [dataclasses.replace(one, job=own) for one, own in zip(inputs.each, jobs, strict=True)]
     for assumption in inputs.assumptions:
         print(f"assumed: {assumption}")
     said = len(inputs.assumptions)
@@ -79,11 +76,10 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     if inputs.substance is not None:
         record["substance"] = inputs.substance
     if inputs.objects:
-        record["objects"] = [
-            {"material": one.job.make_material(), "density": one.job.density,
-             "substance": one.substance}
-            for one in each
-        ]  # fmt: skip
+        record["objects"] = [material_record(one.job, one.substance) for one in each]
+    if each[0].parts is not None:
+        found = zip(each[0].parts.jobs, each[0].parts.substances, strict=True)
+        record["parts"] = [material_record(*part) for part in found]
     folder.begin(
         record,
         results=RESULTS,
@@ -110,7 +106,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     form = find_form(job, config, inputs, models, targets)
     for assumption in inputs.assumptions[said:]:
         print(f"assumed: {assumption}")
-    sim = make_simulator(jobs, models, targets, dx, supports)
+    sim = make_simulator(each, models, targets, dx, supports)
     mass = sim.mass.double().cpu().numpy()
     weights = even_weights(np.where(supports.held, 0.0, tracked.confidence), mass, body)
     with clock("force"), _one_thread():
@@ -190,12 +186,11 @@ def _explained(
     held_out = hold_out(inputs, keypoints)
     if held_out is None:
         return None
-    plastic = any(one.job.material != "elastic" for one in inputs.each)
     uniform = uniform_motion(solver, held)
     own, other = (
         None
         if motion is None
-        else misses(held_out, inputs, motion.x, carried_deformation(motion, plastic=plastic))
+        else misses(held_out, inputs, motion.x, carried_deformation(motion, plastic=inputs.plastic))
         for motion in (result, uniform)
     )
     assert own is not None

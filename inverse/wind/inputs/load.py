@@ -21,7 +21,7 @@ from inverse.wind.inputs.camera import (
     settled,
 )
 from inverse.wind.inputs.clip import plan_clips, read_tracks, sensible_scale
-from inverse.wind.inputs.material import job_of_object, settle_material
+from inverse.wind.inputs.material import job_of_part, settle_material, soften
 from inverse.wind.inputs.motion import Watched, shape_from_motion
 from inverse.wind.inputs.object import (
     check_size,
@@ -31,6 +31,7 @@ from inverse.wind.inputs.object import (
     settle_distance,
 )
 from inverse.wind.inputs.overridden import overridden
+from inverse.wind.inputs.parts import Parts, read_parts
 from inverse.wind.inputs.shape import Shape, read_shape
 from renderers.camera import Camera
 from renderers.splats.gaussians import Gaussians
@@ -51,8 +52,9 @@ class Inputs:
     None; surface: closed, of the object in frame 0, None for a sheet; gaussians: of a fit of it, or
     None; substance: where the material comes from, None for the job itself; flat: whether the
     object was taken to face the camera, for want of its depth; adrift: px, by which what is behind
-    it shifts although the camera is taken to stand still; objects: of each of several objects, as
-    if it were the only one, none where there is one. Mask and depth are then those of all.
+    it shifts although the camera is taken to stand still; parts: of other materials, None where it
+    has none; objects: of each of several objects, as if it were the only one, none where there is
+    one. Mask and depth are then those of all.
     """
 
     videos: list[Footage]
@@ -73,6 +75,7 @@ class Inputs:
     substance: Substance | None = None
     flat: bool = False
     adrift: float = 0.0
+    parts: Parts | None = None
     objects: tuple["Inputs", ...] = ()
 
     @property
@@ -80,14 +83,39 @@ class Inputs:
         """The inputs of each object, also where there is only one."""
         return self.objects or (self,)
 
+    @property
+    def materials(self) -> tuple[WindJob, ...]:
+        """The job of each part of an object, which says its material; of the whole without any."""
+        return (self.job,) if self.parts is None else self.parts.jobs
+
+    @property
+    def plastic(self) -> bool:
+        """Whether anything of it keeps a shape that it was pressed into."""
+        return any(job.material != "elastic" for one in self.each for job in one.materials)
+
+    def softened(self, dx: float) -> "Inputs":
+        """The inputs of an object with materials no stiffer than a simulation on a grid of spacing
+        dx, m, can afford, which is said where it counts."""
+        if self.parts is None:
+            job = soften(self.job, self.substance, dx, self.fps, self.assumptions)
+            return dataclasses.replace(self, job=job)
+        parts = self.parts.softened(dx, self.fps, self.assumptions)
+        return dataclasses.replace(self, job=parts.jobs[parts.largest(self.mask)], parts=parts)
+
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class _Object:
-    """What is known of one of the objects: its job and material, and its shape in frame 0."""
+    """What is known of one of the objects: its job, material and parts, its shape in frame 0."""
 
     job: WindJob
     substance: Substance | None
     shape: Shape
+    parts: Parts | None = None
+
+    def reduced(self, scale: float) -> "_Object":
+        """In pictures that are smaller by that."""
+        parts = None if self.parts is None else self.parts.reduced(scale)
+        return dataclasses.replace(self, shape=self.shape.reduced(scale), parts=parts)
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -128,10 +156,10 @@ class _Scene:
             for one, before, after in zip(self.tracks, self.cameras, cameras, strict=True)
         ]
         hold, at = (m if m is None else shrink_image(m, scale) for m in (self.hold, self.at))
-        objects = [dataclasses.replace(one, shape=one.shape.reduced(scale)) for one in self.objects]
         return _Scene(
-            objects=objects, cameras=cameras, hold=hold, at=at, tracks=tracks, scale=scale
-        )
+            objects=[one.reduced(scale) for one in self.objects], cameras=cameras, hold=hold,
+            at=at, tracks=tracks, scale=scale,
+        )  # fmt: skip
 
 
 def load_inputs(job: WindJob) -> Inputs:
@@ -184,7 +212,7 @@ def load_inputs(job: WindJob) -> Inputs:
             taken=[plan.timing.taken for plan in plans],
             tracks=scene.tracks, assumptions=assumptions, job=one.job, masks=one.shape.masks,
             surface=one.shape.surface, gaussians=one.shape.gaussians, substance=one.substance,
-            flat=one.shape.flat, adrift=adrift,
+            flat=one.shape.flat, adrift=adrift, parts=one.parts,
         )
         for one in scene.objects
     ]  # fmt: skip
@@ -217,17 +245,27 @@ def _find_objects(
             f"mask {job.mask}: it has labels of {count} objects, and a mesh or a model is that of "
             "one; leave it out, or give a mask of that object"
         )
+    if count > 1 and job.parts is not None:
+        raise ValueError(
+            f"mask {job.mask}: it has labels of {count} objects, and --parts are those of one"
+        )
     found, said = [], []
     for number in range(count):
         mask = None if labels is None else labels == number + 1
         notes: list[str] = assumptions if count == 1 else []
-        own = job_of_object(job, number, count)
-        own, substance = settle_material(own, plan.first, mask, notes)
+        own = job if count == 1 else job_of_part(job, number, count)
+        whole = np.ones(plan.first.shape[:2], bool) if mask is None else mask
+        parts = read_parts(own, plan, whole, notes)
+        if parts is None:
+            own, substance = settle_material(own, plan.first, mask, notes)
+        else:
+            largest = parts.largest(whole)
+            own, substance = parts.jobs[largest], parts.substances[largest]
         own = own if job.depth_given else settle_distance(own, notes)
         shape = read_shape(own, camera, extra, notes, mask=mask, masks=masks, network=network)
         if not job.tracks:
             check_size(shape.mask)
-        found.append(_Object(job=own, substance=substance, shape=shape))
+        found.append(_Object(job=own, substance=substance, shape=shape, parts=parts))
         said.append(notes)
     if count > 1:
         assumptions[:0] = _of_objects(said)

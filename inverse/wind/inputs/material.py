@@ -46,15 +46,16 @@ def settle_material(
     return dataclasses.replace(_with(job, substance), **values), substance
 
 
-def job_of_object(job: WindJob, number: int, count: int) -> WindJob:
-    """The job of one of several objects, as if it were the only one: with its own job.made_of.
+def job_of_part(job: WindJob, number: int, count: int, what: str = "objects") -> WindJob:
+    """The job of one of several objects or parts of one, as if it were the only one: with its own
+    job.made_of.
 
-    number: of the object, from 0; count: of the objects. Raises ValueError if the job says what
-    another number of objects is made of; one of them holds for all.
+    number: of the object, from 0; count: of the objects; what: their name in errors. Raises
+    ValueError if the job says what another number of them is made of; one holds for all.
     """
     if len(job.made_of) not in (0, 1, count):
         raise ValueError(
-            f"made_of: got {len(job.made_of)} for {count} objects, expected one each, in the order "
+            f"made_of: got {len(job.made_of)} for {count} {what}, expected one each, in the order "
             "of their labels, or one for all"
         )
     if len(job.made_of) != count:
@@ -67,7 +68,7 @@ def _spoken(job: WindJob) -> tuple[str, dict[str, Any]]:
     if len(job.made_of) > 1:
         raise ValueError(
             f"made_of: got {len(job.made_of)} for one object; several need a --mask with a label "
-            "for each"
+            "for each, or --parts"
         )
     words, values = [], dict[str, Any]()
     for part in ",".join(job.made_of).split(","):
@@ -123,6 +124,11 @@ def _with(job: WindJob, substance: Substance) -> WindJob:
     if values.get("material", job.material) != substance.law:
         values = {name: values[name] for name in ("density", "thickness") if name in values}
     return dataclasses.replace(job, **values)
+
+
+def material_record(job: WindJob, substance: Substance | None) -> dict[str, Any]:
+    """What an object or a part is made of, as config.json keeps it."""
+    return {"material": job.make_material(), "density": job.density, "substance": substance}
 
 
 def soften(

@@ -71,9 +71,7 @@ def write_results(
         )  # fmt: skip
         moving = any(camera is not cameras[0] for camera in cameras)
         behind = backgrounds(video, covered, moving_camera=moving)
-        F = carried_deformation(
-            result, plastic=any(one.job.material != "elastic" for one in inputs.each)
-        )  # fmt: skip
+        F = carried_deformation(result, plastic=inputs.plastic)
         motion = keep_pictures(render_motion(gaussians, result.x, F, cameras, behind), len(video))
         pictures = picture_metrics(motion, video, covered)
         still = render_motion(gaussians, result.x, F, cameras, behind, held=True)
