@@ -60,8 +60,8 @@ def depth_pro(folder, inverse, fov):
     return save(folder, model)
 
 
-def sam(folder):
-    """A SAM whose first mask is the whole image."""
+def sam(folder, *, whole=False):
+    """A SAM; whole: whether its masks are the whole image, else they are random."""
     config = hf.SamConfig(
         vision_config=hf.SamVisionConfig(
             hidden_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=64, patch_size=8,
@@ -80,7 +80,17 @@ def sam(folder):
             pad_size={"height": 64, "width": 64}, mask_pad_size={"height": 16, "width": 16},
         )
     )  # fmt: skip
-    return save(folder, hf.SamModel(config), processor)
+    model = hf.SamModel(config)
+    if whole:
+        everywhere(model.mask_decoder)
+    return save(folder, model, processor)
+
+
+def everywhere(decoder):
+    """Make a mask decoder say yes at each pixel: products of two constants."""
+    for layer in (decoder.upscale_conv2, *(m.proj_out for m in decoder.output_hypernetworks_mlps)):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.ones_(layer.bias)
 
 
 SAM_2_VISION = hf.Sam2VisionConfig(
@@ -95,7 +105,7 @@ SAM_2_VISION = hf.Sam2VisionConfig(
 )  # fmt: skip
 
 
-def sam_2(folder):
+def sam_2(folder, *, whole=False):
     config = hf.Sam2Config(
         vision_config=SAM_2_VISION,
         prompt_encoder_config=hf.Sam2PromptEncoderConfig(hidden_size=16, image_size=64),
@@ -103,7 +113,10 @@ def sam_2(folder):
             hidden_size=16, mlp_dim=32, num_attention_heads=2, iou_head_hidden_dim=16
         ),
     )  # fmt: skip
-    return save(folder, hf.Sam2Model(config))
+    model = hf.Sam2Model(config)
+    if whole:
+        everywhere(model.mask_decoder)
+    return save(folder, model)
 
 
 def sam_2_video(folder):
