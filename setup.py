@@ -11,7 +11,7 @@ EXTRAS = {
     # GGUI is part of taichi; it needs Vulkan from the system (Debian: mesa-vulkan-drivers
     # libvulkan1), and nothing from pip.
     "view": [],
-    "open3d": ["open3d>=0.18"],
+    "usd": ["usd-core>=24.8"],
     # Depth, boxes and masks from networks, whose weights their libraries fetch. It needs no
     # torchvision. CoTracker is not on PyPI: torch.hub fetches it, or --cotracker names a clone or a
     # checkpoint. As a model it needs torch only.
@@ -24,9 +24,9 @@ EXTRAS = {
         "pymdown-extensions>=10.3,<12",
     ],
 }
-# the tests build the documentation, open the web page and make tiny networks
+# the tests build the documentation, open the web page, make tiny networks and write USD
 EXTRAS["dev"] = ["pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=2", "hypothesis>=6.100"]
-EXTRAS["dev"] += [*EXTRAS["docs"], *EXTRAS["web"], *EXTRAS["perception"]]
+EXTRAS["dev"] += [*EXTRAS["docs"], *EXTRAS["web"], *EXTRAS["perception"], *EXTRAS["usd"]]
 
 # The clips and scenes of assets are package data: inverse/commands/assets.py finds them.
 ASSETS = ["leaf/*", "rotor_puck/**/*", "scenes/*.toml", "scenes/meshes/*.stl"]
@@ -88,6 +88,7 @@ setup(
         "trimesh>=4",
         'tomli>=2; python_version < "3.11"',
         "scikit-learn>=1.4",
+        "scikit-image>=0.24",
     ],
     extras_require=EXTRAS,
 )

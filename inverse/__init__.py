@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from inverse.export import ExportJob as ExportJob
+    from inverse.export import export_run as export_run
     from inverse.fitting import FitConfig as FitConfig
     from inverse.fitting import FitJob as FitJob
     from inverse.fitting import FitRun as FitRun
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from inverse.wind import recover_wind as recover_wind
 
 _HOMES = {  # of the public names
+    "ExportJob": "inverse.export",
     "FitConfig": "inverse.fitting",
     "FitJob": "inverse.fitting",
     "FitRun": "inverse.fitting",
@@ -73,6 +76,7 @@ _HOMES = {  # of the public names
     "WindRun": "inverse.wind",
     "camera_rotation": "inverse.tracking",
     "constant_depth": "inverse.perception",
+    "export_run": "inverse.export",
     "find_box": "inverse.perception.networks",
     "find_substance": "inverse.materials",
     "fit_splats": "inverse.fitting",

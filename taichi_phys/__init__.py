@@ -11,12 +11,16 @@ from taichi_phys.geometry.sampling import sample_box as sample_box
 from taichi_phys.geometry.sampling import sample_cloud as sample_cloud
 from taichi_phys.geometry.sampling import sample_mesh as sample_mesh
 from taichi_phys.geometry.sampling import sample_sphere as sample_sphere
+from taichi_phys.geometry.surfacing import SurfaceMesh as SurfaceMesh
+from taichi_phys.geometry.surfacing import surface_mesh as surface_mesh
+from taichi_phys.io.meshes import save_mesh as save_mesh
 from taichi_phys.io.states import load_ply as load_ply
 from taichi_phys.io.states import load_state as load_state
 from taichi_phys.io.states import read_frames as read_frames
 from taichi_phys.io.states import save_ply as save_ply
 from taichi_phys.io.states import save_state as save_state
 from taichi_phys.io.states import write_frames as write_frames
+from taichi_phys.io.usd import UsdWriter as UsdWriter
 from taichi_phys.io.vtk import write_vtk as write_vtk
 from taichi_phys.materials import MATERIALS as MATERIALS
 from taichi_phys.materials import PRESETS as PRESETS

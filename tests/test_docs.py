@@ -108,6 +108,7 @@ SAYS = {  # page -> what its blocks must print
     "scene_files.md": [r"0\.33 s: \["],
     "materials.md": [r"differs from Elastoplastic by (0|\de-(0[6-9]|1\d))"],
     "gpu.md": ["cpu|cuda"],
+    "export.md": [r"\d+ faces around 0\.004\d cubic meters"],
     "reports.md": ["out/ball/report.html"],
 }  # fmt: skip
 

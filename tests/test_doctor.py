@@ -16,7 +16,7 @@ from taichi_phys import runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ["Python", "taichi-phys", "torch", "Taichi", "threads", "packages", "ffmpeg", "Vulkan"]
-ROWS += ["screen", "viser", "lpips", "open3d", "transformers", "CoTracker", "weights of LPIPS"]
+ROWS += ["screen", "viser", "lpips", "pxr", "transformers", "CoTracker", "weights of LPIPS"]
 
 
 def rows(text):

@@ -16,7 +16,7 @@ PACKAGES = ("taichi_phys", "renderers", "inverse")  # in the order in which they
 SKIPPED = {".git", ".venv", "__pycache__", "build", "dist", "out"}
 MODULES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 SCRIPTS = sorted(p for name in ("examples", "benchmarks") for p in (ROOT / name).rglob("*.py"))
-OPTIONAL = {"open3d", "viser", "transformers", "cotracker"}
+OPTIONAL = {"pxr", "skimage", "viser", "transformers", "cotracker"}
 
 
 def name_of(path):

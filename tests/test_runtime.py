@@ -112,7 +112,7 @@ def test_import_starts_nothing_and_stays_light():
     out = python(
         "-c",
         "import sys, taichi_phys; from taichi.lang import impl; "
-        "heavy = {'open3d', 'cv2', 'trimesh', 'matplotlib', 'renderers', 'inverse'}; "
+        "heavy = {'pxr', 'skimage', 'cv2', 'trimesh', 'matplotlib', 'renderers', 'inverse'}; "
         "print(sorted(heavy & set(sys.modules)), impl.get_runtime().prog is None, "
         "taichi_phys.runtime._current)",
     )

@@ -18,6 +18,7 @@ COMMANDS = {
     "fit": "fit Gaussians to photographs of a scene",
     "show": "film a turn around a file of Gaussians",
     "simulate": "run a scene file: simulate, film, export",
+    "export": "write a run as files for ParaView, Blender and other programs",
     "view": "look at scenes, bodies, splats and results, and poke them",
     "doctor": "check what is installed and works, and say what to install",
 }

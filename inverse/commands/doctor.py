@@ -35,11 +35,12 @@ REQUIRED = {  # package -> the module that it installs
     "plyfile": "plyfile",
     "trimesh": "trimesh",
     "scikit-learn": "sklearn",
+    "scikit-image": "skimage",
 }
 OPTIONAL = {  # package -> what it is for, and the command that installs it
     "viser": ("the viewer's web page", "pip install 'viser>=1.1,<2'"),
     "lpips": ("the metric LPIPS", "pip install lpips torchvision"),
-    "open3d": ("no command needs it", "pip install open3d"),
+    "pxr": ("taichi-phys export --to usd", "pip install usd-core"),
     "transformers": ("networks that find object and depth", "pip install 'transformers>=5'"),
 }
 COTRACKER = "scaled_offline.pth"

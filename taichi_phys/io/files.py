@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,3 +37,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise ValueError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def plain_name(name: str) -> str:
+    """A name as files and stages have it: letters and digits, with _ in place of all others."""
+    return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_") or "body"

@@ -139,6 +139,13 @@ class Body:
                 )
             return Particles(x, v=v, density=self.density, volume=volume, material=self.material)
 
+    def mesh(self, folder: Path) -> Triangles | None:
+        """The surface of a body that is made of a mesh, in its place, else None."""
+        if self.shape != "mesh":
+            return None
+        with self.place.errors():
+            return _placed_mesh(folder, self.options)
+
     def _sample(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         options = {k: v for k, v in self.options.items() if k not in FROM_FILE}
         if self.shape == "mesh":
