@@ -166,6 +166,7 @@ def test_flags_and_files_exist(page):
         parser_of(str(p.relative_to(ROOT)))
         for p in scripts if "make_parser" in p.read_text("utf-8")
     ]  # fmt: skip
+    parsers += [parser_of(command) for command in COMMANDS]
     known = {flag for parser in parsers if parser for flag in parser._option_string_actions}
     codes = re.findall(r"`([^`\n]+)`", prose)
     ours = [code for code in codes if re.match(OURS, code)]  # not those of other tools
