@@ -1,10 +1,12 @@
 """Tracks against masks of all frames."""
 
 import numpy as np
+import pytest
+from sheets import Sheet, film_sheets
 
 from inverse.lifting import targets_from_video
 from inverse.tracking import Tracks
-from inverse.tracking.silhouettes import inside_masks
+from inverse.tracking.silhouettes import carried_masks, inside_masks
 from renderers.camera import camera_from_fov
 
 
@@ -47,3 +49,51 @@ def test_what_passes_in_front_does_not_pull_the_object_along():
     moved = camera.project(found.targets[-1].mean(axis=0))[0]
     before = camera.project(found.targets[0].mean(axis=0))[0]
     assert np.abs(moved - before - [3.0, 0]).max() < 0.5
+
+
+FRAMES, FPS = 12, 24
+CAMERA = camera_from_fov(160, 120, 24)
+SHEET = Sheet((-0.15, 2.0, 0.05), (0.5, 0, 0.2), (0.6, 0, -1.0), 0.8)
+
+
+@pytest.fixture(scope="module")
+def flight():
+    """Video and labels of a sheet in flight, and tracks of 24 of its points."""
+    video, labels, depth = film_sheets([SHEET], CAMERA, FRAMES, FPS)
+    spots = np.stack(np.meshgrid(np.linspace(-0.1, 0.1, 6), 0, np.linspace(-0.1, 0.1, 4)), -1)
+    xy = []
+    for t in range(FRAMES):
+        turn, center = SHEET.pose(t / FPS)
+        xy.append(CAMERA.project(spots.reshape(-1, 3) @ turn.T + center)[0])
+    return video, labels > 0, depth, np.stack(xy)
+
+
+def test_a_mask_is_carried_by_the_tracks(flight):
+    video, truth, _, xy = flight
+    tracks = Tracks(xy=xy, visible=np.ones(xy.shape[:2], bool))
+    masks = carried_masks(video, truth[0], tracks)
+    for found, true in zip(masks, truth, strict=True):
+        assert (found & true).sum() > 0.93 * (found | true).sum()
+    # Where nothing is followed any more, or where something else would be, it is not known.
+    few = np.ones(xy.shape[:2], bool)
+    few[6:, 5:] = False
+    lost = carried_masks(video, truth[0], Tracks(xy=xy, visible=few))
+    assert np.array_equal(lost[:6], masks[:6]) and lost[6:].all()
+    grown = xy.copy()
+    grown[4:] = xy[4:].mean(axis=1, keepdims=True) + 2 * (xy[4:] - xy[4:].mean(1, keepdims=True))
+    assert carried_masks(video, truth[0], Tracks(xy=grown, visible=tracks.visible))[4:].all()
+
+
+def test_ready_tracks_that_slip_off_the_object_are_dropped_without_any_masks(flight):
+    """Every third point stays behind on the ground, and its tracker says that it is seen."""
+    video, truth, depth, xy = flight
+    stuck, wrong = xy.copy(), np.arange(24) % 3 == 0
+    stuck[4:, wrong] = xy[4, wrong]
+    tracks = [Tracks(xy=stuck, visible=np.ones(xy.shape[:2], bool))]
+    x0 = CAMERA.unproject(np.argwhere(truth[0])[::40, ::-1] + 0.5, 2.0)
+    mask, deep = truth[0], np.where(truth[0], depth, np.nan)
+    found = targets_from_video([video], [CAMERA], mask, deep, FPS, x0, tracks=tracks)
+    seen = found.tracks[0].visible
+    assert seen[:4].all() and seen[:, ~wrong].all()
+    off = np.array([[not truth[t][int(v), int(u)] for u, v in stuck[t]] for t in range(FRAMES)])
+    assert off[-1].sum() >= 4 and not seen[-1, off[-1]].any()

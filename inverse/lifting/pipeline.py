@@ -30,7 +30,7 @@ from inverse.lifting.volume import VolumeNodes
 from inverse.perception.surface import visible_surface
 from inverse.spread import farthest_points
 from inverse.tracking.lucas_kanade import track_lucas_kanade
-from inverse.tracking.silhouettes import inside_masks
+from inverse.tracking.silhouettes import carried_masks, inside_masks
 from inverse.tracking.timing import at_even_times
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
@@ -90,8 +90,10 @@ def targets_from_video(
     fps: frames per second; surface: closed, that encloses x0 where the object is a solid; taken:
     (T,) s after frame 0, when the pictures of each view were taken, NaN where a frame has none of
     its own, default: at even steps; masks: (T, H, W) bool, of the object in all frames of the first
-    view, outside of which no track counts; tracks: ready ones of the same points per view, instead
-    of the tracker; tracker: called with (video, queries, mask=, progress=); max_count: keypoints;
+    view, outside of which no track counts, default: what flow and GrabCut make of frame 0, for
+    tracks of others than Lucas-Kanade, which looks back at each point itself; tracks: ready ones of
+    the same points per view, instead of the tracker; tracker: called with (video, queries, mask=,
+    progress=); max_count: keypoints;
     progress: called with (stage, done, total). Raises ValueError for inputs that disagree, for
     fewer than 8 usable tracks, and for tracks that no motion of the object explains.
     """
@@ -123,6 +125,8 @@ def targets_from_video(
             for k in range(len(videos))
         ]
         tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
+        if masks is None and tracker is not track_lucas_kanade:
+            masks = carried_masks(videos[0], mask, tracks[0])
         tracks = _inside(tracks, masks, paths[0][0])
         seen = np.any([one.visible[1:].any(axis=0) for one in tracks], axis=0)
         _check_count(int(seen.sum()), mask)
@@ -147,6 +151,8 @@ def targets_from_video(
     else:
         points, tracks = _from_tracks(tracks, mask, depth, first, frames)
         tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
+        if masks is None:
+            masks = _silhouettes(videos[0], mask, tracks[0])
         tracks = _inside(tracks, masks, first[0])
         initial = None
     report = _stage(progress, "lift")
@@ -182,6 +188,17 @@ def targets_from_video(
         sampled=sampled,
         shifts=carried_shifts(carrier, lifted, sampled),
     )
+
+
+def _silhouettes(video: Footage, mask: np.ndarray, tracks: Tracks) -> np.ndarray:
+    """The object's pixels in all frames (T, h, w) bool, of pictures that are smaller where the
+    object is large; tracks: in pixels of those (T, H, W, 3)."""
+    scale = shrink_factor(mask)
+    if scale < 1:
+        width, video = video.shape[2], shrink_footage(video, scale)
+        tracks = dataclasses.replace(tracks, xy=tracks.xy * (video.shape[2] / width))
+        mask = shrink_image(np.asarray(mask), scale)
+    return carried_masks(video, mask, tracks)
 
 
 def _inside(tracks: Sequence[Tracks], masks: np.ndarray | None, camera: Camera) -> list[Tracks]:

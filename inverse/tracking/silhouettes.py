@@ -5,12 +5,18 @@ import dataclasses
 import cv2
 import numpy as np
 
+from inverse.clips.footage import Footage
+from inverse.tracking.silhouette import carry_mask
 from inverse.tracking.tracks import Tracks
 
 
 # How far outside of a mask a point may lie, in px and over the object's width: masks are rough, and
 # points near a rim belong to it.
 MARGIN, MARGIN_SHARE = 2.0, 0.02
+LEAST = 8  # points to be seen of the object, below which its silhouette is no longer carried
+# Between the area of the silhouette and that which the tracks say, both over those of frame 0,
+# beyond which it is no longer the object's.
+APART = 2.0
 
 
 def inside_masks(tracks: Tracks, masks: np.ndarray, size: tuple[int, int]) -> Tracks:
@@ -36,3 +42,30 @@ def inside_masks(tracks: Tracks, masks: np.ndarray, size: tuple[int, int]) -> Tr
         cell = np.clip(cell, 0, [columns - 1, rows - 1])
         visible[frame, seen] = away[cell[:, 1], cell[:, 0]] <= reach
     return dataclasses.replace(tracks, visible=visible)
+
+
+def carried_masks(video: Footage, mask: np.ndarray, tracks: Tracks) -> np.ndarray:
+    """The object's pixels in all frames (T, H, W) bool, carried along by tracks, flow and GrabCut.
+
+    video: (T, H, W, 3) uint8; mask: (H, W) bool, of frame 0; tracks: on the object. From the frame
+    on in which too few points are seen, or in which the silhouette grows or shrinks otherwise than
+    the tracks do, it is not known: all pixels are the object's.
+    """
+    masks = np.ones((len(video), *mask.shape), dtype=bool)
+    masks[0] = now = np.asarray(mask, dtype=bool)
+    before = video[0]
+    for t in range(1, len(video)):
+        both = tracks.visible[t - 1] & tracks.visible[t]
+        since = tracks.visible[0] & tracks.visible[t]
+        if min(both.sum(), since.sum()) < LEAST:
+            break
+        moved = np.median((tracks.xy[t] - tracks.xy[t - 1])[both], axis=0)
+        image = video[t]
+        now, before = carry_mask(before, image, now, moved), image
+        found = cv2.estimateAffine2D(tracks.xy[0, since], tracks.xy[t, since])[0]
+        grown = 0.0 if found is None else abs(float(np.linalg.det(found[:, :2])))
+        share = now.sum() / masks[0].sum()
+        if not grown / APART < share < grown * APART:
+            break
+        masks[t] = now
+    return masks
