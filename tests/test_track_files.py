@@ -1,11 +1,16 @@
 """Tracks of other tools: each of their formats, from a file written as they write it."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 import torch
 
 from inverse.clips.footage import keep_pictures
 from inverse.tracking import Tracks, load_tracks, track_cotracker
+from inverse.tracking.tapir import track_tapir
+from inverse.wind import WindJob
 
 
 RNG = np.random.default_rng(5)
@@ -120,3 +125,60 @@ def test_the_online_model_gets_windows_that_overlap(tmp_path, frames, memory):
     expected = queries + np.arange(frames)[:, None, None]
     np.testing.assert_allclose(tracks.xy, expected, atol=1e-5)
     assert tracks.visible.all() and isinstance(tracks, Tracks) and done[-1] == (frames, frames)
+
+
+TAPIR = """
+import torch
+
+class TAPIR(torch.nn.Module):
+    "Follows the brightness of frames to the right, and hides what is above the middle."
+
+    def __init__(self, pyramid_level):
+        super().__init__()
+        assert pyramid_level == 1
+        self.gain = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, video, query_points):
+        assert video.dtype == torch.float32 and video.shape[0] == 1 and video.shape[4] == 3
+        assert video.shape[2] % 8 == video.shape[3] % 8 == 0 and video.abs().max() <= 1
+        t, y, x = query_points[0].T
+        assert (t == 0).all()
+        moved = (video[0].mean(dim=(1, 2, 3)) - video[0, 0].mean()) * self.gain * video.shape[3]
+        xy = torch.stack([x[:, None] + moved, y[:, None].expand(-1, len(moved))], dim=-1)
+        hidden = torch.where(y < video.shape[2] / 2, 9.0, -9.0)[:, None].expand(-1, len(moved))
+        sure = torch.full_like(hidden, -9.0)[None]
+        return {"tracks": xy[None], "occlusion": hidden[None], "expected_dist": sure}
+"""
+
+
+def test_tapir_sees_pictures_of_its_size_and_answers_in_the_clips(tmp_path, monkeypatch):
+    names = "tapnet", "tapnet.torch", "tapnet.torch.tapir_model"
+    package, folder, module = (types.ModuleType(name) for name in names)
+    package.torch, folder.tapir_model = folder, module
+    exec(TAPIR, module.__dict__)
+    for name, one in zip(names, (package, folder, module), strict=True):
+        monkeypatch.setitem(sys.modules, name, one)
+    torch.save({"gain": torch.full((1,), 0.5)}, tmp_path / "weights.pt")
+    video = np.arange(0, 150, 30, dtype=np.uint8)[:, None, None, None]
+    video = video.repeat(60, axis=1).repeat(100, axis=2).repeat(3, axis=3)
+    queries = np.array([[20.0, 50.0], [40.5, 10.25]])
+    tracks = track_tapir(video, queries, checkpoint=tmp_path / "weights.pt")
+    step = 30 / 127.5 * 0.5 * 100  # px of the clip
+    expected = queries + np.arange(5)[:, None, None] * [step, 0]
+    np.testing.assert_allclose(tracks.xy, expected, atol=1e-3)
+    assert tracks.visible[:, 0].all() and tracks.visible[:, 1].tolist() == [True] + 4 * [False]
+    with pytest.raises(ValueError, match="tapir .*other.pt: cannot be loaded"):
+        torch.save({"weight": torch.ones(1)}, tmp_path / "other.pt")
+        track_tapir(video, queries, checkpoint=tmp_path / "other.pt")
+
+
+def test_what_tapir_lacks_is_said(tmp_path, monkeypatch):
+    video, queries = np.zeros((3, 8, 8, 3), np.uint8), np.ones((1, 2))
+    with pytest.raises(ValueError, match=r"no such file: a\.pt; fetch https.*bootstapir.*--tapir"):
+        track_tapir(video, queries, checkpoint="a.pt")
+    (tmp_path / "a.pt").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "tapnet", None)
+    with pytest.raises(ValueError, match=r"needs the package tapnet .*pip install 'tapnet"):
+        track_tapir(video, queries, checkpoint=tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="tapir: none given, expected the checkpoint"):
+        WindJob(video=("a.mp4",), box=(0, 0, 1, 1), tracker="tapir")

@@ -7,7 +7,7 @@ from taichi_phys import MATERIALS, Material
 from taichi_phys.checks import set_fields
 
 
-TRACKERS = ("lucas-kanade", "cotracker", "cotracker-online")
+TRACKERS = ("lucas-kanade", "cotracker", "cotracker-online", "tapir")
 
 OBJECTS = ("elastic", "elastoplastic", "viscoplastic")  # materials whose parameters a job has
 
@@ -99,6 +99,7 @@ class WindJob:
     )
     tracker: str = option("lucas-kanade", "how points are followed", choices=TRACKERS)
     cotracker: str | None = option(None, "local clone or checkpoint of CoTracker, default: hub")
+    tapir: str | None = option(None, "checkpoint of BootsTAPIR for --tracker tapir")
     box: tuple[float, float, float, float] | None = option(
         None, "x0 y0 x1 y1 px around the object in frame 0, when there is no mask"
     )
@@ -212,6 +213,8 @@ class WindJob:
                 "mask: none given, expected --mask, --box, --point or --object, or a --mesh or "
                 "--model"
             )
+        if self.tracker == "tapir" and self.tapir is None and not self.tracks:
+            raise ValueError("tapir: none given, expected the checkpoint for --tracker tapir")
         if (self.vlm is None) != (self.vlm_model is None):
             raise ValueError("vlm: expected both --vlm and --vlm-model, the server and its model")
         if whole is not None and not self.camera:

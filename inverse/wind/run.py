@@ -32,7 +32,7 @@ FORCE, SMOOTH, TARGETS = "force.pt", "smooth.pt", "targets.npz"  # checkpoints
 FREE = tuple(
     f"run.{name}"
     for name in ("video", "camera", "mask", "at_mask", "depth", "mesh", "model", "tracks",
-                 "cotracker", "splat_iterations", "gravity", "out", "resume", "device")
+                 "cotracker", "tapir", "splat_iterations", "gravity", "out", "resume", "device")
 )  # fmt: skip
 
 

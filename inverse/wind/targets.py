@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from inverse.lifting.binding import NEAREST
 from inverse.perception import ObjectModel
 from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.folder import read_npz, write_npz
-from inverse.tracking import track_cotracker, track_lucas_kanade
+from inverse.tracking import Tracks, track_cotracker, track_lucas_kanade
+from inverse.tracking.tapir import track_tapir
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.noise import track_noise
@@ -64,7 +66,10 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
                 quality = LiftQuality.from_arrays({name: record.pop(name) for name in QUALITY})
                 count = int(record.pop("count"))
                 return Tracked(**record, count=count, quality=quality)
-    tracker = track_lucas_kanade
+    tracker: Callable[..., Tracks] = track_lucas_kanade
+    if job.tracker == "tapir":
+        device = str(runtime.ensure_initialized().device)
+        tracker = functools.partial(track_tapir, checkpoint=job.tapir, device=device)
     if job.tracker.startswith("cotracker"):
         device = str(runtime.ensure_initialized().device)
         tracker = functools.partial(
@@ -121,7 +126,7 @@ def _stamp(job: WindJob, inputs: Inputs, model: ObjectModel) -> str:
         arrays.append(inputs.masks)
     for tracks in inputs.tracks or ():
         arrays += [tracks.xy, tracks.visible]
-    settings = (inputs.fps, job.tracker, job.cotracker, job.keypoints, cameras)
+    settings = (inputs.fps, job.tracker, job.cotracker, job.tapir, job.keypoints, cameras)
     return fingerprint_of(settings, itertools.chain(*inputs.videos, arrays))
 
 

@@ -11,7 +11,7 @@ STRONGER = (
     ("depth", "depth_model"), ("depth", "distance"), ("depth_model", "distance"),
     ("camera", "fov"), ("mesh", "model"), ("mesh", "depth_model"), ("model", "depth_model"),
     ("mesh", "depth"), ("mesh", "distance"), ("model", "depth"), ("model", "distance"),
-    ("tracks", "cotracker"),
+    ("tracks", "cotracker"), ("tracks", "tapir"),
 )  # fmt: skip
 # The second has a meaning only beside the first.
 NEEDED = (("camera", "camera_scale"), ("depth", "depth_scale"), ("depth", "inverse_depth"))
@@ -31,8 +31,9 @@ def overridden(job: WindJob) -> list[str]:
             found.setdefault("segmenter", "--mask says the same")
     if job.tracks and job.tracker != "lucas-kanade":
         found.setdefault("tracker", "--tracks are taken as they are")
-    if job.cotracker is not None and not job.tracker.startswith("cotracker"):
-        found.setdefault("cotracker", f"--tracker is {job.tracker}")
+    for name in ("cotracker", "tapir"):
+        if _given(job, name) and not job.tracker.startswith(name):
+            found.setdefault(name, f"--tracker is {job.tracker}")
     return [f"{_flag(name)} was not used: {reason}." for name, reason in found.items()]
 
 
