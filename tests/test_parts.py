@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from seer import Server
 from sheets import Sheet, film_sheets
 
 from inverse.wind.body import make_bodies
@@ -62,6 +63,18 @@ def test_each_part_is_of_its_own_material(clip):
     assert any(note.startswith("Part 2: ") and "paper" in note for note in inputs.assumptions)
     one = load_inputs(make_job(clip, made_of="E=700")).parts
     assert [job.E for job in one.jobs] == [700, 700]
+
+
+def test_a_server_is_asked_about_each_part_once(clip, tmp_path):
+    answer = {"material": "felt", "density": [100, 200, 300], "E": [1e4, 1e5, 1e6],
+              "nu": [0.1, 0.2, 0.3], "thickness": [1e-3, 2e-3, 3e-3]}  # fmt: skip
+    server = Server()
+    server.answers = [json.dumps(answer), json.dumps(answer | {"material": "bark", "E": [1e6] * 3})]
+    job = make_job(clip, vlm=server.url, vlm_model="seer", made_of=(), out=str(tmp_path))
+    asked = load_inputs(job).parts.substances
+    server.close()
+    assert [one.name for one in asked] == ["felt", "bark"] and len(server.asked) == 2
+    assert load_inputs(job).parts.substances == asked  # the server is gone
 
 
 def test_particles_lie_part_by_part_and_weigh_what_their_part_does(clip):

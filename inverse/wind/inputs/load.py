@@ -21,7 +21,7 @@ from inverse.wind.inputs.camera import (
     settled,
 )
 from inverse.wind.inputs.clip import plan_clips, read_tracks, sensible_scale
-from inverse.wind.inputs.material import job_of_part, settle_material, soften
+from inverse.wind.inputs.material import ANSWER, ANSWERS, job_of_part, settle_material, soften
 from inverse.wind.inputs.motion import Watched, shape_from_motion
 from inverse.wind.inputs.object import (
     check_size,
@@ -257,7 +257,8 @@ def _find_objects(
         whole = np.ones(plan.first.shape[:2], bool) if mask is None else mask
         parts = read_parts(own, plan, whole, notes)
         if parts is None:
-            own, substance = settle_material(own, plan.first, mask, notes)
+            answer = ANSWER if count == 1 else ANSWERS.format(number + 1)
+            own, substance = settle_material(own, plan.first, mask, notes, answer=answer)
         else:
             largest = parts.largest(whole)
             own, substance = parts.jobs[largest], parts.substances[largest]

@@ -14,19 +14,26 @@ from inverse.wind.config import WindJob
 
 
 ANSWER = "vlm.json"  # in the folder of the run: the answer of the vision-language model
+ANSWERS = "vlm_{}.json"  # the same about one of several objects or parts, counted from 1
 GIVEN = ("E", "nu", "density", "thickness", "yield_stress", "viscosity")  # in words, as E=2e4
 STEPS = 20  # of the simulation in a frame, the most that stiffness alone may ask for
 CFL = 0.4  # cells that a wave may cross in a step
 
 
 def settle_material(
-    job: WindJob, image: np.ndarray, mask: np.ndarray | None, assumptions: list[str]
+    job: WindJob,
+    image: np.ndarray,
+    mask: np.ndarray | None,
+    assumptions: list[str],
+    *,
+    answer: str = ANSWER,
 ) -> tuple[WindJob, Substance | None]:
     """The job with all values of its material, and what they come from, None for the job itself.
 
     A value that the job gives holds; one at its default is that of the vision-language model, or
     else of the table, by the words of job.made_of or of job.object. image: (H, W, 3) uint8, frame
-    0; mask: (H, W) bool, of the object in it, None for all of it; assumptions: takes a sentence.
+    0; mask: (H, W) bool, of the object in it, None for all of it; assumptions: takes a sentence;
+    answer: file of the run's folder in which that of the model is kept.
     Raises ValueError for words of job.made_of that the table does not know, unless the model does,
     and for made_of of several objects.
     """
@@ -34,7 +41,7 @@ def settle_material(
     job = dataclasses.replace(job, **values)
     substance = None
     if job.vlm is not None and job.vlm_model is not None:
-        substance = _ask(job, words, image, mask, assumptions)
+        substance = _ask(job, words, image, mask, assumptions, Path(job.out) / answer)
     if substance is None and words:
         substance = find_substance(words)
     if substance is None and job.object is not None:
@@ -100,14 +107,13 @@ def _ask(
     image: np.ndarray,
     mask: np.ndarray | None,
     assumptions: list[str],
+    cache: Path,
 ) -> Substance | None:
     """The answer of the vision-language model; without a usable one a warning, and None."""
     shown = np.ones(image.shape[:2], bool) if mask is None else mask
     words = words or job.object or ""
     try:
-        return ask_material(
-            image, shown, words, job.vlm or "", job.vlm_model or "", cache=Path(job.out) / ANSWER
-        )
+        return ask_material(image, shown, words, job.vlm or "", job.vlm_model or "", cache=cache)
     except NoAnswer as error:
         warnings.warn(f"{error}; going on without it", stacklevel=2)
         assumptions.append(f"The vision-language model was asked in vain: {error}.")

@@ -12,7 +12,7 @@ from inverse.lifting.shrink import shrink_image
 from inverse.materials import Substance
 from inverse.perception import ObjectModel, load_labels
 from inverse.wind.config import WindJob
-from inverse.wind.inputs.material import job_of_part, settle_material, soften
+from inverse.wind.inputs.material import ANSWERS, job_of_part, settle_material, soften
 from renderers.camera import Camera
 
 
@@ -77,8 +77,9 @@ def read_parts(
     for part in range(count):
         notes: list[str] = []
         own, substance = settle_material(
-            job_of_part(job, part, count, "parts"), plan.first, mask & (labels == part), notes
-        )
+            job_of_part(job, part, count, "parts"), plan.first, mask & (labels == part), notes,
+            answer=ANSWERS.format(part + 1),
+        )  # fmt: skip
         assumptions += [f"Part {part + 1}: {note}" for note in notes]
         jobs.append(own)
         substances.append(substance)
