@@ -1,7 +1,8 @@
 """A camera that travels: its pose in every frame, from a background whose depth is known."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +26,7 @@ from taichi_phys.rotations import nearest_rotation
 
 PARALLAX = 1.0  # px, of usual corners after the best turn, from which on the camera travels
 SHARE = 0.05  # of the motion, that a turn may leave over
+BEHIND = 1e-2  # of the usual distance: nothing is nearer than that to a camera
 FITS = 3.0  # px, by which a corner may miss its place where a pose is first found
 NOISE = 0.5  # px, of a corner: those that miss by more count less and less
 # Of a depth, usual for sensors and networks; several views find it better.
@@ -122,15 +124,14 @@ def camera_travel(
 ) -> list[Camera]:
     """One camera per frame, of a clip whose background (H, W) m is known in frame 0.
 
-    A pose is found in each frame from the corners whose place is known (perspective-n-point with
-    RANSAC); corners that come later are placed from two views. Then all poses and places are
+    A pose is found in each frame from the corners whose place is known, beginning with that of the
+    frame before; corners that come later are placed from two views. Then all poses and places are
     adjusted together (Triggs et al. 1999), depths within what they are usually wrong.
 
     camera: of frame 0; depth: along its axis, NaN or 0 where it is not known. Raises ValueError
     where a frame shows fewer than 20 corners whose place is known.
     """
     frames, count = corners.seen.shape
-    K = camera.K
     points = np.full((count, 3), np.nan)  # in the axes of frame 0
     cell = np.floor(corners.xy[0, : corners.first]).astype(int)
     near = np.clip(cell, 0, [camera.width - 1, camera.height - 1])
@@ -144,19 +145,14 @@ def camera_travel(
         known = np.flatnonzero(corners.seen[t] & np.isfinite(points[:, 0]))
         fits = np.zeros(0, dtype=int)
         if len(known) >= MIN_CORNERS:
-            cv2.setRNGSeed(0)
-            found, turn, shift, inside = cv2.solvePnPRansac(
-                points[known], corners.xy[t, known], K, np.zeros(5), poses[t - 1, :3].copy(),
-                poses[t - 1, 3:].copy(), useExtrinsicGuess=True, reprojectionError=FITS,
-                iterationsCount=200,
-            )  # fmt: skip
-            fits = known[inside[:, 0]] if found and inside is not None else fits
+            before = poses[t - 1], 2 * poses[t - 1] - poses[max(t - 2, 0)]  # at rest, or going on
+            poses[t], inside = _pose(points[known], corners.xy[t, known], camera, before)
+            fits = known[inside]
         if len(fits) < MIN_CORNERS:
             raise ValueError(
                 f"video: frame {t} shows fewer than {MIN_CORNERS} corners of the background whose "
                 "depth is known, so that the camera's motion cannot be found"
             )
-        poses[t] = np.concatenate([turn.ravel(), shift.ravel()])
         good[t, fits] = True
         _place_new(points, corners, camera, poses, good, t)
         if progress is not None:
@@ -170,6 +166,39 @@ def camera_travel(
         moved[:3, :3] = nearest_rotation(moved[:3, :3])
         cameras.append(dataclasses.replace(camera, world_to_camera=moved))
     return [camera, *cameras[1:]]
+
+
+def _pose(
+    points: np.ndarray, xy: np.ndarray, camera: Camera, starts: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pose (6,) in which most of the points (N, 3) m appear at xy (N, 2) px, and which do, (N,)
+    bool; starts: poses to begin with, of which the one that leads to the least misfit counts.
+
+    Corners on things that move miss by more and more; the Cauchy loss lets go of them. From a pose
+    that is about right it also stays on this side: points behind the camera appear where they would
+    before it.
+    """
+
+    focal, center = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
+    usual = float(np.median(np.linalg.norm(points, axis=1)))
+
+    def misses(pose: np.ndarray, some: np.ndarray) -> np.ndarray:
+        local = Rotation.from_rotvec(pose[:3]).apply(points[some]) + pose[3:]
+        return local[:, :2] / np.maximum(local[:, 2:], BEHIND * usual) * focal + center - xy[some]
+
+    def fitted(start: np.ndarray, some: np.ndarray, scale: float) -> Any:
+        return least_squares(
+            lambda pose: misses(pose, some).ravel(), start, loss="cauchy", f_scale=scale,
+            x_scale="jac",
+        )  # fmt: skip
+
+    whole = np.ones(len(points), dtype=bool)
+    best = min((fitted(start, whole, FITS) for start in starts), key=lambda one: one.cost).x
+    fits = np.linalg.norm(misses(best, whole), axis=1) < FITS
+    if fits.sum() >= MIN_CORNERS:
+        best = fitted(best, fits, NOISE).x
+        fits = np.linalg.norm(misses(best, whole), axis=1) < FITS
+    return best, fits
 
 
 def _place_new(
