@@ -13,17 +13,16 @@ from scipy.sparse import coo_array, csc_array
 from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
+from inverse.affine import affine_weights
 from inverse.spread import farthest_points
 from taichi_phys.rotations import nearest_rotation
 
 
 MOST = 2500  # particles that the weights are solved for; others follow those around them
 STAR = 16  # neighbors around a particle, whose affine fit is its local deformation
-AROUND = 12  # particles that a point between them follows
 SAMPLES = 400  # particles at which the energy is measured
 FAINT = 1e-6  # weight of the nearest nodes in a star: ties parts that the stars leave apart
 FLAT = 1e-3  # extent of a star over the largest, below which it is flat in a direction
-RIDGE = 1e-9  # of the moments of neighbors, which may lie in a plane
 
 
 class VolumeNodes:
@@ -47,7 +46,7 @@ class VolumeNodes:
 
     def weights_at(self, points: np.ndarray) -> np.ndarray:
         """Weights (N, M) of any points (N, 3) m in or beside the body in frame 0."""
-        near, share = _affine_weights(self.cloud, points)
+        near, share = affine_weights(self.cloud, points)
         return np.einsum("nk,nkm->nm", share, self._weights[near])
 
     def carry(self, nodes: np.ndarray) -> np.ndarray:
@@ -125,18 +124,3 @@ def _star_energy(cloud: np.ndarray, stars: np.ndarray) -> csc_array:
     rest = np.eye(k) - U @ np.swapaxes(U, 1, 2)
     row, column = np.repeat(stars, k, axis=1).ravel(), np.tile(stars, (1, k)).ravel()
     return coo_array((rest.ravel(), (row, column)), shape=(len(cloud), len(cloud))).tocsc()
-
-
-def _affine_weights(cloud: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbors (N, k) of points (N, 3) m and their weights (N, k), smooth in the points and exact
-    for affine functions where the neighbors extend in all directions (moving least squares)."""
-    gap, near = cKDTree(cloud).query(points, min(AROUND, len(cloud)))
-    reach = 1.1 * np.maximum(gap[:, -1:], 1e-300)
-    bump = (1 - (gap / reach) ** 2) ** 2
-    A = np.concatenate(
-        [np.ones((*near.shape, 1)), (cloud[near] - points[:, None]) / reach[..., None]], 2
-    )
-    moment = np.einsum("nka,nk,nkb->nab", A, bump, A)
-    moment += RIDGE * np.trace(moment, axis1=1, axis2=2)[:, None, None] * np.diag([0, 1, 1, 1])
-    first = np.linalg.solve(moment, np.tile(np.eye(4)[:, :1], (len(points), 1, 1)))[..., 0]
-    return near, np.einsum("nka,na->nk", A, first) * bump
