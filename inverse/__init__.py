@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from inverse.fitting import FitJob as FitJob
     from inverse.fitting import FitRun as FitRun
     from inverse.fitting import fit_splats as fit_splats
+    from inverse.identification import MaterialConfig as MaterialConfig
+    from inverse.identification import MaterialJob as MaterialJob
+    from inverse.identification import MaterialRun as MaterialRun
+    from inverse.identification import fit_material as fit_material
     from inverse.lifting import LiftConfig as LiftConfig
     from inverse.lifting import Targets as Targets
     from inverse.lifting import targets_from_video as targets_from_video
@@ -61,6 +65,9 @@ _HOMES = {  # of the public names
     "FitJob": "inverse.fitting",
     "FitRun": "inverse.fitting",
     "LiftConfig": "inverse.lifting",
+    "MaterialConfig": "inverse.identification",
+    "MaterialJob": "inverse.identification",
+    "MaterialRun": "inverse.identification",
     "ObjectModel": "inverse.perception",
     "Report": "inverse.runs.report",
     "SceneJob": "inverse.simulation",
@@ -79,6 +86,7 @@ _HOMES = {  # of the public names
     "export_run": "inverse.export",
     "find_box": "inverse.perception.networks",
     "find_substance": "inverse.materials",
+    "fit_material": "inverse.identification",
     "fit_splats": "inverse.fitting",
     "grabcut_mask": "inverse.perception",
     "image_metrics": "inverse.metrics",

@@ -15,7 +15,7 @@ import torch
 from helpers import PATIENCE
 
 import taichi_phys as tp
-from inverse.commands import COMMANDS, simulate
+from inverse.commands import COMMANDS, module_of, simulate
 from inverse.commands import main as taichi_phys
 from inverse.commands.assets import asset
 from inverse.commands.runner import (
@@ -225,7 +225,7 @@ def test_ctrl_c_while_modules_are_imported_is_one_word(name, tmp_path):
         (tmp_path / f"{module}.py").write_text(
             "import time\nprint('importing', flush=True)\ntime.sleep(600)\n"
         )
-    words = ["-c", f"import sys; from inverse.commands.{name} import main; sys.exit(main(['x']))"]
+    words = ["-c", f"import sys; from {module_of(name)} import main; sys.exit(main(['x']))"]
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     process = start(words, stderr=subprocess.PIPE, env={"PYTHONPATH": path})
     assert process.stdout.readline() == b"importing\n"

@@ -17,7 +17,7 @@ import pytest
 from helpers import PATIENCE
 from stages import block, on_screen
 
-from inverse.commands import COMMANDS
+from inverse.commands import COMMANDS, module_of
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ def commands(page: Path) -> list[list[str]]:
 def parser_of(script: str):
     """The parser of a command, an example or a benchmark, None where it has no make_parser."""
     if script in COMMANDS:
-        return importlib.import_module(f"inverse.commands.{script}").make_parser()
+        return importlib.import_module(module_of(script)).make_parser()
     path = ROOT / script
     sys.path.insert(0, str(path.parent))
     try:

@@ -16,6 +16,7 @@ COMMANDS = {
     "wind": "recover the unseen force that moves an object in a video",
     "trace": "learn how the things in a multi-view video move, and show what happens next",
     "fit": "fit Gaussians to photographs of a scene",
+    "fit-material": "find what an object is made of from how it moves",
     "show": "film a turn around a file of Gaussians",
     "simulate": "run a scene file: simulate, film, export",
     "export": "write a run as files for ParaView, Blender and other programs",
@@ -26,7 +27,7 @@ COMMANDS = {
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of taichi-phys itself; each command has a parser of its own in its module."""
-    lines = "\n".join(f"  {name:10} {what}" for name, what in COMMANDS.items())
+    lines = "\n".join(f"  {name:13} {what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="taichi-phys",
         usage="taichi-phys COMMAND ...",
@@ -44,7 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     name = make_parser().parse_args(words[:1]).command  # the command parses all other words
-    return importlib.import_module(f"inverse.commands.{name}").main(words[1:])
+    return importlib.import_module(module_of(name)).main(words[1:])
+
+
+def module_of(name: str) -> str:
+    """The module of a command."""
+    return f"inverse.commands.{name.replace('-', '_')}"
 
 
 def version() -> str:

@@ -11,6 +11,7 @@ import taichi_phys as tp
 from inverse.commands.assets import asset, shipped_scenes
 from inverse.commands.show import UPS
 from inverse.fitting import FitRun
+from inverse.identification import MaterialRun
 from inverse.opening import open_run
 from inverse.simulation import SceneRun
 from inverse.trace import TraceRun
@@ -67,6 +68,8 @@ def _folder(path: Path, args: argparse.Namespace) -> Stage:
         stage = _body(path, args, run.gaussians)
         stage.views = run.cameras
         return stage
+    if isinstance(run, MaterialRun):
+        raise ValueError(f"{path}: the run of fit-material is shown by its report.html")
     if isinstance(run, SceneRun):
         if run.frames is None:
             raise ValueError(f"{path}: its scene keeps no frames that could be shown")

@@ -11,6 +11,7 @@ import torch
 import taichi_phys as tp
 from inverse.export.take import Actor, Prop, Skin, Take
 from inverse.fitting.run import FitRun
+from inverse.identification.run import MaterialRun
 from inverse.opening import open_run
 from inverse.simulation.film import bodies_colors
 from inverse.simulation.looks import surfaces_of
@@ -59,6 +60,8 @@ def _any_take(folder: Path, skin: bool, until: float | None) -> Take:
     run = open_run(folder)
     if isinstance(run, FitRun):
         raise ValueError(f"{folder}: a fit stands still; its Gaussians are already a .ply file")
+    if isinstance(run, MaterialRun):
+        raise ValueError(f"{folder}: the particles of a fit-material run are in its motion.npz")
     if isinstance(run, TraceRun):
         return _trace_take(run, until)
     if until is not None:
