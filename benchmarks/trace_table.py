@@ -15,6 +15,7 @@ from inverse.commands import trace
 
 
 ROWS = {
+    "parts": ["--motion", "parts"],
     "trd": [],
     "rigid": ["--dynamics", "rigid"],
     "velocity": ["--dynamics", "velocity"],
@@ -35,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.rows:
         out = Path(args.out) / name.replace(", ", "-").replace(" ", "-")
         if not (out / "metrics.json").exists():
-            status = trace.main([*flags, *ROWS[name], "--out", str(out), "--resume"])
+            motion = [] if "--motion" in ROWS[name] else ["--motion", "particles"]
+            status = trace.main([*flags, *motion, *ROWS[name], "--out", str(out), "--resume"])
             if status:
                 return status
         metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))

@@ -22,13 +22,19 @@ class TraceConfig(PhotometricConfig):
     sh_degree: int = option(
         1, "highest degree of the spherical harmonics of the colors, 0 to 4", low=0, high=4
     )
-    relocate_until: float = setting(0.6, low=0)
+    relocate_until: float = setting(0.8, low=0)
     batch: int | None = option(None, "images in each step; default: one for each process", low=1)
     dynamics: str = option(
         "trd",
         "law of motion: trd is the paper's, rigid gives each Gaussian a center of rotation, "
         "velocity has no accelerations, none has no dynamics",
         choices=("trd", "rigid", "velocity", "none"),
+    )
+    motion: str = option(
+        "parts",
+        "what moves: parts gives all Gaussians of a rigid part one motion, whose law is found from "
+        "the observed times; particles lets each Gaussian move by itself, as in the paper",
+        choices=("parts", "particles"),
     )
     deformation: bool = option(True, "use the auxiliary deformation field")
     rk: int = option(2, "order of the time integration", choices=(1, 2))
@@ -43,6 +49,8 @@ class TraceConfig(PhotometricConfig):
     warm_up: float = setting(0.08, low=0)  # until then, only the Gaussians of t = 0 learn
     curriculum: float = setting(0.3, low=0)  # from then on, all observed times are used
     freeze: float = setting(0.5, low=0)  # then, Gaussians that stand still are frozen
+    share: float = setting(0.55, low=0, high=0.95)  # then, Gaussians of a part share one motion
+    poses_rate: float = setting(2e-3, low=0)  # of the poses of parts, in half sides; falls as well
     # Share of the steps that train the deformation without the dynamics.
     direct: float = setting(0.3, low=0)
     # Share of the steps in which the dynamics span more than one interval. These steps come in

@@ -39,8 +39,9 @@ def learn_motion(
     model = first_model(job, config, train, times[-1], frame_dt)
     folder = RunFolder(job.out)
     trainer = TraceTrainer(
-        model, train, config, seed=job.seed, checkpoint=folder.checkpoint(TRACE), ranks=ranks
-    )
+        model, train, config, seed=job.seed, checkpoint=folder.checkpoint(TRACE), ranks=ranks,
+        parts=job.parts,
+    )  # fmt: skip
     if ranks.rank == 0:
         folder.begin(
             {"run": job, "trace": config},

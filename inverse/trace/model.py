@@ -9,11 +9,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from inverse.fitting.model import GaussianModel
 from inverse.trace.config import TraceConfig
+from inverse.trace.laws import Law, find_law
+from inverse.trace.shared import SharedMotion, bodies, quaternion_product
 from renderers.splats.gaussians import SH_COUNTS, Gaussians
 from taichi_phys.bridge.deformation_mlp import DeformationMLP
 from taichi_phys.bridge.dynamics_mlp import DynamicsMLP
@@ -95,14 +98,17 @@ class TraceModel(nn.Module):
                 squared=config.squared_accelerations,
             )  # fmt: skip
         self.register_buffer("moving", torch.ones(len(gaussians), dtype=torch.bool))
+        self.shared: SharedMotion | None = None  # until parts are found
 
     def scene(self) -> dict[str, Any]:
         """What a checkpoint needs, besides weights and settings, to make the model again."""
+        laws = None if self.shared is None else self.shared.laws
         return {
             "center": list(self.center),
             "half_side": self.half_side,
             "duration": self.duration,
             "frame_dt": self.frame_dt,
+            "laws": None if laws is None else [law.record() for law in laws],
         }
 
     @classmethod
@@ -125,12 +131,69 @@ class TraceModel(nn.Module):
                 opacities=torch.full((count,), 0.5),
                 sh=torch.zeros(count, colors, 3),
             )
+            laws = scene.get("laws")
+            scene = {name: value for name, value in scene.items() if name != "laws"}
             model = cls(GaussianModel(blank), config, **scene)
+            model.prepare(state)
             model.load_state_dict(state)
+            if model.shared is not None and laws:
+                model.shared.laws = [Law.from_record(law) for law in laws]
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"model: made by another version ({reason})") from None
         return model
+
+    def prepare(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Make room for the shared motions in a state_dict that is to be loaded, if it has any."""
+        prefix = "shared."
+        own = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        self.shared = SharedMotion.blank(own).to(self.moving.device) if own else None
+
+    @torch.no_grad()
+    def share(self, part: np.ndarray, knots: Sequence[float]) -> None:
+        """Give all Gaussians of a part one rigid motion.
+
+        part: (n,) int, 1 to K, 0 for Gaussians that go on moving by themselves, -1 for Gaussians
+        that stand still from now on; knots: times, s,
+        from 0 to the last observed one, at which the motion has poses of its own.
+        """
+        states = [self.tensors_at(t) for t in knots]
+        x, quats, scales, weights = (
+            np.stack([s[name].double().cpu().numpy() for s in states])
+            for name in ("means", "quats", "scales", "opacities")
+        )
+        motion, *baked = bodies(knots, x, quats, np.log(scales), part.clip(0), weights[0])
+        own = torch.as_tensor(part != 0)
+        g = self.gaussians
+        for parameter, values in zip((g.means, g.quats, g.log_scales), baked, strict=True):
+            where = own.to(parameter.device)
+            parameter[where] = torch.as_tensor(values).to(parameter)[where]
+        self.moving &= torch.as_tensor(part >= 0).to(self.moving.device)
+        self.shared = motion.to(g.means.device)
+
+    def find_laws(self) -> None:
+        """Find the law of every part, which gives its poses after the observed time."""
+        if self.shared is not None:
+            knots = self.shared.knots.double().cpu().numpy()
+            sizes = self.shared.sizes.tolist()
+            paths = zip(self.shared.paths(), sizes, strict=True)
+            self.shared.laws = [find_law(knots, *path, size) for path, size in paths]
+
+    def deviations(self, t: float) -> torch.Tensor:
+        """Standard deviations (n,) m of the places of the Gaussians at t s, 0 where none is known.
+
+        They are known of Gaussians that share the motion of a part, after the observed time.
+        """
+        shared = self.shared
+        if shared is None or shared.laws is None or t <= self.duration + 1e-9:
+            return torch.zeros(len(self.gaussians))
+        known = [0.0, *(float(law.deviations([t])[0]) for law in shared.laws)]
+        return torch.tensor(known)[shared.part.cpu()]
+
+    @property
+    def free(self) -> torch.Tensor:
+        """Which Gaussians (n,) bool move by themselves."""
+        return self.moving if self.shared is None else self.moving & (self.shared.part == 0)
 
     @property
     def frozen(self) -> bool:
@@ -178,7 +241,28 @@ class TraceModel(nn.Module):
         were a shift. follow=False: nothing but the dynamics gets a gradient, for long paths.
         """
         source = min(t, self.duration) if source is None else source
-        index = self.moving.nonzero()[:, 0] if self.frozen else None
+        if self.shared is not None:
+            return self._parts_at(t, self._free_at(t, source, follow))
+        return self._free_at(t, source, follow)
+
+    def _parts_at(self, t: float, g: dict[str, Any]) -> dict[str, Any]:
+        """Gaussians g at time t s, in which those of parts are still as they are at time 0."""
+        assert self.shared is not None
+        own = self.shared.part.nonzero()[:, 0]
+        x, q, R = self.shared.carry(t, g["means"][own], g["quats"][own], own)
+        axes = torch.eye(3).to(x).repeat(len(g["means"]), 1, 1)
+        return g | {
+            "means": g["means"].index_copy(0, own, x),
+            "quats": g["quats"].index_copy(0, own, q),
+            "sh_axes": axes.index_copy(0, own, R),
+        }
+
+    def _free_at(self, t: float, source: float, follow: bool) -> dict[str, Any]:
+        """The Gaussians at time t s, in which only those move that move by themselves."""
+        free = self.free
+        index = None if bool(free.all()) else free.nonzero()[:, 0]
+        if index is not None and not len(index):
+            return self.gaussians.tensors()
         with torch.set_grad_enabled(follow and torch.is_grad_enabled()):
             g = self.gaussians.tensors()
             means, quats, log_scales = g["means"], g["quats"], self.gaussians.log_scales
@@ -225,12 +309,3 @@ class TraceModel(nn.Module):
         g.log_scales[frozen] += ds[frozen]
         self.moving &= moving
         return int((~self.moving).sum())
-
-
-def quaternion_product(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """The product p q of quaternions (n, 4) wxyz, which rotates by q first, then by p."""
-    a, b = p[:, :1], p[:, 1:]
-    c, d = q[:, :1], q[:, 1:]
-    return torch.cat(
-        [a * c - (b * d).sum(1, keepdim=True), a * d + c * b + torch.linalg.cross(b, d)], dim=1
-    )

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from taichi_phys.rotations import nearest_rotation
 
 
-ROUNDS = 5  # of reweighting
+ROUNDS = 8  # of reweighting
 SURE = 3.0  # standard errors from which an angular acceleration is believed
 THIN = 1e-3  # of their length; particles closer than this to a line do not show a spin about it
 
@@ -86,11 +86,13 @@ def _motion(times: np.ndarray, x: np.ndarray, weights: np.ndarray) -> dict[str, 
 def rigid_path(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, Rotation, float]:
     """Fit a rigid motion to particles x (T, n, 3) m.
 
-    Particles count by weights (n,), and count less if they leave the body (Huber). Particles on a
-    line do not show a spin about it, which is then taken as zero. Returns the centers (T, 3) m, the
-    rotations since the first time, and the root mean square of the residuals, m.
+    Particles count by weights (n,), and count less and less as they leave the body (Cauchy), or, at
+    first, if they are far from it. Particles on a line do not show a spin about it, which is then
+    taken as zero. Returns the centers (T, 3) m, the rotations since the first time, and the root
+    mean square of the residuals, m, of the particles by how much they count.
     """
-    q = weights
+    far = np.sqrt(((x - np.median(x, axis=1, keepdims=True)) ** 2).sum(axis=2).max(axis=0))
+    q = weights / np.maximum(1, far / max(median(far, weights), 1e-150)) ** 2
     for _ in range(ROUNDS):
         share = q / q.sum()
         centers = np.einsum("n,tnd->td", share, x)
@@ -101,10 +103,14 @@ def rigid_path(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, Rotation
         miss = arms - np.einsum("tij,nj->tni", turns, body)
         miss = np.sqrt((miss**2).sum(axis=2).mean(axis=0))
         residual = float(np.sqrt(share @ miss**2))
-        order = np.argsort(miss)
-        median = miss[order][np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)]
-        q = weights / np.maximum(1, miss / max(1.5 * median, 1e-300))
+        q = weights / np.maximum(1, miss / max(1.5 * median(miss, weights), 1e-150)) ** 2
     return centers, Rotation.from_matrix(turns), residual
+
+
+def median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The weighted median of values (n,)."""
+    order = np.argsort(values)
+    return float(values[order][np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)])
 
 
 def _turns(arms: np.ndarray, share: np.ndarray) -> np.ndarray:

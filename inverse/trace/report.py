@@ -42,11 +42,17 @@ def write_report(
     )
     parts = run.motion["parts"] if run.motion else []
     if parts:
+        later = duration * (1 + run.job.future)
         report.heading("How the parts move")
         report.table(
             f"At t = {duration:g} s, the last observed time, from the paths of its "
-            "Gaussians; standard errors in brackets.",
-            motion_rows(parts),
+            "Gaussians; standard errors in brackets. The law of a part is the form of motion that "
+            "best predicts observed frames which it was not fitted to; deviation is the standard "
+            "deviation of the predicted places.",
+            [
+                [*row, *law_cells(run, part)]
+                for row, part in zip(motion_rows(parts), parts, strict=True)
+            ],
             header=[
                 "part",
                 "center (m)",
@@ -54,6 +60,8 @@ def write_report(
                 "acceleration (m/s²)",
                 "spin (rad/s)",
                 "axis",
+                "law: path, turn",
+                f"deviation at {later:.3g} s (m)",
             ],
         )
     if losses:
@@ -80,6 +88,16 @@ def motion_rows(parts: Sequence[dict[str, Any]]) -> list[list[Any]]:
     axes = [None if part["axis"] is None else _fixed(part["axis"], 2) for part in parts]
     labels = [part["label"] for part in parts]
     return [list(row) for row in zip(labels, *rows, spins, axes, strict=True)]
+
+
+def law_cells(run: TraceRun, part: dict[str, Any]) -> list[Any]:
+    """The law of a part and the deviation of its places at the end of the film."""
+    law, shared = part["law"], run.model.shared
+    if law is None or shared is None or shared.laws is None:
+        return ["each Gaussian its own", None]
+    end = run.model.duration * (1 + run.job.future)
+    deviation = float(shared.laws[part["label"] - 1].deviations([end])[0])
+    return [f"{law['path']}, {law['rotation']}", f"{deviation:.2g}"]
 
 
 def _numbers(vectors: Sequence[Sequence[float] | np.ndarray], digits: int) -> list[str]:

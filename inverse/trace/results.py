@@ -14,11 +14,11 @@ from inverse.metrics import mean_metrics
 from inverse.runs.folder import VIDEO
 from inverse.trace.mask_metrics import segmentation_metrics
 from inverse.trace.model import TraceModel
+from inverse.trace.parts import label_parts
 from inverse.trace.paths import motion_along_paths
 from inverse.trace.photographs import Photographs, load_photographs
 from inverse.trace.readout import motion_of_parts
 from inverse.trace.run import TraceRun
-from inverse.trace.segmentation import segment
 from renderers.camera import Camera
 from renderers.datasets import splits
 from renderers.images import to_bytes, write_png
@@ -33,6 +33,7 @@ SPLITS = ("val", "test")
 KINDS = ("interpolation", "extrapolation")  # of pictures at observed times, and at later ones
 VIDEO_FPS = 24.0
 VIDEO_SECONDS = 4.0  # length of the observed time in the video, slowed down or sped up
+LATER = (0.0, 1 / 6, 1 / 3, 2 / 3, 1.0, 2.0)  # shares of the observed time, for motion.json
 SOLID = 0.5  # alpha from which a pixel belongs to a part
 PALETTE = np.array(
     [[0.62, 0.65, 0.69], [0.17, 0.51, 0.83], [0.88, 0.39, 0.17], [0.16, 0.62, 0.38],
@@ -131,20 +132,43 @@ def find_parts(
     x, weights, v_bar, a_bar, w, eps = (
         tensor.double().cpu().numpy() for tensor in (tensors["means"], tensors["opacities"], *rates)
     )
-    labels = segment(
-        x, v_bar, w, weights=weights, static=static if static.any() else None,
-        parts=parts, seed=seed,
-    )  # fmt: skip
+    labels = label_parts(model, parts, seed)
     moving = labels > 0
     if moving.any():
         at = np.array(times)
         paths = [model.tensors_at(t)["means"].double().cpu().numpy()[moving] for t in at]
         part, weight = labels[moving], weights[moving]
         record["parts"] = motion_along_paths(at, np.stack(paths), part, weight)
+        for part_record in record["parts"]:
+            part_record["law"] = law_record(model, part_record["label"])
         record["by_dynamics"] = motion_of_parts(
             x[moving], v_bar[moving], a_bar[moving], w[moving], eps[moving], part, weight
         )
     return labels, record
+
+
+def law_record(model: TraceModel, label: int) -> dict[str, Any] | None:
+    """What motion.json says of the law of a part, None if its Gaussians move by themselves.
+
+    rotation and path: the forms; held_out: root mean square errors, m, with which each form
+    predicts observed frames that it was not fitted to; future: time s, centre m and deviation m,
+    the standard deviation of the places of the part's Gaussians, at some later times.
+    """
+    shared = model.shared
+    if shared is None or shared.laws is None or label > len(shared.laws):
+        return None
+    law = shared.laws[label - 1]
+    times = model.duration * (1 + np.array(LATER))
+    rows = zip(times, law.poses(times)[0], law.deviations(times), strict=True)
+    return {
+        "rotation": law.rotation,
+        "path": law.path,
+        "held_out": {name: dict(errors) for name, errors in law.errors.items()},
+        "future": [
+            {"time": float(t), "centre": center.tolist(), "deviation": float(deviation)}
+            for t, center, deviation in rows
+        ],
+    }
 
 
 def render_ids(model: TraceModel, camera: Camera, t: float, labels: np.ndarray) -> np.ndarray:
@@ -222,13 +246,18 @@ def write_film(
             titles = [f"{seen}, t = {t:.2f}"]
             if labels is not None:
                 colors = torch.tensor(PALETTE[labels % len(PALETTE)], dtype=torch.float32)
-                tensors = {k: v for k, v in model.tensors_at(t).items() if k != "sh"}
+                tensors = {k: v for k, v in model.tensors_at(t).items() if "sh" not in k}
+                # Parts blur as far as their places are uncertain.
+                unsure = model.deviations(t).to(tensors["means"])
+                scales = (tensors["scales"].square() + unsure[:, None].square()).sqrt()
+                tensors["scales"] = scales
                 image = render(
                     camera, **tensors, colors=colors.to(tensors["means"].device),
                     background=background,
                 )  # fmt: skip
                 pictures.append(to_bytes(image.rgb))
-                titles.append("parts")
+                largest = float(unsure.max())
+                titles.append(f"parts, places +- {largest:.2g} m" if largest else "parts")
             yield side_by_side(pictures, titles)
 
     write_video(path, film(), VIDEO_FPS)

@@ -102,7 +102,8 @@ class TraceStage(Recorded):
         elif self.color == "speed":
             colors = strength_colors(speed, (0, self._fastest))
         else:
-            seen = Gaussians(**{k: t.detach() for k, t in now.items()}).colors()
+            plain = {k: t.detach() for k, t in now.items() if k != "sh_axes"}
+            seen = Gaussians(**plain).colors()
             colors = (255 * seen.clamp(max=1)).byte().numpy()
         points, splats = None, None
         if self.show == "particles":
@@ -113,8 +114,8 @@ class TraceStage(Recorded):
         elif self.color == "picture":
             splats = now
         else:
-            del now["sh"]
-            splats = now | {"colors": torch.from_numpy(colors / np.float32(255))}
+            splats = {k: t for k, t in now.items() if not k.startswith("sh")}
+            splats |= {"colors": torch.from_numpy(colors / np.float32(255))}
         observed = "observed" if self.time <= self.model.duration + 1e-9 else "predicted"
         caption = f"t = {self.time:.3f} s, {observed}\n{len(colors):,} Gaussians"
         if self._labels is not None:

@@ -17,9 +17,13 @@ from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.training import BACKGROUNDS, Training
 from inverse.trace.config import TraceConfig
 from inverse.trace.model import TraceModel
+from inverse.trace.parts import knots_of, label_parts, rigid_parts
 from inverse.trace.photographs import Photographs
 from inverse.trace.ranks import Ranks
 from renderers.splats.render import render
+
+
+SHARED_START = 0.3  # of the rate of the means, with which they go on once parts share a motion
 
 
 class TraceTrainer(Training):
@@ -32,7 +36,8 @@ class TraceTrainer(Training):
     accelerations, of which neighboring times show next to nothing.
 
     model: trained in place; train: photographs with their times; checkpoint: path of the file, None
-    for no checkpoint; ranks: the processes that train together, by default this one alone. Raises
+    for no checkpoint; ranks: the processes that train together, by default this one alone; parts:
+    the number of moving parts, None to find it. Raises
     ValueError for a batch that leaves a process without a photograph.
     """
 
@@ -45,6 +50,7 @@ class TraceTrainer(Training):
         seed: int = 0,
         checkpoint: str | Path | None = None,
         ranks: Ranks | None = None,
+        parts: int | None = None,
     ):
         super().__init__(config, seed=seed, checkpoint=checkpoint)
         self.model, self.train = model.to(self.device), train
@@ -58,6 +64,8 @@ class TraceTrainer(Training):
                 f"batch: got {self.batch} images for {self.ranks.size} processes, expected "
                 "one for each or more"
             )
+        self.parts = parts
+        self.shared = False  # whether the search for rigid parts has been made
         self.searched = False  # whether the search for Gaussians that stand still has been made
         self.quiet = True if self.ranks.rank else None
         groups = gaussian_groups(model.gaussians, config, model.half_side)
@@ -72,6 +80,13 @@ class TraceTrainer(Training):
         """One iteration; returns its loss."""
         config, progress = self.config, self.progress
         decay = 0.01**progress
+        if progress >= config.share and not self.shared:
+            self.shared = True
+            self._share()
+        if self.model.shared is not None:  # places are learned anew
+            again = 0.01 ** ((progress - config.share) / (1 - config.share))
+            decay = max(decay, SHARED_START * again)
+            self.rates["shared"] = config.poses_rate * self.model.half_side * again / decay
         rate = config.means_rate * self.model.half_side * decay
         self.optimizer.param_groups[0]["lr"] = rate
         for group in self.optimizer.param_groups:
@@ -97,8 +112,27 @@ class TraceTrainer(Training):
             if (self.iteration + 1) % config.relocate_every == 0:
                 dead, target = relocate(self.model.gaussians, self.optimizer, generator)
                 self.model.moving[dead] = self.model.moving[target]
+                if self.model.shared is not None:
+                    self.model.shared.part[dead] = self.model.shared.part[target]
             wander(self.model.gaussians, config.noise * rate, generator)
         return total
+
+    def _share(self) -> None:
+        """Find the rigid parts, and give each of them one motion."""
+        model = self.model
+        if self.config.motion != "parts" or model.dynamics is None or model.deformation is None:
+            return
+        knots = knots_of(self.times, len(self.train))
+        labels = rigid_parts(model, label_parts(model, self.parts, self.seed), knots, self.parts)
+        if (labels > 0).any():
+            model.share(labels, knots)
+            self._learn_shared()
+
+    def _learn_shared(self) -> None:
+        """Let the optimizer learn the poses of the parts."""
+        assert self.model.shared is not None
+        parameters = list(self.model.shared.parameters())
+        self.optimizer.add_param_group({"params": parameters, "lr": 0.0, "network": "shared"})
 
     def _image_loss(self, item: int, progress: float) -> torch.Tensor:
         config, model = self.config, self.model
@@ -146,7 +180,7 @@ class TraceTrainer(Training):
     ) -> tuple[float | None, bool]:
         """The time t' whose state is carried to t, and whether the gradient follows it there."""
         config = self.config
-        if self.model.dynamics is None:
+        if self.model.dynamics is None or not self.model.free.any():
             return None, True
         dt, last = self.model.frame_dt, max(self._seen(progress), self.model.frame_dt)
         kind, sign, place = torch.rand(3, generator=generator).tolist()
@@ -170,7 +204,8 @@ class TraceTrainer(Training):
         """Return a digest of the settings and the photographs."""
         settings = dataclasses.asdict(self.config) | {"batch": self.batch, "seed": self.seed}
         views = [(view.time, dataclasses.asdict(view.camera)) for view in self.train.views]
-        return fingerprint_of((settings, self.model.scene(), views), self.photographs.arrays())
+        scene = self.model.scene() | {"laws": None}  # which come of the training
+        return fingerprint_of((settings, scene, views), self.photographs.arrays())
 
     def own_state(self) -> dict[str, Any]:
         """Return what a checkpoint holds besides the state of the loop."""
@@ -179,19 +214,25 @@ class TraceTrainer(Training):
             "scene": self.model.scene(),
             "optimizer": self.optimizer.state_dict(),
             "searched": self.searched,
+            "shared": self.shared,
         }
 
     def load_own_state(self, state: dict[str, Any]) -> None:
         """Restore what own_state() returned."""
+        self.model.prepare(state["model"])
+        if self.model.shared is not None:
+            self._learn_shared()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.searched = state["searched"]
+        self.searched, self.shared = state["searched"], state["shared"]
 
     def elapsed(self, seconds: float) -> float:
         """Seconds of training so far in the first process, which all processes use."""
         return self.ranks.agree(seconds)
 
     def save(self) -> None:
-        """Write the checkpoint, in the first process only."""
+        """Write the checkpoint, in the first process only; at the end with the parts' laws."""
         if self.ranks.rank == 0:
+            if self.progress >= 1:
+                self.model.find_laws()
             super().save()

@@ -1,0 +1,310 @@
+"""The law by which a rigid part moves: its form is chosen by what held-out frames show.
+
+A part's poses at the observed times are fitted with every form of `forms`, without the last of
+them, and each form predicts those. The simplest form that predicts about as well as the best is
+taken, fitted to all poses, and continued. The errors of its predictions also say how uncertain the
+continuation is.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from inverse.trace.forms import PATHS, ROTATIONS
+
+
+HELD_OUT = (1 / 6, 1 / 4, 1 / 3)  # shares of the observed frames, the last ones, that are predicted
+ABOUT = 1.5  # times the error of the best form: forms up to there predict about as well
+PRIOR = 4  # predictions whose scatter is believed before any is made
+RIVAL = 2.0  # times the error of the chosen form, up to which forms are possible
+TURNED = (2 / 3) ** 0.5  # movement of the particles of a round body by a turn, over its size
+GROWTH = 9  # times up to the one asked for at which deviations are compared
+RELATIVE_STEP = 1e-5  # of numeric derivatives
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Law:
+    """How one rigid part moves, in closed form.
+
+    rotation, path: names of the forms in `forms`; end: the last observed time, s; span: the
+    observed time, s; size: of the part, m; rotation_parameters, path_parameters: of the forms;
+    covariance: (p, p) of both, rotation first; floor: standard deviation of an observed pose, m;
+    others: further laws that predict nearly as well, with their weights, whose disagreement counts
+    as uncertainty; errors: root mean square errors of held-out predictions, m, by form.
+    """
+
+    rotation: str
+    path: str
+    end: float
+    span: float
+    size: float
+    rotation_parameters: np.ndarray
+    path_parameters: np.ndarray
+    covariance: np.ndarray
+    floor: float = 0.0
+    others: tuple[tuple[float, "Law"], ...] = ()
+    errors: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+
+    def poses(self, times: Sequence[float] | np.ndarray) -> tuple[np.ndarray, Rotation]:
+        """Centers (T, 3) m and rotations of the part at times, s."""
+        tau = (np.asarray(times, dtype=np.float64) - self.end) / self.span
+        return self._poses(tau, self.rotation_parameters, self.path_parameters)
+
+    def _poses(
+        self, tau: np.ndarray, rotation: np.ndarray, path: np.ndarray
+    ) -> tuple[np.ndarray, Rotation]:
+        form = ROTATIONS[self.rotation]
+        turns = form.turns(rotation, tau)
+        return PATHS[self.path].centers(path, tau, lambda t: form.turns(rotation, t)), turns
+
+    def deviations(self, times: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Standard deviations (T,) m of the places of the part's particles, root mean squares.
+
+        Past the last observed time they never fall, though an oscillation meets itself again.
+        """
+        times = np.asarray(times, dtype=np.float64)
+        reach = max(float(times.max()), self.end)
+        path = np.concatenate([np.linspace(self.end, reach, GROWTH), times])
+        values = self._deviations(path)
+        order = np.argsort(path, kind="stable")
+        later = path[order] >= self.end
+        values[order[later]] = np.maximum.accumulate(values[order[later]])
+        return values[GROWTH:]
+
+    def _deviations(self, times: np.ndarray) -> np.ndarray:
+        J = self.jacobian(times)
+        variance = np.einsum("tip,pq,tiq->t", J, self.covariance, J) + self.floor**2
+        for weight, other in self.others:
+            variance = variance + weight * self.apart(other, times) ** 2
+        return np.sqrt(variance)
+
+    def apart(self, other: "Law", times: Sequence[float] | np.ndarray) -> np.ndarray:
+        """How far (T,) m the part would be from itself if it moved by another law."""
+        return distances(self.poses(times), other.poses(times), self.size)
+
+    def jacobian(self, times: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Derivatives (T, 6, p) of center and turn (times size) in all parameters."""
+        tau = (np.asarray(times, dtype=np.float64) - self.end) / self.span
+        both = np.concatenate([self.rotation_parameters, self.path_parameters])
+        split = len(self.rotation_parameters)
+        centers, turns = self._poses(tau, both[:split], both[split:])
+        columns = []
+        for k, value in enumerate(both):
+            step = RELATIVE_STEP * max(abs(value), 1e-2)
+            moved = both.copy()
+            moved[k] += step
+            c, R = self._poses(tau, moved[:split], moved[split:])
+            turn = (R * turns.inv()).as_rotvec() * self.size
+            columns.append(np.concatenate([c - centers, turn], axis=1) / step)
+        return np.stack(columns, axis=2)
+
+    def record(self) -> dict[str, Any]:
+        """The law for JSON; `Law.from_record` makes it again."""
+        record = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "others"
+        }
+        for name in ("rotation_parameters", "path_parameters", "covariance"):
+            record[name] = record[name].tolist()
+        record["errors"] = {k: dict(v) for k, v in self.errors.items()}
+        record["others"] = [[weight, other.record()] for weight, other in self.others]
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Law":
+        """Make the law whose record this is. Raises ValueError if it is none."""
+        try:
+            arrays = {
+                name: np.array(record[name], dtype=np.float64)
+                for name in ("rotation_parameters", "path_parameters", "covariance")
+            }
+            others = tuple((float(w), cls.from_record(other)) for w, other in record["others"])
+            return cls(**{**record, **arrays, "others": others})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"law: made by another version ({error})") from None
+
+
+def distances(
+    one: tuple[np.ndarray, Rotation], two: tuple[np.ndarray, Rotation], size: float
+) -> np.ndarray:
+    """Root mean square distances (T,) m of the particles of a body of a size in two poses."""
+    shift = ((one[0] - two[0]) ** 2).sum(axis=1)
+    # |(R - S) x|^2 of a round body: 2 (1 - cos angle) of two thirds of its square size.
+    angle = (one[1] * two[1].inv()).magnitude()
+    return np.sqrt(shift + 4 / 3 * size**2 * (1 - np.cos(angle)))
+
+
+def find_law(times: np.ndarray, centers: np.ndarray, turns: Rotation, size: float) -> Law:
+    """Find the law of a part from its poses.
+
+    times: (T,) s, ascending, at least 3; centers: (T, 3) m; turns: (T,) rotations; size: root mean
+    square distance of its particles from the center, m.
+    """
+    times = np.asarray(times, dtype=np.float64)
+    path = Observed(times=times, centers=centers, turns=turns, size=size)
+    folds = sorted({max(1, round(share * len(times))) for share in HELD_OUT})
+    starts = [path.until(len(times) - fold) for fold in folds]
+    # Rotations first: they do not depend on the path. Forms go from simple to rich, until one
+    # predicts to within the noise: it or a simpler one is the choice, whatever the others do.
+    errors: dict[str, dict[str, float]] = {"rotation": {}, "path": {}}
+    known: dict[str, list[np.ndarray]] = {}
+    for name, form in sorted(ROTATIONS.items(), key=lambda item: item[1].count):
+        fits = [form.fit(s.tau, s.turns) for s in starts]
+        known[name] = [p for p in fits if p is not None]
+        if len(known[name]) == len(folds):
+            pairs = zip(folds, known[name], strict=True)
+            errors["rotation"][name] = _root_mean(
+                path.turn_errors(fold, form.turns(p, path.tau[-fold:])) for fold, p in pairs
+            )
+            if errors["rotation"][name] <= ABOUT * path.turn_noise():
+                break
+    rotation = _choice(errors["rotation"], path.turn_noise())
+    turning = [turns_of(rotation, p) for p in known[rotation]]
+    for name, path_form in sorted(PATHS.items(), key=lambda item: item[1].count):
+        fits = [
+            path_form.fit(s.tau, s.centers, turn, size)
+            for s, turn in zip(starts, turning, strict=True)
+        ]
+        found = [p for p in fits if p is not None]
+        if len(found) == len(folds):
+            errors["path"][name] = _root_mean(
+                path_form.centers(p, path.tau[-fold:], turn) - path.centers[-fold:]
+                for fold, p, turn in zip(folds, found, turning, strict=True)
+            )
+            if errors["path"][name] <= ABOUT * path.center_noise():
+                break
+    chosen = _choice(errors["path"], path.center_noise())
+    law = _fitted(path, rotation, chosen)
+    assert law is not None  # it was fitted to fewer poses
+    law = _calibrated(law, path, folds)
+    paths = _rivals(errors["path"], chosen, path.center_noise())
+    rotations = _rivals(errors["rotation"], rotation, path.turn_noise())
+    rivals = [(weight, _fitted(path, rotation, name)) for name, weight in paths]
+    rivals += [(weight, _fitted(path, name, chosen)) for name, weight in rotations]
+    others = [(weight, other) for weight, other in rivals if other is not None]
+    total = 1 + sum(weight for weight, _ in others)
+    return dataclasses.replace(
+        law, errors=errors, others=tuple((weight / total, other) for weight, other in others)
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Observed:
+    """Observed poses of a part: times (T,) s, centers (T, 3) m, turns (T,), size m; tau: the times
+    since the last one of the whole observation, in spans of it."""
+
+    times: np.ndarray
+    centers: np.ndarray
+    turns: Rotation
+    size: float
+    whole: tuple[float, float] | None = None  # the last time and the span of it, s
+
+    @property
+    def end(self) -> float:
+        """The last observed time, s."""
+        return float(self.times[-1]) if self.whole is None else self.whole[0]
+
+    @property
+    def span(self) -> float:
+        """The observed time, s."""
+        return float(self.times[-1] - self.times[0]) if self.whole is None else self.whole[1]
+
+    @property
+    def tau(self) -> np.ndarray:
+        """The times (T,) as the forms count them."""
+        return (self.times - self.end) / self.span
+
+    def until(self, count: int) -> "Observed":
+        """The first poses, with times that count as those of the whole."""
+        return Observed(
+            times=self.times[:count], centers=self.centers[:count], turns=self.turns[:count],
+            size=self.size, whole=(self.end, self.span),
+        )  # fmt: skip
+
+    def turn_errors(self, fold: int, predicted: Rotation) -> np.ndarray:
+        """How far (fold, 3) m rotations that were predicted for the last times move particles."""
+        return (predicted * self.turns[-fold:].inv()).as_rotvec() * self.size * TURNED
+
+    def turn_noise(self) -> float:
+        """The scatter of single rotations, m of movement, in what a smooth motion lacks."""
+        steps = (self.turns[1:] * self.turns[:-1].inv()).as_rotvec() * self.size * TURNED
+        return _scatter(np.diff(steps, n=2, axis=0))
+
+    def center_noise(self) -> float:
+        """The scatter of single centers, m, in what a smooth motion lacks."""
+        return _scatter(np.diff(self.centers, n=3, axis=0))
+
+
+def turns_of(name: str, p: np.ndarray) -> Callable[[np.ndarray], Rotation]:
+    """The rotations of a form with parameters p, as a function of times."""
+    return functools.partial(ROTATIONS[name].turns, p)
+
+
+def _scatter(third: np.ndarray) -> float:
+    """The scatter of values, of which these (k, 3) are third differences, 20 times the variance."""
+    return float(np.sqrt((third**2).sum(axis=1).mean() / 20)) if len(third) else 0.0
+
+
+def _root_mean(misses: Iterable[np.ndarray]) -> float:
+    return float(np.sqrt((np.concatenate(list(misses)) ** 2).sum(axis=1).mean()))
+
+
+def _choice(errors: Mapping[str, float], noise: float) -> str:
+    """The simplest form whose error is about that of the best one, or within the noise."""
+    limit = ABOUT * max(min(errors.values()), noise)
+    fine = [name for name, error in errors.items() if error <= limit]
+    return min(fine, key=lambda name: ((ROTATIONS | PATHS)[name].count, errors[name]))
+
+
+def _rivals(errors: Mapping[str, float], chosen: str, noise: float) -> list[tuple[str, float]]:
+    """The forms that are not much worse than the chosen one, and their weights relative to it."""
+    scale = max(errors[chosen], noise, 1e-12)
+    return [
+        (name, float(np.exp(1 - max(error / scale, 1.0) ** 2)))
+        for name, error in errors.items()
+        if name != chosen and error < RIVAL * scale
+    ]
+
+
+def _fitted(path: Observed, rotation: str, form: str) -> Law | None:
+    """The law of these forms that fits the poses, and the covariance of its parameters."""
+    r = ROTATIONS[rotation].fit(path.tau, path.turns)
+    p = None if r is None else PATHS[form].fit(
+        path.tau, path.centers, turns_of(rotation, r), path.size
+    )  # fmt: skip
+    if r is None or p is None:
+        return None
+    count = len(r) + len(p)
+    law = Law(
+        rotation=rotation, path=form, end=path.end, span=path.span, size=path.size,
+        rotation_parameters=r, path_parameters=p, covariance=np.zeros((count, count)),
+    )  # fmt: skip
+    c, R = law.poses(path.times)
+    turned = (R * path.turns.inv()).as_rotvec() * path.size
+    miss = np.concatenate([c - path.centers, turned], axis=1)
+    noise = float(np.sqrt((miss**2).sum() / max(miss.size - count, 1)))
+    J = law.jacobian(path.times).reshape(-1, count)
+    # A weak prior: what the poses do not show at all must not make the rest uncertain.
+    scale = np.maximum(np.abs(np.concatenate([r, p])), 1.0)
+    information = J.T @ J / max(noise, 1e-9) ** 2 + np.diag(1 / (10 * scale) ** 2)
+    return dataclasses.replace(law, covariance=np.linalg.inv(information), floor=noise * 3**0.5)
+
+
+def _calibrated(law: Law, path: Observed, folds: Sequence[int]) -> Law:
+    """The law with a covariance that explains how far its forms missed the held-out poses."""
+    ratios: list[float] = []
+    for fold in folds:
+        own = _fitted(path.until(len(path.times) - fold), law.rotation, law.path)
+        if own is None:
+            continue
+        times = path.times[-fold:]
+        miss = distances(own.poses(times), (path.centers[-fold:], path.turns[-fold:]), law.size)
+        ratios += list((miss / np.maximum(own.deviations(times), 1e-12)) ** 2)
+    count = 2 * len(folds)  # errors within a fold are alike, so that it counts as two predictions
+    factor = (count * float(np.mean(ratios)) + PRIOR) / (count + PRIOR) if ratios else 1.0
+    return dataclasses.replace(law, covariance=factor * law.covariance)

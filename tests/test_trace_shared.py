@@ -1,0 +1,161 @@
+"""Parts that share a rigid motion: which fragments are one, and how their Gaussians are carried."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from inverse.fitting.model import GaussianModel
+from inverse.trace import TraceConfig, TraceModel
+from inverse.trace.parts import knots_of, rigid_parts, united_parts
+from inverse.trace.paths import rigid_path
+from inverse.trace.shared import SharedMotion, bodies, rotation_exponential
+from renderers.splats.gaussians import Gaussians
+from taichi_phys.rotations import rotation_matrix
+
+
+TIMES = [0.0, 0.15, 0.3, 0.45, 0.6]
+SPIN = np.array([0.0, 0.0, 3.0])
+
+
+def turning(arms, spin=SPIN, velocity=(0.0, 0.0, 0.0)):
+    """Paths (T, n, 3) of a body that turns about the origin and moves on."""
+    return np.stack([Rotation.from_rotvec(spin * t).apply(arms) + np.multiply(velocity, t)
+                     for t in TIMES])  # fmt: skip
+
+
+def blade(n, low, high, seed):
+    rng = np.random.default_rng(seed)
+    return rng.uniform((low, -0.08, -0.03), (high, 0.08, 0.03), (n, 3))
+
+
+def test_a_tip_that_lags_behind_is_no_part_of_its_own():
+    """Its Gaussians slide by less than their size; another body, near to it, is not taken."""
+    rng = np.random.default_rng(0)
+    size = 0.06
+    inner, tip = turning(blade(200, 0.0, 0.5, 0)), turning(blade(60, 0.5, 0.7, 1))
+    tip = turning(blade(60, 0.5, 0.7, 1), SPIN * 0.98)
+    box = turning(0.1 * rng.normal(size=(100, 3)), 0 * SPIN, (0.5, 0, 0)) + (0.5, 0.3, 0)
+    x = np.concatenate([inner, tip, box], axis=1)
+    x += 0.005 * rng.normal(size=x.shape)
+    labels = np.repeat([1, 2, 3], [200, 60, 100])
+    found = united_parts(x, labels, np.ones(360), np.full(360, size), 1)
+    assert found.tolist() == [1] * 260 + [2] * 100
+    kept = united_parts(x, labels, np.ones(360), np.full(360, size), 3)
+    assert len(np.unique(kept)) == 3
+
+
+def test_far_strays_do_not_turn_a_body():
+    """A tenth of the particles, ten times as far away, that stand still."""
+    x = turning(blade(200, 0.0, 0.6, 0))
+    strays = 6 * np.random.default_rng(1).normal(size=(20, 3))
+    x = np.concatenate([x, np.broadcast_to(strays, (len(TIMES), 20, 3))], axis=1)
+    _, turns, _ = rigid_path(x, np.ones(220))
+    np.testing.assert_allclose(turns.as_rotvec()[-1], SPIN * 0.6, atol=1e-3)
+
+
+def make_model(x, size=0.05):
+    """A model whose deformation moves Gaussians along x (T, n, 3)."""
+    n = x.shape[1]
+    start = Gaussians(
+        means=torch.as_tensor(x[0]).float(), quats=torch.tensor([[1.0, 0, 0, 0]]).repeat(n, 1),
+        scales=torch.full((n, 3), size), opacities=torch.full((n,), 0.8), sh=torch.zeros(n, 1, 3),
+    )  # fmt: skip
+    model = TraceModel(
+        GaussianModel(start), TraceConfig(), center=(0, 0, 0), half_side=1.0, duration=0.6,
+        frame_dt=0.15,
+    )  # fmt: skip
+    shifts = torch.as_tensor(x - x[0]).float()
+
+    def deformation(at, t):
+        k = int(round(float(t) / 0.15))
+        turn = torch.tensor([[1.0, 0, 0, 0]]).repeat(len(at), 1)
+        return shifts[k][: len(at)], turn, torch.zeros_like(at)
+
+    model.deformation.forward = deformation
+    return model
+
+
+def test_rigid_parts_are_told_from_soft_ones_and_from_parts_at_rest():
+    rng = np.random.default_rng(0)
+    spinning = turning(blade(80, 0.0, 0.6, 0))
+    still = np.broadcast_to(0.1 * rng.normal(size=(60, 3)) + (1, 0, 0), (len(TIMES), 60, 3))
+    soft = 0.2 * rng.normal(size=(70, 3))
+    soft = np.stack([soft * (1 + 3 * t, 1 - 1.2 * t, 1) + (-1, 0, 0) for t in TIMES])
+    model = make_model(np.concatenate([spinning, still, soft], axis=1))
+    labels = np.repeat([1, 2, 3], [80, 60, 70])
+    part = rigid_parts(model, labels, TIMES)
+    assert part.tolist() == [1] * 80 + [-1] * 60 + [0] * 70
+
+
+def test_a_part_moves_as_one_and_goes_on():
+    rng = np.random.default_rng(0)
+    model = make_model(turning(blade(80, 0.0, 0.6, 0)) + 0.01 * rng.normal(size=(5, 80, 3)))
+    with pytest.raises(ValueError, match="no laws"):
+        model.share(np.ones(80, int), TIMES)
+        model.tensors_at(0.9)
+    model.find_laws()
+    at = {t: model.tensors_at(t) for t in (0.0, 0.4, 0.9)}
+    apart = [(now["means"][:, None] - now["means"]).norm(dim=2) for now in at.values()]
+    for distance in apart[1:]:
+        torch.testing.assert_close(distance, apart[0], atol=1e-4, rtol=0)
+    later = Rotation.from_rotvec(SPIN * 0.9).apply(at[0.0]["means"].detach().numpy())
+    assert np.abs(at[0.9]["means"].detach().numpy() - later).max() < 0.05
+    # Orientations, and the axes of the colors, turn with it.
+    axes = at[0.9]["sh_axes"]
+    torch.testing.assert_close(
+        rotation_matrix(at[0.9]["quats"]), axes @ rotation_matrix(at[0.0]["quats"]),
+        atol=2e-3, rtol=0,
+    )  # fmt: skip
+    assert model.deviations(0.5).max() == 0
+    assert (model.deviations(1.2) >= model.deviations(0.9)).all() and model.deviations(0.9).all()
+    state = model.state_dict()
+    again = TraceModel.from_state(state, model.scene(), model.config)
+    torch.testing.assert_close(again.tensors_at(0.9)["means"], at[0.9]["means"])
+
+
+def test_poses_have_gradients_from_all_gaussians():
+    x = turning(blade(30, 0.0, 0.6, 0))
+    quats = np.broadcast_to([1.0, 0, 0, 0], (5, 30, 4))
+    part = np.array([1] * 20 + [0] * 10)
+    motion, means, quats, _ = bodies(TIMES, x, quats, np.zeros((5, 30, 3)), part, np.ones(30))
+    motion = motion.double()
+    own = torch.arange(20)
+    start = torch.as_tensor(means[:20])
+
+    def carried(shift, turn):
+        motion.shift, motion.turn = torch.nn.Parameter(shift), torch.nn.Parameter(turn)
+        return motion.carry(0.3, start, torch.as_tensor(quats[:20]), own)[0]
+
+    rng = torch.Generator().manual_seed(0)
+    shift, turn = (0.05 * torch.randn(1, 5, 3, generator=rng).double() for _ in range(2))
+    weights = torch.randn(20, 3, generator=rng).double()
+    (carried(shift, turn) * weights).sum().backward()
+    for given, values in ((motion.shift.grad, shift), (motion.turn.grad, turn)):
+        for index in ((0, 2, 0), (0, 2, 2), (0, 3, 1)):
+            step = torch.zeros_like(values)
+            step[index] = 1e-5
+            pairs = [(shift + s, turn) if values is shift else (shift, turn + s)
+                     for s in (step, -step)]  # fmt: skip
+            up, down = ((carried(*pair).detach() * weights).sum() for pair in pairs)
+            assert float(given[index]) == pytest.approx(float(up - down) / 2e-5, abs=1e-6)
+
+
+def test_rotation_exponential_is_smooth_at_zero():
+    zero = torch.zeros(1, 3, requires_grad=True)
+    quats = rotation_exponential(zero)
+    torch.testing.assert_close(quats, torch.tensor([[1.0, 0, 0, 0]]))
+    quats[0, 1].backward()
+    torch.testing.assert_close(zero.grad, torch.tensor([[0.5, 0, 0]]))
+    vectors = torch.tensor([[0.3, -0.2, 2.0]])
+    expected = Rotation.from_rotvec(vectors.numpy()).as_matrix()
+    np.testing.assert_allclose(rotation_matrix(rotation_exponential(vectors)), expected, atol=1e-6)
+
+
+def test_knots_have_photographs():
+    times = [0.1 * k for k in range(41)]
+    assert knots_of(times, 400) == times
+    few = knots_of(times, 41)
+    assert few[0] == times[0] and few[-1] == times[-1] and len(few) == 10
+    assert isinstance(SharedMotion([1], [0, 1], np.zeros((1, 2, 3)), np.ones((1, 2, 4)), [1]).part,
+                      torch.Tensor)  # fmt: skip
