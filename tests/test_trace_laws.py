@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.spatial.transform import Rotation
 
 from inverse.trace.forms import PATHS, ROTATIONS, spun
-from inverse.trace.laws import Law, Observed, distances, find_law
+from inverse.trace.laws import MotionLaw, ObservedPoses, distances, find_law
 
 
 TIMES = np.linspace(0, 0.75, 16)
@@ -95,7 +95,7 @@ def test_the_form_is_found_and_foretells(name):
 def test_where_constant_accelerations_fail_other_forms_do_not(name):
     motion, _, _ = LAWS[name]
     times, centers, turns, _ = seen(motion, 5e-4)
-    path = Observed(times=times, centers=centers, turns=turns, size=SIZE)
+    path = ObservedPoses(times=times, centers=centers, turns=turns, size=SIZE)
     rates = ROTATIONS["accelerated"].fit(path.tau, turns)
 
     def turn(tau):
@@ -136,12 +136,12 @@ def test_laws_do_not_depend_on_units_or_origin():
 
 def test_a_law_survives_json():
     law = law_of("spring", 2e-3)
-    again = Law.from_record(json.loads(json.dumps(law.record())))
+    again = MotionLaw.from_record(json.loads(json.dumps(law.record())))
     for t in (0.2, 1.0):
         np.testing.assert_array_equal(again.poses([t])[0], law.poses([t])[0])
         np.testing.assert_array_equal(again.deviations([t]), law.deviations([t]))
     with pytest.raises(ValueError, match="made by another version"):
-        Law.from_record({"rotation": "none"})
+        MotionLaw.from_record({"rotation": "none"})
 
 
 @pytest.mark.parametrize("count", [3, 4, 6])

@@ -27,7 +27,7 @@ RELATIVE_STEP = 1e-5  # of numeric derivatives
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Law:
+class MotionLaw:
     """How one rigid part moves, in closed form.
 
     rotation, path: names of the forms in `forms`; end: the last observed time, s; span: the
@@ -46,7 +46,7 @@ class Law:
     path_parameters: np.ndarray
     covariance: np.ndarray
     floor: float = 0.0
-    others: tuple[tuple[float, "Law"], ...] = ()
+    others: tuple[tuple[float, "MotionLaw"], ...] = ()
     errors: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def poses(self, times: Sequence[float] | np.ndarray) -> tuple[np.ndarray, Rotation]:
@@ -82,7 +82,7 @@ class Law:
             variance = variance + weight * self.apart(other, times) ** 2
         return np.sqrt(variance)
 
-    def apart(self, other: "Law", times: Sequence[float] | np.ndarray) -> np.ndarray:
+    def apart(self, other: "MotionLaw", times: Sequence[float] | np.ndarray) -> np.ndarray:
         """How far (T,) m the part would be from itself if it moved by another law."""
         return distances(self.poses(times), other.poses(times), self.size)
 
@@ -103,7 +103,7 @@ class Law:
         return np.stack(columns, axis=2)
 
     def record(self) -> dict[str, Any]:
-        """The law for JSON; `Law.from_record` makes it again."""
+        """The law for JSON; `MotionLaw.from_record` makes it again."""
         record = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -116,7 +116,7 @@ class Law:
         return record
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "Law":
+    def from_record(cls, record: Mapping[str, Any]) -> "MotionLaw":
         """Make the law whose record this is. Raises ValueError if it is none."""
         try:
             arrays = {
@@ -139,14 +139,14 @@ def distances(
     return np.sqrt(shift + 4 / 3 * size**2 * (1 - np.cos(angle)))
 
 
-def find_law(times: np.ndarray, centers: np.ndarray, turns: Rotation, size: float) -> Law:
+def find_law(times: np.ndarray, centers: np.ndarray, turns: Rotation, size: float) -> MotionLaw:
     """Find the law of a part from its poses.
 
     times: (T,) s, ascending, at least 3; centers: (T, 3) m; turns: (T,) rotations; size: root mean
     square distance of its particles from the center, m.
     """
     times = np.asarray(times, dtype=np.float64)
-    path = Observed(times=times, centers=centers, turns=turns, size=size)
+    path = ObservedPoses(times=times, centers=centers, turns=turns, size=size)
     folds = sorted({max(1, round(share * len(times))) for share in HELD_OUT})
     starts = [path.until(len(times) - fold) for fold in folds]
     # Rotations first: they do not depend on the path. Forms go from simple to rich, until one
@@ -194,8 +194,8 @@ def find_law(times: np.ndarray, centers: np.ndarray, turns: Rotation, size: floa
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Observed:
-    """Observed poses of a part: times (T,) s, centers (T, 3) m, turns (T,), size m; tau: the times
+class ObservedPoses:
+    """ObservedPoses poses of a part: times (T,) s, centers (T, 3) m, turns (T,), size m; tau: the times
     since the last one of the whole observation, in spans of it."""
 
     times: np.ndarray
@@ -219,9 +219,9 @@ class Observed:
         """The times (T,) as the forms count them."""
         return (self.times - self.end) / self.span
 
-    def until(self, count: int) -> "Observed":
+    def until(self, count: int) -> "ObservedPoses":
         """The first poses, with times that count as those of the whole."""
-        return Observed(
+        return ObservedPoses(
             times=self.times[:count], centers=self.centers[:count], turns=self.turns[:count],
             size=self.size, whole=(self.end, self.span),
         )  # fmt: skip
@@ -271,7 +271,7 @@ def _rivals(errors: Mapping[str, float], chosen: str, noise: float) -> list[tupl
     ]
 
 
-def _fitted(path: Observed, rotation: str, form: str) -> Law | None:
+def _fitted(path: ObservedPoses, rotation: str, form: str) -> MotionLaw | None:
     """The law of these forms that fits the poses, and the covariance of its parameters."""
     r = ROTATIONS[rotation].fit(path.tau, path.turns)
     p = None if r is None else PATHS[form].fit(
@@ -280,7 +280,7 @@ def _fitted(path: Observed, rotation: str, form: str) -> Law | None:
     if r is None or p is None:
         return None
     count = len(r) + len(p)
-    law = Law(
+    law = MotionLaw(
         rotation=rotation, path=form, end=path.end, span=path.span, size=path.size,
         rotation_parameters=r, path_parameters=p, covariance=np.zeros((count, count)),
     )  # fmt: skip
@@ -295,7 +295,7 @@ def _fitted(path: Observed, rotation: str, form: str) -> Law | None:
     return dataclasses.replace(law, covariance=np.linalg.inv(information), floor=noise * 3**0.5)
 
 
-def _calibrated(law: Law, path: Observed, folds: Sequence[int]) -> Law:
+def _calibrated(law: MotionLaw, path: ObservedPoses, folds: Sequence[int]) -> MotionLaw:
     """The law with a covariance that explains how far its forms missed the held-out poses."""
     ratios: list[float] = []
     for fold in folds:

@@ -15,7 +15,7 @@ from torch import nn
 
 from inverse.fitting.model import GaussianModel
 from inverse.trace.config import TraceConfig
-from inverse.trace.laws import Law, find_law
+from inverse.trace.laws import MotionLaw, find_law
 from inverse.trace.shared import SharedMotion, bodies, quaternion_product
 from renderers.splats.gaussians import SH_COUNTS, Gaussians
 from taichi_phys.bridge.deformation_mlp import DeformationMLP
@@ -137,7 +137,7 @@ class TraceModel(nn.Module):
             model.prepare(state)
             model.load_state_dict(state)
             if model.shared is not None and laws:
-                model.shared.laws = [Law.from_record(law) for law in laws]
+                model.shared.laws = [MotionLaw.from_record(law) for law in laws]
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"model: made by another version ({reason})") from None

@@ -15,7 +15,7 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, RotationSpline
 from torch import nn
 
-from inverse.trace.laws import Law
+from inverse.trace.laws import MotionLaw
 from inverse.trace.paths import median, rigid_path
 from taichi_phys.rotations import rotation_matrix
 
@@ -46,7 +46,7 @@ class SharedMotion(nn.Module):
             self.register_buffer(name, torch.as_tensor(values).float())
         self.shift = nn.Parameter(torch.zeros_like(self.centers))
         self.turn = nn.Parameter(torch.zeros_like(self.centers))
-        self.laws: list[Law] | None = None
+        self.laws: list[MotionLaw] | None = None
         self._at: dict[float, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
