@@ -195,14 +195,17 @@ def find_law(times: np.ndarray, centers: np.ndarray, turns: Rotation, size: floa
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ObservedPoses:
-    """ObservedPoses poses of a part: times (T,) s, centers (T, 3) m, turns (T,), size m; tau: the times
-    since the last one of the whole observation, in spans of it."""
+    """Poses of a part: times (T,) s, centers (T, 3) m, turns (T,) and its size m.
+
+    whole: the last time and the span, s, of the observation that these are the beginning of, None
+    where they are all of it.
+    """
 
     times: np.ndarray
     centers: np.ndarray
     turns: Rotation
     size: float
-    whole: tuple[float, float] | None = None  # the last time and the span of it, s
+    whole: tuple[float, float] | None = None
 
     @property
     def end(self) -> float:
