@@ -12,6 +12,7 @@ from inverse.runs.checkpoint import peek_checkpoint
 from inverse.wind.config import WindConfig
 from inverse.wind.smoothing import smoother
 from inverse.wind.smoothing.field_fit import fit_field
+from inverse.wind.smoothing.linear import LinearClip, onset
 from inverse.wind.smoothing.modes import RIGID, find_modes
 from inverse.wind.smoothing.prior import find_shapes
 from inverse.wind.smoothing.response import Response
@@ -23,7 +24,7 @@ FPS = 24.0
 FAST = WindConfig(iterations=6)
 
 
-def bar_modes(E=1e4, held=None):
+def bar_modes(E=1e4, held=None, push=None):
     """Modes of a bar of 1 x 0.2 x 0.2 m, of 500 kg/m^3, with nu = 0, and its particles."""
     axes = [np.arange(0.025, size, 0.05) for size in (1.0, 0.2, 0.2)]
     x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -31,7 +32,21 @@ def bar_modes(E=1e4, held=None):
     lame = np.full(len(x), E / 2), np.zeros(len(x))
     loads = find_shapes(x, volume, 0.3, 8).values
     held = np.zeros(len(x), dtype=bool) if held is None else held(x)
-    return x, find_modes(x, 500 * volume, volume, lame, loads, held=held, spacing=0.1)
+    return x, find_modes(x, 500 * volume, volume, lame, loads, held=held, spacing=0.1, push=push)
+
+
+def leaning_bar():
+    """Modes of an upright bar of 0.2 x 0.2 x 1 m that leans by a tenth, held at its foot, and its
+    particles."""
+    x = bar_modes()[0][:, [1, 2, 0]]
+    x[:, 0] += 0.1 * x[:, 2]
+    volume = np.full(len(x), 0.05**3)
+    lame = np.full(len(x), 2e5), np.zeros(len(x))
+    loads = find_shapes(x, volume, 0.3, 8).values
+    return x, find_modes(
+        x, 500 * volume, volume, lame, loads, held=x[:, 2] < 0.1, spacing=0.1,
+        push=(0.0, 0.0, -9.81),
+    )  # fmt: skip
 
 
 def block_solver(targets, config=FAST, checkpoint=None, confidence=None, **options):
@@ -80,6 +95,47 @@ def test_held_particles_do_not_move_in_any_mode():
     moves = np.linalg.norm(modes.shapes, axis=1)
     slow = np.sqrt(modes.squared) < 2 * np.pi * np.sqrt(1e4 / 500)
     assert moves[x[:, 0] < 0.2][:, slow].max() < 0.1 * moves[:, slow].max()
+
+
+def test_a_standing_bar_under_its_weight_resists_less_and_a_hanging_one_more():
+    """A cantilever with the load q per length resists a share q L^3 / (7.84 E I) less."""
+    x, standing = bar_modes(held=lambda x: x[:, 0] < 0.1, push=(-0.2, 0.0, 0.0))
+    _, hanging = bar_modes(held=lambda x: x[:, 0] < 0.1, push=(0.2, 0.0, 0.0))
+    assert standing.loaded is not None and hanging.loaded is not None
+    theory = 500 * 0.2**2 * 0.2 * 0.9**3 / (7.837 * 1e4 * 0.2**4 / 12)
+    beam = 12.36 * 1e4 * 0.2**2 / 12 / (500 * 0.9**4)  # squared frequency without a load
+    for k in range(2):  # across the bar, both ways
+        assert standing.loaded[k, k] / beam == pytest.approx(-theory, rel=0.1)
+        assert hanging.loaded[k, k] / beam == pytest.approx(theory, rel=0.1)
+    loaded = standing.under_push(6)
+    assert (loaded.squared[:2] < standing.squared[:2]).all()
+    flat = loaded.shapes.reshape(-1, loaded.count)
+    np.testing.assert_allclose(flat.T @ flat * 500 * 0.05**3, np.eye(loaded.count), atol=1e-6)
+
+
+@pytest.mark.parametrize("sinks", [True, False])
+def test_what_is_held_says_whether_its_weight_sets_in(sinks):
+    """A bar that leans, held at its foot, in a gust; the first one begins to carry its weight."""
+    x, modes = leaning_bar()
+    mass, steps = np.full(len(x), 500 * 0.05**3), 24
+    t = (np.arange(steps) + 0.5) / FPS
+    gust = np.stack([0.3 * np.sin(6 * t), 0.2 * np.sin(4 * t), np.zeros(steps)], axis=1)
+    weight = onset(steps, 1 / FPS, 0.4)[:, None] * [0.0, 0.0, -9.81 * sinks]
+    true = modes.under_push(9) if sinks else modes
+    still = np.broadcast_to(x, (steps + 1, *x.shape))
+    ones = np.ones(still.shape[:2])
+    response = Response(true, x, mass, still, ones, 1 / FPS)
+    pushes = response.pushes(response.loads(np.ones((len(x), 1))), (gust + weight)[..., None])
+    path = response.follow(pushes, np.zeros(true.count))
+    targets = x + np.einsum("tk,nak->tna", path, true.shapes)
+    steady = np.array([0.0, 0.0, -9.81])
+    linear = LinearClip(modes, steady, x, mass, targets, ones, 1 / FPS, 1.0, None, None)
+    model = linear.choose()
+    assert (linear.begins is not None) == sinks and linear.doubt < 0.1
+    coefficients, _ = linear.gain(model)(linear.unexplained(linear.path()))
+    found = linear.forces(model, coefficients).mean(axis=1)
+    off = np.linalg.norm(found - gust - weight, axis=1)
+    assert np.sqrt((off**2).mean()) < (1.0 if sinks else 0.15)
 
 
 def test_the_linear_model_is_exact_for_rigid_motion():

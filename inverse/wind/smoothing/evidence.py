@@ -78,7 +78,8 @@ class Model:
     """A chosen prior and noise, with what follows from them for T-1 intervals.
 
     strength, noise: the choice; shapes: functions of space; space: (J, J) and time: (T-1, T-1)
-    roots of the prior's covariance.
+    roots of the prior's covariance; misfit: negative logarithm of its likelihood, and of what was
+    presumed.
     """
 
     strength: Strength
@@ -87,6 +88,7 @@ class Model:
     space: np.ndarray
     time: np.ndarray
     frame_dt: float
+    misfit: float = np.nan
 
     @classmethod
     def of(
@@ -163,9 +165,8 @@ class Evidence:
                 break
             length = best
         strength, noise = self._decode(guess, length)
-        return Model.of(
-            strength, noise, self.shapes(length), self.intervals, self.response.frame_dt
-        )
+        model = Model.of(strength, noise, self.shapes(length), self.intervals, h)
+        return dataclasses.replace(model, misfit=self._misfit(d, length, guess, middle))
 
     def _scale(self, coordinates: np.ndarray) -> float:
         """m/s^2: size of the accelerations of the center of mass."""
@@ -202,7 +203,15 @@ class Evidence:
         presumed = 0.5 * (((p - middle) / WIDTH) ** 2).sum()
         if not (2 * h < strength.time < longest and 2 * h < noise.time < longest):
             return float(np.inf)
-        shapes, forces, starts = self._of_length(length)
+        return presumed + self._unlikely(d, strength, noise)
+
+    def unlikely(self, coordinates: np.ndarray, model: Model) -> float:
+        """Negative logarithm of the likelihood of coordinates (T, K) sqrt(kg) m under a model."""
+        return self._unlikely(coordinates[:, : self.kept] * self._seen, model.strength, model.noise)
+
+    def _unlikely(self, d: np.ndarray, strength: Strength, noise: TargetNoise) -> float:
+        h = self.response.frame_dt
+        shapes, forces, starts = self._of_length(strength.length)
         model = Model.of(strength, noise, shapes, self.intervals, h)
         units = self._unit * noise.units(self.spectrum[: self.kept])
         white = white_jacobian(forces, starts, self.start, model, self._seen, units)
@@ -218,7 +227,7 @@ class Evidence:
         volume = np.log(np.diagonal(factor)).sum()
         root = np.diagonal(noise.root(self.response.frames, h))
         volume += self.kept * np.log(root).sum() + self.response.frames * np.log(units).sum()
-        return float(0.5 * part @ part + volume + presumed)
+        return float(0.5 * part @ part + volume)
 
     def _decode(self, p: np.ndarray, length: float) -> tuple[Strength, TargetNoise]:
         values = [float(v) for v in np.exp(np.clip(p, -60, 60))]

@@ -9,6 +9,7 @@ body responds statically or with its own frequencies, however soft it is against
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
@@ -30,7 +31,8 @@ class Modes:
     shapes: (n, 3, K) 1/sqrt(kg), displacements, orthonormal in the particles' mass; squared: (K,)
     1/s^2, squares of their angular frequencies; free: whether nothing holds the body: then the
     first six modes are rigid, three translations along the axes of the world and three rotations
-    about the principal axes (3, 3), in columns, with moments (3,) kg m^2.
+    about the principal axes (3, 3), in columns, with moments (3,) kg m^2; loaded: (K, K) 1/s^2, by
+    which a steady push stiffens them, if one is given.
     """
 
     shapes: np.ndarray
@@ -38,11 +40,26 @@ class Modes:
     free: bool
     axes: np.ndarray
     moments: np.ndarray
+    loaded: np.ndarray | None = None
 
     @property
     def count(self) -> int:
         """How many modes there are."""
         return len(self.squared)
+
+    def under_push(self, count: int) -> "Modes":
+        """The modes of a body that is held, while it carries the steady push.
+
+        The lowest ones, so many, are mixtures of the lowest ones without it; for the others it is a
+        small matter. What it would buckle is taken to resist nothing.
+        """
+        assert self.loaded is not None and not self.free
+        low = np.diag(self.squared[:count]) + self.loaded[:count, :count]
+        squared, turn = np.linalg.eigh(low)
+        shapes = np.concatenate([self.shapes[..., :count] @ turn, self.shapes[..., count:]], axis=2)
+        others = self.squared[count:] + np.diagonal(self.loaded)[count:]
+        squared = np.maximum(np.concatenate([squared, others]), 0.0)
+        return dataclasses.replace(self, shapes=shapes, squared=squared, loaded=None)
 
 
 def find_modes(
@@ -54,12 +71,13 @@ def find_modes(
     *,
     held: np.ndarray,
     spacing: float,
+    push: Sequence[float] | None = None,
 ) -> Modes:
     """The modes that loads excite.
 
     x: (n, 3) m; mass: (n,) kg; volume: (n,) m^3; lame: mu and lambda, (n,) Pa; loads: (n, J), sizes
     of forces per mass, each of which may act along any axis; held: (n,) bool, particles that do not
-    move; spacing: m, of the grid.
+    move; spacing: m, of the grid; push: (3,) m/s^2, a steady one that something held may carry.
     """
     to_grid, slopes = _grid(x, spacing)
     mu, lam = lame
@@ -74,8 +92,8 @@ def find_modes(
         tie = to_grid[held].T @ sparse.diags(HOLD * top * mass[held]) @ to_grid[held]
         stiffness = stiffness + sparse.block_diag([tie] * 3)
     solve = splu((stiffness + SOFT * top * sparse.diags(inertia)).tocsc()).solve
-    push = to_grid.T @ (mass[:, None] * loads)
-    pushes = np.kron(np.eye(3), push)
+    loaded_nodes = to_grid.T @ (mass[:, None] * loads)
+    pushes = np.kron(np.eye(3), loaded_nodes)
     found = []
     for _ in range(ROUNDS):
         moves = _orthonormal(solve(pushes), inertia)
@@ -100,10 +118,18 @@ def find_modes(
     squared, turn = np.linalg.eigh(0.5 * (reduced + reduced.T))
     shapes = ((U @ turn) / root).reshape(len(x), 3, -1)
     squared = np.maximum(squared, 0.0)
+    loaded = None
     if free:
         shapes = np.concatenate([rigid, shapes], axis=2)
         squared = np.concatenate([np.zeros(RIGID), squared])
-    return Modes(shapes=shapes, squared=squared, free=free, axes=axes, moments=moments)
+    elif push is not None:
+        bent = solve(np.kron(np.asarray(push), to_grid.T @ mass))
+        slopes = [slope[:, kept] for slope in slopes]
+        stress = _stress(_gradients(slopes, bent[:, None])[..., 0], mu, lam)
+        loaded = _stress_stiffness(_gradients(slopes, V @ turn), volume, stress)
+    return Modes(
+        shapes=shapes, squared=squared, free=free, axes=axes, moments=moments, loaded=loaded
+    )
 
 
 def _orthonormal(vectors: np.ndarray, inertia: np.ndarray) -> np.ndarray:
@@ -145,6 +171,28 @@ def _stiffness(
         for i, a in enumerate(slopes)
     ]  # fmt: skip
     return sparse.block_array(blocks, format="csc")
+
+
+def _gradients(slopes: Sequence[sparse.csr_array], moves: np.ndarray) -> np.ndarray:
+    """(n, 3, 3, K): how displacements (3N, K) of the nodes change along each axis, the last but
+    one."""
+    parts = np.split(moves, 3)
+    return np.stack([np.stack([s @ part for s in slopes], axis=1) for part in parts], axis=1)
+
+
+def _stress(gradients: np.ndarray, mu: np.ndarray, lam: np.ndarray) -> np.ndarray:
+    """(n, 3, 3) Pa of small displacements with gradients (n, 3, 3)."""
+    strain = 0.5 * (gradients + np.swapaxes(gradients, 1, 2))
+    bulk = lam * np.trace(strain, axis1=1, axis2=2)
+    return 2 * mu[:, None, None] * strain + bulk[:, None, None] * np.eye(3)
+
+
+def _stress_stiffness(gradients: np.ndarray, volume: np.ndarray, stress: np.ndarray) -> np.ndarray:
+    """(K, K): how the stress (n, 3, 3) Pa in a body resists motions with gradients (n, 3, 3, K),
+    where they turn parts of it: what is pulled more, what is pressed less."""
+    count = gradients.shape[-1]
+    pulled = np.einsum("n,nab,nibk->niak", volume, stress, gradients, optimize=True)
+    return gradients.reshape(-1, count).T @ pulled.reshape(-1, count)
 
 
 def _rigid_modes(x: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -34,11 +34,11 @@ from inverse.runs.checkpoint import Resumable, fingerprint_of, write_checkpoint
 from inverse.wind.forces.field import OneVector
 from inverse.wind.forces.own import OwnFields
 from inverse.wind.smoothing.covariance import Gain, force_spread
-from inverse.wind.smoothing.evidence import Evidence, Model, TargetNoise, white_jacobian
+from inverse.wind.smoothing.evidence import Model, TargetNoise
 from inverse.wind.smoothing.field_fit import fit_field
+from inverse.wind.smoothing.linear import LinearClip
 from inverse.wind.smoothing.modes import Modes, find_modes
 from inverse.wind.smoothing.prior import Strength, find_shapes, only_shape
-from inverse.wind.smoothing.response import Response
 from inverse.wind.solver import WindResult, WindSolver, at_frames
 from inverse.wind.spread import Spread
 from inverse.wind.targets import Tracked
@@ -48,14 +48,12 @@ from taichi_phys import SimulationError, State
 CELLS = 24  # at most, of the grid of the modes, along the longest side
 FINEST = 0.15  # of the object's size: length of the forces that modes are sought for
 LOADS = 20  # functions of space of those
-MODES = 60  # whose coordinates are looked at
 NUDGE = 0.3  # share of an error of a soft mode that is taken out in an interval
 # Share of the way to what a run says, for what is held: it bends away from its modes in frame 0,
 # and whole steps overshoot, to one side and to the other.
 HELD_STEP = 0.5
 # Root mean square of the nudges, over that of the force, above which the model explains nothing.
 MOST_NUDGED = 0.25
-FASTEST = 1.5  # radians in an interval: modes that are faster begin at rest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,8 +77,8 @@ class WindSmoother(Resumable):
 
     causal: the solver of intervals, which knows simulator, targets, confidence and settings; held:
     (n,) bool, particles that something holds; tracked: says how uncertain the targets are; steady:
-    (3,) m/s^2, a push that may be part of the force, such as gravity; checkpoint: file written
-    after every run.
+    (3,) m/s^2, a push that something held may begin to carry in frame 0, its weight; checkpoint:
+    file written after every run.
     """
 
     def __init__(
@@ -102,19 +100,12 @@ class WindSmoother(Resumable):
         only = causal.form.only_shape(self.config, len(x))
         self.only = None if only is None else only_shape(only)
         self.size = float(np.ptp(x, axis=0).max())
-        modes = self._modes(x, np.zeros(len(x), dtype=bool) if held is None else held)
-        form = causal.form
-        self.response = Response(
-            modes, x, self.mass, self.targets, self.weights, self.frame_dt, causal.pulse,
-            damping=0.0 if form.drag is None else form.drag.rate,
-        )  # fmt: skip
         self.unit = float(np.sqrt(self.mass.sum()))
-        self.kept = min(modes.count, MODES)
-        self.start = self._start_speeds(modes)
-        seen = self.weights @ self.mass / self.mass.sum()
-        self.seen = np.sqrt(seen)[:, None]
-        self.given = self._given()
-        self.evidence = Evidence(self.response, self.size, self.start, seen, self.only)
+        self.linear = LinearClip(
+            self._modes(x, np.zeros(len(x), dtype=bool) if held is None else held), self.steady, x,
+            self.mass, self.targets, self.weights, self.frame_dt, causal.pulse, causal.form.drag,
+            self.only,
+        )  # fmt: skip
         self.choice: tuple[Strength, TargetNoise] | None = None
         self.path = np.zeros(0)  # coordinates (T, K) that the linear model is to explain
         self.done = 0  # runs
@@ -126,24 +117,12 @@ class WindSmoother(Resumable):
         if self.only is not None:
             loads = np.concatenate([loads, self.only.values], axis=1)
         spacing = max(self.sim.grid.dx, self.size / CELLS)
-        return find_modes(x, self.mass, volume, (mu, lam), loads, held=held, spacing=spacing)
-
-    def _start_speeds(self, modes: Modes) -> np.ndarray:
-        """(K,) sqrt(kg) m/s: how fast modes may be in frame 0: as fast as the object ever is, and
-        less where that would deform it more than it moves in an interval."""
-        speed = np.linalg.norm(np.diff(self.targets, axis=0), axis=-1).max() / self.frame_dt
-        turns = np.sqrt(modes.squared) * self.frame_dt
-        return self.unit * max(speed, 1e-6) / (1 + turns**2) ** 2 * (turns < FASTEST)
-
-    def _given(self) -> np.ndarray:
-        """(T, K) sqrt(kg) m: where gravity alone moves the modes, where the force is apart of it:
-        an air's."""
-        pushes = np.zeros((self.steps, self.response.modes.count))
-        if self.causal.form.drag is not None:
-            ones = self.response.loads(np.ones((len(self.mass), 1)))
-            gravity = np.asarray(self.causal.form.drag.gravity)[:, None]
-            pushes = self.response.pushes(ones, np.broadcast_to(gravity, (self.steps, 3, 1)))
-        return self.response.follow(pushes, np.zeros(self.response.modes.count))
+        everywhere = self.only is None or np.ptp(self.only.values) == 0
+        weighs = everywhere and self.steady.any() and self.causal.form.drag is None
+        push = self.steady if weighs else None
+        return find_modes(
+            x, self.mass, volume, (mu, lam), loads, held=held, spacing=spacing, push=push
+        )
 
     @property
     def device(self) -> torch.device:
@@ -162,10 +141,15 @@ class WindSmoother(Resumable):
             "done": self.done,
             "path": torch.as_tensor(self.path),
             "choice": None if self.choice is None else [dataclasses.asdict(c) for c in self.choice],
+            "begins": self.linear.begins,
+            "doubt": self.linear.doubt,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The reverse of state()."""
+        self.linear.doubt = state["doubt"]
+        if state["begins"] is not None:
+            self.linear.take(state["begins"], loaded=True)
         self.done, self.path = state["done"], state["path"].cpu().numpy()
         if state["choice"] is not None:
             strength, noise = state["choice"]
@@ -183,23 +167,22 @@ class WindSmoother(Resumable):
             total=runs, initial=self.done, desc="smoothing", unit="run", disable=disable
         ) as bar:
             if self.choice is None:
-                self.path = self.response.path(self.targets, self.weights, self.kept)
-                model = self.evidence.choose(self.path - self.given[:, : self.kept])
-                self.choice = model.strength, model.noise
+                self._choose()
                 self.save()
-            model = self._model()
-            gain = self._gain(model)
+            assert self.choice is not None
+            linear, model = self.linear, self.linear.model(*self.choice)
+            gain = linear.gain(model)
             while self.done < runs - 1:
-                coefficients, speeds = gain(self.path - self.given[:, : self.kept])
+                coefficients, speeds = gain(linear.unexplained(self.path))
                 run = self._run(model, coefficients, speeds)
-                share = 1.0 if self.response.modes.free else HELD_STEP
+                share = 1.0 if linear.modes.free else HELD_STEP
                 explained = self._explained(model, coefficients, speeds, run)
                 self.path = explained if share == 1 else self.path + share * (explained - self.path)
                 self.done += 1
                 self.save()
                 bar.update()
                 bar.set_postfix_str(f"off by {1e3 * self._distance(run):.2g} mm")
-            coefficients, speeds = gain(self.path - self.given[:, : self.kept])
+            coefficients, speeds = gain(linear.unexplained(self.path))
             run = self._run(model, coefficients, speeds)
             bar.update()
         result = self._result(model, coefficients, run)
@@ -208,25 +191,17 @@ class WindSmoother(Resumable):
     def spread(self) -> tuple[np.ndarray, Spread]:
         """(T, 3) m/s^2, the likeliest net force per mass in the linear model, and how well the
         force is known, without any run."""
-        self.path = self.response.path(self.targets, self.weights, self.kept)
-        model = self.evidence.choose(self.path - self.given[:, : self.kept])
-        gain = self._gain(model)
+        model = self._choose()
+        gain = self.linear.gain(model)
         share = self.mass @ model.shapes.values / self.mass.sum()
-        found, _ = gain(self.path - self.given[:, : self.kept])
-        net = at_frames(torch.as_tensor(found @ share)).numpy()
+        found, _ = gain(self.linear.unexplained(self.path))
+        net = at_frames(torch.as_tensor(found @ share + self.linear.push)).numpy()
         return net, self._spread(model, gain)
 
-    def _model(self) -> Model:
-        assert self.choice is not None
-        strength, noise = self.choice
-        shapes = self.evidence.shapes(strength.length)
-        return Model.of(strength, noise, shapes, self.steps, self.frame_dt)
-
-    def _gain(self, model: Model) -> Gain:
-        forces, starts = self.response.jacobian(self.response.loads(model.shapes.values), self.kept)
-        units = self.unit * model.noise.units(self.evidence.spectrum[: self.kept])
-        white = white_jacobian(forces, starts, self.start, model, self.seen, units)
-        return Gain(model, white, units, self.start, self.seen)
+    def _choose(self) -> Model:
+        model = self.linear.choose()
+        self.choice, self.path = (model.strength, model.noise), self.linear.path()
+        return model
 
     def _safe_spread(self, model: Model, gain: Gain) -> Spread | None:
         """How well the force is known; None, with a warning, where that cannot be computed: it is
@@ -239,29 +214,26 @@ class WindSmoother(Resumable):
 
     def _spread(self, model: Model, gain: Gain) -> Spread:
         """How well the force is known."""
-        begun = np.arange(1, self.steps + 1) * self.frame_dt / model.strength.time
-        push = np.minimum(begun, 1)[:, None] * self.steady
+        linear = self.linear
+        push = linear.open_push(model)
         coefficients = push[..., None] * model.shapes.one
-        steady = self._followed(model, coefficients, np.zeros_like(self.start))
-        steady -= self.given[:, : self.kept]
+        steady = linear.followed(model, coefficients, np.zeros_like(linear.start))
+        steady = linear.unexplained(steady)
         shifts = np.zeros((0, *steady.shape))
         if self.tracked is not None:
-            shifts = self.response.shifts(self.tracked.shifts, self.tracked.sampled, self.kept)
+            shifts = linear.response.shifts(self.tracked.shifts, self.tracked.sampled, linear.kept)
         return force_spread(gain, self.mass, shifts, steady, push)
-
-    def _forces(self, model: Model, coefficients: np.ndarray) -> np.ndarray:
-        """(T-1, n, 3) m/s^2; of an air, what it would do to particles at rest."""
-        return np.einsum("nj,taj->tna", model.shapes.values, coefficients, optimize=True)
 
     def _run(self, model: Model, coefficients: np.ndarray, speeds: np.ndarray) -> Run:
         """Simulate the clip. Raises SimulationError."""
         # What the linear model takes for errors of the targets is nothing to be taken out.
-        errors = self.path - self._followed(model, coefficients, speeds)
-        forces, h = self._forces(model, coefficients), self.frame_dt
-        v = self.response.modes.shapes @ speeds
-        soft = NUDGE / (1 + self.response.modes.squared[: self.kept] * h * h)
-        missed = np.zeros((self.steps + 1, self.kept))
-        nudges, pushed = np.zeros((self.steps, self.kept)), np.zeros_like(forces)
+        linear, kept, h = self.linear, self.linear.kept, self.frame_dt
+        errors = self.path - linear.followed(model, coefficients, speeds)
+        forces = linear.forces(model, coefficients)
+        v = linear.response.modes.shapes @ speeds
+        soft = NUDGE / (1 + linear.response.modes.squared[:kept] * h * h)
+        missed = np.zeros((self.steps + 1, kept))
+        nudges, pushed = np.zeros((self.steps, kept)), np.zeros_like(forces)
         specific = np.zeros_like(forces)
         before = -errors[0]
         with torch.no_grad():
@@ -269,15 +241,13 @@ class WindSmoother(Resumable):
             states = [start.replace(v=torch.as_tensor(v).to(start.x).contiguous())]
             for step in range(self.steps + 1):
                 off = self.targets[step] - states[-1].x.double().cpu().numpy()
-                missed[step] = self.response.coordinates_in(
-                    step, off, self.weights[step], self.kept
-                )
+                missed[step] = linear.response.coordinates_in(step, off, self.weights[step], kept)
                 if step == self.steps:
                     break
                 wrong = missed[step] - errors[step]
                 nudges[step] = soft * (NUDGE * wrong + 2 * (wrong - before)) / h**2
                 before = wrong
-                pushed[step] = self.response.turned(step, self.kept) @ nudges[step]
+                pushed[step] = linear.response.turned(step, kept) @ nudges[step]
                 v = states[-1].v.double()
                 force = self.causal.form.specific(torch.as_tensor(forces[step]).to(v), v)
                 specific[step] = force.cpu().numpy()
@@ -290,21 +260,8 @@ class WindSmoother(Resumable):
     ) -> np.ndarray:
         """(T, K) sqrt(kg) m: what the linear model says of the forces and nudges of a run, and what
         the run missed: coordinates with which the model would meet the targets."""
-        followed = self._followed(model, coefficients, speeds, run.nudges)
+        followed = self.linear.followed(model, coefficients, speeds, run.nudges)
         return followed + run.missed
-
-    def _followed(
-        self,
-        model: Model,
-        coefficients: np.ndarray,
-        speeds: np.ndarray,
-        nudges: np.ndarray | float = 0.0,
-    ) -> np.ndarray:
-        """(T, K) sqrt(kg) m: the motion of the linear model."""
-        loads = self.response.loads(model.shapes.values)
-        pushes = self.response.pushes(loads, coefficients)
-        pushes[:, : self.kept] += nudges
-        return (self.response.follow(pushes, speeds) + self.given)[:, : self.kept]
 
     def _distance(self, run: Run) -> float:
         """m, root mean square between the modes of a run and of the targets."""
@@ -322,7 +279,7 @@ class WindSmoother(Resumable):
         if isinstance(field, OwnFields):
             raise ValueError("several objects have no field in common")
         if isinstance(field, OneVector):
-            fields = field.states(torch.as_tensor(coefficients[..., 0]))
+            fields = field.states(torch.as_tensor(coefficients[..., 0] + self.linear.push))
         elif self.causal.form.drag is None:
             fields = fit_field(field, x[:-1], force, self.sim.mass)
         else:  # the air says it all
