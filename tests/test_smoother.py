@@ -117,7 +117,7 @@ def test_a_standing_bar_under_its_weight_resists_less_and_a_hanging_one_more():
 def test_what_is_held_says_whether_its_weight_sets_in(sinks):
     """A bar that leans, held at its foot, in a gust; the first one begins to carry its weight."""
     x, modes = leaning_bar()
-    mass, steps = np.full(len(x), 500 * 0.05**3), 24
+    mass, steps = np.full(len(x), 500 * 0.05**3), 14
     t = (np.arange(steps) + 0.5) / FPS
     gust = np.stack([0.3 * np.sin(6 * t), 0.2 * np.sin(4 * t), np.zeros(steps)], axis=1)
     weight = onset(steps, 1 / FPS, 0.4)[:, None] * [0.0, 0.0, -9.81 * sinks]

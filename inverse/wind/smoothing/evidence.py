@@ -25,6 +25,7 @@ ROWS = 600  # about so many coordinates, of the lowest modes in all frames, are 
 FEWEST, MOST = 9, 20  # modes
 NOISE_LENGTH = 0.3  # of the object's size, over which errors of a lift are alike
 EVALUATIONS = 100  # of the likelihood, for each length that is looked at closely
+FEW = 60  # the same, from a choice that is nearly right
 # What is presumed of the parameters before: the middles of their logarithms, and their width, so
 # wide that a few frames say more.
 TIME, DRIFT_TIME = 0.25, 0.7  # s, of the force and of the drift
@@ -145,8 +146,9 @@ class Evidence:
             self._known[length] = shapes, forces, starts
         return self._known[length]
 
-    def choose(self, coordinates: np.ndarray) -> Model:
-        """The likeliest model of coordinates (T, K) sqrt(kg) m."""
+    def choose(self, coordinates: np.ndarray, *, near: Model | None = None) -> Model:
+        """The likeliest model of coordinates (T, K) sqrt(kg) m; near: one of nearly the same, not
+        far from which it is, and whose length it takes."""
         d = coordinates[:, : self.kept] * self._seen
         scale, drift = self._scale(coordinates), DRIFT * self.size
         h = self.response.frame_dt
@@ -155,9 +157,11 @@ class Evidence:
         jitter = self._jitter(coordinates, JITTER * drift)
         middle = np.log([scale, scale, time, drift, drift_time, jitter, FINE])
         length, guess = LENGTHS[1] * self.size, middle
+        if near is not None:
+            length, guess = near.strength.length, self._encode(near.strength, near.noise)
         for _ in range(2):
-            guess = self._refine(d, length, guess, middle)
-            if self.only is not None:
+            guess = self._refine(d, length, guess, middle, EVALUATIONS if near is None else FEW)
+            if self.only is not None or near is not None:
                 break
             misfits = [self._misfit(d, part * self.size, guess, middle) for part in LENGTHS]
             best = LENGTHS[int(np.argmin(misfits))] * self.size
@@ -187,11 +191,12 @@ class Evidence:
         length: float,
         guess: np.ndarray,
         middle: np.ndarray,
+        evaluations: int,
     ) -> np.ndarray:
         simplex = np.concatenate([guess[None], guess + 0.7 * np.eye(len(guess))])
         found = optimize.minimize(
             lambda p: self._misfit(d, length, p, middle), guess, method="Nelder-Mead",
-            options={"maxfev": EVALUATIONS, "initial_simplex": simplex, "fatol": 0.1},
+            options={"maxfev": evaluations, "initial_simplex": simplex, "fatol": 0.1},
         )  # fmt: skip
         return found.x
 
@@ -236,6 +241,13 @@ class Evidence:
         strength = Strength(uniform=uniform, varying=varying, length=float(length), time=time)
         noise = TargetNoise(drift=drift, time=drift_time, jitter=jitter, fine=fine / (1 + fine))
         return strength, noise
+
+    def _encode(self, strength: Strength, noise: TargetNoise) -> np.ndarray:
+        """The reverse of _decode."""
+        least = LEAST_JITTER * self.size
+        jitter, odds = max(noise.jitter - least, 1e-3 * least), noise.fine / (1 - noise.fine)
+        varying, time = strength.varying, strength.time
+        return np.log([strength.uniform, varying, time, noise.drift, noise.time, jitter, odds])
 
 
 def white_jacobian(

@@ -100,26 +100,25 @@ class LinearClip:
         if self.modes.loaded is None:
             return model
         # What carries its weight already is under stress, which the simulation does not know.
-        carried = min(model.misfit, self._likeliest(None, loaded=True).misfit)
-        other = self._likeliest(ONSETS[0], loaded=True)
+        carried = min(model.misfit, self._likeliest(None, loaded=True, near=model).misfit)
+        other = self._likeliest(ONSETS[0], loaded=True, near=model)
         misfits = []
         for begins in ONSETS:
             self._begin(begins)
             misfits.append(self.evidence.unlikely(self.unexplained(self.path()), other))
-        begins = ONSETS[int(np.argmin(misfits))]
-        if begins == ONSETS[0]:
-            self._begin(begins)
-        else:
-            other = self._likeliest(begins, loaded=True)
+        best = ONSETS[int(np.argmin(misfits))]
+        self._begin(ONSETS[0])
+        if best != ONSETS[0]:
+            other = self._likeliest(best, loaded=True, near=other)
         self.doubt = float(1 / (1 + np.exp(min(abs(other.misfit - carried), 500.0))))
         if other.misfit < carried:
             return other
         self.take(None, loaded=False)
         return model
 
-    def _likeliest(self, begins: float | None, *, loaded: bool) -> Model:
+    def _likeliest(self, begins: float | None, *, loaded: bool, near: Model | None = None) -> Model:
         self.take(begins, loaded=loaded)
-        return self.evidence.choose(self.unexplained(self.path()))
+        return self.evidence.choose(self.unexplained(self.path()), near=near)
 
     def path(self) -> np.ndarray:
         """(T, kept) sqrt(kg) m: coordinates of the targets."""
