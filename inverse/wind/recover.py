@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -124,16 +124,19 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
             solid = inputs.surface is not None and supports.floor is None
             solid &= config.force != "kplanes"
             runs = SOLID_RUNS if solid else 0
+        weight = job.gravity if supports.held.any() else (0.0, 0.0, 0.0)
         result = solve_clip(
-            solver, runs, held=supports.held, tracked=tracked,
-            steady=job.gravity if supports.held.any() else (0.0, 0.0, 0.0),
+            solver, runs, held=supports.held, tracked=tracked, steady=weight,
             checkpoint=folder.checkpoint(SMOOTH), resume=job.resume,
         )  # fmt: skip
+        if result.weight is not None:
+            inputs.assumptions.append(result.weight)
+            print(result.weight)
         air = _air(form, result, sim.mass, inputs.fps, supports.held)
         pushed = reaction(supports, result, sim.mass, inputs.fps)
         confidence = find_confidence(given, inputs, tracked, supports, solver, result, pushed)
     with clock("compare"), _one_thread():
-        explained = _explained(inputs, tracked.keypoints, solver, result, supports.held)
+        explained = _explained(inputs, tracked.keypoints, solver, result, supports.held, weight)
     run = WindRun(
         folder=folder.path,
         job=job,
@@ -176,7 +179,12 @@ def _air(
 
 
 def _explained(
-    inputs: Inputs, keypoints: np.ndarray, solver: WindSolver, result: WindResult, held: np.ndarray
+    inputs: Inputs,
+    keypoints: np.ndarray,
+    solver: WindSolver,
+    result: WindResult,
+    held: np.ndarray,
+    weight: Sequence[float],
 ) -> Explained | None:
     """Whether a uniform force explains the motion as well; None where that is the one that was
     found, where it is not asked, and where no tracks could be held out."""
@@ -186,7 +194,7 @@ def _explained(
     held_out = hold_out(inputs, keypoints)
     if held_out is None:
         return None
-    uniform = uniform_motion(solver, held)
+    uniform = uniform_motion(solver, held, weight)
     own, other = (
         None
         if motion is None

@@ -52,7 +52,8 @@ class WindResult:
     force field after each interval; healed: how many particles were torn at a frame and went on
     undeformed, by frame; nudges: (T-1, n, 3) N, which acted beside the force in the simulation and
     are no part of it (smoothing), None where there were none; spread: how well the smoothing pass
-    knows the force, None without it.
+    knows the force, None without it; weight: what it presumes of the weight of a held body, in
+    words, None where that is no question.
     """
 
     x: torch.Tensor
@@ -64,6 +65,7 @@ class WindResult:
     healed: dict[int, int] = dataclasses.field(default_factory=dict)
     nudges: torch.Tensor | None = None
     spread: Spread | None = None
+    weight: str | None = None
 
     @property
     def nudged(self) -> float | None:

@@ -11,6 +11,7 @@ frame 0 are among its unknowns, so that a spin which lasts is none of the force.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -122,11 +123,13 @@ def misses(
     return np.nanmedian(np.where(held_out.seen, off, np.nan)[1:], axis=0)
 
 
-def uniform_motion(solver: WindSolver, held: np.ndarray) -> WindResult | None:
+def uniform_motion(
+    solver: WindSolver, held: np.ndarray, steady: Sequence[float] = (0.0, 0.0, 0.0)
+) -> WindResult | None:
     """The motion under the likeliest uniform force, from the targets of a solver; None where there
     is none that moves the object nearly as it moved.
 
-    held: (n,) bool, particles that something holds.
+    held: (n,) bool, particles that something holds; steady: (3,) m/s^2, their weight.
     """
     config = dataclasses.replace(solver.config, force="uniform", iterations=1)
     targets, weights = (t.double().cpu().numpy() for t in (solver.targets, solver.weights))
@@ -137,7 +140,7 @@ def uniform_motion(solver: WindSolver, held: np.ndarray) -> WindResult | None:
     try:
         if solver.gaps or bool(solver.body.any()):  # of which there is no linear model
             return uniform.solve(progress=False)
-        return WindSmoother(uniform, held=held).solve(RUNS, progress=False)
+        return WindSmoother(uniform, held=held, steady=steady).solve(RUNS, progress=False)
     except (SimulationError, ValueError):
         return None
 

@@ -9,7 +9,8 @@ Three things leave it open, and their covariances add up:
    not know: the axis of a single camera, frames in which little is seen. Shifts of the lift without
    blocks of its tracks (inverse/lifting/jackknife.py) go through the gain, and so become forces.
 3. *A push as strong as gravity*, which begins as fast as forces change and stays. A body that is
-   held may hardly show anything of it: what the gain would miss.
+   held may hardly show anything of it: what the gain would miss, as far as it is in doubt whether
+   its weight sets in (linear.py).
 """
 
 import numpy as np

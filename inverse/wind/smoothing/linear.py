@@ -34,6 +34,8 @@ class LinearClip:
     force, if that is so; only: the functions of space of the force, where these are no question.
     """
 
+    evidence: Evidence
+
     def __init__(
         self,
         modes: Modes,
@@ -157,6 +159,20 @@ class LinearClip:
         pushes = self.response.pushes(loads, coefficients)
         pushes[:, : self.kept] += nudges
         return (self.response.follow(pushes, speeds) + self.given)[:, : self.kept]
+
+    def sentence(self) -> str | None:
+        """What was found out about the weight of a held body, None where that was no question."""
+        if self.modes.loaded is None:
+            return None
+        if self.begins is None:
+            return (
+                "By its motion, what is held carries its weight in frame 0 already: the force is "
+                "the one that is added to it."
+            )
+        return (
+            "By its motion, what is held is free of stress in frame 0, and its weight sets in "
+            f"within {self.begins:g} s: it is part of the force."
+        )
 
     def open_push(self, model: Model) -> np.ndarray:
         """(T-1, 3) m/s^2: a steady push that may act beside what is presumed, as far as the other

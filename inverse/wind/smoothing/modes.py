@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
@@ -71,7 +72,7 @@ def find_modes(
     *,
     held: np.ndarray,
     spacing: float,
-    push: Sequence[float] | None = None,
+    push: npt.ArrayLike | None = None,
 ) -> Modes:
     """The modes that loads excite.
 

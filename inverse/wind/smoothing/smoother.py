@@ -186,7 +186,8 @@ class WindSmoother(Resumable):
             run = self._run(model, coefficients, speeds)
             bar.update()
         result = self._result(model, coefficients, run)
-        return dataclasses.replace(result, spread=self._safe_spread(model, gain))
+        spread = self._safe_spread(model, gain)
+        return dataclasses.replace(result, spread=spread, weight=self.linear.sentence())
 
     def spread(self) -> tuple[np.ndarray, Spread]:
         """(T, 3) m/s^2, the likeliest net force per mass in the linear model, and how well the
