@@ -193,6 +193,17 @@ def test_resume_gives_the_same_forces(tmp_path):
     assert torch.equal(result.force, whole.force) and result.loss == whole.loss
 
 
+def test_checkpoints_of_long_clips_are_written_less_and_less_often(tmp_path, monkeypatch):
+    """Each holds all intervals so far: to write one after each takes time as their square."""
+    solver, saved = make_solver(block_targets(frames=4), checkpoint=tmp_path / "force.pt"), []
+    monkeypatch.setattr(solver, "save", lambda: saved.append(len(solver.forces)))
+    for done in range(1, 301):
+        solver.forces = [None] * done
+        solver.save_at(done)
+    assert saved[:60] == list(range(1, 61))
+    assert max(np.diff(saved)) <= 10 and saved[-1] == 300 and len(saved) < 150
+
+
 def test_unusable_checkpoints_are_refused(tmp_path):
     targets = block_targets(frames=4)
     path = tmp_path / "force.pt"

@@ -116,7 +116,7 @@ class WindSolver(Resumable):
     object, such as the blow of a floor: the motion goes on from the targets after them, and the
     force is that of the intervals around; body: (n,) int, the number of the object that each
     particle belongs to, from 0, default: all to one; each has a field of its own; form: of the
-    force, default: any that acts everywhere; checkpoint: file written after every interval.
+    force, default: any that acts everywhere; checkpoint: file written as it goes on.
     """
 
     def __init__(
@@ -238,9 +238,10 @@ class WindSolver(Resumable):
                         raise
                     loss = self._fit(step)
                 self._commit(step, loss)
-                self.save()
+                self.save_at(len(self.forces))
                 bar.update()
                 bar.set_postfix_str(f"loss {loss:.3g} m/s²")
+        self.save()
         return WindResult(
             x=torch.stack([s.x for s in self.states]),
             v=torch.stack([s.v for s in self.states]),
@@ -382,7 +383,7 @@ class WindSolver(Resumable):
         self.forces.append(self.forces[-1] if self.forces else torch.zeros_like(place))
         self.losses.append(0.0)
         self.fields.append(copy.deepcopy(self.field.state_dict()))
-        self.save()
+        self.save_at(len(self.forces))
 
     def _commit(self, step: int, loss: float):
         with torch.no_grad():
