@@ -31,8 +31,9 @@ from taichi_phys import load_scene
 
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "benchmarks")]
 import fit_material as example  # noqa: E402
+import material_recovery  # noqa: E402
 
 
 LOW, HIGH = np.array([0.0, 0.0, 0.0]), np.array([0.2, 0.1, 0.1])
@@ -476,3 +477,20 @@ def test_example_finds_a_stiffness(pulled, tmp_path, capsys):
     assert "E is " in capsys.readouterr().out
     assert example.main([*words[:1], str(tmp_path / "none.npz"), *words[2:]]) == 2
     assert "there is no such file" in capsys.readouterr().err
+
+
+def test_benchmark_prints_errors_and_intervals(capsys, monkeypatch):
+    monkeypatch.setattr(material_recovery, "FRAMES", 9)
+    words = ["--kinds", "elastic", "--objects", "0", "--particles", "150", "--coarse", "80"]
+    material_recovery.main(words)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| elastic")]
+    assert [row.split("|")[2].strip() for row in rows] == ["E", "nu"]
+    assert float(rows[0].split("|")[3].split()[0]) < 40
+
+
+@pytest.mark.parametrize("kind", ["viscoplastic", "films"])
+def test_benchmark_scenes_are_jobs(kind, tmp_path):
+    job = material_recovery.make_scene(kind, 1, 150, tmp_path)
+    truth = material_recovery.truth_of(kind, 1)
+    assert job.E == pytest.approx(0.1 * truth["E"]) and job.force
+    assert len(job.video) == (2 if kind == "films" else 0)
