@@ -50,10 +50,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "elastic": {"material": "elastic", "E": 5e3, "pull": 140.0},
     "floor": {"material": "elastic", "E": 2e4, "pull": 0.0},
     "elastoplastic": {
-        "material": "elastoplastic", "E": 5e4, "yield_stress": 1e3, "pull": 260.0,
+        "material": "elastoplastic", "E": 2e4, "yield_stress": 1e3, "pull": 260.0,
     },
     "viscoplastic": {
-        "material": "viscoplastic", "E": 5e4, "yield_stress": 4e2, "viscosity": 60.0,
+        "material": "viscoplastic", "E": 2e4, "yield_stress": 4e2, "viscosity": 60.0,
         "pull": 130.0,
     },
     "films": {"material": "elastic", "E": 5e3, "pull": 140.0},
@@ -90,7 +90,7 @@ def make_scene(kind: str, number: int, particles: int, folder: Path) -> Material
         pull = settings["pull"]
         if "yield_stress" in truth:  # as far beyond it as the others
             pull *= truth["yield_stress"] / settings["yield_stress"]
-        write_force(folder / "force.npz", pull, low, rng)
+        write_force(folder / "force.npz", pull, low, rng, gently="yield_stress" in truth)
         given["force"] = str(folder / "force.npz")
         start = {"velocity": np.array([0.1, 0.05, 0.0]), "spin": np.array([0.0, 0.5, 0.3])}
     # the truth is simulated as a job of its own
@@ -120,8 +120,13 @@ def _wide(body: BodySimulator) -> BodySimulator:
     )
 
 
-def write_force(path: Path, pull: float, low: np.ndarray, rng: np.random.Generator) -> None:
-    """A force that bends, stretches and shears the block in two pulses, and known at a lattice."""
+def write_force(
+    path: Path, pull: float, low: np.ndarray, rng: np.random.Generator, *, gently: bool
+) -> None:
+    """A force that stretches and shears the block, then bends it, known at a lattice.
+
+    gently: it stretches it twice, first so little that nothing flows, which tells the stiffness.
+    """
     axes = [np.linspace(a, b, 7) for a, b in zip(low, low + SIZE, strict=True)]
     places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     t = np.arange(4 * FRAMES) / (4 * FPS)
@@ -131,7 +136,9 @@ def write_force(path: Path, pull: float, low: np.ndarray, rng: np.random.Generat
     field = d @ stretch.T
     first, second = (np.exp(-(((t - at) / 0.05) ** 2)) for at in (0.1, 0.3))
     turn = rng.uniform(-0.2, 0.2)
-    shape = first[:, None, None] * field + second[:, None, None] * (12 * bend + turn * d[:, ::-1])
+    later = field + 2 * bend if gently else 12 * bend + turn * d[:, ::-1]
+    early = 0.3 * field if gently else field
+    shape = first[:, None, None] * early + second[:, None, None] * later
     write_npz(path, t=t, x=places, acceleration=pull * shape)
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from inverse.identification.config import MaterialConfig
 from inverse.identification.evidence import MotionEvidence
 from inverse.identification.simulator import BodySimulator
-from inverse.identification.solve import Fitted, descend, size, slopes_of, tried
+from inverse.identification.solve import Fitted, descend, scanned_names, size, slopes_of, tried
 from inverse.identification.uncertainty import spreads
 from inverse.identification.unknowns import Unknown, values_of
 from inverse.runs.checkpoint import Resumable, fingerprint_of
@@ -115,7 +115,7 @@ class MaterialSearch(Resumable):
                     for k, trial in enumerate(self._best_starts(start))
                 ]
                 # the first half alone may have two answers, of which the whole clip shows one
-                start = min(ends, key=self._loss)
+                start = self._tried_again(min(ends, key=self._loss))
                 start = self._stage("coarse", start, rest, count, rough=True).numbers
             self._use(config.particles)
             fine = self._stage("fine", start, everything, count)
@@ -183,6 +183,32 @@ class MaterialSearch(Resumable):
             if all(np.abs(trials[k] - other).max() >= APART for other in chosen):
                 chosen.append(trials[k])
         return chosen
+
+    def _tried_again(self, numbers: np.ndarray) -> np.ndarray:
+        """The best numbers on the whole clip when one quantity after the other is tried anew.
+
+        What the first half did not tell, such as a yield stress that nothing had reached, may have
+        gone anywhere; the rest of the clip may tell it.
+        """
+        if "again" in self.stages:
+            return np.array(self.stages["again"]["numbers"])
+        config, best, least = self.config, numbers, self._loss(numbers)
+        start = np.array([u.encode(u.start) for u in self.unknowns])
+        reach = (2 * (np.arange(config.scan) + 0.5) / config.scan - 1) * config.decades
+        for name in reversed(scanned_names(self.unknowns)):
+            others = best
+            for shift in np.log(10) * reach:
+                trial = others.copy()
+                for k, unknown in enumerate(self.unknowns):
+                    if unknown.name == name:
+                        trial[k] = start[k] + shift
+                loss = self._loss(trial)
+                self._tell("trying", trial, loss)
+                if loss < least:
+                    best, least = trial, loss
+        self.stages["again"] = {"numbers": best.tolist()}
+        self.save()
+        return best
 
     def _stage(
         self,

@@ -46,7 +46,7 @@ def tried(
     Those of one unknown are evenly spread, those of several a Sobol sequence, each many of them;
     parts have the same value. Of what is bounded or belongs to the initial motion the start holds.
     """
-    names = list(dict.fromkeys(u.name for u in unknowns if u.scanned))
+    names = scanned_names(unknowns)
     if not names:
         return start[None]
     if len(names) == 1:
@@ -61,6 +61,11 @@ def tried(
         if unknown.scanned:
             moved[1:, k] += shifts[:, names.index(unknown.name)]
     return moved
+
+
+def scanned_names(unknowns: Sequence[Unknown]) -> list[str]:
+    """Names of the quantities whose guess may be off by powers of ten."""
+    return list(dict.fromkeys(u.name for u in unknowns if u.scanned))
 
 
 def huber(residuals: np.ndarray) -> np.ndarray:
