@@ -56,6 +56,8 @@ from taichi_phys.mpm.particles import Particles as Particles
 from taichi_phys.mpm.particles import State as State
 from taichi_phys.mpm.poses import moving as moving
 from taichi_phys.mpm.reactions import Reactions as Reactions
+from taichi_phys.mpm.rigid_bodies import RigidBody as RigidBody
+from taichi_phys.mpm.rigid_bodies import RigidState as RigidState
 from taichi_phys.mpm.solver import MPM as MPM
 from taichi_phys.runtime import init as init
 from taichi_phys.scenes.scene import load_scene as load_scene

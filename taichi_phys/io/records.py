@@ -9,12 +9,17 @@ import numpy as np
 
 from taichi_phys.io.files import atomic_path
 from taichi_phys.mpm.reactions import WALLS, Reactions
+from taichi_phys.mpm.rigid_bodies import RigidState
 
 
-REACTIONS = "reactions.csv"
+TABLES = REACTIONS, RIGID = "reactions.csv", "rigid.csv"
+POSE = ["x", "y", "z", "qw", "qx", "qy", "qz", "vx", "vy", "vz", "wx", "wy", "wz"]
 SIDES = ("lower x", "upper x", "lower y", "upper y", "lower z", "upper z")
 VECTORS = ("force", "torque", "point")
-RECORDS: dict[str, Any] = {"reactions": Reactions}  # fields of State, and their classes
+RECORDS: dict[str, Any] = {
+    "reactions": Reactions,
+    "rigid": RigidState,
+}  # fields of State, and their classes
 
 
 def pack_records(state: Any) -> dict[str, np.ndarray]:
@@ -45,25 +50,36 @@ def unpack_records(path: str | Path, found: dict[str, np.ndarray]) -> dict[str, 
     return records
 
 
-def write_reactions(folder: Path, number: int, time: float, reactions: Reactions | None) -> None:
-    """Write the reactions of a frame to reactions.csv in a folder, after those of frames before it.
+def write_tables(folder: Path, number: int, state: Any) -> None:
+    """Write the reactions and rigid bodies of a state to reactions.csv and rigid.csv in a folder.
 
-    number: of the frame; rows of this and of later frames are replaced; time: s, at the end of the
-    frame; reactions: None writes nothing. A row is a collider or a wall: frame, time in s, its
-    name, force in N, torque in N m about the point, and the point in m.
+    number: of the frame; rows of this and of later frames are replaced. Each row of reactions.csv
+    is a collider or a wall: frame, time in s, its name, force in N, torque in N m about the point,
+    and the point in m. Each row of rigid.csv is a body: frame, time, its number, center of mass in
+    m, quaternion wxyz, velocity in m/s and angular velocity in rad/s. A state without writes none.
     """
-    path = folder / REACTIONS
-    rows: list[list[Any]] = []
+    start, rows = [number, float(state.time)], []
+    if state.reactions is not None:
+        count = len(state.reactions.force) - WALLS
+        names = [*(f"collider {i}" for i in range(count)), *(f"wall {side}" for side in SIDES)]
+        vectors = np.hstack([getattr(state.reactions, name) for name in VECTORS])
+        rows = [[*start, n, *v] for n, v in zip(names, vectors.tolist(), strict=True)]
+    _replace(folder / REACTIONS, number, rows, [f"{v}_{axis}" for v in VECTORS for axis in "xyz"])
+    rows = []
+    if state.rigid is not None:
+        vectors = np.hstack([state.rigid.x, state.rigid.q, state.rigid.v, state.rigid.w])
+        rows = [[*start, f"body {i}", *v] for i, v in enumerate(vectors.tolist())]
+    _replace(folder / RIGID, number, rows, POSE)
+
+
+def _replace(path: Path, number: int, rows: list[list[Any]], columns: list[str]) -> None:
+    """Replace the rows of frame `number` and later ones in a table."""
+    before: list[list[Any]] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as stream:
-            rows = [row for row in list(csv.reader(stream))[1:] if int(row[0]) < number]
-    elif reactions is None:
+            before = [row for row in list(csv.reader(stream))[1:] if int(row[0]) < number]
+    elif not rows:
         return
-    if reactions is not None:
-        colliders = [f"collider {i}" for i in range(len(reactions.force) - WALLS)]
-        values = zip(*(getattr(reactions, name).tolist() for name in VECTORS), strict=True)
-        for name, vectors in zip([*colliders, *(f"wall {s}" for s in SIDES)], values, strict=True):
-            rows.append([number, time, name, *(x for vector in vectors for x in vector)])
-    head = ["frame", "time", "name", *(f"{v}_{axis}" for v in VECTORS for axis in "xyz")]
+    table = [["frame", "time", "name", *columns], *before, *rows]
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([head, *rows])
+        csv.writer(stream, lineterminator="\n").writerows(table)

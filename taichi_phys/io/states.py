@@ -18,7 +18,7 @@ import torch
 
 from taichi_phys.checks import finite_number, one_of, path_of, whole_number
 from taichi_phys.io.files import atomic_path
-from taichi_phys.io.records import REACTIONS, RECORDS, pack_records, unpack_records, write_reactions
+from taichi_phys.io.records import RECORDS, TABLES, pack_records, unpack_records, write_tables
 from taichi_phys.mpm.particles import State
 
 
@@ -189,7 +189,7 @@ def write_frames(
     count of frames is updated after every frame; scalars: function of a state that returns (n,)
     arrays by name, stored with the frame; start: number of the first frame to write, if the folder
     holds the frames before it; frames from start on are replaced, and the index ends with the last
-    state. Reactions of the states go to reactions.csv. Raises ValueError.
+    state. Reactions and rigid bodies go to reactions.csv and rigid.csv. Raises ValueError.
     """
     one_of("format", format, FORMATS)
     fps = finite_number("fps", fps, "a positive number", low=0, open_end=True)
@@ -225,7 +225,7 @@ def write_frames(
             held = list(arrays)
         if fields not in (None, held):
             raise ValueError(f"scalars: got fields {held}, expected {fields} as in earlier frames")
-        write_reactions(folder, count, float(state.time), state.reactions)
+        write_tables(folder, count, state)
         fields, count = held, count + 1
         _write_index(folder, format=format, fps=fps, count=count, fields=fields)
     if not count:
@@ -290,12 +290,8 @@ def remove_frames(folder: str | Path) -> None:
     folder = path_of("folder", folder)
     if not folder.is_dir():
         return
-    for path in [
-        folder / INDEX,
-        folder / REACTIONS,
-        *folder.glob("frame_*.ply"),
-        *folder.glob("frame_*.npz"),
-    ]:
+    tables = [folder / name for name in (INDEX, *TABLES)]
+    for path in [*tables, *folder.glob("frame_*.ply"), *folder.glob("frame_*.npz")]:
         path.unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()

@@ -284,7 +284,7 @@ def check_colliders(colliders: Any) -> tuple[Collider, ...]:
         if not isinstance(collider, Collider) or type(collider) is Collider:
             raise ValueError(
                 f"colliders: got a list with {collider!r}, expected Plane, Box, Sphere, Capsule or "
-                "Mesh"
+                "Mesh, or RigidBody"
             )
     nodes = sum(c.distance.values.size for c in colliders if isinstance(c, Mesh))
     if nodes > MAX_NODES:

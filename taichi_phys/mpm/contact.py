@@ -16,8 +16,8 @@ from taichi_phys.mpm.colliders import (
     VELOCITY,
 )
 from taichi_phys.mpm.grid import WALL_CELLS, WALLS
+from taichi_phys.mpm.reactions import COUPLED, record
 from taichi_phys.mpm.reactions import WALLS as WALL_ROWS
-from taichi_phys.mpm.reactions import record
 from taichi_phys.mpm.surface import distance_normal, free_surface, row3
 
 
@@ -149,12 +149,12 @@ def contacts(node, shape, wall_contact, table: ti.template(), solids: ti.templat
 @ti.func
 def boundary_velocity(
     node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), v,
-    solids: ti.template(), measured: ti.template(), numbers: ti.template(), place, mass, dx,
+    solids: ti.template(), columns: ti.template(), numbers: ti.template(), place, mass, dx,
 ):  # fmt: skip
     """Velocity v of a node at x, m, after contact with all colliders and then with the walls.
 
-    measured: whether what the node, of a mass in kg, gives to each of them is recorded in numbers
-    (reactions.py); dx: m, edge of a cell.
+    columns: in how many columns of numbers is recorded what the node, of a mass in kg, gives to
+    each of them (reactions.py), or 0; dx: m, edge of a cell.
     """
     r = v
     for k in range(contacts(node, shape, wall_contact, table, solids)):
@@ -164,27 +164,33 @@ def boundary_velocity(
         before = r
         if hits > 0:
             r = collide(r, n, u, contact, friction)
-            if ti.static(measured):
+            if ti.static(columns > 0):
                 give(
-                    numbers, place, table, s, k, node, shape, x, n, mass * (before - r), dx, solids
-                )
+                    numbers, place, table, s, k, node, shape, x, n, before, r, u, mass, dx, solids,
+                    columns,
+                )  # fmt: skip
         if hits == 2:
             before = r
             r = collide_second(r, m, table, s, other, x, solids)
-            if ti.static(measured):
+            if ti.static(columns > 0 and solids):
+                row = ti.min(s, table.shape[0] - 1)
+                u = row3(table, row, other, VELOCITY) + row3(table, row, other, SPIN).cross(x)
                 give(
-                    numbers, place, table, s, other, node, shape, x, m, mass * (before - r), dx,
-                    solids,
+                    numbers, place, table, s, other, node, shape, x, m, before, r, u, mass, dx,
+                    solids, columns,
                 )  # fmt: skip
     return r
 
 
 @ti.func
 def give(
-    numbers: ti.template(), place, table: ti.template(), s, k, node, shape, x, n, impulse, dx,
-    solids: ti.template(),
+    numbers: ti.template(), place, table: ti.template(), s, k, node, shape, x, n, before, after, u,
+    mass, dx, solids: ti.template(), columns: ti.template(),
 ):  # fmt: skip
-    """Record the impulse of a node at x on contact k, whose normal n tells the two walls apart."""
+    """Record what a node at x gives to contact k, whose normal n tells the two walls apart.
+
+    before, after: velocities of the node; u: of the surface.
+    """
     count = _colliders(table, solids)
     row, arm = k, dx * (node - 0.5 * (shape - 1))  # from the middle of the grid
     if k >= count:
@@ -192,7 +198,16 @@ def give(
         row = count + 2 * d + ti.select(n[d] > 0, 0, 1)
     elif ti.static(solids):
         arm = x - row3(table, ti.min(s, table.shape[0] - 1), k, CENTER)
-    record(numbers, place, count + WALL_ROWS, row, impulse, arm)
+    lost = before - after
+    rate, across = ti.zero(mass), ti.zero(mass)
+    if ti.static(columns == COUPLED):
+        vn, change = (before - u).dot(n), lost.dot(n)
+        side, cut = (before - u - vn * n).norm(), (lost - change * n).norm()
+        if ti.abs(vn) > 0:
+            rate = mass * ti.min(1.0, ti.abs(change / vn))
+        if side > 0:
+            across = mass * ti.min(1.0, cut / side)
+    record(numbers, place, count + WALL_ROWS, row, mass * lost, arm, rate, n, across, columns)
 
 
 @ti.func

@@ -39,13 +39,15 @@ STRIDE = 512
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Kernels:
-    """The two kernels of a simulation, their driver, and the number of parameters per particle.
+    """The kernels of a simulation, their driver, and the number of parameters per particle.
 
     Arguments of forward: states (slots, n): the packed states of substeps first, first + 1, ..., or
     a single one that is overwritten; given (n,) and numbers: see layout.py; nodes and lists: see
     nodes.py; table and sdf: see contact.py. Further arguments of backward: work (1, n): see
     layout.py; g (1, n): the gradient in the packed state; ggiven (n,): the gradient in given, to
-    which the kernel adds.
+    which the kernel adds. settle: where the material moves rigid bodies, the second half of the
+    grid phase, which may be repeated with other velocities in the table; measured: whether numbers
+    have sums behind the settings (reactions.py).
     """
 
     forward: Callable[..., None]
@@ -53,6 +55,7 @@ class Kernels:
     driver: str
     columns: int
     measured: bool = False
+    settle: Callable[..., None] | None = None
 
 
 @functools.cache
@@ -63,17 +66,19 @@ def kernels(
     remove: bool,
     solids: bool,
     measured: bool = False,
+    coupled: bool = False,
 ) -> Kernels:
     """The forward and backward kernels for a precision, the laws in use and a driver.
 
     precision: "f32" or "f64"; driver: "serial", "pooled" or "gpu"; remove: whether particles that
     leave the grid are removed; solids: whether there are colliders; measured: whether `forward`
-    sums up, in numbers behind the settings, what colliders and walls take (reactions.py).
+    sums up, in numbers behind the settings, what colliders and walls take (reactions.py); coupled:
+    whether `forward` leaves contacts to `settle`, which sums up, too.
     """
     nd = ti.types.ndarray
     atomic, serial = driver == "gpu", driver == "serial"
     phase = phases(precision, laws, atomic, remove)
-    ahead = "measured" if measured else "forward"
+    ahead = "sum" if coupled else "measured" if measured else "forward"
     real, node, packed, row, scratch = phase.types
 
     @ti.func
@@ -165,6 +170,19 @@ def kernels(
                 grid_thread(nodes, lists, numbers, table, sdf, t, now, ahead)
 
     @ti.kernel
+    def settle(
+        nodes: nd(node, 1), lists: nd(ti.i32, 3), numbers: nd(real, 1), table: nd(real, 3),
+        sdf: nd(real, 1),
+    ):  # fmt: skip
+        if ti.static(atomic):
+            for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
+                grid_thread(nodes, lists, numbers, table, sdf, t, 0, "settle")
+        else:
+            for t in range(JOBS * STRIDE):
+                if t % STRIDE == 0:
+                    grid_jobs(nodes, lists, numbers, table, sdf, t // STRIDE, JOBS, 0, "settle")
+
+    @ti.kernel
     def backward(
         states: nd(packed, 2), given: nd(row, 1), nodes: nd(node, 1), lists: nd(ti.i32, 3),
         numbers: nd(real, 1), table: nd(real, 3), sdf: nd(real, 1),
@@ -227,5 +245,6 @@ def kernels(
         backward=backward,
         driver=driver,
         columns=phase.columns,
-        measured=measured,
+        measured=measured or coupled,
+        settle=settle if coupled else None,
     )

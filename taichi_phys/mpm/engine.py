@@ -22,7 +22,9 @@ from taichi_phys.mpm.layout import (
 )
 from taichi_phys.mpm.particles import State
 from taichi_phys.mpm.places import origin_of, shift_table
-from taichi_phys.mpm.reactions import Tally, tail_size
+from taichi_phys.mpm.reactions import COLUMNS, COUPLED, WALLS, Tally, summed, tail_size
+from taichi_phys.mpm.rigid_bodies import LARGER, solids_of
+from taichi_phys.mpm.rigid_motion import RigidMotion
 from taichi_phys.runtime import quick_compile
 
 
@@ -66,6 +68,7 @@ class Engine:
         self.kernels, self.body, self.grid, self.gravity = kernels, body, grid, gravity
         self.colliders, self.chunks, self.pulls = tuple(colliders), chunks, dict(pulls or {})
         self.arrangement = "sorted" if chunks > 1 else "given"
+        self.solids = solids_of(colliders, LARGER * grid.dx)
         self.origin = origin_of(grid, body.dtype)
         layers, size = nodes.CHUNKS + chunks, math.prod(grid.shape)
         blocks = math.prod(-(-length // nodes.BLOCK) for length in grid.shape)
@@ -75,7 +78,7 @@ class Engine:
             self.nodes = body.new_zeros(layers * size, 4)
             self.lists = torch.zeros(lists, dtype=torch.int32, device=body.device)
             self.work = body.new_zeros(1, len(body), WORK_SIZE)
-            self.distances = torch.as_tensor(distances(self.colliders)).to(body)
+            self.distances = torch.as_tensor(distances(self.solids)).to(body)
         except RuntimeError:  # torch has no memory left
             gigabytes = layers * size * 4 * body.element_size() / 1e9
             raise ValueError(
@@ -87,18 +90,23 @@ class Engine:
         self, time: float, dt: float, count: int, tally: Tally | None = None
     ) -> list[torch.Tensor]:
         """The kernels' arguments from nodes to sdf, for count substeps."""
-        rows = table(self.colliders, time + dt * np.arange(count), dt)
-        shift_table(rows, self.origin)
-        rows[:, :, CELL] = self.grid.dx
+        rows = table(self.solids, time + dt * np.arange(count), dt)
         lower = self.grid.lower - self.origin
         numbers = pack_numbers(dt, self.grid, lower, self.gravity)
         if self.kernels.measured:
-            numbers = np.append(numbers, np.zeros(tail_size(len(self.colliders))))
+            columns = COLUMNS if self.kernels.settle is None else COUPLED
+            numbers = np.append(numbers, np.zeros(tail_size(len(self.colliders), columns)))
         if tally is not None:
-            points = tally.points[: len(self.colliders)]
-            rows[:, :, CENTER : CENTER + 3] = points - self.origin
+            rows[:, :, CENTER : CENTER + 3] = tally.points[: len(self.colliders)]
+        self._localize(rows)
         settings, poses = (torch.as_tensor(a).to(self.body).contiguous() for a in (numbers, rows))
         return [self.nodes, self.lists, settings, poses, self.distances]
+
+    def _localize(self, rows: np.ndarray) -> None:
+        """Make the table (substeps, colliders, COLUMNS) relative to the origin, in place."""
+        shift_table(rows, self.origin)
+        rows[:, :, CENTER : CENTER + 3] -= self.origin
+        rows[:, :, CELL] = self.grid.dx
 
     def pack(self, state: State) -> torch.Tensor:
         """The packed state (n, 25) for the kernels, with positions relative to the origin."""
@@ -156,8 +164,32 @@ class Engine:
         with quick_compile():
             for now in [0] if serial else range(count + 1):
                 self.kernels.forward(*arrays, now, 0, count)
-        if tally is not None:
+                if tally is not None and tally.motion is not None and now < count:
+                    self._move_bodies(tally, tally.motion, grid[2], time + now * dt, dt)
+        if tally is not None and tally.motion is None:
             tally.add(grid[2][NUMBERS_SIZE:].cpu())
+
+    def _move_bodies(
+        self, tally: Tally, motion: RigidMotion, settings: torch.Tensor, time: float, dt: float
+    ) -> None:
+        """Finish the grid phase of a substep with the rigid bodies that the material moves."""
+        rows = table(self.solids, np.array([time]), dt)[0]
+        rows[:, CENTER : CENTER + 3] = tally.points[: len(rows)]
+        poses, tail = self.body.new_empty(1, *rows.shape), settings[NUMBERS_SIZE:]
+        assert self.kernels.settle is not None
+        arrays = _as_arguments(self.nodes, self.lists, settings, poses, self.distances)
+        settle = self.kernels.settle
+
+        def sums(absolute: np.ndarray) -> np.ndarray:
+            local = absolute[None].copy()
+            self._localize(local)
+            poses.copy_(torch.from_numpy(local))
+            tail.zero_()
+            settle(*arrays)
+            return summed(tail.cpu(), len(rows) + WALLS, COUPLED)
+
+        impulses = motion.substep(rows, self.gravity, dt, sums)
+        tally.add_rows(impulses, rows[:, CENTER : CENTER + 3])
 
     def backward(
         self,

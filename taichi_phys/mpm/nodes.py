@@ -9,6 +9,7 @@ that the cost depends on the particles and not on the size of the grid.
 
 from taichi_phys.language import ti
 from taichi_phys.mpm.contact import boundary_adjoint, boundary_velocity
+from taichi_phys.mpm.reactions import COLUMNS, COUPLED
 from taichi_phys.mpm.transfer import node_index
 
 
@@ -127,7 +128,7 @@ def _take(nodes: ti.template(), count, chunks, node, shape):
 @ti.func
 def _velocities(
     g, node, table: ti.template(), sdf: ti.template(), s, setting, solids: ti.template(),
-    measured: ti.template(), numbers: ti.template(), place,
+    columns: ti.template(), numbers: ti.template(), place,
 ):  # fmt: skip
     """(momentum, mass) g -> (velocity, mass) before and after contact."""
     before, after = ti.zero(g), ti.zero(g)
@@ -135,7 +136,7 @@ def _velocities(
         v = ti.Vector([g[0], g[1], g[2]]) / g[3] + setting.dt * setting.gravity
         u = boundary_velocity(
             node, setting.shape, setting.lower + node * setting.dx, setting.contact,
-            setting.friction, table, s, sdf, v, solids, measured, numbers, place, g[3], setting.dx,
+            setting.friction, table, s, sdf, v, solids, columns, numbers, place, g[3], setting.dx,
         )  # fmt: skip
         before = ti.Vector([v[0], v[1], v[2], g[3]])
         after = ti.Vector([u[0], u[1], u[2], g[3]])
@@ -173,15 +174,23 @@ def grid_node(
     "forward": the velocity after contact; "measured": the same, and what colliders and walls take
     is recorded in part place of the sums in numbers (reactions.py); "both": the velocities before
     and after contact; "gradient": the gradient in (momentum, mass), from the gradient in the
-    velocity after contact.
+    velocity after contact. Where the material moves rigid bodies, "sum" keeps the sum, and "settle"
+    does from it what "measured" does, once for each try of the velocities of the bodies.
     """
-    g = _take(nodes, lists.shape[0], chunks, node, setting.shape)
     other = node_index(OTHER, node, setting.shape)
+    g = ti.zero(nodes[0])
+    if ti.static(what == "settle"):
+        g = nodes[other]
+    else:
+        g = _take(nodes, lists.shape[0], chunks, node, setting.shape)
     if ti.static(what == "gradient"):
         nodes[other] = _gradient(g, nodes[other], node, table, sdf, s, setting, solids)
+    elif ti.static(what == "sum"):
+        nodes[other] = g
     else:
+        columns = ti.static({"measured": COLUMNS, "settle": COUPLED}.get(what, 0))
         before, after = _velocities(
-            g, node, table, sdf, s, setting, solids, ti.static(what == "measured"), numbers, place
+            g, node, table, sdf, s, setting, solids, columns, numbers, place
         )
         nodes[node_index(VELOCITY, node, setting.shape)] = after
         if ti.static(what == "both"):

@@ -11,6 +11,7 @@ from taichi_phys.checks import set_fields
 from taichi_phys.materials import Material
 from taichi_phys.mpm.layout import STATE_FIELDS, STATE_SIZES
 from taichi_phys.mpm.reactions import Reactions
+from taichi_phys.mpm.rigid_bodies import RigidState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,7 +23,8 @@ class State:
     material is the elastic part before the return map of the next substep, and which is 0 for
     removed particles; plastic: (n,) internal variable of the material, 0 by default, for von Mises
     laws the accumulated plastic strain; time: s; reactions: the mean forces and torques on
-    colliders and walls in the frame that ended in this state, if the simulation measures them.
+    colliders and walls in the frame that ended in this state, if the simulation measures them;
+    rigid: the rigid bodies, if the simulation has any.
     """
 
     x: torch.Tensor
@@ -32,6 +34,7 @@ class State:
     plastic: torch.Tensor | None = None
     time: float = 0.0
     reactions: Reactions | None = None
+    rigid: RigidState | None = None
 
     def __post_init__(self):
         if self.plastic is None:

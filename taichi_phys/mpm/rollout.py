@@ -10,6 +10,7 @@ from taichi_phys.mpm.engine import Engine
 from taichi_phys.mpm.layout import V, X, pack_given
 from taichi_phys.mpm.particles import State
 from taichi_phys.mpm.reactions import Tally
+from taichi_phys.mpm.rigid_motion import RigidMotion
 
 
 HISTORY_BYTES = 256e6  # largest memory for the substep states of one piece of a frame
@@ -44,22 +45,33 @@ def advance_frame(
     per_piece = max(1, int(HISTORY_BYTES / size)) if field is None else 1
     tally, done = None, 0
     if engine.kernels.measured:
-        tally = Tally(engine.colliders, engine.grid, state.time, substeps * dt)
+        motion = None
+        if state.rigid is not None:
+            motion = RigidMotion(engine.colliders, engine.grid, state.rigid)
+        tally = Tally(engine.colliders, engine.grid, state.time, substeps * dt, motion)
     while done < substeps:
         time, count = state.time + done * dt, min(per_piece, substeps - done)
         if field is not None and done:
             x, v = (_pick(packed[:, at : at + 3], back) for at in (X, V))
             given = pack_given(_pick(field(engine.positions(x), v, time), order), body, params)
+        wanted = torch.is_grad_enabled() and (packed.requires_grad or given.requires_grad)
+        if wanted and state.rigid is not None:
+            raise ValueError(
+                "colliders: got rigid bodies that the material moves, through which no gradient "
+                "leads: advance in torch.no_grad(), or give colliders with a pose"
+            )
         again = recompute
         if again is None:
-            wanted = torch.is_grad_enabled() and (packed.requires_grad or given.requires_grad)
             again = not wanted or _Stored.bytes + (count + 1) * size > STORED_BYTES
         (packed,) = _piece(engine, count, time, dt, again, tally)(packed, given)
         engine.check(packed, order, dt)
         done += count
     end = State.unpack(_pick(packed, back), state.time + substeps * dt)
-    reactions = None if tally is None else tally.reactions()
-    return end.replace(x=engine.positions(end.x), reactions=reactions)
+    end = end.replace(x=engine.positions(end.x))
+    if tally is None:
+        return end
+    rigid = None if tally.motion is None else tally.motion.state
+    return end.replace(reactions=tally.reactions(), rigid=rigid)
 
 
 def _pick(t: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:

@@ -20,6 +20,7 @@ from taichi_phys.mpm.forces import evaluate
 from taichi_phys.mpm.grid import Grid
 from taichi_phys.mpm.layout import STATE_FIELDS, pack_body
 from taichi_phys.mpm.particles import Particles, State, cell_volumes
+from taichi_phys.mpm.rigid_bodies import RigidBody, RigidState, rigid_speed, solids_of
 from taichi_phys.mpm.rollout import advance_frame
 from taichi_phys.mpm.solids import top_speed, warn_of_inner, warn_of_thin
 
@@ -36,12 +37,12 @@ class MPM:
     """A moving-least-squares material point simulation (Hu et al. 2018), with gradients.
 
     particles: one body or a sequence of bodies; grid: the grid and its walls; gravity: (3,) m/s^2;
-    colliders: a sequence of Plane, Box, Sphere, Capsule and Mesh; reactions: whether every state
-    has the mean forces and torques on colliders and walls (`State.reactions`); outside: "error"
-    raises SimulationError if a particle leaves the grid, "remove" removes the particle (see
-    State.removed); cfl: largest fraction of a cell that a sound wave or a particle may cross in a
-    substep, in (0, 1]; precision: "f32" or "f64", by default the precision of taichi_phys.init.
-    Raises ValueError.
+    colliders: a sequence of Plane, Box, Sphere, Capsule, Mesh and RigidBody; reactions: whether
+    every state has the mean forces and torques on colliders and walls (`State.reactions`), as it
+    always has with rigid bodies; outside: "error" raises SimulationError if a particle leaves
+    the grid, "remove" removes the particle (see State.removed); cfl: largest fraction of a cell
+    that a sound wave or a particle may cross in a substep, in (0, 1]; precision: "f32" or
+    "f64", by default the precision of taichi_phys.init. Raises ValueError.
     """
 
     def __init__(
@@ -77,8 +78,9 @@ class MPM:
         x = torch.cat(places)
         lower = torch.tensor(grid.lower, dtype=torch.float64)
         self._check_inside(x)
-        warn_of_thin(colliders, grid.dx)
-        warn_of_inner(colliders, x.numpy(), grid.dx)
+        warn_of_thin(solids_of(colliders), grid.dx)
+        warn_of_inner(solids_of(colliders), x.numpy(), grid.dx)
+        self.rigid_bodies = tuple(c for c in colliders if isinstance(c, RigidBody))
         volume = torch.cat(
             [
                 cell_volumes(place, lower, grid.dx)
@@ -93,14 +95,20 @@ class MPM:
         self.volume, self.mass = self._tensor(volume), self._tensor(volume * density)
         chunks = next(count for size, count in CHUNKS if len(x) < size)
         if running.arch == "cpu":
-            driver = "serial" if chunks == 1 else "pooled"
+            driver = "serial" if chunks == 1 and not self.rigid_bodies else "pooled"
             chunks = min(chunks, nodes.MAX_NODES // math.prod(grid.shape) - nodes.CHUNKS)
         else:
             driver, chunks = "gpu", 1
         self._engine = Engine(
             kernels=kernels(
-                precision, laws, driver, outside == "remove", bool(colliders), bool(reactions)
-            ),
+                precision,
+                laws,
+                driver,
+                outside == "remove",
+                bool(colliders),
+                bool(reactions),
+                bool(self.rigid_bodies),
+            ),  # fmt: skip
             body=pack_body(self.mass, self.volume, self._tensor(law)),
             grid=grid,
             gravity=gravity,
@@ -182,7 +190,8 @@ class MPM:
         v = torch.cat([self._tensor(b.v) for b in self.bodies])
         C = v.new_zeros(len(x), 3, 3)
         F = torch.eye(3, dtype=v.dtype, device=v.device).expand(len(x), 3, 3).contiguous()
-        return State(x=x, v=v, C=C, F=F)
+        rigid = RigidState.of(self.rigid_bodies) if self.rigid_bodies else None
+        return State(x=x, v=v, C=C, F=F, rigid=rigid)
 
     def substeps(self, frame_dt: float, speed: float = 0.0) -> int:
         """The number of substeps for a frame, from the CFL condition.
@@ -242,7 +251,10 @@ class MPM:
         # A particle that would cross the whole grid in a frame leaves it: no substeps are added.
         extent = self.grid.dx * max(self.grid.shape)
         limit = extent / frame_dt
-        pushed = top_speed(self.colliders, state.time, frame_dt, extent)
+        pushed = top_speed(solids_of(self.colliders), state.time, frame_dt, extent)
+        if state.rigid is not None:
+            fall = self.gravity.norm().item() * frame_dt
+            pushed = max(pushed, rigid_speed(self.rigid_bodies, state.rigid) + fall)
         substeps = self.substeps(frame_dt, max(speed if speed < limit else limit, pushed))
         retry = 0
         while True:
@@ -292,6 +304,10 @@ class MPM:
                 raise ValueError(f"state.{name}: got shape {tuple(value.shape)}, expected {shape}")
             dtype = self._place_dtype if name == "x" else self.dtype
             fields[name] = value.to(dtype=dtype, device=self.device)
+        count = len(self.rigid_bodies)
+        if (0 if state.rigid is None else len(state.rigid.x)) != count:
+            got = "None" if state.rigid is None else f"{len(state.rigid.x)} bodies"
+            raise ValueError(f"state.rigid: got {got}, expected the state of {count} rigid bodies")
         return state.replace(**fields)
 
     def _force(self, force: Force, x: torch.Tensor, v: torch.Tensor, time: float) -> torch.Tensor:
