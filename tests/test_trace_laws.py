@@ -149,6 +149,7 @@ def test_few_poses_have_a_simple_law(count):
     motion, _, _ = LAWS["rotor"]
     times = np.linspace(0, 0.6, count)
     law = find_law(times, *motion(times), SIZE)
+    assert np.isfinite(find_law(times, *motion(times), 1e-6).deviations([0.9])).all()
     centers, _ = law.poses([0.9])
     np.testing.assert_allclose(centers, motion(np.array([0.9]))[0], atol=0.05)
     assert np.isfinite(law.deviations([0.9])).all()

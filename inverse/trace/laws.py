@@ -295,7 +295,11 @@ def _fitted(path: ObservedPoses, rotation: str, form: str) -> MotionLaw | None:
     # A weak prior: what the poses do not show at all must not make the rest uncertain.
     scale = np.maximum(np.abs(np.concatenate([r, p])), 1.0)
     information = J.T @ J / max(noise, 1e-9) ** 2 + np.diag(1 / (10 * scale) ** 2)
-    return dataclasses.replace(law, covariance=np.linalg.inv(information), floor=noise * 3**0.5)
+    # Parameters have units of their own: the matrix is scaled before it is inverted.
+    unit = np.sqrt(np.diag(information))
+    inverse = np.linalg.pinv(information / np.outer(unit, unit), hermitian=True)
+    covariance = inverse / np.outer(unit, unit)
+    return dataclasses.replace(law, covariance=covariance, floor=noise * 3**0.5)
 
 
 def _calibrated(law: MotionLaw, path: ObservedPoses, folds: Sequence[int]) -> MotionLaw:
