@@ -37,6 +37,7 @@ from taichi_phys.materials import Viscoplastic as Viscoplastic
 from taichi_phys.materials import preset as preset
 from taichi_phys.materials import register as register
 from taichi_phys.materials import spectral_law as spectral_law
+from taichi_phys.mpm.body_contact import BodyContact as BodyContact
 from taichi_phys.mpm.colliders import Box as Box
 from taichi_phys.mpm.colliders import Capsule as Capsule
 from taichi_phys.mpm.colliders import Mesh as Mesh

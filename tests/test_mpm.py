@@ -71,7 +71,7 @@ def scatter_kernel(
 def gather_kernel(nodes: nd(vec4, 1), X: nd(vec3, 1), v: nd(vec3, 1), C: nd(mat3, 1), dx: ti.f64):
     shape = ti.Vector(SHAPE)
     for p in range(X.shape[0]):
-        v[p], C[p] = gather(nodes, X[p], shape, dx)
+        v[p], C[p] = gather(nodes, 0, X[p], shape, dx)
 
 
 def node_positions(*shape):

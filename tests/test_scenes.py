@@ -782,3 +782,48 @@ def test_a_file_where_the_results_belong_is_one_sentence(tmp_path, capsys, name,
     assert run(path, "--out", tmp_path / name, *resume) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and "file is a file, not a folder" in error[0]
+
+
+TOUCHING = (
+    QUICK
+    + """
+[[body]]
+name = "lid"
+shape = "box"
+lower = [0.4, 0.4, 0.7]
+upper = [0.5, 0.5, 0.8]
+spacing = 0.05
+material = {type = "elastic", E = 1e4, nu = 0.3}
+
+[contact]
+"""
+)
+
+
+def test_contact_of_bodies(tmp_path):
+    scene = load_scene(
+        write(tmp_path, TOUCHING + 'friction = 0.3\npairs = [["body 1", "lid", 0.5]]')
+    )
+    contact = scene.build()[0].contact
+    assert contact.friction == 0.3 and contact.pairs == {(0, 2): 0.5}
+    again = scene_from_settings(json.loads(json.dumps(scene.settings())), scene.path)
+    assert again.build()[0].contact == contact
+    plain = load_scene(write(tmp_path, TOUCHING))
+    assert plain.build()[0].contact.friction == 0
+    stuck = load_scene(write(tmp_path, TOUCHING + 'together = [["lid", "body 1"]]'))
+    assert stuck.build()[0].contact.groups == (0, 1, 0)
+    assert load_scene(write(tmp_path, QUICK)).build()[0].contact is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('pairs = [["body 1", "lit", 0.5]]', "contact: pairs: got 'lit', expected .*'lid'"),
+        ('pairs = [["body 1", "lid"]]', "contact: pairs: .*expected a list of"),
+        ('together = ["lid"]', "contact: together: .*expected a list of lists"),
+        ("friction = -1", "contact: friction: got -1"),
+    ],
+)
+def test_contact_of_bodies_is_checked(tmp_path, line, message):
+    with pytest.raises(ValueError, match=message):
+        load_scene(write(tmp_path, TOUCHING + line)).build()

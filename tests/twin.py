@@ -1,7 +1,8 @@
 """One substep of the simulator in plain torch: dense over particles and their 27 nodes.
 
 Written from the papers, not from the kernels; gradients by autograd. No walls. The eigenvalues of
-F F^T must differ (torch.linalg.eigh has no gradient where they meet).
+F F^T must differ (torch.linalg.eigh has no gradient where they meet). With several fields, bodies
+have velocities of their own on the grid, and touch.
 """
 
 import itertools
@@ -11,6 +12,7 @@ import torch
 
 
 OFFSETS = torch.tensor(list(itertools.product(range(3), repeat=3)))
+TOUCHES = []  # of every pair of bodies at every node: whether it touched
 
 
 def neo_hookean(F, plastic, params, dt):
@@ -40,8 +42,40 @@ def von_mises(F, plastic, params, dt):
     return V @ R, plastic + math.sqrt(2 / 3) * flow, U * stress[:, None] @ U.mT
 
 
-def substep(state, force, mass, volume, params, law, *, dt, dx, lower, shape, gravity):
-    """(x, v, C, F, plastic) after one substep."""
+def distance(share):
+    """How many cells away the flat face of a body is that fills a share of a node's cell (< 0: the
+    node is inside): the share is the integral of the quadratic B-spline beyond the face."""
+    d = torch.linspace(-1.5, 1.5, 30_001, dtype=torch.float64)
+    spline = torch.where(d.abs() < 0.5, 0.75 - d**2, (1.5 - d.abs()) ** 2 / 2)
+    beyond = 1 - torch.cumulative_trapezoid(spline, d)
+    return 1.5 - 1e-4 * torch.searchsorted(beyond.flip(0), share).item()
+
+
+def meet(v, mass, slope, share, a, b, friction):
+    """Velocities v (fields, 3) at a node after fields a and b met; also whether they touched."""
+    q = slope[a] - slope[b]
+    w = v[b] - v[a]
+    if mass[a] == 0 or mass[b] == 0 or w @ q >= 0:
+        return v, False
+    if max(distance(share[a]), -1.0) + max(distance(share[b]), -1.0) >= 0:
+        return v, False
+    n = q / q.norm()
+    normal = -(w @ n)
+    slide = w + normal * n
+    kept = torch.relu(1 - friction * normal / slide.norm())
+    change = kept * slide - w
+    inverse = 1 / mass[a] + 1 / mass[b]
+    v = v.clone()
+    v[a] = v[a] - change / inverse / mass[a]
+    v[b] = v[b] + change / inverse / mass[b]
+    return v, True
+
+
+def substep(
+    state, force, mass, volume, params, law, *, dt, dx, lower, shape, gravity, fields=None,
+    frictions=None,
+):  # fmt: skip
+    """(x, v, C, F, plastic) after one substep; fields (n,): of each particle, one without."""
     x, v, C, F, plastic = state
     Fe, plastic, tau = law(F, plastic, params, dt)
     X = (x - torch.tensor(lower, dtype=x.dtype)) / dx
@@ -56,13 +90,40 @@ def substep(state, force, mass, volume, params, law, *, dt, dx, lower, shape, gr
 
     A = mass[:, None, None] * C - (4 * dt / dx**2) * volume[:, None, None] * tau
     momentum = (mass[:, None] * v + dt * force)[:, None] + d @ A.mT
-    size = math.prod(shape)
-    grid_mass = W.new_zeros(size).index_add(0, flat.flatten(), (W * mass[:, None]).flatten())
-    grid_momentum = W.new_zeros(size, 3).index_add(
+    size, count = math.prod(shape), 1
+    if fields is not None:
+        count = len(frictions)
+        flat = flat + size * fields[:, None]
+    total = size * count
+    grid_mass = W.new_zeros(total).index_add(0, flat.flatten(), (W * mass[:, None]).flatten())
+    grid_momentum = W.new_zeros(total, 3).index_add(
         0, flat.flatten(), (W[..., None] * momentum).flatten(0, 1)
     )
-    node_mass = grid_mass[flat]
-    node_v = grid_momentum[flat] / node_mass[..., None] + dt * torch.tensor(gravity, dtype=x.dtype)
+    used = (grid_mass > 0).nonzero()[:, 0]
+    grid_v = torch.zeros_like(grid_momentum)
+    grid_v[used] = grid_momentum[used] / grid_mass[used, None]
+    grid_v[used] += dt * torch.tensor(gravity, dtype=x.dtype)
+    if count > 1:
+        D = torch.stack([f - 1.5, 2 - 2 * f, f - 0.5], dim=1)  # of w by X
+        slopes = [D[:, i, 0] * w[:, j, 1] * w[:, k, 2], w[:, i, 0] * D[:, j, 1] * w[:, k, 2]]
+        slopes.append(w[:, i, 0] * w[:, j, 1] * D[:, k, 2])
+        part = (volume / dx**3)[:, None]
+        share = W.new_zeros(total).index_add(0, flat.flatten(), (W * part).flatten())
+        slope = W.new_zeros(total, 3).index_add(
+            0, flat.flatten(), (torch.stack(slopes, dim=2) * part[..., None]).flatten(0, 1)
+        )
+        reached = grid_mass.view(count, size) > 0
+        for node in (reached.sum(0) > 1).nonzero()[:, 0].tolist():
+            at = slice(node, None, size)
+            v_node = grid_v[at]
+            for a, b in itertools.combinations(range(count), 2):
+                v_node, touched = meet(
+                    v_node, grid_mass[at], slope[at], share[at].detach(), a, b, frictions[a][b]
+                )
+                TOUCHES.append(touched)
+            grid_v = grid_v.clone()
+            grid_v[at] = v_node
+    node_v = grid_v[flat]
 
     v = (W[..., None] * node_v).sum(1)
     C = 4 / dx**2 * torch.einsum("pn,pni,pnj->pij", W, node_v, d)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from taichi_phys.language import ti
 from taichi_phys.materials import Law
+from taichi_phys.mpm.fields import field_job, field_thread, mark_block, mark_reached
 from taichi_phys.mpm.nodes import (
     BLOCK,
     LIST,
@@ -67,17 +68,19 @@ def kernels(
     solids: bool,
     measured: bool = False,
     coupled: bool = False,
+    several: bool = False,
 ) -> Kernels:
     """The forward and backward kernels for a precision, the laws in use and a driver.
 
     precision: "f32" or "f64"; driver: "serial", "pooled" or "gpu"; remove: whether particles that
     leave the grid are removed; solids: whether there are colliders; measured: whether `forward`
     sums up, in numbers behind the settings, what colliders and walls take (reactions.py); coupled:
-    whether `forward` leaves contacts to `settle`, which sums up, too.
+    whether `forward` leaves contacts to `settle`, which sums up, too; several: whether bodies have
+    velocity fields of their own (fields.py), which excludes coupled.
     """
     nd = ti.types.ndarray
     atomic, serial = driver == "gpu", driver == "serial"
-    phase = phases(precision, laws, atomic, remove)
+    phase = phases(precision, laws, atomic, remove, several)
     ahead = "sum" if coupled else "measured" if measured else "forward"
     real, node, packed, row, scratch = phase.types
 
@@ -102,13 +105,23 @@ def kernels(
             phase.p2g_again(states, given, nodes, lists, work, c, p, s, setting)
 
     @ti.func
+    def show_chunk(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        numbers: ti.template(), c, s, last,
+    ):  # fmt: skip
+        setting, n, chunks = phase.read(numbers), given.shape[0], lists.shape[0]
+        if s < last:
+            for p in range(c * n // chunks, (c + 1) * n // chunks):
+                phase.show(states, given, nodes, lists, c, p, s, setting)
+
+    @ti.func
     def g2p_chunk_adjoint(
-        states: ti.template(), nodes: ti.template(), lists: ti.template(), numbers: ti.template(),
-        work: ti.template(), g: ti.template(), c, s,
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        numbers: ti.template(), work: ti.template(), g: ti.template(), c, s,
     ):  # fmt: skip
         setting, n, chunks = phase.read(numbers), states.shape[1], lists.shape[0]
         for p in range(c * n // chunks, (c + 1) * n // chunks):
-            phase.g2p_adjoint(states, nodes, work, g, c, p, s, setting)
+            phase.g2p_adjoint(states, given, nodes, lists, work, g, c, p, s, setting)
 
     @ti.func
     def grid_thread(
@@ -121,7 +134,13 @@ def kernels(
         node = block_corner(lists[0, LIST, t // BLOCK**3], setting.shape)
         node += ti.Vector([i // BLOCK**2, i // BLOCK % BLOCK, i % BLOCK])
         if (node < setting.shape).all():
-            grid_node(nodes, lists, table, sdf, 1, node, s, setting, solids, what, numbers, t)
+            if ti.static(several):
+                field_thread(
+                    nodes, lists, table, sdf, lists[0, LIST, t // BLOCK**3], node, s, setting,
+                    solids, what, numbers, t,
+                )  # fmt: skip
+            else:
+                grid_node(nodes, lists, table, sdf, 1, node, s, setting, solids, what, numbers, t)
 
     @ti.func
     def grid_jobs(
@@ -129,7 +148,10 @@ def kernels(
         sdf: ti.template(), job, jobs, s, what: ti.template(),
     ):  # fmt: skip
         setting = phase.read(numbers)
-        grid_job(nodes, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
+        if ti.static(several):
+            field_job(nodes, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
+        else:
+            grid_job(nodes, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
 
     @ti.kernel
     def forward(
@@ -147,12 +169,23 @@ def kernels(
             for s in range(first, last + 1):
                 for c in range(lists.shape[0]):
                     visit_chunk(states, given, nodes, lists, numbers, c, s, first, last)
+                if ti.static(several):
+                    mark_reached(lists, 0, 1)
+                    for c in range(lists.shape[0]):
+                        show_chunk(states, given, nodes, lists, numbers, c, s, last)
                 grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, ahead)
         elif ti.static(not atomic):
             for t in range(lists.shape[0] * STRIDE):
                 if t % STRIDE == 0:
                     c = t // STRIDE
                     visit_chunk(states, given, nodes, lists, numbers, c, now, first, last)
+            if ti.static(several):
+                for t in range(JOBS * STRIDE):
+                    if t % STRIDE == 0:
+                        mark_reached(lists, t // STRIDE, JOBS)
+                for t in range(lists.shape[0] * STRIDE):
+                    if t % STRIDE == 0:
+                        show_chunk(states, given, nodes, lists, numbers, t // STRIDE, now, last)
             for t in range(JOBS * STRIDE):
                 if t % STRIDE == 0:
                     job = t // STRIDE
@@ -166,6 +199,12 @@ def kernels(
                 phase.visit(
                     states, given, nodes, lists, 0, p, now, first, last, phase.read(numbers)
                 )
+            if ti.static(several):
+                for e in range(lists[0, MARKS, LISTED]):
+                    mark_block(lists, 0, lists[0, LIST, e])
+                for p in range(given.shape[0]):
+                    if now < last:
+                        phase.show(states, given, nodes, lists, 0, p, now, phase.read(numbers))
             for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
                 grid_thread(nodes, lists, numbers, table, sdf, t, now, ahead)
 
@@ -198,25 +237,40 @@ def kernels(
                 s = first + last - 1 - turn
                 for c in range(lists.shape[0]):
                     p2g_chunk_again(states, given, nodes, lists, numbers, work, c, s)
+                if ti.static(several):
+                    mark_reached(lists, 0, 1)
+                    for c in range(lists.shape[0]):
+                        show_chunk(states, given, nodes, lists, numbers, c, s, last)
                 grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, "both")
                 for c in range(lists.shape[0]):
-                    g2p_chunk_adjoint(states, nodes, lists, numbers, work, g, c, s)
+                    g2p_chunk_adjoint(states, given, nodes, lists, numbers, work, g, c, s)
                 grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, "gradient")
                 setting = phase.read(numbers)
                 for p in range(given.shape[0]):
-                    phase.particle_adjoint(states, given, nodes, work, g, ggiven, p, s, setting)
+                    phase.particle_adjoint(
+                        states, given, nodes, lists, work, g, ggiven, p, s, setting
+                    )
         elif ti.static(not atomic):
             for t in range(lists.shape[0] * STRIDE):
                 if t % STRIDE == 0:
                     c = t // STRIDE
                     p2g_chunk_again(states, given, nodes, lists, numbers, work, c, first)
+            if ti.static(several):
+                for t in range(JOBS * STRIDE):
+                    if t % STRIDE == 0:
+                        mark_reached(lists, t // STRIDE, JOBS)
+                for t in range(lists.shape[0] * STRIDE):
+                    if t % STRIDE == 0:
+                        c = t // STRIDE
+                        show_chunk(states, given, nodes, lists, numbers, c, first, last)
             for t in range(JOBS * STRIDE):
                 if t % STRIDE == 0:
                     job = t // STRIDE
                     grid_jobs(nodes, lists, numbers, table, sdf, job, JOBS, first, "both")
             for t in range(lists.shape[0] * STRIDE):
                 if t % STRIDE == 0:
-                    g2p_chunk_adjoint(states, nodes, lists, numbers, work, g, t // STRIDE, first)
+                    c = t // STRIDE
+                    g2p_chunk_adjoint(states, given, nodes, lists, numbers, work, g, c, first)
             for t in range(JOBS * STRIDE):
                 if t % STRIDE == 0:
                     job = t // STRIDE
@@ -228,16 +282,23 @@ def kernels(
                 lists[0, MARKS, LISTED] = 0
             for p in range(given.shape[0]):
                 phase.p2g_again(states, given, nodes, lists, work, 0, p, first, phase.read(numbers))
+            if ti.static(several):
+                for e in range(lists[0, MARKS, LISTED]):
+                    mark_block(lists, 0, lists[0, LIST, e])
+                for p in range(given.shape[0]):
+                    phase.show(states, given, nodes, lists, 0, p, first, phase.read(numbers))
             for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
                 grid_thread(nodes, lists, numbers, table, sdf, t, first, "both")
             for p in range(given.shape[0]):
-                phase.g2p_adjoint(states, nodes, work, g, 0, p, first, phase.read(numbers))
+                phase.g2p_adjoint(
+                    states, given, nodes, lists, work, g, 0, p, first, phase.read(numbers)
+                )
             for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
                 grid_thread(nodes, lists, numbers, table, sdf, t, first, "gradient")
         if ti.static(not serial):
             for p in range(given.shape[0]):
                 phase.particle_adjoint(
-                    states, given, nodes, work, g, ggiven, p, first, phase.read(numbers)
+                    states, given, nodes, lists, work, g, ggiven, p, first, phase.read(numbers)
                 )
 
     return Kernels(

@@ -47,11 +47,12 @@ class Engine:
 
     kernels: from `drivers.kernels`; body: (n, 3) from `layout.pack_body`; grid: the grid and its
     walls; gravity: (3,) m/s^2, may be set between frames; colliders: empty if kernels were made
-    without solids; chunks: number of chunks of particles; pulls: functions of `materials.pull` for
-    the laws without an adjoint of their own, by index of the law. arrangement: of the particles in
-    memory, "given", "sorted" by their cells, which makes chunks compact, or "dealt", sorted and
-    then dealt out, so that the threads of a GPU that run together add to different nodes. Raises
-    ValueError if the grid does not fit into memory.
+    without solids; chunks: number of chunks of particles; frictions: (fields, fields) Coulomb
+    coefficients of bodies with velocity fields of their own, None for one field; pulls: functions
+    of `materials.pull` for the laws without an adjoint of their own, by index of the law.
+    arrangement: of the particles in memory, "given", "sorted" by their cells, which makes chunks
+    compact, or "dealt", sorted and then dealt out, so that the threads of a GPU that run together
+    add to different nodes. Raises ValueError if the grid does not fit into memory.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Engine:
         gravity: Sequence[float],
         colliders: Sequence[Collider] = (),
         chunks: int = 1,
+        frictions: np.ndarray | None = None,
         pulls: Mapping[int, Callable[..., None]] | None = None,
     ):
         self.kernels, self.body, self.grid, self.gravity = kernels, body, grid, gravity
@@ -70,9 +72,11 @@ class Engine:
         self.arrangement = "sorted" if chunks > 1 else "given"
         self.solids = solids_of(colliders, LARGER * grid.dx)
         self.origin = origin_of(grid, body.dtype)
-        layers, size = nodes.CHUNKS + chunks, math.prod(grid.shape)
+        fields = 1 if frictions is None else len(frictions)
+        self.frictions = np.zeros(0) if frictions is None else frictions.ravel()
+        layers, size = nodes.count_layers(chunks, fields), math.prod(grid.shape)
         blocks = math.prod(-(-length // nodes.BLOCK) for length in grid.shape)
-        lists = (chunks, nodes.ROWS, max(blocks, nodes.MARKED))
+        lists = (chunks, nodes.count_rows(fields), max(blocks, nodes.MARKED))
         try:
             # On a CPU, pages of nodes that no particle reaches stay untouched and take no memory.
             self.nodes = body.new_zeros(layers * size, 4)
@@ -96,6 +100,7 @@ class Engine:
         if self.kernels.measured:
             columns = COLUMNS if self.kernels.settle is None else COUPLED
             numbers = np.append(numbers, np.zeros(tail_size(len(self.colliders), columns)))
+        numbers = np.append(numbers, self.frictions)
         if tally is not None:
             rows[:, :, CENTER : CENTER + 3] = tally.points[: len(self.colliders)]
         self._localize(rows)
@@ -167,7 +172,7 @@ class Engine:
                 if tally is not None and tally.motion is not None and now < count:
                     self._move_bodies(tally, tally.motion, grid[2], time + now * dt, dt)
         if tally is not None and tally.motion is None:
-            tally.add(grid[2][NUMBERS_SIZE:].cpu())
+            tally.add(grid[2][NUMBERS_SIZE : len(grid[2]) - len(self.frictions)].cpu())
 
     def _move_bodies(
         self, tally: Tally, motion: RigidMotion, settings: torch.Tensor, time: float, dt: float
@@ -229,9 +234,10 @@ class Engine:
         state, gstate = State.unpack(packed, 0.0), State.unpack(g[0], 0.0)
         gtau = self.work[0, :, STRESS_GRADIENT : STRESS_GRADIENT + 9].reshape(-1, 3, 3)
         assert state.plastic is not None and gstate.plastic is not None
-        inputs = (state.F, state.C, state.plastic, given[:, PARAMS:], given[:, LAW])
+        params = slice(PARAMS, PARAMS + self.kernels.columns)
+        inputs = (state.F, state.C, state.plastic, given[:, params], given[:, LAW])
         gF, gC = gstate.F.contiguous(), gstate.C.contiguous()
-        gplastic, gparams = gstate.plastic.contiguous(), ggiven[:, PARAMS:]
+        gplastic, gparams = gstate.plastic.contiguous(), ggiven[:, params]
         pull(
             *(t.contiguous() for t in inputs),
             index,

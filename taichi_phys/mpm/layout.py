@@ -28,7 +28,8 @@ STATE_FIELDS: dict[str, tuple[int, ...]] = {
 STATE_SIZES = [math.prod(shape) for shape in STATE_FIELDS.values()]
 X, V, C, F, PLASTIC, STATE_SIZE = itertools.accumulate([0, *STATE_SIZES])
 
-# given: force (3) N, mass kg, volume m^3, index of the law, and the law's parameters
+# given: force (3) N, mass kg, volume m^3, index of the law, and the law's parameters; then, if
+# bodies have velocity fields of their own, the index of the field
 FORCE, MASS, VOLUME, LAW, PARAMS = 0, 3, 4, 5, 6
 
 # work: A of P2G and F_elastic; at the end the gradient in tau replaces A
@@ -39,14 +40,17 @@ STRESS_GRADIENT = AFFINE
 DT, DX, LOWER, GRAVITY, SHAPE, WALL_CONTACT, WALL_FRICTION, NUMBERS_SIZE = 0, 1, 2, 5, 8, 11, 12, 13
 
 
-def pack_body(mass: torch.Tensor, volume: torch.Tensor, law: torch.Tensor) -> torch.Tensor:
-    """(n, 3): the columns of `given` between force and parameters; mass, volume, law: (n,) each."""
-    return torch.stack([mass, volume, law], dim=1)
+def pack_body(
+    mass: torch.Tensor, volume: torch.Tensor, law: torch.Tensor, field: torch.Tensor | None = None
+) -> torch.Tensor:
+    """(n, 3 or 4): the columns of `given` that are the same in all launches; arguments: (n,)."""
+    columns = [mass, volume, law] if field is None else [mass, volume, law, field]
+    return torch.stack(columns, dim=1)
 
 
 def pack_given(force: torch.Tensor, body: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-    """The array `given`, (n, 6 + k): force (n, 3) N, body (n, 3) of `pack_body`, params (n, k)."""
-    return torch.cat([force, body, params], dim=1)
+    """The array `given`: force (n, 3) N, body (n, 3 or 4) of `pack_body`, params (n, k)."""
+    return torch.cat([force, body[:, :3], params, body[:, 3:]], dim=1)
 
 
 def pack_numbers(

@@ -5,6 +5,10 @@ after contact, mass); layer OTHER holds the velocity before contact, or gradient
 holds the sums that chunk c scattered, and is zero between substeps. lists[c]: the blocks of 4^3
 nodes that chunk c touches, and the marks of the chunk. The grid phase visits listed blocks only, so
 that the cost depends on the particles and not on the size of the grid.
+
+If bodies have velocity fields of their own ("several" in the functions below), each field f has the
+layers VELOCITY to TURN from field_layer on, and each chunk and field two layers from chunk_layer
+on, for momenta and for surfaces; see fields.py.
 """
 
 from taichi_phys.language import ti
@@ -14,10 +18,15 @@ from taichi_phys.mpm.transfer import node_index
 
 
 VELOCITY, OTHER, CHUNKS = range(3)  # layers of nodes
+SURFACE, TURN, FIELD_LAYERS = 2, 3, 4  # more layers of each of several fields
 MAX_NODES = 2**29 - 1  # in all layers: Taichi's indices are int32, and a node has four numbers
 # Rows of lists[c]: the listed blocks; for each block whether it is listed, and the kinds of
 # stencils that were seen in it; the marks.
 LIST, IS_LISTED, SEEN, MARKS, ROWS = range(5)
+# With several fields, the bits of IS_LISTED say which fields reach the block and, from FIELD_BITS
+# on, which have shown their surfaces there. Row REACHED of chunk 0 has the fields of all chunks.
+# The other rows have what was seen of the fields after the first.
+REACHED, FIELD_BITS = ROWS, 15
 LISTED, FAULT, MARKED = range(3)  # marks: count of blocks, first fault
 # The mark FAULT: the reason why a frame is rejected, in units of FAULTY, and the particle. One
 # number, so that a thread of a GPU cannot write the reason, and another one the particle.
@@ -34,9 +43,46 @@ def blocks_along(shape):
     return (shape + (BLOCK - 1)) >> BITS
 
 
+def count_layers(chunks: int, fields: int) -> int:
+    """The number of layers of nodes."""
+    return CHUNKS + chunks if fields == 1 else fields * (FIELD_LAYERS + 2 * chunks)
+
+
+def count_rows(fields: int) -> int:
+    """The number of rows of lists."""
+    return ROWS if fields == 1 else ROWS + fields
+
+
 @ti.func
-def list_blocks(lists: ti.template(), c, base, shape, atomic: ti.template()):
-    """Put the blocks of the 27 nodes from base on the list of chunk c.
+def count_fields(lists: ti.template()):
+    """The number of fields, if there are several."""
+    return lists.shape[1] - ROWS
+
+
+@ti.func
+def field_layer(f, several: ti.template()):
+    """The layer VELOCITY of field f; its other layers follow."""
+    layer = VELOCITY
+    if ti.static(several):
+        layer = FIELD_LAYERS * f
+    return layer
+
+
+@ti.func
+def chunk_layer(lists: ti.template(), c, f, several: ti.template()):
+    """The layer to which chunk c scatters the momenta of field f; the next is for surfaces."""
+    layer = CHUNKS + c
+    if ti.static(several):
+        fields = count_fields(lists)
+        layer = FIELD_LAYERS * fields + 2 * (c * fields + f)
+    return layer
+
+
+@ti.func
+def list_blocks(
+    lists: ti.template(), c, f, base, shape, several: ti.template(), atomic: ti.template()
+):  # fmt: skip
+    """Put the blocks of the 27 nodes from base on the list of chunk c, as reached by field f.
 
     These are the block of base and, along each axis where base is in the second half of its block,
     the next block. So a block has eight kinds of stencils, and each kind needs this work once.
@@ -46,28 +92,33 @@ def list_blocks(lists: ti.template(), c, base, shape, atomic: ti.template()):
     step = last - first
     kind = 1 << (step[0] + 2 * step[1] + 4 * step[2])
     block = (first[0] * count[1] + first[1]) * count[2] + first[2]
-    if (lists[c, SEEN, block] & kind) == 0:
+    seen = SEEN
+    if ti.static(several):
+        seen = ti.select(f == 0, SEEN, REACHED + f)
+    if (lists[c, seen, block] & kind) == 0:
         if ti.static(atomic):
-            ti.atomic_or(lists[c, SEEN, block], kind)
+            ti.atomic_or(lists[c, seen, block], kind)
         else:
-            lists[c, SEEN, block] = lists[c, SEEN, block] | kind
+            lists[c, seen, block] = lists[c, seen, block] | kind
         for i in range(first[0], last[0] + 1):
             for j in range(first[1], last[1] + 1):
                 for k in range(first[2], last[2] + 1):
-                    list_block(lists, c, (i * count[1] + j) * count[2] + k, atomic)
+                    list_block(lists, c, 1 << f, (i * count[1] + j) * count[2] + k, atomic)
 
 
 @ti.func
-def list_block(lists: ti.template(), c, block, atomic: ti.template()):
-    """Put a block on the list of chunk c unless it is listed already."""
-    if lists[c, IS_LISTED, block] == 0:
+def list_block(lists: ti.template(), c, bit, block, atomic: ti.template()):
+    """Put a block on the list of chunk c unless it is listed already; bit: of the field."""
+    listed = lists[c, IS_LISTED, block]
+    if (listed & bit) == 0:
         if ti.static(atomic):
-            if ti.atomic_or(lists[c, IS_LISTED, block], 1) == 0:
+            if ti.atomic_or(lists[c, IS_LISTED, block], bit) == 0:
                 lists[c, LIST, ti.atomic_add(lists[c, MARKS, LISTED], 1)] = block
         else:
-            lists[c, IS_LISTED, block] = 1
-            lists[c, LIST, lists[c, MARKS, LISTED]] = block
-            lists[c, MARKS, LISTED] = lists[c, MARKS, LISTED] + 1
+            lists[c, IS_LISTED, block] = listed | bit
+            if listed == 0:
+                lists[c, LIST, lists[c, MARKS, LISTED]] = block
+                lists[c, MARKS, LISTED] = lists[c, MARKS, LISTED] + 1
 
 
 @ti.func
@@ -75,6 +126,8 @@ def unlist_block(lists: ti.template(), c, e):
     """Mark the block of entry e of the list of chunk c as not listed."""
     block = lists[c, LIST, e]
     lists[c, IS_LISTED, block], lists[c, SEEN, block] = 0, 0
+    for row in range(REACHED + 1, lists.shape[1]):
+        lists[c, row, block] = 0
 
 
 @ti.func

@@ -13,6 +13,7 @@ from taichi_phys import runtime
 from taichi_phys.checks import finite_number, finite_vector, one_of, whole_number
 from taichi_phys.materials import pull
 from taichi_phys.mpm import nodes
+from taichi_phys.mpm.body_contact import BodyContact
 from taichi_phys.mpm.colliders import Collider, check_colliders
 from taichi_phys.mpm.drivers import kernels
 from taichi_phys.mpm.engine import Engine, SimulationError
@@ -37,12 +38,14 @@ class MPM:
     """A moving-least-squares material point simulation (Hu et al. 2018), with gradients.
 
     particles: one body or a sequence of bodies; grid: the grid and its walls; gravity: (3,) m/s^2;
-    colliders: a sequence of Plane, Box, Sphere, Capsule, Mesh and RigidBody; reactions: whether
-    every state has the mean forces and torques on colliders and walls (`State.reactions`), as it
-    always has with rigid bodies; outside: "error" raises SimulationError if a particle leaves
-    the grid, "remove" removes the particle (see State.removed); cfl: largest fraction of a cell
-    that a sound wave or a particle may cross in a substep, in (0, 1]; precision: "f32" or
-    "f64", by default the precision of taichi_phys.init. Raises ValueError.
+    colliders: a sequence of Plane, Box, Sphere, Capsule, Mesh and RigidBody; contact: how bodies
+    slide on each other, None for bodies that stick together where they meet, as they have to beside
+    a RigidBody; reactions: whether every state has the mean forces and torques on colliders and
+    walls (`State.reactions`), as it always has with rigid bodies; outside: "error" raises
+    SimulationError if a particle leaves the grid, "remove" removes the particle (see
+    State.removed); cfl: largest fraction of a cell that a sound wave or a particle may cross in a
+    substep, in (0, 1]; precision: "f32" or "f64", by default the precision of taichi_phys.init.
+    Raises ValueError.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class MPM:
         grid: Grid,
         gravity: Sequence[float] = (0.0, 0.0, -9.81),
         colliders: Sequence[Collider] = (),
+        contact: BodyContact | None = None,
         reactions: bool = False,
         outside: str = "error",
         cfl: float = 0.4,
@@ -66,13 +70,15 @@ class MPM:
             raise ValueError(f"grid: got {type(grid).__name__}, expected a Grid")
         gravity = finite_vector("gravity", gravity)
         colliders = check_colliders(colliders)
+        if contact is not None and not isinstance(contact, BodyContact):
+            raise ValueError(f"contact: got {type(contact).__name__}, expected a BodyContact")
         one_of("outside", outside, OUTSIDE)
         cfl = finite_number("cfl", cfl, "a number in (0, 1]", low=0, high=1, open_end=True)
         precision = running.precision if precision is None else precision
         one_of("precision", precision, tuple(runtime.PRECISIONS))
 
         self.grid, self.cfl, self.bodies = grid, cfl, bodies
-        self.outside, self.precision = outside, precision
+        self.contact, self.outside, self.precision = contact, outside, precision
         self.dtype, self.device = runtime.PRECISIONS[precision], running.device
         places = [torch.as_tensor(b.x).detach().double().cpu() for b in bodies]
         x = torch.cat(places)
@@ -93,10 +99,22 @@ class MPM:
         laws = tuple(dict.fromkeys(b.material.law for b in bodies))
         law = torch.cat([torch.full((len(b),), float(laws.index(b.material.law))) for b in bodies])
         self.volume, self.mass = self._tensor(volume), self._tensor(volume * density)
-        chunks = next(count for size, count in CHUNKS if len(x) < size)
+        field, frictions, count = None, None, 1
+        if contact is not None:
+            fields, frictions = contact.fields(len(bodies))
+            count = len(frictions)
+        if count > 1 and self.rigid_bodies:
+            raise ValueError("contact: got a BodyContact beside a RigidBody, expected one of them")
+        if count == 1:
+            frictions = None
+        else:
+            sizes = torch.tensor([len(b) for b in bodies])
+            field = self._tensor(torch.as_tensor(fields).repeat_interleave(sizes))
+        chunks, size = next(c for n, c in CHUNKS if len(x) < n), math.prod(grid.shape)
         if running.arch == "cpu":
             driver = "serial" if chunks == 1 and not self.rigid_bodies else "pooled"
-            chunks = min(chunks, nodes.MAX_NODES // math.prod(grid.shape) - nodes.CHUNKS)
+            while chunks > 1 and size * nodes.count_layers(chunks, count) > nodes.MAX_NODES:
+                chunks -= 1
         else:
             driver, chunks = "gpu", 1
         self._engine = Engine(
@@ -108,12 +126,14 @@ class MPM:
                 bool(colliders),
                 bool(reactions),
                 bool(self.rigid_bodies),
+                count > 1,
             ),  # fmt: skip
-            body=pack_body(self.mass, self.volume, self._tensor(law)),
+            body=pack_body(self.mass, self.volume, self._tensor(law), field),
             grid=grid,
             gravity=gravity,
             colliders=colliders,
             chunks=chunks,
+            frictions=frictions,
             pulls={
                 i: pull(law, precision) for i, law in enumerate(laws) if law.respond_adjoint is None
             },
@@ -133,6 +153,7 @@ class MPM:
             "gravity": self._engine.gravity,
             "colliders": self.colliders,
             "reactions": self._engine.kernels.measured,
+            "contact": self.contact,
             "outside": self.outside,
             "cfl": self.cfl,
             "precision": self.precision,

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 from taichi_phys.language import ti
 from taichi_phys.materials import Law
+from taichi_phys.mpm.fields import show_surface, surface_adjoint
 from taichi_phys.mpm.layout import (
     AFFINE,
     DT,
@@ -45,10 +46,11 @@ from taichi_phys.mpm.layout import (
 )
 from taichi_phys.mpm.nodes import (
     BROKEN,
-    CHUNKS,
     OK,
     OUTSIDE,
     TOO_FAST,
+    chunk_layer,
+    field_layer,
     list_blocks,
     mark_fault,
 )
@@ -88,7 +90,9 @@ def is_removed(F_trial, allowed: ti.template()):
     return gone
 
 
-def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) -> SimpleNamespace:
+def phases(
+    precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool, several: bool
+) -> SimpleNamespace:
     """The functions with which `drivers.kernels` visits particles, and the types of its arguments.
 
     atomic: whether several threads scatter to one grid; the other arguments, and the arrays, are
@@ -101,7 +105,7 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
     columns = max(len(law.columns) for law in laws)
     differentiable = [i for i, law in enumerate(laws) if law.respond_adjoint is not None]
     packed, scratch, row = (
-        ti.types.vector(k, real) for k in (STATE_SIZE, WORK_SIZE, PARAMS + columns)
+        ti.types.vector(k, real) for k in (STATE_SIZE, WORK_SIZE, PARAMS + columns + several)
     )
     Settings = ti.types.struct(
         dt=real, dx=real, inv_dx=real, lower=vec3, gravity=vec3,
@@ -128,6 +132,14 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
     def params_of(q):
         """Parameters of a particle's law."""
         return ti.Vector([q[PARAMS + k] for k in range(columns)])
+
+    @ti.func
+    def field_of(q):
+        """Velocity field of a particle."""
+        f = 0
+        if ti.static(several):
+            f = ti.cast(q[PARAMS + columns], ti.i32)
+        return f
 
     @ti.func
     def respond(law, F_trial, C_, plastic, params, dt):
@@ -174,10 +186,12 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
         momentum = q[MASS] * v + setting.dt * vector_at(q, FORCE)
         A = q[MASS] * C_ - (setting.dt * q[VOLUME] * 4.0 * setting.inv_dx**2) * tau
         cell = (x - setting.lower) * setting.inv_dx
+        f = field_of(q)
         base = scatter(
-            nodes, CHUNKS + c, cell, setting.shape, setting.dx, momentum, A, q[MASS], atomic
-        )
-        list_blocks(lists, c, base, setting.shape, atomic)
+            nodes, chunk_layer(lists, c, f, several), cell, setting.shape, setting.dx, momentum, A,
+            q[MASS], atomic,
+        )  # fmt: skip
+        list_blocks(lists, c, f, base, setting.shape, several, atomic)
         return Fe, flowed, A
 
     @ti.func
@@ -199,7 +213,8 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
                 v, C_ = ti.zero(v), ti.zero(C_)
             else:
                 cell = (x - setting.lower) * setting.inv_dx
-                v, C_ = gather(nodes, cell, setting.shape, setting.dx)
+                layer = field_layer(field_of(given[p]), several)
+                v, C_ = gather(nodes, layer, cell, setting.shape, setting.dx)
                 moved = x + setting.dt * v
                 F_trial += setting.dt * (C_ @ F_trial)
                 cell = (moved - setting.lower) * setting.inv_dx
@@ -237,9 +252,22 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
             put_matrix(work, 0, p, ELASTIC, Fe)
 
     @ti.func
-    def g2p_adjoint(
-        states: ti.template(), nodes: ti.template(), work: ti.template(), g: ti.template(),
+    def show(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
         c, p, s, setting,
+    ):  # fmt: skip
+        """Scatter the surface of a particle whose P2G of substep s is done."""
+        s_ = s * ti.min(states.shape[0] - 1, 1)
+        if not is_removed(matrix_at(states[s_, p], F), remove):
+            q = given[p]
+            cell = (vector_at(states[s_, p], X) - setting.lower) * setting.inv_dx
+            part = q[VOLUME] * setting.inv_dx**3
+            show_surface(nodes, lists, c, field_of(q), cell, setting.shape, part, atomic)
+
+    @ti.func
+    def g2p_adjoint(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        work: ti.template(), g: ti.template(), c, p, s, setting,
     ):  # fmt: skip
         """Scatter the gradient in the node velocities.
 
@@ -259,8 +287,8 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
                 gF += dt * (matrix_at(states[s + 1, p], C).transpose() @ gF)
                 cell = (vector_at(states[s, p], X) - setting.lower) * setting.inv_dx
                 scatter(
-                    nodes, CHUNKS + c, cell, setting.shape, setting.dx, gv,
-                    4.0 * setting.inv_dx**2 * gC, ti.zero(dt), atomic,
+                    nodes, chunk_layer(lists, c, field_of(given[p]), several), cell, setting.shape,
+                    setting.dx, gv, 4.0 * setting.inv_dx**2 * gC, ti.zero(dt), atomic,
                 )  # fmt: skip
             put_vector(g, 0, p, V, gv)
             put_matrix(g, 0, p, C, gC)
@@ -268,8 +296,8 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
 
     @ti.func
     def particle_adjoint(
-        states: ti.template(), given: ti.template(), nodes: ti.template(), work: ti.template(),
-        g: ti.template(), ggiven: ti.template(), p, s, setting,
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        work: ti.template(), g: ti.template(), ggiven: ti.template(), p, s, setting,
     ):  # fmt: skip
         """The adjoint of P2G, the material and the external force, and the part of G2P in x.
 
@@ -281,10 +309,15 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
             mass, apic = q[MASS], 4.0 * setting.inv_dx**2
             momentum = mass * vector_at(states[s, p], V) + dt * vector_at(q, FORCE)
             cell = (vector_at(states[s, p], X) - setting.lower) * setting.inv_dx
+            f = field_of(q)
             gx, P, Q = transfer_gradients(
-                nodes, cell, setting.shape, setting.dx, vector_at(g[0, p], V),
-                apic * matrix_at(g[0, p], C), momentum, matrix_at(work[0, p], AFFINE), mass,
+                nodes, field_layer(f, several), cell, setting.shape, setting.dx,
+                vector_at(g[0, p], V), apic * matrix_at(g[0, p], C), momentum,
+                matrix_at(work[0, p], AFFINE), mass,
             )  # fmt: skip
+            if ti.static(several):
+                part = q[VOLUME] * setting.inv_dx**4
+                gx += surface_adjoint(nodes, lists, f, cell, setting.shape, part)
             gtau = (-dt * q[VOLUME] * apic) * Q
             put_matrix(work, 0, p, STRESS_GRADIENT, gtau)
             gF, gC, gplastic, gparams = respond_adjoint(
@@ -306,5 +339,5 @@ def phases(precision: str, laws: tuple[Law, ...], atomic: bool, remove: bool) ->
 
     return SimpleNamespace(
         types=(real, vec4, packed, row, scratch), columns=columns, read=read, visit=visit,
-        p2g_again=p2g_again, g2p_adjoint=g2p_adjoint, particle_adjoint=particle_adjoint,
+        p2g_again=p2g_again, show=show, g2p_adjoint=g2p_adjoint, particle_adjoint=particle_adjoint,
     )  # fmt: skip

@@ -80,13 +80,13 @@ def _row(nodes: ti.template(), row, W):
 
 
 @ti.func
-def gather(nodes: ti.template(), X, shape, dx):
+def gather(nodes: ti.template(), layer, X, shape, dx):
     """v = sum w v_i and the APIC matrix C = 4 / dx^2 sum w v_i d_i^T (Hu et al. 2018, eq. 2).
 
-    The node velocities v_i are in layer 0.
+    layer: of the node velocities v_i.
     """
     base, W = stencil(X, shape)
-    first = node_index(0, base, shape)
+    first = node_index(layer, base, shape)
     f = X - base
     zero = ti.zero(nodes[0])
     v, Cx, Cy, Cz = zero, zero, zero, zero
@@ -108,17 +108,18 @@ def gather(nodes: ti.template(), X, shape, dx):
 
 
 @ti.func
-def transfer_gradients(nodes: ti.template(), X, shape, dx, a, B, momentum, A, mass):
+def transfer_gradients(nodes: ti.template(), layer, X, shape, dx, a, B, momentum, A, mass):
     """The gradients of a particle from both transfers, in one pass over the nodes.
 
-    Layer 0 of the nodes holds (velocity v_i, mass), layer 1 the gradient (gp_i, gm_i) in (momentum,
-    mass). The adjoint of G2P weights a node velocity by (a + B d); P2G sent (momentum + A d, mass).
-    With phi_i = v_i . (a + B d_i) + gp_i . (momentum + A d_i) + gm_i mass, the result is
-    gx = sum grad w_i phi_i - w_i (B^T v_i + A^T gp_i),  P = sum w_i gp_i,  Q = sum w_i gp_i d_i^T.
+    The layer of the nodes holds (velocity v_i, mass), the next one the gradient (gp_i, gm_i) in
+    (momentum, mass). The adjoint of G2P weights a node velocity by (a + B d); P2G sent
+    (momentum + A d, mass). With phi_i = v_i . (a + B d_i) + gp_i . (momentum + A d_i) + gm_i mass,
+    the result is gx = sum grad w_i phi_i - w_i (B^T v_i + A^T gp_i),  P = sum w_i gp_i and
+    Q = sum w_i gp_i d_i^T.
     """
     base, W = stencil(X, shape)
     D = stencil_slopes(X, base)
-    first, layer = node_index(0, base, shape), shape[0] * shape[1] * shape[2]
+    first, size = node_index(layer, base, shape), shape[0] * shape[1] * shape[2]
     f = X - base
     q0, b = _affine(X, base, dx, a, B, ti.zero(mass)), _column(B, 2, dx)
     p0, e = _affine(X, base, dx, momentum, A, mass), _column(A, 2, dx)
@@ -135,7 +136,7 @@ def transfer_gradients(nodes: ti.template(), X, shape, dx, a, B, momentum, A, ma
             v_row, g_row, gz_row = zero, zero, zero
             row = first + (i * shape[1] + j) * shape[2]
             for k in ti.static(range(3)):
-                v, g = nodes[row + k], nodes[layer + row + k]
+                v, g = nodes[row + k], nodes[size + row + k]
                 phi = (v * (q + k * b) + g * (p + k * e)).sum()
                 s += W[2, k] * phi
                 sd += D[2, k] * phi

@@ -5,9 +5,9 @@
     for state in sim.run(frames=scene.time.frames, fps=scene.time.fps, force=force): ...
 
 A scene has the keys title and gravity, and the tables [grid], [[body]], [[collider]], [[force]],
-[time], [camera], [output] and [simulation]; docs/scene_files.md describes them, and assets/scenes/
-has examples. A mistake raises SceneError, a ValueError in one sentence that gives the file, the
-line, the key and the allowed values.
+[contact], [time], [camera], [output] and [simulation]; docs/scene_files.md describes them, and
+assets/scenes/ has examples. A mistake raises SceneError, a ValueError in one sentence that gives
+the file, the line, the key and the allowed values.
 """
 
 import dataclasses
@@ -38,6 +38,7 @@ from taichi_phys.scenes.keys import (
 from taichi_phys.scenes.lines import read_toml
 from taichi_phys.scenes.parts import LENGTH, POSITION, SEED, Body, Force, Obstacle
 from taichi_phys.scenes.reading import read_body, read_collider, read_force
+from taichi_phys.scenes.touch import TOUCH, Touch
 
 
 Vector = tuple[float, float, float]
@@ -118,6 +119,7 @@ KINDS = {
         "contact": choice(WALLS),
         "friction": number(least=0),
     },
+    "contact": TOUCH,
     "time": {"frames": integer(1, 1_000_000), "fps": number("1/s", least=1e-3, most=1e6)},
     "camera": {
         "eye": POSITION,
@@ -149,7 +151,13 @@ KINDS = {
         "seed": SEED,
     },
 }
-CLASSES = {"time": Time, "camera": Look, "output": Output, "simulation": Numerics}
+CLASSES: dict[str, type[Any]] = {
+    "contact": Touch,
+    "time": Time,
+    "camera": Look,
+    "output": Output,
+    "simulation": Numerics,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -163,6 +171,7 @@ class Scene:
     bodies: tuple[Body, ...]
     colliders: tuple[Obstacle, ...]
     forces: tuple[Force, ...]
+    contact: Touch
     time: Time
     camera: Look
     output: Output
@@ -174,12 +183,15 @@ class Scene:
         folder = self.path.parent
         particles = [body.particles(folder, self.grid) for body in self.bodies]
         obstacles = [obstacle.make(folder) for obstacle in self.colliders]
+        names = [body.name for body in self.bodies]
+        contact = self.contact.make(names, self.place.at("contact"))
         with self.place.errors():
             sim = MPM(
                 particles=particles,
                 grid=self.grid,
                 gravity=self.gravity,
                 colliders=obstacles,
+                contact=contact,
                 cfl=self.simulation.cfl,
                 outside=self.simulation.outside,
                 reactions=self.simulation.reactions,
@@ -214,6 +226,8 @@ def load_scene(path: str | Path) -> Scene:
         name: read_table(data.get(name, {}), root.at(name), KINDS[name], of=f"[{name}]")
         for name in CLASSES
     }
+    if "contact" in data:
+        tables["contact"].setdefault("friction", 0.0)
     for name in ("grid", "body"):
         if name not in data:
             brackets = "[grid]" if name == "grid" else "[[body]]"

@@ -42,7 +42,7 @@ def scene_from_settings(settings: Mapping[str, Any], path: str | Path) -> Scene:
                 part(Force, table, "force", i) for i, table in enumerate(values["forces"])
             ),
             place=place,
-            **{name: cls(**values[name]) for name, cls in CLASSES.items()},
+            **{name: cls(**values.get(name, {})) for name, cls in CLASSES.items()},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"scene: got settings of another version ({error!r})") from None

@@ -1,0 +1,382 @@
+"""The grid where each body has a velocity field of its own, contact of the bodies, and its adjoint.
+
+Particles of field f scatter to layers of their own (nodes.chunk_layer), so that bodies do not feel
+each other through the grid. Where blocks are reached by more than one field, particles scatter
+their surfaces too: a 4-vector (A, share) for each node and field, with share = sum V w / dx^3, the
+part of the node's cell that the body fills, and A = sum V grad w / dx^2 its slope, grad w with
+respect to the particle. A points out of the body.
+
+At a node with the bodies a and b, the unit normal is n = (A_a - A_b) / |A_a - A_b| (from a to b),
+so that it is exactly opposite for the two, and heavy with the body that shows more of its surface.
+A flat face at a distance d from the node, in cells, gives the share B(d), B the integral of the
+B-spline, whose inverse gives back d. So d_a + d_b is the gap between the bodies. They touch if the
+gap is closed and they approach. Then an impulse takes away the approach, and Coulomb friction what
+it can of the sliding (Bardenhagen et al. 2000; for the gap compare Nairn et al. 2020). The impulses
+of a pair are opposite, so that momentum is conserved; more than two bodies are taken pair by pair.
+"""
+
+from taichi_phys.language import ti
+from taichi_phys.mpm.contact import boundary_adjoint, boundary_velocity
+from taichi_phys.mpm.meeting import meet, meet_adjoint
+from taichi_phys.mpm.nodes import (
+    BITS,
+    BLOCK,
+    FIELD_BITS,
+    IS_LISTED,
+    LIST,
+    LISTED,
+    MARKS,
+    OTHER,
+    REACHED,
+    SURFACE,
+    TURN,
+    VELOCITY,
+    block_corner,
+    blocks_along,
+    chunk_layer,
+    count_fields,
+    field_layer,
+)
+from taichi_phys.mpm.transfer import node_index, stencil, stencil_slopes
+
+
+FIELD_MASK = (1 << FIELD_BITS) - 1
+
+
+# Particles
+
+
+@ti.func
+def near_other(lists: ti.template(), base, shape, f):
+    """Whether another field than f reaches the blocks of the 27 nodes from base on."""
+    count = blocks_along(shape)
+    first, last = base >> BITS, (base + 2) >> BITS
+    fields = 0
+    for i in range(first[0], last[0] + 1):
+        for j in range(first[1], last[1] + 1):
+            for k in range(first[2], last[2] + 1):
+                fields = fields | lists[0, REACHED, (i * count[1] + j) * count[2] + k]
+    return (fields & ~(1 << f)) != 0
+
+
+@ti.func
+def show_surface(
+    nodes: ti.template(), lists: ti.template(), c, f, X, shape, part, atomic: ti.template()
+):  # fmt: skip
+    """Scatter the surface of a particle if another field is near.
+
+    X: position in cells; part: the volume of the particle in cells.
+    """
+    base, W = stencil(X, shape)
+    if near_other(lists, base, shape, f):
+        D = stencil_slopes(X, base)
+        first = node_index(chunk_layer(lists, c, f, True) + 1, base, shape)
+        for i in range(3):
+            for j in range(3):
+                row = first + (i * shape[1] + j) * shape[2]
+                wij = part * W[0, i] * W[1, j]
+                dx, dy = part * D[0, i] * W[1, j], part * W[0, i] * D[1, j]
+                for k in ti.static(range(3)):
+                    w = W[2, k]
+                    value = ti.Vector([dx * w, dy * w, wij * D[2, k], wij * w])
+                    if ti.static(atomic):
+                        nodes[row + k] += value
+                    else:
+                        nodes[row + k] = nodes[row + k] + value
+        count = blocks_along(shape)
+        low, high = base >> BITS, (base + 2) >> BITS
+        bit = 1 << (FIELD_BITS + f)
+        for i in range(low[0], high[0] + 1):
+            for j in range(low[1], high[1] + 1):
+                for k in range(low[2], high[2] + 1):
+                    block = (i * count[1] + j) * count[2] + k
+                    if ti.static(atomic):
+                        ti.atomic_or(lists[c, IS_LISTED, block], bit)
+                    else:
+                        lists[c, IS_LISTED, block] = lists[c, IS_LISTED, block] | bit
+
+
+@ti.func
+def surface_adjoint(nodes: ti.template(), lists: ti.template(), f, X, shape, part):
+    """Gradient in X, in cells, of a particle from the gradients in the A of nodes."""
+    base, W = stencil(X, shape)
+    gX = ti.zero(X)
+    if near_other(lists, base, shape, f):
+        D = stencil_slopes(X, base)
+        first = node_index(field_layer(f, True) + SURFACE, base, shape)
+        bend = ti.Vector([1.0, -2.0, 1.0])  # second derivatives of the weights
+        for i in range(3):
+            for j in range(3):
+                row = first + (i * shape[1] + j) * shape[2]
+                for k in ti.static(range(3)):
+                    g = nodes[row + k]
+                    xy, xz = D[0, i] * D[1, j] * W[2, k], D[0, i] * W[1, j] * D[2, k]
+                    yz = W[0, i] * D[1, j] * D[2, k]
+                    gX[0] += bend[i] * W[1, j] * W[2, k] * g[0] + xy * g[1] + xz * g[2]
+                    gX[1] += xy * g[0] + W[0, i] * bend[j] * W[2, k] * g[1] + yz * g[2]
+                    gX[2] += xz * g[0] + yz * g[1] + W[0, i] * W[1, j] * bend[k] * g[2]
+    return part * gX
+
+
+# The grid phase
+
+
+@ti.func
+def fields_of(lists: ti.template(), block):
+    """The first chunk that lists a block, the fields that reach it, those that show surfaces."""
+    owner, bits = -1, 0
+    for c in range(lists.shape[0]):
+        found = lists[c, IS_LISTED, block]
+        if found != 0 and owner < 0:
+            owner = c
+        bits = bits | found
+    return owner, bits & FIELD_MASK, bits >> FIELD_BITS
+
+
+@ti.func
+def mark_block(lists: ti.template(), c, block):
+    """Write which fields reach a block, if chunk c is the first that lists it."""
+    owner, fields, _ = fields_of(lists, block)
+    if owner == c:
+        lists[0, REACHED, block] = fields
+
+
+@ti.func
+def mark_reached(lists: ti.template(), job, jobs):
+    """Write for every jobs-th listed block, from entry job on, which fields reach it."""
+    for c in range(lists.shape[0]):
+        for turn in range((lists[c, MARKS, LISTED] - job + jobs - 1) // jobs):
+            block = lists[c, LIST, job + turn * jobs]
+            mark_block(lists, c, block)
+
+
+@ti.func
+def chunks_of(lists: ti.template(), block, bit):
+    """Bit set of the chunks that have a bit of IS_LISTED of a block."""
+    chunks = 0
+    for c in range(lists.shape[0]):
+        chunks = chunks | ((lists[c, IS_LISTED, block] >> bit & 1) << c)
+    return chunks
+
+
+@ti.func
+def take(nodes: ti.template(), lists: ti.template(), chunks, f, which, node, shape):
+    """The sum of a node of field f over the chunks in a bit set, whose nodes are set to zero.
+
+    which: 0 for momenta, 1 for surfaces.
+    """
+    g = ti.zero(nodes[0])
+    for c in range(lists.shape[0]):
+        if (chunks >> c) & 1:
+            i = node_index(chunk_layer(lists, c, f, True) + which, node, shape)
+            g += nodes[i]
+            nodes[i] = ti.zero(g)
+    return g
+
+
+@ti.func
+def sum_field(
+    nodes: ti.template(), lists: ti.template(), chunks, shows, f, node, setting,
+    what: ti.template(),
+):  # fmt: skip
+    """Add up field f of a node, and write (velocity, mass) and surface, or the gradient."""
+    shape = setting.shape
+    g = take(nodes, lists, chunks, f, 0, node, shape)
+    if ti.static(what == "gradient"):
+        nodes[node_index(chunk_layer(lists, 0, f, True), node, shape)] = g
+    else:
+        before = ti.zero(g)
+        if g[3] > 0:
+            v = ti.Vector([g[0], g[1], g[2]]) / g[3] + setting.dt * setting.gravity
+            before = ti.Vector([v[0], v[1], v[2], g[3]])
+        layer = field_layer(f, True)
+        nodes[node_index(layer + VELOCITY, node, shape)] = before
+        if ti.static(what == "both"):
+            nodes[node_index(layer + OTHER, node, shape)] = before
+        if shows != 0:
+            surface = take(nodes, lists, shows, f, 1, node, shape)
+            nodes[node_index(layer + SURFACE, node, shape)] = surface
+
+
+@ti.func
+def at(lists: ti.template(), f, which, node, shape):
+    """Index of a node in a layer of field f, or, for which = -1 and -2, in scratch of field f.
+
+    The scratch is in the layers of chunk 0, which are zero but between sums and grid phase.
+    """
+    layer = field_layer(f, True) + which
+    if which < 0:
+        layer = chunk_layer(lists, 0, f, True) - 1 - which
+    return node_index(layer, node, shape)
+
+
+@ti.func
+def meet_pairs(
+    nodes: ti.template(), lists: ti.template(), numbers: ti.template(), fields, which, node, shape,
+    pairs,
+):  # fmt: skip
+    """Let the first of the pairs of fields meet at a node, with the velocities in layer `which`."""
+    count = count_fields(lists)
+    for pair in range(pairs):
+        a, b = pair // count, pair % count
+        if a < b and (fields >> a) & (fields >> b) & 1:
+            i, j = at(lists, a, which, node, shape), at(lists, b, which, node, shape)
+            nodes[i], nodes[j] = meet(
+                nodes[i], nodes[j], nodes[at(lists, a, SURFACE, node, shape)],
+                nodes[at(lists, b, SURFACE, node, shape)],
+                numbers[numbers.shape[0] - count**2 + pair],
+            )  # fmt: skip
+
+
+@ti.func
+def contact_fields(
+    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(), fields,
+    node, s, setting, solids: ti.template(), measured: ti.template(), numbers: ti.template(), place,
+):  # fmt: skip
+    """Contact of the bodies with each other, and then with colliders and walls, at a node."""
+    count, shape = count_fields(lists), setting.shape
+    if (fields & (fields - 1)) != 0:
+        meet_pairs(nodes, lists, numbers, fields, VELOCITY, node, shape, count**2)
+    for f in range(count):
+        if (fields >> f) & 1:
+            i = at(lists, f, VELOCITY, node, shape)
+            g = nodes[i]
+            if g[3] > 0:
+                u = boundary_velocity(
+                    node, shape, setting.lower + node * setting.dx, setting.contact,
+                    setting.friction, table, s, sdf, ti.Vector([g[0], g[1], g[2]]), solids,
+                    measured, numbers, place, g[3], setting.dx,
+                )  # fmt: skip
+                nodes[i] = ti.Vector([u[0], u[1], u[2], g[3]])
+
+
+@ti.func
+def contact_fields_adjoint(
+    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(), fields,
+    shown, node, s, setting, solids: ti.template(), numbers: ti.template(),
+):  # fmt: skip
+    """Gradients in (momentum, mass), to layer OTHER, and in A, to SURFACE, of all fields.
+
+    Layer OTHER has (velocity before contact, mass). Scratch -1 has the gradients in the velocities
+    after contact; scratch -2 takes the velocities between contacts, which are computed again.
+    """
+    count, shape = count_fields(lists), setting.shape
+    several = (fields & (fields - 1)) != 0
+    for f in range(count):
+        if (fields >> f) & 1:
+            nodes[at(lists, f, -2, node, shape)] = nodes[at(lists, f, OTHER, node, shape)]
+    if several:
+        meet_pairs(nodes, lists, numbers, fields, -2, node, shape, count**2)
+    for f in range(count):
+        if (fields >> f) & 1:
+            i = at(lists, f, -1, node, shape)
+            g, n = nodes[i], nodes[at(lists, f, -2, node, shape)]
+            gv = ti.Vector([ti.zero(g[0]), ti.zero(g[0]), ti.zero(g[0])])
+            if n[3] > 0:
+                gv = boundary_adjoint(
+                    node, shape, setting.lower + node * setting.dx, setting.contact,
+                    setting.friction, table, s, sdf, ti.Vector([n[0], n[1], n[2]]),
+                    ti.Vector([g[0], g[1], g[2]]), solids,
+                )  # fmt: skip
+            nodes[i] = ti.Vector([gv[0], gv[1], gv[2], ti.zero(g[0])])
+            nodes[at(lists, f, TURN, node, shape)] = ti.zero(g)
+    if several:
+        for back in range(count**2):
+            pair = count**2 - 1 - back
+            a, b = pair // count, pair % count
+            if a < b and (fields >> a) & (fields >> b) & 1:
+                for f in range(count):
+                    if (fields >> f) & 1:
+                        i = at(lists, f, -2, node, shape)
+                        nodes[i] = nodes[at(lists, f, OTHER, node, shape)]
+                meet_pairs(nodes, lists, numbers, fields, -2, node, shape, pair)
+                i, j = at(lists, a, -1, node, shape), at(lists, b, -1, node, shape)
+                ga, gb, gq = meet_adjoint(
+                    nodes[at(lists, a, -2, node, shape)], nodes[at(lists, b, -2, node, shape)],
+                    nodes[at(lists, a, SURFACE, node, shape)],
+                    nodes[at(lists, b, SURFACE, node, shape)],
+                    numbers[numbers.shape[0] - count**2 + pair], nodes[i], nodes[j],
+                )  # fmt: skip
+                nodes[i], nodes[j] = ga, gb
+                turn = ti.Vector([gq[0], gq[1], gq[2], ti.zero(gq[0])])
+                i, j = at(lists, a, TURN, node, shape), at(lists, b, TURN, node, shape)
+                nodes[i] = nodes[i] + turn
+                nodes[j] = nodes[j] - turn
+    for f in range(count):
+        if (fields >> f) & 1:
+            i, j = at(lists, f, -1, node, shape), at(lists, f, OTHER, node, shape)
+            g, n = nodes[i], nodes[j]
+            r = ti.zero(g)
+            if n[3] > 0:
+                gp = ti.Vector([g[0], g[1], g[2]]) / n[3]
+                v = ti.Vector([n[0], n[1], n[2]]) - setting.dt * setting.gravity
+                r = ti.Vector([gp[0], gp[1], gp[2], g[3] - gp.dot(v)])
+            nodes[j] = r
+            nodes[i], nodes[at(lists, f, -2, node, shape)] = ti.zero(g), ti.zero(g)
+            if (shown >> f) & 1:
+                turned = nodes[at(lists, f, TURN, node, shape)]
+                nodes[at(lists, f, SURFACE, node, shape)] = turned
+
+
+@ti.func
+def field_node(
+    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(), fields,
+    shown, node, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(),
+    place,
+):  # fmt: skip
+    """Contact at a node of which all fields are added up; arguments as in `nodes.grid_node`."""
+    if ti.static(what == "gradient"):
+        contact_fields_adjoint(
+            nodes, lists, table, sdf, fields, shown, node, s, setting, solids, numbers
+        )
+    else:
+        contact_fields(
+            nodes, lists, table, sdf, fields, node, s, setting, solids,
+            ti.static(what == "measured"), numbers, place,
+        )  # fmt: skip
+
+
+@ti.func
+def field_job(
+    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(),
+    job, jobs, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(),
+):  # fmt: skip
+    """Run the grid phase on every jobs-th listed block of each chunk, as `nodes.grid_job` does."""
+    for c in range(lists.shape[0]):
+        for turn in range((lists[c, MARKS, LISTED] - job + jobs - 1) // jobs):
+            block = lists[c, LIST, job + turn * jobs]
+            owner, fields, shown = fields_of(lists, block)
+            if owner == c:
+                corner = block_corner(block, setting.shape)
+                end = ti.min(corner + BLOCK, setting.shape)
+                for f in range(count_fields(lists)):
+                    if (fields >> f) & 1:
+                        chunks = chunks_of(lists, block, f)
+                        shows = chunks_of(lists, block, FIELD_BITS + f)
+                        for i in range(corner[0], end[0]):
+                            for j in range(corner[1], end[1]):
+                                for k in range(corner[2], end[2]):
+                                    node = ti.Vector([i, j, k])
+                                    sum_field(nodes, lists, chunks, shows, f, node, setting, what)
+                for i in range(corner[0], end[0]):
+                    for j in range(corner[1], end[1]):
+                        for k in range(corner[2], end[2]):
+                            field_node(
+                                nodes, lists, table, sdf, fields, shown, ti.Vector([i, j, k]), s,
+                                setting, solids, what, numbers, s * jobs + job,
+                            )  # fmt: skip
+
+
+@ti.func
+def field_thread(
+    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(), block,
+    node, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(), place,
+):  # fmt: skip
+    """The grid phase of one node of a block of the only chunk, in a thread of a GPU."""
+    _, fields, shown = fields_of(lists, block)
+    for f in range(count_fields(lists)):
+        if (fields >> f) & 1:
+            sum_field(nodes, lists, 1, (shown >> f) & 1, f, node, setting, what)
+    field_node(
+        nodes, lists, table, sdf, fields, shown, node, s, setting, solids, what, numbers, place
+    )
