@@ -16,7 +16,9 @@ from inverse.wind.forces.compare import (
     HeldOut,
     compare_forces,
     hold_out,
+    hopes_for_uniform,
     misses,
+    misses_of_steady_spin,
     uniform_motion,
 )
 from renderers.orbit import look_at
@@ -122,3 +124,42 @@ def test_what_differs_by_chance_alone_is_the_same():
     assert not none.enough and "none moves the object so" in none.sentence
     assert dataclasses.asdict(none).items() <= none.record().items()
     assert isinstance(none, Explained)
+
+
+@pytest.mark.parametrize("spin", [0.0, 2.0])
+def test_a_uniform_force_is_hoped_for_where_it_was_one(spin):
+    solver, x, _ = moved(gust, spin)
+    inputs = SimpleNamespace(cameras=[[CAMERA] * FRAMES])
+    mass = solver.sim.mass.double().numpy()
+    assert misses_of_steady_spin(inputs, x.double().numpy(), mass) < 0.3
+    assert hopes_for_uniform(np.full(8, 0.1), inputs, solver)
+
+
+def test_no_uniform_force_is_hoped_for_where_a_torque_turns_the_object():
+    """It is wanted for a point that misses little, and not for one that misses all."""
+
+    def torque(x, t):
+        arms = x - x.mean(dim=0)
+        axis = torch.tensor([0.0, 90.0 * np.cos(9 * t), 0.0]).to(x).expand_as(x)
+        return torch.linalg.cross(axis, arms)
+
+    solver, x, _ = moved(torque)
+    inputs = SimpleNamespace(cameras=[[CAMERA] * FRAMES])
+    mass = solver.sim.mass.double().numpy()
+    missed = misses_of_steady_spin(inputs, x.double().numpy(), mass)
+    # The turn of the targets, as seen: the rotation that takes frame 0 to each frame.
+    arms = x.double().numpy() - x.double().numpy().mean(axis=1, keepdims=True)
+    angle = np.unwrap([np.arctan2(*turn) for turn in _turns(arms)])
+    steady = np.polyval(np.polyfit(np.arange(FRAMES), angle, 1), np.arange(FRAMES))
+    radius = np.sqrt((arms[0][:, [0, 2]] ** 2).sum(axis=1).mean())
+    pixels = np.sqrt(((angle - steady) ** 2).mean()) * radius * CAMERA.fx / 1.3
+    assert missed == pytest.approx(pixels, rel=0.3)
+    assert not hopes_for_uniform(np.full(8, missed / 4), inputs, solver)
+    assert hopes_for_uniform(np.full(8, missed), inputs, solver)
+
+
+def _turns(arms):
+    """Sine and cosine of the turn about y of each frame."""
+    first, later = arms[0][:, [0, 2]], arms[:, :, [0, 2]]
+    sine = (first[:, 1] * later[..., 0] - first[:, 0] * later[..., 1]).sum(axis=1)
+    return np.stack([sine, (first * later).sum(axis=(1, 2))], axis=1)

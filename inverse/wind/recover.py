@@ -21,6 +21,7 @@ from inverse.wind.forces.compare import (
     Explained,
     compare_forces,
     hold_out,
+    hopes_for_uniform,
     misses,
     uniform_motion,
 )
@@ -41,7 +42,7 @@ from inverse.wind.several import (
 )
 from inverse.wind.smoothing.smoother import solve_clip
 from inverse.wind.solver import WindResult, WindSolver
-from inverse.wind.supports import reaction
+from inverse.wind.supports import Supports, reaction
 from taichi_phys import runtime
 
 
@@ -136,7 +137,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         pushed = reaction(supports, result, sim.mass, inputs.fps)
         confidence = find_confidence(given, inputs, tracked, supports, solver, result, pushed)
     with clock("compare"), _one_thread():
-        explained = _explained(inputs, tracked.keypoints, solver, result, supports.held, weight)
+        explained = _explained(inputs, tracked.keypoints, solver, result, supports, weight)
     run = WindRun(
         folder=folder.path,
         job=job,
@@ -183,7 +184,7 @@ def _explained(
     keypoints: np.ndarray,
     solver: WindSolver,
     result: WindResult,
-    held: np.ndarray,
+    supports: Supports,
     weight: Sequence[float],
 ) -> Explained | None:
     """Whether a uniform force explains the motion as well; None where that is the one that was
@@ -194,15 +195,15 @@ def _explained(
     held_out = hold_out(inputs, keypoints)
     if held_out is None:
         return None
-    uniform = uniform_motion(solver, held, weight)
-    own, other = (
-        None
-        if motion is None
-        else misses(held_out, inputs, motion.x, carried_deformation(motion, plastic=inputs.plastic))
-        for motion in (result, uniform)
-    )
-    assert own is not None
-    return compare_forces(config.force, own, other)
+
+    def missed(motion: WindResult) -> np.ndarray:
+        F = carried_deformation(motion, plastic=inputs.plastic)
+        return misses(held_out, inputs, motion.x, F)
+
+    own, uniform = missed(result), None
+    if supports.touch or hopes_for_uniform(own, inputs, solver):
+        uniform = uniform_motion(solver, supports.held, weight)
+    return compare_forces(config.force, own, None if uniform is None else missed(uniform))
 
 
 @contextlib.contextmanager

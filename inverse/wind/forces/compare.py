@@ -7,7 +7,9 @@ are held out it follows better only if the force does differ from place to place
 
 The uniform force is found from the same targets by the linear model of the clip (smoothing), also
 for sheets: it takes three simulations of the clip, few percent of the time of a run. Velocities in
-frame 0 are among its unknowns, so that a spin which lasts is none of the force.
+frame 0 are among its unknowns, so that a spin which lasts is none of the force. It is not looked
+for where the spin of a free object changes by far too much: a uniform force has no torque about
+the center of mass.
 """
 
 import dataclasses
@@ -38,6 +40,7 @@ RUNS = 3  # simulations that find the uniform force
 # of the differences between tracks;
 SAME, ERRORS = 0.1, 2.0
 SHARP = 0.3  # px: nor by less than tracks themselves are off, on average
+HOPELESS = 3.0  # times the run's own misses, or SHARP: what is off by more needs no simulation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,6 +124,47 @@ def misses(
         uv = inputs.cameras[0][frame].project(place)[0]
         off[frame] = np.linalg.norm(uv - held_out.xy[frame], axis=1)
     return np.nanmedian(np.where(held_out.seen, off, np.nan)[1:], axis=0)
+
+
+def hopes_for_uniform(own: np.ndarray, inputs: Inputs, solver: WindSolver) -> bool:
+    """Whether a uniform force may move what nothing touches as it moved; own: (N,) px, misses of
+    the force that was found."""
+    if bool(solver.body.any()):  # several, which may touch each other
+        return True
+    targets = solver.targets.double().cpu().numpy()
+    missed = misses_of_steady_spin(inputs, targets, solver.sim.mass.double().cpu().numpy())
+    return missed < HOPELESS * max(SHARP, float(own.mean()))
+
+
+def misses_of_steady_spin(
+    inputs: Inputs, targets: np.ndarray, mass: np.ndarray
+) -> float:  # fmt: skip
+    """px, root mean square, by which particles without a torque about their center of mass miss
+    their targets (T, n, 3) m in the first view, as far as their turn as a whole makes it.
+
+    mass: (n,) kg. Without a torque, the angular momentum about the center is constant; of all
+    constants the one counts with which the turn differs least from that of the targets.
+    """
+    share = mass / mass.sum()
+    middle = 0.5 * (targets[1:] + targets[:-1])
+    arms = middle - np.einsum("n,tnd->td", share, middle)[:, None]
+    spin = np.einsum("n,tnd->td", share, np.cross(arms, np.diff(targets, axis=0)))
+    inertia = -np.einsum("n,tna,tnb->tab", share, arms, arms)
+    inertia += -np.trace(inertia, axis1=1, axis2=2)[:, None, None] * np.eye(3)
+    yielding = np.linalg.pinv(inertia, rcond=1e-9, hermitian=True)  # a row of points lacks an axis
+    turn = np.cumsum(np.einsum("tab,tb->ta", yielding, spin), axis=0)
+    by_one = np.cumsum(yielding, axis=0)
+    constant = np.linalg.lstsq(by_one.reshape(-1, 3), turn.ravel(), rcond=None)[0]
+    missed = turn - by_one @ constant
+    squares = 0.0
+    for frame, angle in enumerate(missed, 1):
+        camera, x = inputs.cameras[0][frame], targets[frame]
+        local = camera.to_camera(x)
+        off = np.cross(angle, x - share @ x) @ camera.rotation.T
+        depth = np.maximum(local[:, 2:], 1e-6)
+        pixels = [camera.fx, camera.fy] * (off[:, :2] - local[:, :2] / depth * off[:, 2:]) / depth
+        squares += float(share @ (pixels**2).sum(axis=1)) / len(missed)
+    return float(np.sqrt(squares))
 
 
 def uniform_motion(
