@@ -189,6 +189,18 @@ def test_angle_of_friction(ratio):
         assert speed > 0.05 * free and moved > 0.5
 
 
+def test_reactions_of_bodies_in_contact():
+    """The floor carries the weight of a block and of the block that lies on it."""
+    lower, upper = box((0.375, 0.375, 0.1875), (4, 4, 4)), box((0.375, 0.375, 0.4375), (4, 4, 2))
+    sim = tp.MPM(
+        particles=[body(lower), body(upper)], grid=GRID, contact=tp.BodyContact(friction=0.3),
+        reactions=True, precision="f32",
+    )  # fmt: skip
+    forces = [state.reactions.walls for state in sim.run(frames=60, fps=40)]
+    weight = 9.81 * sim.mass.sum().item()
+    assert np.mean(forces[20:], axis=0)[4] == pytest.approx([0, 0, -weight], abs=0.03 * weight)
+
+
 @pytest.mark.parametrize("density", [500.0, 3000.0])
 def test_buoyancy(density):
     """Half the density floats half out of the water; three times the density sinks."""
@@ -261,6 +273,13 @@ def test_groups_and_pairs():
 def test_refused(options, message):
     with pytest.raises(ValueError, match=message):
         tp.BodyContact(**options).fields(2)
+
+
+def test_not_beside_rigid_bodies():
+    bodies = [body(box((0.3, 0.4, 0.4), (1, 1, 1))), body(box((0.6, 0.4, 0.4), (1, 1, 1)))]
+    ball = tp.RigidBody(shape=tp.Sphere(center=(0.5, 0.5, 0.7), radius=0.13), density=500.0)
+    with pytest.raises(ValueError, match="contact: got a BodyContact beside a RigidBody"):
+        tp.MPM(particles=bodies, grid=GRID, contact=tp.BodyContact(), colliders=[ball])
 
 
 def test_contact_must_be_a_record():

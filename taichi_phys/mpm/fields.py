@@ -37,6 +37,7 @@ from taichi_phys.mpm.nodes import (
     count_fields,
     field_layer,
 )
+from taichi_phys.mpm.reactions import COLUMNS, PLACES
 from taichi_phys.mpm.transfer import node_index, stencil, stencil_slopes
 
 
@@ -231,7 +232,7 @@ def meet_pairs(
 @ti.func
 def contact_fields(
     nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(), fields,
-    node, s, setting, solids: ti.template(), measured: ti.template(), numbers: ti.template(), place,
+    node, s, setting, solids: ti.template(), columns: ti.template(), numbers: ti.template(), place,
 ):  # fmt: skip
     """Contact of the bodies with each other, and then with colliders and walls, at a node."""
     count, shape = count_fields(lists), setting.shape
@@ -245,7 +246,7 @@ def contact_fields(
                 u = boundary_velocity(
                     node, shape, setting.lower + node * setting.dx, setting.contact,
                     setting.friction, table, s, sdf, ti.Vector([g[0], g[1], g[2]]), solids,
-                    measured, numbers, place, g[3], setting.dx,
+                    columns, numbers, place % PLACES, g[3], setting.dx,
                 )  # fmt: skip
                 nodes[i] = ti.Vector([u[0], u[1], u[2], g[3]])
 
@@ -332,7 +333,7 @@ def field_node(
     else:
         contact_fields(
             nodes, lists, table, sdf, fields, node, s, setting, solids,
-            ti.static(what == "measured"), numbers, place,
+            ti.static(COLUMNS if what == "measured" else 0), numbers, place,
         )  # fmt: skip
 
 
