@@ -62,7 +62,9 @@ def kernels(precision):
     ):  # fmt: skip
         for p in range(v.shape[0]):
             x = dx * ti.cast(node[p], real)
-            out[p] = boundary_velocity(node[p], shape, x, kind, friction, table, s, sdf, v[p], True)
+            out[p] = boundary_velocity(
+                node[p], shape, x, kind, friction, table, s, sdf, v[p], True, 0, sdf, 0, 1.0, dx
+            )
             back[p] = boundary_adjoint(
                 node[p], shape, x, kind, friction, table, s, sdf, v[p], gv[p], True
             )

@@ -106,7 +106,8 @@ def run(*arguments):
 def final_bytes(state):
     return b"".join(
         getattr(state, f.name).cpu().numpy().tobytes()
-        for f in dataclasses.fields(state) if f.name != "time"
+        for f in dataclasses.fields(state)
+        if f.name != "time" and getattr(state, f.name) is not None
     )  # fmt: skip
 
 
