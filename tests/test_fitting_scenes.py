@@ -16,10 +16,10 @@ from inverse.commands import fit as command
 from inverse.fitting import FitConfig, FitRun, Fitter, GaussianModel
 from inverse.fitting.model import gaussians_at
 from inverse.fitting.photometric import compare, photometric_loss
+from inverse.fitting.plane_sweep import plane_sweep
 from inverse.fitting.points import agrees, carve, starting_cloud
 from inverse.fitting.region import find_region, looked_at
 from inverse.fitting.size import StepTime, enough
-from inverse.fitting.sweep import sweep
 from inverse.fitting.turntable import film_cameras
 from inverse.runs.checkpoint import peek_checkpoint
 from renderers.camera import camera_record
@@ -159,7 +159,7 @@ def test_cameras_around_a_thing_are_filmed_around_it():
 )
 def test_photographs_alone_tell_where_things_are(cameras, box, outside):
     shown = [photograph(camera, box, outside) for camera in cameras]
-    points, colors = sweep([photo for photo, _ in shown], cameras)
+    points, colors = plane_sweep([photo for photo, _ in shown], cameras)
     truth = np.concatenate([places.reshape(-1, 3) for _, places in shown])
     truth = truth[np.linalg.norm(truth, axis=1) < 20]
     distance, _ = cKDTree(truth).query(points)
@@ -171,7 +171,7 @@ def test_photographs_alone_tell_where_things_are(cameras, box, outside):
 def test_photographs_alone_give_points_also_where_their_depth_is_not_clear():
     cameras = outward()
     shown = [photograph(camera, ROOM, outside=False) for camera in cameras]
-    points, _ = sweep([photo for photo, _ in shown], cameras)
+    points, _ = plane_sweep([photo for photo, _ in shown], cameras)
     truth = np.concatenate([places.reshape(-1, 3) for _, places in shown])
     distance, _ = cKDTree(points).query(truth)
     assert (distance < 0.3).mean() > 0.8, "of what is seen of a room of 5 x 6 m"  # else 0.4

@@ -19,6 +19,7 @@ COMMANDS = {
     "fit-material": "find what an object is made of from how it moves",
     "show": "film a turn around a file of Gaussians",
     "simulate": "run a scene file: simulate, film, export",
+    "sweep": "run a command many times over values of its parameters",
     "export": "write a run as files for ParaView, Blender and other programs",
     "view": "look at scenes, bodies, splats and results, and poke them",
     "doctor": "check what is installed and works, and say what to install",

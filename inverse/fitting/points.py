@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from inverse.fitting.plane_sweep import plane_sweep
 from inverse.fitting.region import Region
-from inverse.fitting.sweep import sweep
 from renderers.camera import Camera
 from renderers.datasets import Photograph
 
@@ -45,7 +45,7 @@ def starting_cloud(
         return own
     if any((photograph.alpha < SOLID).any() for photograph in photographs):
         return None
-    return sweep(photographs, cameras, seed=seed)
+    return plane_sweep(photographs, cameras, seed=seed)
 
 
 def agrees(

@@ -13,6 +13,10 @@ class SceneJob:
 
     scene: str = setting("")  # the file
     out: str | None = option(None, "folder of the results; default: out/NAME of the scene")
+    set: tuple[str, ...] = option(
+        (), "change a value of the scene: time.fps=48, or body.1.material.E=2e4; repeat for more",
+        metavar="KEY=VALUE",
+    )  # fmt: skip
     frames: int | None = option(None, "stop after this many frames, if the scene has more", low=1)
     coarsen: float = option(
         1.0,
@@ -41,7 +45,7 @@ class SceneJob:
 
         Raises ValueError, whose sentence names file, line, key, what was found and what is allowed.
         """
-        scene = shrink(load_scene(self.scene), frames=self.frames, coarsen=self.coarsen)
+        scene = shrink(load_scene(self.scene, self.set), frames=self.frames, coarsen=self.coarsen)
         if self.video is None:
             return scene
         output = dataclasses.replace(scene.output, video=self.video)

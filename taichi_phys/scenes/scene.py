@@ -12,6 +12,7 @@ the file, the line, the key and the allowed values.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from taichi_phys.mpm.forces import ForceField, total
 from taichi_phys.mpm.grid import WALL_CELLS, WALLS, Grid
 from taichi_phys.mpm.solver import MPM, OUTSIDE
 from taichi_phys.runtime import PRECISIONS
+from taichi_phys.scenes.changes import change
 from taichi_phys.scenes.keys import (
     COLOR,
     FLAG,
@@ -209,13 +211,15 @@ class Scene:
         }
 
 
-def load_scene(path: str | Path) -> Scene:
+def load_scene(path: str | Path, changes: Sequence[str] = ()) -> Scene:
     """The scene in a TOML file.
 
-    path: the file; paths in it are relative to its folder. Raises ValueError, in one sentence that
+    path: the file; paths in it are relative to its folder; changes: of single values, such as
+    "time.frames=12" or "body.1.material.E=2e4". Raises ValueError, in one sentence that
     gives file, line, key, and the found and the allowed value.
     """
     data, lines = read_toml(path)
+    change(data, changes)
     path = Path(path)
     root = Place(file=str(path), lines=lines)
     top = {"title": TEXT, "gravity": vector("m/s^2")}

@@ -22,7 +22,7 @@ DISTINCT = 0.6  # a match is this much better than the depths of that pixel are 
 ERROR = 0.08  # largest difference of matching patches, mean over pixels and channels
 
 
-def sweep(
+def plane_sweep(
     photographs: Sequence[Photograph], cameras: Sequence[Camera], *, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Find points where neighboring photographs show the same.
