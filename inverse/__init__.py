@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from inverse.simulation import SceneJob as SceneJob
     from inverse.simulation import SceneRun as SceneRun
     from inverse.simulation import run_scene as run_scene
+    from inverse.sweep import SweepJob as SweepJob
+    from inverse.sweep import run_sweep as run_sweep
     from inverse.trace import TraceConfig as TraceConfig
     from inverse.trace import TraceJob as TraceJob
     from inverse.trace import TraceRun as TraceRun
@@ -73,6 +75,7 @@ _HOMES = {  # of the public names
     "SceneJob": "inverse.simulation",
     "SceneRun": "inverse.simulation",
     "Substance": "inverse.materials",
+    "SweepJob": "inverse.sweep",
     "Targets": "inverse.lifting",
     "TraceConfig": "inverse.trace",
     "TraceJob": "inverse.trace",
@@ -105,6 +108,7 @@ _HOMES = {  # of the public names
     "recover_wind": "inverse.wind",
     "refine_on_image": "inverse.perception",
     "run_scene": "inverse.simulation",
+    "run_sweep": "inverse.sweep",
     "ssim": "inverse.metrics",
     "targets_from_video": "inverse.lifting",
     "track_cotracker": "inverse.tracking",
