@@ -23,7 +23,7 @@ MAX_KEPT = 2**27  # numbers kept at once: 0.5 GB in f32; tiles are taken in seve
 
 
 @functools.cache
-def _kernels(dtype: torch.dtype) -> tuple[Callable[..., None], ...]:
+def kernels(dtype: torch.dtype) -> tuple[Callable[..., None], ...]:
     """forward, keep and add; their arguments are described in `compositing`.
 
     groups: (tiles + 1,) index of the first group of each tile; first_tile, last_tile: the range of
@@ -145,12 +145,6 @@ def _kernels(dtype: torch.dtype) -> tuple[Callable[..., None], ...]:
     return forward, keep, add
 
 
-def composite(lists: TileLists, tensors: tuple[torch.Tensor, ...], *images: torch.Tensor) -> None:
-    """Fill the images light (H, W, 4) and transmittance (H, W), zeros and ones before."""
-    forward, _, _ = _kernels(tensors[0].dtype)
-    forward(lists.members, lists.starts, *tensors, lists.size, *images)
-
-
 def pull(
     lists: TileLists,
     tensors: tuple[torch.Tensor, ...],
@@ -160,7 +154,7 @@ def pull(
     pair_channels: torch.Tensor,
 ) -> None:
     """Fill the gradients of each pair, as described in `compositing`."""
-    _, keep, add = _kernels(tensors[0].dtype)
+    _, keep, add = kernels(tensors[0].dtype)
     counts = -(-lists.starts.diff() // GROUP)
     ends = counts.cumsum(0, dtype=torch.int32)
     groups = torch.cat([torch.zeros_like(ends[:1]), ends])

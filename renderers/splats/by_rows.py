@@ -15,7 +15,7 @@ from taichi_phys.language import ti
 
 
 @functools.cache
-def _kernels(dtype: torch.dtype) -> tuple[Callable[..., None], Callable[..., None]]:
+def kernels(dtype: torch.dtype) -> tuple[Callable[..., None], Callable[..., None]]:
     """forward and backward; their arguments are described in `compositing`."""
     vec4, moments, ints, longs, numbers, vec2s, vec3s, vec4s, sums, image, light_image = (
         array_types(dtype)
@@ -139,12 +139,6 @@ def _kernels(dtype: torch.dtype) -> tuple[Callable[..., None], Callable[..., Non
     return forward, backward
 
 
-def composite(lists: TileLists, tensors: tuple[torch.Tensor, ...], *images: torch.Tensor) -> None:
-    """Fill the images light (H, W, 4) and transmittance (H, W), zeros and ones before."""
-    forward, _ = _kernels(tensors[0].dtype)
-    forward(lists.members, lists.starts, *tensors, lists.size, *images)
-
-
 def pull(
     lists: TileLists,
     tensors: tuple[torch.Tensor, ...],
@@ -154,7 +148,7 @@ def pull(
     pair_channels: torch.Tensor,
 ) -> None:
     """Fill the gradients of each pair, as described in `compositing`."""
-    _, backward = _kernels(tensors[0].dtype)
+    _, backward = kernels(tensors[0].dtype)
     backward(
         lists.members, lists.slots, lists.starts, *tensors, lists.size, light_grad, behind,
         torch.ones_like(behind), pair_moments, pair_channels,

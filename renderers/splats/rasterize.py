@@ -82,7 +82,8 @@ def rasterize(
         like = tensors[0]
         light, transmittance = like.new_zeros(height, width, 4), like.new_ones(height, width)
         if len(lists.members):
-            way.composite(lists, tensors, light, transmittance)
+            composite = way.kernels(like.dtype)[0]
+            composite(lists.members, lists.starts, *tensors, lists.size, light, transmittance)
         return light, transmittance
 
     def backward(tensors, outputs, grads):
