@@ -23,6 +23,7 @@ FLAGS = """--headless=new --no-sandbox --disable-gpu --use-gl=angle --use-angle=
     --disable-sync --disable-extensions --disable-default-apps --no-first-run
     --no-default-browser-check --no-proxy-server --disable-dev-shm-usage --mute-audio
     --remote-debugging-port=0 --window-size=1100,700""".split()
+SCENE = np.s_[100:400, 330:760]  # px of the page where bodies are drawn, beside the panel
 NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # the page needs no network
 
 
@@ -153,9 +154,10 @@ def picture_when(look) -> np.ndarray:
 
 
 def still(browser: Browser):
-    """A picture that is the same twice."""
+    """A picture that is the same twice and shows something (a page at rest may be empty yet)."""
     first, again = browser.picture(), browser.picture()
-    return again if np.abs(first - again).max() < 3 else None
+    there = np.ptp(again[SCENE], axis=(0, 1)).max() > 80
+    return again if there and np.abs(first - again).max() < 3 else None
 
 
 def alive(wanted) -> list[int]:
