@@ -16,7 +16,7 @@ from helpers import PATIENCE, wait_for
 from tiny_scene import cameras, figure, write_frames
 
 from inverse.commands import trace
-from inverse.trace import PRESETS, TraceConfig, TraceJob, TraceTrainer, ranks
+from inverse.trace import PRESETS, TraceConfig, TraceJob, TraceRun, TraceTrainer, ranks
 from inverse.trace.learn import first_model
 from inverse.trace.model import quaternion_product
 from inverse.trace.photographs import check_training, load_photographs
@@ -274,6 +274,41 @@ def test_example_leaves_a_complete_folder(folder, tmp_path, monkeypatch):
     assert "What happens next?" in report and "data:video/mp4;base64," in report
     assert "up to t = 0.6 s as observed" in report
     assert json.loads((out / "config.json").read_text())["trace"]["gaussians"] == 120
+
+
+def write_until(path, last):
+    """The rising scene up to a time, seen by four cameras."""
+    frames = [
+        (f"v{k}_t{i}", camera, scene_at(t), t)
+        for k, camera in enumerate(cameras(4))
+        for i, t in enumerate(TIMES)
+        if t <= last
+    ]
+    write_frames(path, "train", frames)
+
+
+def test_a_run_goes_on_with_later_photographs(tmp_path, capsys):
+    """The update keeps what was learned, takes fewer steps, and knows later times."""
+    early, late, out = tmp_path / "early", tmp_path / "late", tmp_path / "out"
+    write_until(early, 0.4)
+    write_until(late, 0.6)
+    steps = ["--iterations", "500", "--gaussians", "400", "--sh-degree", "0", "--future", "0.1"]
+    assert trace.main(["--data", str(early), "--out", str(out), *steps]) == 0
+    first = TraceRun.load(out)
+    assert trace.main(["--data", str(early), "--out", str(out), "--update"]) == 2
+    assert "expected some after 0.4 s" in capsys.readouterr().err
+    assert trace.main(["--data", str(late), "--out", str(out), "--update", "--future", "0.2"]) == 0
+    run = TraceRun.load(out)
+    assert run.metrics["iterations"] <= 100 and run.times == TIMES
+    assert run.config == first.config and run.job.future == 0.2
+    assert first.model.duration == pytest.approx(0.4) and run.model.duration == pytest.approx(0.6)
+    with torch.no_grad():
+        now, later = run.model.tensors_at(0.6), run.model.tensors_at(0.8)
+        solid = now["opacities"] > 0.1
+        near = (now["means"] - torch.tensor([0.5, 0.0, 0.2 + 0.6 * 0.8])).norm(dim=1) < 0.2
+        moved = (later["means"] - now["means"])[near & solid]
+    assert len(moved) > 5
+    assert (moved.median(dim=0).values - 0.2 * VELOCITY).norm() < 0.06
 
 
 def test_numbers_of_a_column_have_the_same_decimals():

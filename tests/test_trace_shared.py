@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from tiny_scene import cameras, photograph
 
 from inverse.fitting.model import GaussianModel
+from inverse.fitting.photometric import PhotoLoss
 from inverse.trace import TraceConfig, TraceModel
 from inverse.trace.parts import knots_of, rigid_parts, united_parts
 from inverse.trace.paths import rigid_path
 from inverse.trace.shared import SharedMotion, bodies, rotation_exponential
+from inverse.trace.trial import Trial, held_out, revert, same_parts, worse
 from renderers.splats.gaussians import Gaussians
 from taichi_phys.rotations import rotation_matrix
 
@@ -41,6 +44,8 @@ def test_a_tip_that_lags_behind_is_no_part_of_its_own():
     labels = np.repeat([1, 2, 3], [200, 60, 100])
     found = united_parts(x, labels, np.ones(360), np.full(360, size), 1)
     assert found.tolist() == [1] * 260 + [2] * 100
+    alone = united_parts(x, labels, np.ones(360), np.full(360, size), 1, labels == 2)
+    assert len(np.unique(alone)) == 3
     kept = united_parts(x, labels, np.ones(360), np.full(360, size), 3)
     assert len(np.unique(kept)) == 3
 
@@ -70,7 +75,8 @@ def make_model(x, size=0.05):
     def deformation(at, t):
         k = int(round(float(t) / 0.15))
         turn = torch.tensor([[1.0, 0, 0, 0]]).repeat(len(at), 1)
-        return shifts[k][: len(at)], turn, torch.zeros_like(at)
+        nearest = torch.cdist(at, torch.as_tensor(x[0]).float()).argmin(dim=1)
+        return shifts[k][nearest], turn, torch.zeros_like(at)
 
     model.deformation.forward = deformation
     return model
@@ -159,3 +165,77 @@ def test_knots_have_photographs():
     assert few[0] == times[0] and few[-1] == times[-1] and len(few) == 10
     assert isinstance(SharedMotion([1], [0, 1], np.zeros((1, 2, 3)), np.ones((1, 2, 4)), [1]).part,
                       torch.Tensor)  # fmt: skip
+
+
+def colored_bodies():
+    """A bar that turns, and two boxes that part; each has a color of its own."""
+    rng = np.random.default_rng(0)
+    bar = turning(blade(60, -0.4, 0.4, 0)) + (0, 0, 0.7)
+    boxes = [
+        0.08 * rng.normal(size=(40, 3)) + np.outer(TIMES, (0, way, 0))[:, None] + (0, 0, -0.6)
+        for way in (1.0, -1.0)
+    ]
+    model = make_model(np.concatenate([bar, *boxes], axis=1))
+    colors = torch.tensor([[1.0, -1, -1]] * 60 + [[-1, 1.0, -1]] * 40 + [[-1, -1, 1.0]] * 40)
+    model.gaussians.sh_first.data[:, 0] = colors
+    return model
+
+
+def test_what_is_no_rigid_body_moves_by_itself_again():
+    """The bar is one; the two boxes, taken for one body, are not what the photographs show."""
+    model = colored_bodies()
+    views = [(k, camera, TIMES[k]) for k, camera in enumerate(cameras(5, size=32))]
+    with torch.no_grad():
+        shown = [photograph(c, Gaussians(**model.tensors_at(t))) for _, c, t in views]
+    photographs = PhotoLoss(shown, torch.device("cpu"))
+    truth = {t: model.tensors_at(t)["means"].detach() for t in TIMES}
+    optimizer = torch.optim.Adam(model.gaussians.parameters())
+    labels = np.repeat([1, 2], [60, 80])
+    trial = Trial(model, labels, labels)
+    model.share(labels, TIMES)
+    errors = trial.compare(model, photographs, views, (1.0, 1.0, 1.0))
+    assert (errors[:, 0] < 1e-6).all() and errors[1, 1] > max(0.01, 10 * errors[0, 1])
+    assert worse(np.array([[0.02, 0.01], [0.01, 0.02], [np.nan, np.nan]])).tolist() == [0, 1, 0]
+    learned = 0.01 * torch.randn(60, 3)
+    model.gaussians.means.data[:60] += learned
+    again = Trial.from_state(trial.state(), model)
+    again.before.deformation.forward = model.deformation.forward
+    revert(model, again, np.array([False, True]), optimizer)
+    assert model.shared.part.tolist() == [1] * 60 + [0] * 80
+    for t in TIMES:
+        now = model.tensors_at(t)["means"].detach()
+        torch.testing.assert_close(now[60:], truth[t][60:])
+    torch.testing.assert_close(model.tensors_at(0.0)["means"][:60], truth[0.0][:60] + learned,
+                               atol=1e-4, rtol=0)  # fmt: skip
+    revert(model, again, np.array([True, True]), optimizer)
+    assert model.shared is None and model.free.all()
+
+
+def test_photographs_are_held_out_where_there_are_enough():
+    assert held_out(31, 0) == [] and len(held_out(32, 0)) == 4 and len(held_out(320, 0)) == 20
+    assert max(held_out(320, 0)) < 320 and held_out(320, 0) != held_out(320, 1)
+
+
+def test_parts_are_compared_whatever_their_numbers():
+    one = np.array([1, 1, 2, 0, -1])
+    assert same_parts(one, np.array([2, 2, 1, 0, 0]))
+    assert not same_parts(one, np.array([1, 1, 1, 0, 0]))
+    assert not same_parts(one, np.array([1, 2, 3, 0, 0]))
+    assert not same_parts(one, np.array([1, 1, 0, 0, 0]))
+
+
+def test_a_union_that_pixels_refute_is_undone():
+    """Two boxes with motions of their own, taken for one body: one gets its own back."""
+    model = colored_bodies()
+    model.share(np.repeat([1, 2, 3], [60, 40, 40]), TIMES)
+    own = {t: model.tensors_at(t)["means"].detach() for t in TIMES}
+    labels, pieces = np.repeat([1, 2], [60, 80]), np.repeat([5, 7, 9], [60, 40, 40])
+    trial = Trial(model, labels, pieces)
+    assert trial.pieces.tolist() == [0] * 60 + [1] * 40 + [2] * 40  # the bar is no new part
+    model.share(labels, TIMES)
+    assert (model.tensors_at(0.6)["means"] - own[0.6]).detach().norm(dim=1).max() > 0.1
+    revert(model, trial, np.array([False, True]), torch.optim.Adam(model.gaussians.parameters()))
+    assert same_parts(model.shared.part.numpy(), pieces)
+    for t in TIMES:
+        now = model.tensors_at(t)["means"].detach()
+        torch.testing.assert_close(now[100:], own[t][100:], atol=1e-5, rtol=0)

@@ -10,6 +10,7 @@ Several processes train together if torchrun starts them.
 """
 
 import argparse
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -81,13 +82,15 @@ def _learn(args: argparse.Namespace, command: list[str]) -> None:
 
 
 def settings(args: argparse.Namespace) -> tuple["TraceJob", "TraceConfig"]:
-    """The settings: from the flags, then from the preset.
+    """The settings: from the flags, then from the preset, or from the run that is to be updated.
 
     Without --data, they are those of the included clip.
     """
     from inverse.runs.settings import from_flags
     from inverse.trace.config import PRESETS, TraceConfig, TraceJob
 
+    if getattr(args, "update", False):
+        return _settings_of_update(args)
     defaults: dict[str, object] = {}
     preset = args.preset
     if "data" not in args:
@@ -98,6 +101,21 @@ def settings(args: argparse.Namespace) -> tuple["TraceJob", "TraceConfig"]:
     for name, value in {**PRESETS[preset], **defaults}.items():
         if name not in args:
             setattr(args, name, value)
+    return from_flags(TraceJob, args), from_flags(TraceConfig, args)
+
+
+def _settings_of_update(args: argparse.Namespace) -> tuple["TraceJob", "TraceConfig"]:
+    """The settings of the run in --out, in which flags that are given take precedence."""
+    from inverse.runs.folder import RunFolder
+    from inverse.runs.settings import from_flags
+    from inverse.trace.config import TraceConfig, TraceJob
+
+    folder = RunFolder(getattr(args, "out", TraceJob.out))
+    before = folder.settings(TraceJob, "run"), folder.settings(TraceConfig, "trace")
+    for settings in before:
+        for field in dataclasses.fields(settings):
+            if field.name not in args and field.name not in ("minutes", "resume"):
+                setattr(args, field.name, getattr(settings, field.name))
     return from_flags(TraceJob, args), from_flags(TraceConfig, args)
 
 

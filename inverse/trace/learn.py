@@ -1,6 +1,7 @@
 """From multi-view video to a run: learn how things move, and show what happens next."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 
@@ -12,12 +13,16 @@ from inverse.runs.folder import METRICS, RunFolder
 from inverse.runs.settings import as_plain
 from inverse.trace.config import TraceConfig, TraceJob
 from inverse.trace.model import TraceModel
+from inverse.trace.parts import knots_of
 from inverse.trace.photographs import Photographs, check_training, load_photographs
 from inverse.trace.ranks import Ranks
 from inverse.trace.report import write_report
 from inverse.trace.results import find_parts, write_results
 from inverse.trace.run import FREE, RESULTS, TRACE, TraceRun
 from inverse.trace.trainer import TraceTrainer
+
+
+EFFORT = 0.8  # of an update, for each new moment, relative to a training from the beginning
 
 
 def learn_motion(
@@ -30,17 +35,29 @@ def learn_motion(
     ValueError for unusable input, before anything is written. An interrupted run keeps its
     checkpoint, and job.resume continues from it.
     """
-    train = load_photographs(job.data, "train", downscale=job.downscale, fps=job.fps)
-    times, frame_dt = check_training(job.data, train)
-    origin = find_region([train.cameras[k] for k in train.first()]).origin()
+    before = TraceRun.load(job.out) if job.update else None
+    train = load_photographs(
+        job.data, "train", downscale=job.downscale, fps=job.fps,
+        start=None if before is None else before.start,
+    )  # fmt: skip
+    folder, since, steps = RunFolder(job.out), None, config.iterations
+    if before is None:
+        times, frame_dt = check_training(job.data, train)
+        origin = find_region([train.cameras[k] for k in train.first()]).origin()
+    else:
+        origin = before.origin
+        times = sorted({*before.times, *train.times})
     train = train.relative_to(origin)
     device = tp.init(arch=job.device, seed=job.seed).device
     ranks = Ranks.from_environment(device)
-    model = first_model(job, config, train, times[-1], frame_dt)
-    folder = RunFolder(job.out)
+    if before is None:
+        model = first_model(job, config, train, times[-1], frame_dt)
+    else:
+        model, since = updated_model(before, train, resume=job.resume)
+        steps = update_steps(config, times, since)
     trainer = TraceTrainer(
-        model, train, config, seed=job.seed, checkpoint=folder.checkpoint(TRACE), ranks=ranks,
-        parts=job.parts,
+        model, train, dataclasses.replace(config, iterations=steps), seed=job.seed,
+        checkpoint=folder.checkpoint(TRACE), ranks=ranks, parts=job.parts, since=since,
     )  # fmt: skip
     if ranks.rank == 0:
         folder.begin(
@@ -51,7 +68,7 @@ def learn_motion(
             free=FREE,
         )
         more = {} if origin is None else {"origin": origin.tolist()}
-        folder.write_cameras(train.cameras, times=train.times, start=train.start, **more)
+        folder.write_cameras(train.cameras, times=times, start=train.start, **more)
     ranks.agree(0.0)  # nobody reads a checkpoint that the first process is about to remove
     if job.resume:
         trainer.resume()
@@ -75,9 +92,46 @@ def learn_motion(
     metrics = write_results(
         run, trainer.background, iterations=trainer.iteration, seconds=trainer.seconds
     )
+    metrics["sharing"] = trainer.verdicts
     run = dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
     write_report(run, trainer.losses, command)
     return run
+
+
+def updated_model(
+    before: TraceRun, train: Photographs, *, resume: bool
+) -> tuple[TraceModel, float]:
+    """Make the model of a finished run go on to later photographs.
+
+    train: all that is known now, or only what is new; resume: whether the run may be an update that
+    was interrupted, which is then continued. Returns the model and the last time, s, that the run
+    has learned. Raises ValueError if there are no later photographs, or the run has not finished.
+    """
+    model = before.model.requires_grad_(True)
+    begun = RunFolder(before.folder).read_checkpoint(TRACE).get("since") if resume else None
+    if begun is not None and not before.metrics:
+        return model, begun
+    since = model.duration
+    later = [t for t in train.times if t > since + 1e-6]
+    if not later:
+        raise ValueError(
+            f"update: the photographs end at {max(train.times):g} s, expected some after "
+            f"{since:g} s, the last time that the run in {before.folder} has learned"
+        )
+    if not before.metrics:
+        raise ValueError(f"update: the run in {before.folder} has not finished; --resume goes on")
+    times = sorted(set(later))
+    model.extend(times, knots_of(times, len(later)))
+    return model, since
+
+
+def update_steps(config: TraceConfig, times: Sequence[float], since: float) -> int:
+    """How many steps an update takes: by the share of new moments, with EFFORT for each.
+
+    times: all observed ones, s, without repetition; since: the last one that was known before, s.
+    """
+    new = sum(t > since + 1e-6 for t in times) / len(times)
+    return max(round(EFFORT * new * config.iterations), 1)
 
 
 def first_model(

@@ -171,6 +171,12 @@ class TraceModel(nn.Module):
         self.moving &= torch.as_tensor(part >= 0).to(self.moving.device)
         self.shared = motion.to(g.means.device)
 
+    def extend(self, times: Sequence[float], knots: Sequence[float]) -> None:
+        """Go on to later observed times, s, with knots, s, among them, for the shared motions."""
+        if self.shared is not None:
+            self.shared = self.shared.extended(knots)
+        self.duration = float(max(times))
+
     def find_laws(self) -> None:
         """Find the law of every part, which gives its poses after the observed time."""
         if self.shared is not None:

@@ -7,7 +7,7 @@ import torch
 
 from inverse.trace.model import TraceModel
 from inverse.trace.paths import median, rigid_path
-from inverse.trace.segmentation import segment
+from inverse.trace.segmentation import NEGLIGIBLE, segment
 
 
 PHOTOGRAPHS = 4  # for each knot, at least: fewer do not show a pose in all directions
@@ -50,24 +50,36 @@ def label_parts(model: TraceModel, parts: int | None = None, seed: int = 0) -> n
 
 @torch.no_grad()
 def rigid_parts(
-    model: TraceModel, labels: np.ndarray, times: list[float], parts: int | None = None
+    model: TraceModel,
+    labels: np.ndarray,
+    times: list[float],
+    parts: int | None = None,
+    reach: float = 1.0,
+    apart: np.ndarray | None = None,
 ) -> np.ndarray:
     """The labels (n,) of the parts that move rigidly through all times, numbered 1, 2, ..., -1 for
     parts that are at rest, else 0.
 
     A part is rigid if half of it, by squared opacity, keeps its place in a rigid body to within the
     size of its Gaussians. Two parts are one if the same holds of both with a single motion, and
-    half the size, or twice the misfit of their own motions; what is less cannot be seen. times: s;
-    parts: the number of parts that are kept apart, None for any.
+    half the size, or twice the misfit of their own motions; what is less cannot be seen. New parts
+    have more than a negligible share of the weight. times: s;
+    parts: the number of parts that are kept apart, None for any; reach: multiplies the size within
+    which two parts are one; apart: (n,) bool, Gaussians whose parts are not united with others.
     """
     states = [model.tensors_at(t) for t in times]
     x = np.stack([state["means"].double().cpu().numpy() for state in states])
     weights = states[0]["opacities"].square().double().cpu().numpy()
     sizes = states[0]["scales"].double().cpu().numpy().max(axis=1)
-    part = united_parts(x, labels, weights, sizes, parts or 1)
+    part = united_parts(x, labels, weights, reach * sizes, parts or 1, apart)
     rigid = np.zeros_like(part)
+    known = 0 if model.shared is None else len(model.shared)
+    old = (labels > 0) & (labels <= known)
+    least = NEGLIGIBLE * weights[labels > 0].sum()
     for label in range(1, part.max(initial=0) + 1):
         own = part == label
+        if not old[own].any() and weights[own].sum() < least:
+            continue  # the Gaussians of a part that shares a motion already have no other
         if _looseness(x, own, own, weights, sizes) < RIGID:
             moved = median(np.linalg.norm(np.ptp(x[:, own], axis=0), axis=1), weights[own])
             rigid[own] = rigid.max() + 1 if moved > STILL * model.half_side else -1
@@ -75,19 +87,26 @@ def rigid_parts(
 
 
 def united_parts(
-    x: np.ndarray, labels: np.ndarray, weights: np.ndarray, sizes: np.ndarray, least: int
+    x: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    sizes: np.ndarray,
+    least: int,
+    apart: np.ndarray | None = None,
 ) -> np.ndarray:
     """Unite parts that one rigid motion explains about as well as two.
 
     x: (T, n, 3) m; labels: (n,) int, 0 for no part; weights: (n,), such as opacities; sizes: (n,)
-    m, of the Gaussians; least: the number of parts at which to stop. Returns labels numbered from
-    the heaviest part down.
+    m, of the Gaussians; least: the number of parts at which to stop; apart: (n,) bool, Gaussians
+    whose parts are left alone. Returns labels numbered from the heaviest part down.
     """
     masks = {int(k): labels == k for k in np.unique(labels) if k > 0}
     own = {k: _looseness(x, mask, mask, weights, sizes) for k, mask in masks.items()}
+    lone = np.zeros(len(labels)) if apart is None else apart
+    joins = {k for k, mask in masks.items() if weights[mask] @ lone[mask] < weights[mask].sum() / 2}
     ratios: dict[tuple[int, int], float] = {}
-    while len(masks) > least:
-        for i, j in itertools.combinations(masks, 2):
+    while len(masks) > least and len(joins) > 1:
+        for i, j in itertools.combinations(sorted(joins), 2):
             if (i, j) not in ratios:
                 both = masks[i] | masks[j]
                 limits = {k: np.clip(2 * own[k], 0.5 * RIGID, RIGID) for k in (i, j)}
@@ -99,6 +118,7 @@ def united_parts(
         if ratios[i, j] > 1:
             break
         masks[i] = masks[i] | masks.pop(j)
+        joins.remove(j)
         own[i] = _looseness(x, masks[i], masks[i], weights, sizes)
         ratios = {pair: value for pair, value in ratios.items() if not {i, j} & {*pair}}
     order = sorted(masks, key=lambda k: -weights[masks[k]].sum())

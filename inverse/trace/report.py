@@ -64,6 +64,8 @@ def write_report(
                 f"deviation at {later:.3g} s (m)",
             ],
         )
+    if metrics.get("sharing"):
+        report.text(sharing_words(metrics["sharing"]))
     if losses:
         report.heading("How well it fits").plot(
             plot_losses(losses),
@@ -72,6 +74,28 @@ def write_report(
     report.settings({"run": run.job, "trace": run.config})
     report.environment(seed=run.job.seed, command=command)
     report.write(run.folder / REPORT)
+
+
+def sharing_words(verdicts: Sequence[dict[str, Any]]) -> str:
+    """What the photographs that were held out say of shared motions, as sentences."""
+    kept = sum(v["kept"] for v in verdicts)
+    words = (
+        f"{kept} of {len(verdicts)} pieces of rigid parts were given one motion for each part for "
+        "good, because it explains photographs that were held out at least as well as their "
+        "motions before."
+    )
+    for v in verdicts:
+        if not v["kept"]:
+            before, now = (_decibels(v[name]) for name in ("error_before", "error"))
+            words += (
+                f" {v['gaussians']} Gaussians move again as before: their pixels had a PSNR of "
+                f"{now} with the motion of their part, and of {before} before."
+            )
+    return words
+
+
+def _decibels(error: float) -> str:
+    return f"{-10 * math.log10(max(error, 1e-10)):.1f} dB"
 
 
 def motion_rows(parts: Sequence[dict[str, Any]]) -> list[list[Any]]:

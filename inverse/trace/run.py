@@ -16,7 +16,7 @@ MOTION, PARTS = "motion.json", "parts.npz"
 RESULTS = (MOTION, PARTS, METRICS, VIDEO, REPORT)
 TRACE = "trace.pt"  # the checkpoint
 # Settings that may differ when a run is resumed: the photographs are compared, not their folder.
-FREE = ("run.data", "run.out", "run.future", "run.resume", "run.device")
+FREE = ("run.data", "run.out", "run.future", "run.resume", "run.update", "run.device")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

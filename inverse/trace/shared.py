@@ -54,6 +54,30 @@ class SharedMotion(nn.Module):
         """Make the motion whose state_dict is to be loaded next."""
         return cls(*(state[k] for k in ("part", "knots", "centers", "quats", "sizes")))
 
+    @classmethod
+    @torch.no_grad()
+    def combined(
+        cls, motions: Sequence["SharedMotion"], part: torch.Tensor
+    ) -> "SharedMotion | None":
+        """Put the parts of several motions with the same knots together.
+
+        part: (n,) of the Gaussians, counted through the parts of all motions, 0 for none. Parts
+        without Gaussians are left out; None if no part is left. What was learned is kept.
+        """
+        used = torch.unique(part[part > 0])
+        if not len(used):
+            return None
+        number = part.new_zeros(1 + sum(map(len, motions)))
+        number[used] = torch.arange(1, len(used) + 1, device=part.device)
+        centers, quats, sizes, shift, turn = (
+            torch.cat([getattr(motion, name) for motion in motions])[used - 1]
+            for name in ("centers", "quats", "sizes", "shift", "turn")
+        )
+        motion = cls(number[part], motions[0].knots, centers, quats, sizes).to(part.device)
+        motion.shift.copy_(shift)
+        motion.turn.copy_(turn)
+        return motion
+
     def __len__(self) -> int:
         return len(self.sizes)
 
@@ -90,6 +114,25 @@ class SharedMotion(nn.Module):
         R = rotation_matrix(turns)[k]
         x = (R @ (x - self.centers[k, 0])[..., None])[..., 0] + centers[k]
         return x, quaternion_product(turns[k], quats), R
+
+    @torch.no_grad()
+    def extended(self, knots: Sequence[float]) -> "SharedMotion":
+        """The same motion with further knots, s, after the last one, at which the laws hold."""
+        later = [law.poses(knots) for law in self.laws or ()]
+        if len(later) != len(self):
+            raise ValueError("knots: no laws yet; the run has not finished")
+        centers = torch.as_tensor(np.stack([c for c, _ in later])).to(self.centers)
+        quats = np.stack([turns.as_quat(scalar_first=True) for _, turns in later])
+        motion = SharedMotion(
+            self.part,
+            torch.cat([self.knots, self.knots.new_tensor(knots)]),
+            torch.cat([self.centers, centers], dim=1),
+            torch.cat([self.quats, torch.as_tensor(quats).to(self.quats)], dim=1),
+            self.sizes,
+        ).to(self.knots.device)
+        motion.shift[:, : len(self.knots)] = self.shift
+        motion.turn[:, : len(self.knots)] = self.turn
+        return motion
 
     @torch.no_grad()
     def paths(self) -> list[tuple[np.ndarray, Rotation]]:

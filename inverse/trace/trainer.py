@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from inverse.fitting.fitter import (
@@ -20,9 +21,13 @@ from inverse.trace.model import TraceModel
 from inverse.trace.parts import knots_of, label_parts, rigid_parts
 from inverse.trace.photographs import Photographs
 from inverse.trace.ranks import Ranks
+from inverse.trace.trial import Trial, held_out, revert, same_parts, worse
 from renderers.splats.render import render
 
 
+# How far apart, relative to what is sure, the motions of parts may be that are tried as one, at
+# each search; once there are parts, pixels decide.
+REACHES = (1.0, 4.0, 2.0)
 SHARED_START = 0.3  # of the rate of the means, with which they go on once parts share a motion
 
 
@@ -37,7 +42,8 @@ class TraceTrainer(Training):
 
     model: trained in place; train: photographs with their times; checkpoint: path of the file, None
     for no checkpoint; ranks: the processes that train together, by default this one alone; parts:
-    the number of moving parts, None to find it. Raises
+    the number of moving parts, None to find it; since: the last time, s, that the model has already
+    learned, None for a new one: half of the photographs are then later ones. Raises
     ValueError for a batch that leaves a process without a photograph.
     """
 
@@ -51,6 +57,7 @@ class TraceTrainer(Training):
         checkpoint: str | Path | None = None,
         ranks: Ranks | None = None,
         parts: int | None = None,
+        since: float | None = None,
     ):
         super().__init__(config, seed=seed, checkpoint=checkpoint)
         self.model, self.train = model.to(self.device), train
@@ -65,8 +72,18 @@ class TraceTrainer(Training):
                 "one for each or more"
             )
         self.parts = parts
-        self.shared = False  # whether the search for rigid parts has been made
-        self.searched = False  # whether the search for Gaussians that stand still has been made
+        self.since = since
+        self.trial: Trial | None = None  # of parts that were made last
+        self.verdicts: list[dict[str, Any]] = []  # on all pieces of parts that have been tried
+        # Gaussians that did not go with others in a part, and are not tried in one with them again.
+        self.apart = np.zeros(len(model.gaussians), dtype=bool)
+        seeks = config.motion == "parts" and None not in (model.dynamics, model.deformation)
+        # How often parts have been sought; they are settled where they are known or not wanted.
+        self.tries = len(REACHES) if model.shared is not None or not seeks else 0
+        self.shared_at = config.share  # progress at which the last of them were made
+        later = [k for k, t in enumerate(train.times) if t > self.moment]
+        self.held = [] if self.decided else [later[k] for k in held_out(len(later), seed)]
+        self.searched = since is not None
         self.quiet = True if self.ranks.rank else None
         groups = gaussian_groups(model.gaussians, config, model.half_side)
         self.rates = {"deformation": config.deformation_rate, "dynamics": config.dynamics_rate}
@@ -75,16 +92,26 @@ class TraceTrainer(Training):
                 parameters = list(getattr(model, name).parameters())
                 groups.append({"params": parameters, "lr": rate, "network": name})
         self.optimizer = torch.optim.Adam(groups, **ADAM)
+        if model.shared is not None:
+            self._learn_shared()
+
+    @property
+    def progress(self) -> float:
+        """The share that is done, 0 to 1; what has been learned before counts."""
+        begin = 0.0
+        if self.since is not None:
+            shared = self.model.shared is not None
+            begin = (1 + self.config.share) / 2 if shared else self.config.curriculum
+        return begin + (1 - begin) * super().progress
 
     def step(self) -> float:
         """One iteration; returns its loss."""
         config, progress = self.config, self.progress
         decay = 0.01**progress
-        if progress >= config.share and not self.shared:
-            self.shared = True
-            self._share()
+        if not self.decided:
+            self._decide(progress)
         if self.model.shared is not None:  # places are learned anew
-            again = 0.01 ** ((progress - config.share) / (1 - config.share))
+            again = 0.01 ** ((progress - self.shared_at) / (1 - self.shared_at))
             decay = max(decay, SHARED_START * again)
             self.rates["shared"] = config.poses_rate * self.model.half_side * again / decay
         rate = config.means_rate * self.model.half_side * decay
@@ -114,25 +141,86 @@ class TraceTrainer(Training):
                 self.model.moving[dead] = self.model.moving[target]
                 if self.model.shared is not None:
                     self.model.shared.part[dead] = self.model.shared.part[target]
+                to, source = dead.cpu().numpy(), target.cpu().numpy()
+                self.apart[to] = self.apart[source]
+                if self.trial is not None:
+                    self.trial.pieces[to] = self.trial.pieces[source]
             wander(self.model.gaussians, config.noise * rate, generator)
         return total
 
-    def _share(self) -> None:
-        """Find the rigid parts, and give each of them one motion."""
-        model = self.model
-        if self.config.motion != "parts" or model.dynamics is None or model.deformation is None:
+    @property
+    def decided(self) -> bool:
+        """Whether it is settled which parts share a motion."""
+        return self.tries == len(REACHES) and self.trial is None
+
+    def _decide(self, progress: float) -> None:
+        """Judge the parts that were made, and make others, each at its time."""
+        if progress < self.config.share + self.config.trial * self.tries:
             return
+        if self.trial is not None:
+            self._judge(progress)
+        if self.tries < len(REACHES):
+            if self._share(REACHES[self.tries]):
+                self.shared_at = progress
+            self.tries += 1
+
+    def _share(self, reach: float) -> bool:
+        """Find the rigid parts, and give each one motion; returns whether there are new ones."""
+        model = self.model
         knots = knots_of(self.times, len(self.train))
-        labels = rigid_parts(model, label_parts(model, self.parts, self.seed), knots, self.parts)
-        if (labels > 0).any():
-            model.share(labels, knots)
-            self._learn_shared()
+        known = np.zeros(len(model.gaussians), dtype=np.int64)
+        if model.shared is not None:
+            known = model.shared.part.cpu().numpy()
+            if not self.held:  # without photographs to judge by, only what is sure is believed
+                return False
+        pieces = label_parts(model, self.parts, self.seed)
+        labels = rigid_parts(
+            model, pieces, knots, self.parts, reach if known.any() else 1.0, self.apart
+        )
+        if same_parts(labels, known):
+            return False
+        if self.held:
+            trial = Trial(model, labels, pieces)
+            if not trial.count:
+                return False
+            self.trial = trial
+        self._forget_shared()
+        model.share(labels, knots)
+        self._learn_shared()
+        return True
+
+    def _judge(self, progress: float) -> None:
+        """Take from new parts the pieces that they explain worse than the model before."""
+        model, trial = self.model, self.trial
+        assert trial is not None
+        views = [(k, self.train.cameras[k], self.train.times[k]) for k in self.held]
+        errors = trial.compare(model, self.photographs, views, self.background)
+        bad = worse(errors)
+        for k, (before, now) in enumerate(errors.tolist()):
+            own = trial.pieces == k + 1
+            self.apart |= own & bad[k]
+            self.verdicts.append(
+                {"progress": progress, "gaussians": int(own.sum()), "kept": not bad[k],
+                 "error_before": before, "error": now}
+            )  # fmt: skip
+        if bad.any():
+            self._forget_shared()
+            revert(model, trial, bad, self.optimizer)
+            if model.shared is not None:
+                self._learn_shared()
+        self.trial = None
 
     def _learn_shared(self) -> None:
         """Let the optimizer learn the poses of the parts."""
         assert self.model.shared is not None
         parameters = list(self.model.shared.parameters())
         self.optimizer.add_param_group({"params": parameters, "lr": 0.0, "network": "shared"})
+
+    def _forget_shared(self) -> None:
+        """Take the poses, if there are any, from the optimizer."""
+        if self.optimizer.param_groups[-1].get("network") == "shared":
+            for parameter in self.optimizer.param_groups.pop()["params"]:
+                self.optimizer.state.pop(parameter, None)
 
     def _image_loss(self, item: int, progress: float) -> torch.Tensor:
         config, model = self.config, self.model
@@ -172,7 +260,14 @@ class TraceTrainer(Training):
         """The index of a photograph: at first of one of t = 0, at last of any of them."""
         last = self.moment if progress < self.config.warm_up else self._seen(progress)
         last = next((time for time in self.times if time >= last - 1e-9), self.times[-1])
-        allowed = [k for k, time in enumerate(self.train.times) if time <= last + 1e-9]
+        held = [] if self.decided else self.held
+        allowed = [
+            k for k, time in enumerate(self.train.times) if time <= last + 1e-9 and k not in held
+        ]
+        if self.since is not None:
+            draw, recent = divmod(draw, 2)
+            later = [k for k in allowed if self.train.times[k] > self.since + 1e-9]
+            allowed = later if recent and later else allowed
         return allowed[self.permutation(len(allowed), draw)]
 
     def _source(
@@ -203,6 +298,7 @@ class TraceTrainer(Training):
     def fingerprint(self) -> str:
         """Return a digest of the settings and the photographs."""
         settings = dataclasses.asdict(self.config) | {"batch": self.batch, "seed": self.seed}
+        settings["since"] = self.since
         views = [(view.time, dataclasses.asdict(view.camera)) for view in self.train.views]
         scene = self.model.scene() | {"laws": None}  # which come of the training
         return fingerprint_of((settings, scene, views), self.photographs.arrays())
@@ -214,17 +310,27 @@ class TraceTrainer(Training):
             "scene": self.model.scene(),
             "optimizer": self.optimizer.state_dict(),
             "searched": self.searched,
-            "shared": self.shared,
+            "tries": self.tries,
+            "shared_at": self.shared_at,
+            "verdicts": self.verdicts,
+            "apart": torch.as_tensor(self.apart),
+            "trial": None if self.trial is None else self.trial.state(),
+            "since": self.since,
         }
 
     def load_own_state(self, state: dict[str, Any]) -> None:
         """Restore what own_state() returned."""
-        self.model.prepare(state["model"])
-        if self.model.shared is not None:
-            self._learn_shared()
+        if self.model.shared is None:
+            self.model.prepare(state["model"])
+            if self.model.shared is not None:
+                self._learn_shared()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.searched, self.shared = state["searched"], state["shared"]
+        for name in ("searched", "tries", "shared_at", "verdicts"):
+            setattr(self, name, state[name])
+        self.apart = state["apart"].cpu().numpy()
+        if state["trial"] is not None:
+            self.trial = Trial.from_state(state["trial"], self.model)
 
     def elapsed(self, seconds: float) -> float:
         """Seconds of training so far in the first process, which all processes use."""
