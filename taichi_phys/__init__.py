@@ -32,6 +32,7 @@ from taichi_phys.materials import Hencky as Hencky
 from taichi_phys.materials import HerschelBulkley as HerschelBulkley
 from taichi_phys.materials import Material as Material
 from taichi_phys.materials import Sand as Sand
+from taichi_phys.materials import Snow as Snow
 from taichi_phys.materials import Solid as Solid
 from taichi_phys.materials import Viscoplastic as Viscoplastic
 from taichi_phys.materials import preset as preset

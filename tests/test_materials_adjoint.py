@@ -14,6 +14,7 @@ PLASTIC = {**SOLID, "yield_stress": 150.0, "hardening": 2000.0}
 NEVER = {**PLASTIC, "yield_stress": 1e8}
 VISCOUS = {"viscosity": 5.0}
 DRY = {**SOLID, "friction_angle": 30.0}
+UNBROKEN = {**SOLID, "critical_compression": 0.9, "critical_stretch": 4.0}
 MOIST = {**DRY, "cohesion": 400.0}
 # kind, fields, cube root of J (of sand), inert columns
 CASES = {
@@ -44,6 +45,8 @@ CASES = {
     "sand, tip": ("Sand", DRY, 1.6, "mu lam friction"),
     "sand with cohesion, tip": ("Sand", MOIST, 1.6, ""),
     "sand, elastic": ("Sand", {**SOLID, "friction_angle": 80.0}, 0.5, "friction strength"),
+    "snow": ("Snow", SOLID, 0.99, ""),
+    "snow, elastic": ("Snow", UNBROKEN, 0.97, "critical_compression critical_stretch"),
     "fluid": ("Fluid", {"bulk_modulus": 1e4, "viscosity": 3.0}, 1.0, ""),
 }  # fmt: skip
 
@@ -52,7 +55,7 @@ def bodies_of(case):
     """Deformations on the side of yield that the case is about."""
     kind, _, factor, _ = CASES[case]
     F = deformations(20, size=0.05) if case == "sand, elastic" else bodies()
-    if kind == "Sand":
+    if kind in ("Sand", "Snow"):
         F = factor * F / torch.linalg.det(F)[:, None, None] ** (1 / 3)
     return F
 

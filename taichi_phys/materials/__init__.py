@@ -14,6 +14,7 @@ from taichi_phys.materials.fluid import Fluid as Fluid
 from taichi_phys.materials.presets import PRESETS as PRESETS
 from taichi_phys.materials.presets import preset as preset
 from taichi_phys.materials.sand import Sand as Sand
+from taichi_phys.materials.snow import Snow as Snow
 from taichi_phys.materials.spectral import pull as pull
 from taichi_phys.materials.spectral import spectral_law as spectral_law
 from taichi_phys.materials.viscoplastic import HerschelBulkley as HerschelBulkley

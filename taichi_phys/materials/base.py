@@ -105,6 +105,10 @@ class Material:
         """(n,) P-wave modulus at rest, Pa, which sets the speed of sound."""
         raise NotImplementedError(f"{type(self).__name__}.stiffness(n, dtype, device) -> (n,) Pa")
 
+    def stiffening(self, plastic: torch.Tensor) -> torch.Tensor:
+        """(n,) factors on `stiffness` by the internal variables plastic (n,), 1 by default."""
+        return torch.ones_like(plastic)
+
     def explicit_viscosity(self, n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """(n,) shear viscosity, Pa s, of a stress proportional to C, which limits the time step."""
         return torch.zeros(n, dtype=dtype, device=device)

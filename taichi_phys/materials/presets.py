@@ -6,6 +6,7 @@ from taichi_phys.materials.elastic import Elastic
 from taichi_phys.materials.elastoplastic import Elastoplastic
 from taichi_phys.materials.fluid import Fluid
 from taichi_phys.materials.sand import Sand
+from taichi_phys.materials.snow import Snow
 from taichi_phys.materials.viscoplastic import HerschelBulkley, Viscoplastic
 
 
@@ -37,6 +38,8 @@ PRESETS: dict[str, tuple[Material, float]] = {
     # Dry medium-dense quartz sand: typical handbook friction angle 30 to 36 degrees, bulk density
     # 1500 to 1700; the handbooks give E as 10 to 50 MPa, lowered to 1 MPa for the time step.
     "sand": (Sand(E=1e6, nu=0.3, friction_angle=33.0), 1600.0),
+    # Stomakhin et al. 2013, table 2: E 0.14 MPa, nu 0.2, initial density 400, and the defaults.
+    "snow": (Snow(E=1.4e5, nu=0.2), 400.0),
     # Water at 20 C: density 998, viscosity 1.0 mPa s, gamma 7; bulk modulus 2.2 GPa lowered to
     # 0.2 MPa: the speed of sound is 14 m/s, and 1 m of water compresses it by 5 %.
     "water": (Fluid(bulk_modulus=2e5, viscosity=1e-3), 998.0),

@@ -214,24 +214,31 @@ class MPM:
         rigid = RigidState.of(self.rigid_bodies) if self.rigid_bodies else None
         return State(x=x, v=v, C=C, F=F, rigid=rigid)
 
-    def substeps(self, frame_dt: float, speed: float = 0.0) -> int:
+    def substeps(
+        self, frame_dt: float, speed: float = 0.0, plastic: torch.Tensor | None = None
+    ) -> int:
         """The number of substeps for a frame, from the CFL condition.
 
-        frame_dt: s; speed: largest expected speed of particles and colliders in the frame, m/s. The
+        frame_dt: s; speed: largest expected speed of particles and colliders in the frame, m/s;
+        plastic: (n,) internal variables, by which snow is stiffer, None at the start. The
         condition is dt <= cfl dx / (c + speed) with c^2 = (lam + 2 mu) / density, and
         dt <= dx^2 / (6 nu) for a kinematic viscosity nu.
         """
         density, dx = self.mass / self.volume, self.grid.dx
-        stiffness, viscosity = self._limits()
+        stiffness, viscosity = self._limits(plastic)
         c = (stiffness / density).max().sqrt().item()
         # explicit diffusion of momentum: dt <= dx^2 / (6 nu) in three dimensions
         diffusion = 6 * (viscosity / density).max().item() / dx**2
         return max(1, math.ceil(frame_dt * max((c + speed) / (self.cfl * dx), diffusion)))
 
-    def _limits(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _limits(self, plastic: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """P-wave moduli (n,), Pa, and explicitly integrated viscosities (n,), Pa s."""
         where = [(b.material, (len(b), self.dtype, self.device)) for b in self.bodies]
         stiffness = torch.cat([m.stiffness(*a).detach() for m, a in where])
+        if plastic is not None:
+            parts = plastic.detach().split([len(b) for b in self.bodies])
+            factors = [m.stiffening(p) for (m, _), p in zip(where, parts, strict=True)]
+            stiffness = stiffness * torch.cat(factors).detach()
         return stiffness, torch.cat([m.explicit_viscosity(*a).detach() for m, a in where])
 
     @runtime.one_torch_thread()  # Taichi has the threads; torch packs and unpacks
@@ -276,7 +283,8 @@ class MPM:
         if state.rigid is not None:
             fall = self.gravity.norm().item() * frame_dt
             pushed = max(pushed, rigid_speed(self.rigid_bodies, state.rigid) + fall)
-        substeps = self.substeps(frame_dt, max(speed if speed < limit else limit, pushed))
+        speed = max(speed if speed < limit else limit, pushed)
+        substeps = self.substeps(frame_dt, speed, state.plastic)
         retry = 0
         while True:
             try:
