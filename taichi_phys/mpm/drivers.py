@@ -8,7 +8,10 @@ the number of threads, and the cost depends on the particles and not on the size
 Three drivers run the same phases. "serial" runs all substeps of a frame in one launch, for small
 scenes, where the 0.1 ms of a launch would matter. "pooled" has one launch per substep, whose two
 loops are shared among the CPU's threads. "gpu" runs the particles in parallel on one grid, with
-atomics.
+atomics, and one or several substeps per launch.
+
+Loops in a ti.func that a kernel calls at its top level are shared among threads, too, if the
+arguments are templates: an argument by value would be a launch of its own on a GPU.
 """
 
 import dataclasses
@@ -42,6 +45,8 @@ STRIDE = 512
 class Kernels:
     """The kernels of a simulation, their driver, and the number of parameters per particle.
 
+    batch: number of substeps that a launch on a GPU runs.
+
     Arguments of forward: states (slots, n): the packed states of substeps first, first + 1, ..., or
     a single one that is overwritten; given (n,) and numbers: see layout.py; nodes and lists: see
     nodes.py; table and sdf: see contact.py. Further arguments of backward: work (1, n): see
@@ -55,6 +60,7 @@ class Kernels:
     backward: Callable[..., None]
     driver: str
     columns: int
+    batch: int = 1
     measured: bool = False
     settle: Callable[..., None] | None = None
 
@@ -69,6 +75,7 @@ def kernels(
     measured: bool = False,
     coupled: bool = False,
     several: bool = False,
+    batch: int = 1,
 ) -> Kernels:
     """The forward and backward kernels for a precision, the laws in use and a driver.
 
@@ -76,13 +83,42 @@ def kernels(
     leave the grid are removed; solids: whether there are colliders; measured: whether `forward`
     sums up, in numbers behind the settings, what colliders and walls take (reactions.py); coupled:
     whether `forward` leaves contacts to `settle`, which sums up, too; several: whether bodies have
-    velocity fields of their own (fields.py), which excludes coupled.
+    velocity fields of their own (fields.py), which excludes coupled; batch: number of substeps that
+    a launch on a GPU runs, 1 for other drivers and if coupled.
     """
     nd = ti.types.ndarray
     atomic, serial = driver == "gpu", driver == "serial"
     phase = phases(precision, laws, atomic, remove, several)
     ahead = "sum" if coupled else "measured" if measured else "forward"
     real, node, packed, row, scratch = phase.types
+
+    # A CPU's loops over chunks and jobs, which its threads share unless the driver is serial.
+    stride, jobs = (1, 1) if serial else (STRIDE, JOBS)
+
+    @ti.func
+    def empty_list(lists: ti.template()):
+        """On a GPU: nothing is listed."""
+        for e in range(lists[0, MARKS, LISTED]):
+            unlist_block(lists, 0, e)
+        for _ in range(1):
+            lists[0, MARKS, LISTED] = 0
+
+    @ti.func
+    def visit(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        numbers: ti.template(), s: ti.template(), first: ti.template(), last: ti.template(),
+    ):  # fmt: skip
+        """From the grid of substep s - 1 to the particles, and from there to the grid of s."""
+        if ti.static(atomic):
+            empty_list(lists)
+            for p in range(given.shape[0]):
+                if s <= last:
+                    setting = phase.read(numbers)
+                    phase.visit(states, given, nodes, lists, 0, p, s, first, last, setting)
+        else:
+            for t in range(lists.shape[0] * stride):
+                if t % stride == 0:
+                    visit_chunk(states, given, nodes, lists, numbers, t // stride, s, first, last)
 
     @ti.func
     def visit_chunk(
@@ -95,6 +131,23 @@ def kernels(
             phase.visit(states, given, nodes, lists, c, p, s, first, last, setting)
 
     @ti.func
+    def scatter_again(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        numbers: ti.template(), work: ti.template(), s: ti.template(), first: ti.template(),
+    ):  # fmt: skip
+        """From the state of substep s to its grid."""
+        if ti.static(atomic):
+            empty_list(lists)
+            for p in range(given.shape[0]):
+                if s >= first:
+                    setting = phase.read(numbers)
+                    phase.p2g_again(states, given, nodes, lists, work, 0, p, s, setting)
+        else:
+            for t in range(lists.shape[0] * stride):
+                if t % stride == 0:
+                    p2g_chunk_again(states, given, nodes, lists, numbers, work, t // stride, s)
+
+    @ti.func
     def p2g_chunk_again(
         states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
         numbers: ti.template(), work: ti.template(), c, s,
@@ -103,6 +156,26 @@ def kernels(
         setting, n, chunks = phase.read(numbers), given.shape[0], lists.shape[0]
         for p in range(c * n // chunks, (c + 1) * n // chunks):
             phase.p2g_again(states, given, nodes, lists, work, c, p, s, setting)
+
+    @ti.func
+    def show_surfaces(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        numbers: ti.template(), s: ti.template(), first: ti.template(), last: ti.template(),
+    ):  # fmt: skip
+        """Where several fields meet, particles scatter the surfaces of their bodies, too."""
+        if ti.static(atomic):
+            for e in range(lists[0, MARKS, LISTED]):
+                mark_block(lists, 0, lists[0, LIST, e])
+            for p in range(given.shape[0]):
+                if first <= s < last:
+                    phase.show(states, given, nodes, lists, 0, p, s, phase.read(numbers))
+        else:
+            for t in range(jobs * stride):
+                if t % stride == 0:
+                    mark_reached(lists, t // stride, jobs)
+            for t in range(lists.shape[0] * stride):
+                if t % stride == 0:
+                    show_chunk(states, given, nodes, lists, numbers, t // stride, s, last)
 
     @ti.func
     def show_chunk(
@@ -115,13 +188,18 @@ def kernels(
                 phase.show(states, given, nodes, lists, c, p, s, setting)
 
     @ti.func
-    def g2p_chunk_adjoint(
-        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        numbers: ti.template(), work: ti.template(), g: ti.template(), c, s,
+    def grid_phase(
+        nodes: ti.template(), lists: ti.template(), numbers: ti.template(), table: ti.template(),
+        sdf: ti.template(), s: ti.template(), what: ti.template(),
     ):  # fmt: skip
-        setting, n, chunks = phase.read(numbers), states.shape[1], lists.shape[0]
-        for p in range(c * n // chunks, (c + 1) * n // chunks):
-            phase.g2p_adjoint(states, given, nodes, lists, work, g, c, p, s, setting)
+        """Visit the nodes of all listed blocks."""
+        if ti.static(atomic):
+            for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
+                grid_thread(nodes, lists, numbers, table, sdf, t, s, what)
+        else:
+            for t in range(jobs * stride):
+                if t % stride == 0:
+                    grid_part(nodes, lists, numbers, table, sdf, t // stride, s, what)
 
     @ti.func
     def grid_thread(
@@ -143,15 +221,79 @@ def kernels(
                 grid_node(nodes, lists, table, sdf, 1, node, s, setting, solids, what, numbers, t)
 
     @ti.func
-    def grid_jobs(
+    def grid_part(
         nodes: ti.template(), lists: ti.template(), numbers: ti.template(), table: ti.template(),
-        sdf: ti.template(), job, jobs, s, what: ti.template(),
+        sdf: ti.template(), job, s, what: ti.template(),
     ):  # fmt: skip
+        """The share of a job of the grid phase, on a CPU."""
         setting = phase.read(numbers)
         if ti.static(several):
             field_job(nodes, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
         else:
             grid_job(nodes, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
+
+    @ti.func
+    def gather_adjoint(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        numbers: ti.template(), work: ti.template(), g: ti.template(), s: ti.template(),
+        first: ti.template(),
+    ):  # fmt: skip
+        """From the gradient in the particles to the gradient in the grid of substep s."""
+        if ti.static(atomic):
+            for p in range(given.shape[0]):
+                if s >= first:
+                    setting = phase.read(numbers)
+                    phase.g2p_adjoint(states, given, nodes, lists, work, g, 0, p, s, setting)
+        else:
+            for t in range(lists.shape[0] * stride):
+                if t % stride == 0:
+                    g2p_chunk_adjoint(states, given, nodes, lists, numbers, work, g, t // stride, s)
+
+    @ti.func
+    def g2p_chunk_adjoint(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        numbers: ti.template(), work: ti.template(), g: ti.template(), c, s,
+    ):  # fmt: skip
+        setting, n, chunks = phase.read(numbers), states.shape[1], lists.shape[0]
+        for p in range(c * n // chunks, (c + 1) * n // chunks):
+            phase.g2p_adjoint(states, given, nodes, lists, work, g, c, p, s, setting)
+
+    @ti.func
+    def substep(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        numbers: ti.template(), table: ti.template(), sdf: ti.template(), s: ti.template(),
+        first: ti.template(), last: ti.template(),
+    ):  # fmt: skip
+        visit(states, given, nodes, lists, numbers, s, first, last)
+        if ti.static(several):
+            show_surfaces(states, given, nodes, lists, numbers, s, first, last)
+        grid_phase(nodes, lists, numbers, table, sdf, s, ahead)
+
+    @ti.func
+    def substep_adjoint(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
+        numbers: ti.template(), table: ti.template(), sdf: ti.template(), work: ti.template(),
+        g: ti.template(), ggiven: ti.template(), s: ti.template(), first: ti.template(),
+        last: ti.template(),
+    ):  # fmt: skip
+        """Substep s in reverse. Its grid is computed again from its state."""
+        scatter_again(states, given, nodes, lists, numbers, work, s, first)
+        if ti.static(several):
+            show_surfaces(states, given, nodes, lists, numbers, s, first, last)
+        grid_phase(nodes, lists, numbers, table, sdf, s, "both")
+        gather_adjoint(states, given, nodes, lists, numbers, work, g, s, first)
+        grid_phase(nodes, lists, numbers, table, sdf, s, "gradient")
+        if ti.static(serial):
+            setting = phase.read(numbers)
+            for p in range(given.shape[0]):
+                phase.particle_adjoint(states, given, nodes, lists, work, g, ggiven, p, s, setting)
+        else:
+            for p in range(given.shape[0]):
+                if s >= first:
+                    setting = phase.read(numbers)
+                    phase.particle_adjoint(
+                        states, given, nodes, lists, work, g, ggiven, p, s, setting
+                    )
 
     @ti.kernel
     def forward(
@@ -161,65 +303,24 @@ def kernels(
     ):  # fmt: skip
         """Run substeps first to last - 1.
 
-        The serial driver runs all in one launch. The other drivers run one part per launch: from
-        the grid of substep now - 1 to the particles, and from there to the grid of substep now.
+        Step s goes from the grid of substep s - 1 to the particles, and from there to the grid of
+        substep s. The serial driver runs all steps, first to last, in one launch; the others run
+        steps now to now + batch - 1, up to last.
         """
         if ti.static(serial):
             ti.loop_config(serialize=True)
             for s in range(first, last + 1):
-                for c in range(lists.shape[0]):
-                    visit_chunk(states, given, nodes, lists, numbers, c, s, first, last)
-                if ti.static(several):
-                    mark_reached(lists, 0, 1)
-                    for c in range(lists.shape[0]):
-                        show_chunk(states, given, nodes, lists, numbers, c, s, last)
-                grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, ahead)
-        elif ti.static(not atomic):
-            for t in range(lists.shape[0] * STRIDE):
-                if t % STRIDE == 0:
-                    c = t // STRIDE
-                    visit_chunk(states, given, nodes, lists, numbers, c, now, first, last)
-            if ti.static(several):
-                for t in range(JOBS * STRIDE):
-                    if t % STRIDE == 0:
-                        mark_reached(lists, t // STRIDE, JOBS)
-                for t in range(lists.shape[0] * STRIDE):
-                    if t % STRIDE == 0:
-                        show_chunk(states, given, nodes, lists, numbers, t // STRIDE, now, last)
-            for t in range(JOBS * STRIDE):
-                if t % STRIDE == 0:
-                    job = t // STRIDE
-                    grid_jobs(nodes, lists, numbers, table, sdf, job, JOBS, now, ahead)
+                substep(states, given, nodes, lists, numbers, table, sdf, s, first, last)
         else:
-            for e in range(lists[0, MARKS, LISTED]):
-                unlist_block(lists, 0, e)
-            for _ in range(1):
-                lists[0, MARKS, LISTED] = 0
-            for p in range(given.shape[0]):
-                phase.visit(
-                    states, given, nodes, lists, 0, p, now, first, last, phase.read(numbers)
-                )
-            if ti.static(several):
-                for e in range(lists[0, MARKS, LISTED]):
-                    mark_block(lists, 0, lists[0, LIST, e])
-                for p in range(given.shape[0]):
-                    if now < last:
-                        phase.show(states, given, nodes, lists, 0, p, now, phase.read(numbers))
-            for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
-                grid_thread(nodes, lists, numbers, table, sdf, t, now, ahead)
+            for k in ti.static(range(batch)):
+                substep(states, given, nodes, lists, numbers, table, sdf, now + k, first, last)
 
     @ti.kernel
     def settle(
         nodes: nd(node, 1), lists: nd(ti.i32, 3), numbers: nd(real, 1), table: nd(real, 3),
         sdf: nd(real, 1),
     ):  # fmt: skip
-        if ti.static(atomic):
-            for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
-                grid_thread(nodes, lists, numbers, table, sdf, t, 0, "settle")
-        else:
-            for t in range(JOBS * STRIDE):
-                if t % STRIDE == 0:
-                    grid_jobs(nodes, lists, numbers, table, sdf, t // STRIDE, JOBS, 0, "settle")
+        grid_phase(nodes, lists, numbers, table, sdf, 0, "settle")
 
     @ti.kernel
     def backward(
@@ -227,85 +328,27 @@ def kernels(
         numbers: nd(real, 1), table: nd(real, 3), sdf: nd(real, 1),
         work: nd(scratch, 2), g: nd(packed, 2), ggiven: nd(row, 1), first: ti.i32, last: ti.i32,
     ):  # fmt: skip
-        """Run substeps last - 1 to first in reverse; only one substep unless the driver is serial.
-
-        The grid of a substep is computed again from its state.
-        """
+        """Run substeps last - 1 to first in reverse; at most batch unless the driver is serial."""
         if ti.static(serial):
             ti.loop_config(serialize=True)
             for turn in range(first, last):
-                s = first + last - 1 - turn
-                for c in range(lists.shape[0]):
-                    p2g_chunk_again(states, given, nodes, lists, numbers, work, c, s)
-                if ti.static(several):
-                    mark_reached(lists, 0, 1)
-                    for c in range(lists.shape[0]):
-                        show_chunk(states, given, nodes, lists, numbers, c, s, last)
-                grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, "both")
-                for c in range(lists.shape[0]):
-                    g2p_chunk_adjoint(states, given, nodes, lists, numbers, work, g, c, s)
-                grid_jobs(nodes, lists, numbers, table, sdf, 0, 1, s, "gradient")
-                setting = phase.read(numbers)
-                for p in range(given.shape[0]):
-                    phase.particle_adjoint(
-                        states, given, nodes, lists, work, g, ggiven, p, s, setting
-                    )
-        elif ti.static(not atomic):
-            for t in range(lists.shape[0] * STRIDE):
-                if t % STRIDE == 0:
-                    c = t // STRIDE
-                    p2g_chunk_again(states, given, nodes, lists, numbers, work, c, first)
-            if ti.static(several):
-                for t in range(JOBS * STRIDE):
-                    if t % STRIDE == 0:
-                        mark_reached(lists, t // STRIDE, JOBS)
-                for t in range(lists.shape[0] * STRIDE):
-                    if t % STRIDE == 0:
-                        c = t // STRIDE
-                        show_chunk(states, given, nodes, lists, numbers, c, first, last)
-            for t in range(JOBS * STRIDE):
-                if t % STRIDE == 0:
-                    job = t // STRIDE
-                    grid_jobs(nodes, lists, numbers, table, sdf, job, JOBS, first, "both")
-            for t in range(lists.shape[0] * STRIDE):
-                if t % STRIDE == 0:
-                    c = t // STRIDE
-                    g2p_chunk_adjoint(states, given, nodes, lists, numbers, work, g, c, first)
-            for t in range(JOBS * STRIDE):
-                if t % STRIDE == 0:
-                    job = t // STRIDE
-                    grid_jobs(nodes, lists, numbers, table, sdf, job, JOBS, first, "gradient")
+                substep_adjoint(
+                    states, given, nodes, lists, numbers, table, sdf, work, g, ggiven,
+                    first + last - 1 - turn, first, last,
+                )  # fmt: skip
         else:
-            for e in range(lists[0, MARKS, LISTED]):
-                unlist_block(lists, 0, e)
-            for _ in range(1):
-                lists[0, MARKS, LISTED] = 0
-            for p in range(given.shape[0]):
-                phase.p2g_again(states, given, nodes, lists, work, 0, p, first, phase.read(numbers))
-            if ti.static(several):
-                for e in range(lists[0, MARKS, LISTED]):
-                    mark_block(lists, 0, lists[0, LIST, e])
-                for p in range(given.shape[0]):
-                    phase.show(states, given, nodes, lists, 0, p, first, phase.read(numbers))
-            for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
-                grid_thread(nodes, lists, numbers, table, sdf, t, first, "both")
-            for p in range(given.shape[0]):
-                phase.g2p_adjoint(
-                    states, given, nodes, lists, work, g, 0, p, first, phase.read(numbers)
-                )
-            for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
-                grid_thread(nodes, lists, numbers, table, sdf, t, first, "gradient")
-        if ti.static(not serial):
-            for p in range(given.shape[0]):
-                phase.particle_adjoint(
-                    states, given, nodes, lists, work, g, ggiven, p, first, phase.read(numbers)
-                )
+            for k in ti.static(range(batch)):
+                substep_adjoint(
+                    states, given, nodes, lists, numbers, table, sdf, work, g, ggiven,
+                    last - 1 - k, first, last,
+                )  # fmt: skip
 
     return Kernels(
         forward=forward,
         backward=backward,
         driver=driver,
         columns=phase.columns,
+        batch=batch,
         measured=measured or coupled,
         settle=settle if coupled else None,
     )

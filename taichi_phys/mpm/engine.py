@@ -165,9 +165,9 @@ class Engine:
         self.lists[:, nodes.MARKS, nodes.FAULT] = nodes.OK
         grid = self._grid_arguments(time, dt, count, tally)
         arrays = _as_arguments(states, given, *grid)
-        serial = self.kernels.driver == "serial"
+        at_once = count + 1 if self.kernels.driver == "serial" else self.kernels.batch
         with quick_compile():
-            for now in [0] if serial else range(count + 1):
+            for now in range(0, count + 1, at_once):
                 self.kernels.forward(*arrays, now, 0, count)
                 if tally is not None and tally.motion is not None and now < count:
                     self._move_bodies(tally, tally.motion, grid[2], time + now * dt, dt)
@@ -213,10 +213,11 @@ class Engine:
         count = len(states) - 1
         grid = self._grid_arguments(time, dt, count)
         arrays = _as_arguments(states, given, *grid, self.work, g, ggiven)
-        at_once = count if self.kernels.driver == "serial" and not self.pulls else 1
+        at_once = count if self.kernels.driver == "serial" else self.kernels.batch
+        at_once = 1 if self.pulls else at_once
         for last in range(count, 0, -at_once):
             with quick_compile():
-                self.kernels.backward(*arrays, last - at_once, last)
+                self.kernels.backward(*arrays, max(0, last - at_once), last)
             for index, pull in self.pulls.items():
                 self._pull(index, pull, states[last - 1], given, g, ggiven, dt)
 
