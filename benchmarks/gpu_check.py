@@ -7,7 +7,9 @@ The checks run every law, collider, picture and network on both and compare stat
 gradients; the figures are measured on the GPU alone, one after the other. Every part is a process
 of its own with a time limit, so that one that fails takes nothing with it. It needs the packages of
 the simulator, OpenCV and trimesh, but no ffmpeg and no network. Ends with exit code 1 if a check
-fails. --arch cpu compares the CPU with itself, to try the script.
+fails. --arch cpu compares the CPU with itself, to try the script. Alternatives are compared if
+--only names them: arrangements (of particles), launches (substeps in each), storage (arrays or
+fields), warp (a plain simulator in NVIDIA Warp).
 """
 
 import argparse
@@ -56,8 +58,8 @@ def run_part(options: argparse.Namespace) -> None:
     import gpu_parts
 
     part = gpu_parts.Device(options.arch, options.quick)
-    known = {"machine": gpu_parts.machine, **gpu_parts.CHECKS, **gpu_figures.FIGURES}
-    work = known[options.part]
+    figures = {**gpu_figures.FIGURES, **gpu_figures.COMPARISONS}
+    work = {"machine": gpu_parts.machine, **gpu_parts.CHECKS, **figures}[options.part]
     extra = (options.minutes, options.preset, options.data) if options.part == "trace" else ()
     np.savez(options.to, **work(part, *extra))
 
@@ -95,7 +97,8 @@ def main(argv: list[str] | None = None) -> int:
     import gpu_figures
     import gpu_parts
 
-    known = [*gpu_parts.CHECKS, *gpu_figures.FIGURES]
+    usual = [*gpu_parts.CHECKS, *gpu_figures.FIGURES]
+    known = [*usual, *gpu_figures.COMPARISONS]
     if unknown := set(options.only or ()) - set(known):
         raise SystemExit(f"--only: got {sorted(unknown)}, expected some of {known}")
     results: dict = {"machine": {}, "checks": {}, "figures": {}}
@@ -104,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.json:
             Path(options.json).write_text(json.dumps(results, indent=1))
 
-    chosen = [name for name in known if not options.only or name in options.only]
+    chosen = options.only or usual
     with tempfile.TemporaryDirectory() as folder:
         done = start_part("machine", options.arch, folder, options)
         if not done["ok"]:
@@ -128,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
                 about = result.get("log") or result["beyond"] or result["worst"]
                 print(f"{name}: {verdict} after {result['seconds']:.0f} s; {about}", flush=True)
                 save()
-        for name in (n for n in gpu_figures.FIGURES if n in chosen):
+        for name in (n for n in known if n in chosen and n not in gpu_parts.CHECKS):
             done = start_part(name, options.arch, folder, options)
             figures = {k: float(v) for k, v in np.load(done["file"]).items()} if done["ok"] else {}
             results["figures"][name] = figures or {"failed": done["log"]}

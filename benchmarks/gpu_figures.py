@@ -12,9 +12,11 @@ from pathlib import Path
 
 import torch
 from gpu_parts import Device
+from gpu_storage import storage
 
 
 MPM_SIZES = (10_000, 200_000, 1_000_000)
+SHEAR = [[0.0, 5.0, 0.0], [3.0, 0.0, 0.0], [0.0, 2.0, -4.0]]  # 1/s
 
 
 def mpm_rates(part: Device) -> dict[str, float]:
@@ -65,6 +67,73 @@ def arrangements(part: Device) -> dict[str, float]:
             rate = count * steps / part.seconds(forward) / 1e6
             found[f"{name}_{count}"] = rate
             print(f"  {count:,} particles {name}: {rate:.1f} M/s", flush=True)
+    return found
+
+
+def launches(part: Device) -> dict[str, float]:
+    """Million particle-substeps a second with several substeps per launch; first calls in s."""
+    from mpm import DT as MPM_DT
+    from mpm import make
+
+    from taichi_phys.mpm import drivers
+
+    found, steps, before = {}, 40, drivers.GPU_BATCH
+    for batch in (1, 2, 4, 8):
+        drivers.GPU_BATCH = batch
+        for count in (500,) if part.quick else (3_000, 200_000):
+            sim, state = make("neo-Hookean", count)
+            force = torch.zeros_like(state.x, requires_grad=True)
+            settings = {"frame_dt": steps * MPM_DT, "substeps": steps}
+
+            def forward(sim=sim, state=state, settings=settings):
+                with torch.no_grad():
+                    sim.advance(state, **settings)
+
+            def both(sim=sim, state=state, settings=settings, force=force):
+                sim.advance(state, force=force, **settings).x.sum().backward()
+
+            for name, work in (("forward", forward), ("both", both)):
+                start = time.perf_counter()
+                work()
+                part.wait()
+                found[f"{name}_first_s_{batch}_{count}"] = time.perf_counter() - start
+                rate = count * steps / part.seconds(work, 3) / 1e6
+                found[f"{name}_{batch}_{count}"] = rate
+                print(f"  {count:,} particles {name}, {batch} a launch: {rate:.2f} M/s", flush=True)
+    drivers.GPU_BATCH = before
+    return found
+
+
+def warp(part: Device) -> dict[str, float]:
+    """Million particle-substeps a second of a plain MLS-MPM in Warp, forward, where installed.
+
+    gap: the largest difference of positions after some substeps from ours, in cells.
+    """
+    from mpm import DT as MPM_DT
+    from mpm import SOLID, make
+
+    try:
+        from warp_mpm import WarpMPM
+    except ModuleNotFoundError:
+        print("  warp is not installed: pip install warp-lang")
+        return {}
+    found, steps = {}, 20
+    for count in (500,) if part.quick else MPM_SIZES:
+        sim, state = make("neo-Hookean", count)
+        sheared = (state.x - state.x.mean(dim=0)) @ state.x.new_tensor(SHEAR)
+        state = state.replace(v=sheared)
+        theirs = WarpMPM(
+            state.x.cpu().numpy(), sheared.cpu().numpy(), **SOLID, gravity=(0, 0, -9.8),
+            device="cuda:0" if part.device.type == "cuda" else "cpu", cells=sim.grid.shape[0],
+            dx=sim.grid.dx, mass=float(sim.mass[0]), volume=float(sim.volume[0]),
+        )  # fmt: skip
+        theirs.run(steps, MPM_DT)
+        ours = sim.advance(state, frame_dt=steps * MPM_DT, substeps=steps)
+        gap = (ours.x.cpu() - torch.as_tensor(theirs.x.numpy())).abs().max().item() / sim.grid.dx
+        work = theirs.captured(steps, MPM_DT)
+        rate = count * steps / part.seconds(work) / 1e6
+        found |= {f"forward_{count}": rate, f"gap_{count}": gap}
+        print(f"  {count:,} particles in Warp: {rate:.1f} M/s, {gap:.1e} cells off", flush=True)
     return found
 
 
@@ -191,9 +260,14 @@ def trace(part: Device, minutes: float, preset: str, data: str | None) -> dict[s
 
 FIGURES: dict[str, Callable[..., dict]] = {
     "mpm rates": mpm_rates,
-    "arrangements": arrangements,
     "splat rates": splat_rates,
     "profile": profile,
     "wind": wind,
     "trace": trace,
+}
+COMPARISONS: dict[str, Callable[..., dict]] = {  # run only where --only names them
+    "arrangements": arrangements,
+    "launches": launches,
+    "storage": storage,
+    "warp": warp,
 }

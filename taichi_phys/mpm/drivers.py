@@ -39,6 +39,9 @@ JOBS = 16  # parts of the grid phase, which the CPU's threads share
 # Taichi gives a CPU thread at least this many iterations of a loop, so chunk or job i is run in
 # iteration i * STRIDE.
 STRIDE = 512
+# Substeps that a launch on a GPU runs. A launch costs some 50 us of Python, and compiling takes
+# longer the more substeps there are; which number is best has not been measured.
+GPU_BATCH = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

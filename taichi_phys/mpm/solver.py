@@ -12,10 +12,9 @@ from tqdm import tqdm
 from taichi_phys import runtime
 from taichi_phys.checks import finite_number, finite_vector, one_of, whole_number
 from taichi_phys.materials import pull
-from taichi_phys.mpm import nodes
+from taichi_phys.mpm import drivers, nodes
 from taichi_phys.mpm.body_contact import BodyContact
 from taichi_phys.mpm.colliders import Collider, check_colliders
-from taichi_phys.mpm.drivers import kernels
 from taichi_phys.mpm.engine import Engine, SimulationError
 from taichi_phys.mpm.forces import evaluate
 from taichi_phys.mpm.grid import Grid
@@ -118,7 +117,7 @@ class MPM:
         else:
             driver, chunks = "gpu", 1
         self._engine = Engine(
-            kernels=kernels(
+            kernels=drivers.kernels(
                 precision,
                 laws,
                 driver,
@@ -127,6 +126,7 @@ class MPM:
                 bool(reactions),
                 bool(self.rigid_bodies),
                 count > 1,
+                drivers.GPU_BATCH if driver == "gpu" and not self.rigid_bodies else 1,
             ),  # fmt: skip
             body=pack_body(self.mass, self.volume, self._tensor(law), field),
             grid=grid,
