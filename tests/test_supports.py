@@ -10,11 +10,12 @@ from small_runs import wind_run as wind_run
 
 import taichi_phys as tp
 from inverse.metrics import vector_errors
+from inverse.tracking import Tracks
 from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.impacts import bridged, find_impacts, pieces
 from inverse.wind.run import FORCES, WindRun
 from inverse.wind.solver import WindSolver, at_frames
-from inverse.wind.stillness import held_part, motion_px
+from inverse.wind.strayed import strayed_px
 from inverse.wind.supports import Supports, find_supports, make_parts, reaction
 from renderers.camera import camera_from_fov
 
@@ -57,76 +58,13 @@ def pixels(x):
     return PX * x[:, [0, 2]]
 
 
-# What is found
-
-
-def test_a_clamped_end_is_found():
-    """A beam bends beyond its support in proportion to the square of the distance."""
-    moved = 40 * np.maximum((LENGTH - 0.22) / 0.78, 0) ** 2
-    found = held_part(BEAM, pixels(BEAM), moved, ALL, 1.0)
-    np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
-
-
-def test_noise_of_tracks_and_a_wide_end_do_not_move_the_edge_of_a_support():
-    x, _ = tp.sample_box((0, 0, 0), (0.8, 0.1, 0.1), spacing=0.025)
-    moved = 100 * np.maximum((x[:, 0] - 0.2) / 0.6, 0) ** 2
-    moved = np.where(moved > 4, 4 + 0.3 * (moved - 4), moved)  # what is wide bends less
-    found = held_part(x, pixels(x), np.sqrt(moved**2 + 0.7**2), np.ones(len(x), dtype=bool), 1.0)
-    assert abs(x[found, 0].max() - 0.2) <= 0.025
-
-
-def test_cloth_is_held_up_to_where_it_moves():
-    """Cloth moves beyond its support in proportion to the distance."""
-    moved = 40 * np.maximum((LENGTH - 0.22) / 0.78, 0)
-    found = held_part(BEAM, pixels(BEAM), moved, ALL, 1.0)
-    np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
-
-
-@pytest.mark.parametrize("center", [0.0, 0.3, 0.5])
-def test_nothing_holds_a_body_that_turns(center):
-    moved = 40 * np.abs(LENGTH - center)
-    assert not held_part(BEAM, pixels(BEAM), moved, ALL, 1.0).any()
-
-
-def test_nothing_holds_a_free_beam_that_bends():
-    """Its nodes stay where they are."""
-    moved = 40 * np.abs((2 * LENGTH - 1) ** 2 - 1 / 3)
-    assert not held_part(BEAM, pixels(BEAM), moved, ALL, 1.0).any()
-
-
-@pytest.mark.parametrize("moved", [0.4, 40.0])
-def test_nothing_holds_a_body_that_rests_or_moves_as_a_whole(moved):
-    assert not held_part(BEAM, pixels(BEAM), np.full(len(BEAM), moved), ALL, 1.0).any()
-
-
-def test_what_tracks_do_not_see_is_not_taken_to_be_still():
-    moved = np.where(END, 0.0, 40.0)
-    assert held_part(BEAM, pixels(BEAM), moved, ALL, 1.0).any()
-    assert not held_part(BEAM, pixels(BEAM), moved, ~END, 1.0).any()
-
-
-def test_what_lies_behind_a_still_surface_is_held_with_it():
-    """Of a solid, tracks see the side that faces the camera."""
-    moved = 40 * np.maximum((LENGTH - 0.22) / 0.78, 0) ** 2
-    front = BEAM[:, 1] < 0.05
-    found = held_part(BEAM, pixels(BEAM), moved, front, 1.0)
-    np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
-
-
-def test_motion_is_that_of_the_view_that_sees_it():
-    front = camera_from_fov(64, 64, 40.0)
-    x = np.array([[0.0, 2.0, 0.0]])
-    deeper = np.stack([x, x + [0, 1.0, 0]])
-    aside = np.stack([x, x + [0.1, 0, 0]])
-    assert motion_px(deeper, [front])[0] < 1e-6
-    assert motion_px(aside, [front])[0] == pytest.approx(front.fx * 0.1 / 2)
-
-
 # What is given
 
 
 def make_inputs(**options):
-    return SimpleNamespace(cameras=[[CAMERA]], hold=None, fps=FPS, **options)
+    inputs = SimpleNamespace(cameras=[[CAMERA]], hold=None, fps=FPS, tracks=None, **options)
+    inputs.mask = np.ones((100, 100), dtype=bool)
+    return inputs
 
 
 CAMERA = camera_from_fov(100, 100, 30.0)
@@ -136,7 +74,16 @@ PLACE = BEAM - BEAM.mean(axis=0) + [0, 1.5, 0]  # in the middle of the picture
 
 def tracked(targets):
     quality = SimpleNamespace(sigma_px=0.1, seen_share=np.ones(len(targets)))
-    return SimpleNamespace(targets=targets, confidence=np.ones(targets.shape[:2]), quality=quality)
+    off = strayed_px([tracks_of(targets)], [[CAMERA] * len(targets)], targets)
+    return SimpleNamespace(
+        targets=targets, confidence=np.ones(targets.shape[:2]), quality=quality,
+        anchors=targets[0], strayed=off,
+    )  # fmt: skip
+
+
+def tracks_of(targets):
+    """Tracks of all particles with targets (T, n, 3) m in the only view."""
+    return Tracks(xy=CAMERA.project(targets)[0], visible=np.ones(targets.shape[:2], dtype=bool))
 
 
 def test_particles_in_the_pixels_that_are_given_are_held():

@@ -18,11 +18,12 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation, RotationSpline
 
 import taichi_phys as tp
+from inverse.lifting.shrink import shrink_factor
 from inverse.wind.config import WindJob
 from inverse.wind.impacts import find_impacts
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.solver import WindResult, at_frames
-from inverse.wind.stillness import STILL, pixel_size, still_part
+from inverse.wind.stillness import LEAST, STILL, pixel_size, still_part
 from inverse.wind.targets import Tracked
 from taichi_phys.geometry.signed_distance import SignedDistance
 from taichi_phys.mpm.colliders import Collider
@@ -131,7 +132,10 @@ def find_supports(
             got = "no part" if not held.any() else "all"
             raise ValueError(f"{name}: {got} of the object lies in it, expected a part")
     elif job.hold == "auto":
-        held = still_part(x, inputs.cameras, tracked)
+        # Pictures of large objects are made smaller before anything is followed in them.
+        shrunk = 1.0 if inputs.tracks else shrink_factor(inputs.mask)
+        pixels = inputs.cameras[0][0].project(x)[0]
+        held = still_part(x, pixels, tracked, LEAST / shrunk)
     else:
         held = np.zeros(len(x), dtype=bool)
     noise = tracked.quality.sigma_px * pixel_size(inputs.cameras, x)

@@ -21,6 +21,7 @@ from inverse.tracking.tapir import track_tapir
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.noise import track_noise
+from inverse.wind.strayed import strayed_px
 from taichi_phys import runtime
 
 
@@ -30,7 +31,9 @@ class Tracked:
 
     targets: (T, n, 3) m; confidence: (T, n) in 0..1, how well each is seen; keypoints: (k, 2) px of
     those in frame 0 of the first view; paths: (SHOWN, k, 2) px, of these in the first frames, NaN
-    where they are not seen; count: number of points that were followed in any view;
+    where they are not seen; count: number of points that were followed in any view; anchors: (m, 3)
+    m, where those seen in frame 0 are in it, and strayed: (T, m) px, how far off from there they
+    are seen (strayed.py), NaN where they are not;
     noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the force per mass
     on a part beside that on the whole, as far as single tracks make it (noise.py); sampled: (m,)
     particles and shifts: (B, T, m, 3) m, by how much these move without a block of the tracks,
@@ -42,6 +45,8 @@ class Tracked:
     keypoints: np.ndarray
     paths: np.ndarray
     count: int
+    anchors: np.ndarray
+    strayed: np.ndarray
     noise: np.ndarray
     sampled: np.ndarray
     shifts: np.ndarray
@@ -105,12 +110,16 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> 
     apart = pixel * np.sqrt(inputs.mask.sum() / spread)  # m, between keypoints
     stiff = job.E / job.density * off / apart**2
     usable, tracks = found.keypoints.usable[0], found.tracks[0].until(SHOWN)
+    strayed = strayed_px(found.tracks, inputs.cameras, lifted.points)
+    there = np.isfinite(strayed[0])
     return Tracked(
         targets=found.targets,
         confidence=found.confidence * seen,
         keypoints=found.keypoints.queries[0][usable],
         paths=np.where(tracks.visible[..., None], tracks.xy, np.nan)[:, usable],
         count=count,
+        anchors=found.keypoints.points[there],
+        strayed=strayed[:, there],
         noise=np.hypot(local, stiff),
         sampled=found.sampled,
         shifts=found.shifts.astype(np.float32),

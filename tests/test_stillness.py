@@ -1,0 +1,225 @@
+"""What holds an object, found from how its points stray."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import taichi_phys as tp
+from inverse.tracking import Tracks
+from inverse.wind.stillness import between, held_part, still_part
+from inverse.wind.strayed import strayed_px
+from renderers.camera import camera_from_fov
+from renderers.orbit import look_at
+
+
+BEAM, _ = tp.sample_box((0, 0, 0), (0.4, 0.1, 0.1), spacing=0.05)
+LENGTH = BEAM[:, 0] / 0.4  # 0 to 1
+PX = 300.0  # per m
+ALL = np.ones(len(BEAM), dtype=bool)
+END = BEAM[:, 0] < 0.1
+
+
+def pixels(x):
+    return PX * x[:, [0, 2]]
+
+
+# Of particles whose motion is known
+
+
+def test_a_clamped_end_is_found():
+    """A beam bends beyond its support in proportion to the square of the distance."""
+    moved = 40 * np.maximum((LENGTH - 0.22) / 0.78, 0) ** 2
+    found = held_part(BEAM, pixels(BEAM), moved, ALL, 1.0)
+    np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
+
+
+def test_noise_of_tracks_and_a_wide_end_do_not_move_the_edge_of_a_support():
+    x, _ = tp.sample_box((0, 0, 0), (0.8, 0.1, 0.1), spacing=0.025)
+    moved = 100 * np.maximum((x[:, 0] - 0.2) / 0.6, 0) ** 2
+    moved = np.where(moved > 4, 4 + 0.3 * (moved - 4), moved)  # what is wide bends less
+    found = held_part(x, pixels(x), np.sqrt(moved**2 + 0.7**2), np.ones(len(x), dtype=bool), 1.0)
+    assert abs(x[found, 0].max() - 0.2) <= 0.025
+
+
+def test_cloth_is_held_up_to_where_it_moves():
+    """Cloth moves beyond its support in proportion to the distance."""
+    moved = 40 * np.maximum((LENGTH - 0.22) / 0.78, 0)
+    found = held_part(BEAM, pixels(BEAM), moved, ALL, 1.0)
+    np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
+
+
+@pytest.mark.parametrize("center", [0.0, 0.3, 0.5])
+def test_nothing_holds_a_body_that_turns(center):
+    moved = 100 * np.hypot(BEAM[:, 0] - 0.4 * center, BEAM[:, 2] - 0.05)
+    assert not held_part(BEAM, pixels(BEAM), moved, ALL, 1.0).any()
+
+
+def test_nothing_holds_a_free_beam_that_bends():
+    """Its nodes stay where they are."""
+    moved = 40 * np.abs((2 * LENGTH - 1) ** 2 - 1 / 3)
+    assert not held_part(BEAM, pixels(BEAM), moved, ALL, 1.0).any()
+
+
+@pytest.mark.parametrize("moved", [0.4, 40.0])
+def test_nothing_holds_a_body_that_rests_or_moves_as_a_whole(moved):
+    assert not held_part(BEAM, pixels(BEAM), np.full(len(BEAM), moved), ALL, 1.0).any()
+
+
+def test_what_tracks_do_not_see_is_not_taken_to_be_still():
+    moved = np.where(END, 0.0, 40.0)
+    assert held_part(BEAM, pixels(BEAM), moved, ALL, 1.0).any()
+    assert not held_part(BEAM, pixels(BEAM), moved, ~END, 1.0).any()
+
+
+def test_what_lies_behind_a_still_surface_is_held_with_it():
+    """Of a solid, tracks see the side that faces the camera."""
+    moved = 40 * np.maximum((LENGTH - 0.22) / 0.78, 0) ** 2
+    front = BEAM[:, 1] < 0.05
+    found = held_part(BEAM, pixels(BEAM), moved, front, 1.0)
+    np.testing.assert_array_equal(found, BEAM[:, 0] < 0.1)
+
+
+# Of objects that are followed
+
+T = np.arange(36) / 24
+SHEET, _ = tp.sample_box((0, 0, 0), (0.9, 0.02, 0.6), spacing=0.02)
+POT, _ = tp.sample_box((-0.1, -0.1, -0.2), (0.1, 0.1, 0), spacing=0.02)
+STEM, _ = tp.sample_box((-0.02, -0.02, 0), (0.02, 0.02, 0.35), spacing=0.02)
+CROWN, _ = tp.sample_box((-0.16, -0.02, 0.35), (0.16, 0.02, 0.6), spacing=0.02)
+PLANT = np.concatenate([POT, STEM, CROWN])
+
+
+def found(x, points, motion, noise=0.1):
+    """What is held of particles x (n, 3) m of an object whose points (k, 3) m are followed; motion:
+    (T, k, 3) m, of these, beside the first frame."""
+    rng = np.random.default_rng(0)
+    moving = pixels((points + motion).reshape(-1, 3)).reshape(*motion.shape[:2], 2)
+    off = np.linalg.norm(moving - moving[0] + rng.normal(0, noise, moving.shape), axis=2)
+    off[0] = 0
+    tracked = SimpleNamespace(
+        strayed=off, anchors=points, confidence=np.ones((len(off), len(x))),
+        quality=SimpleNamespace(sigma_px=noise, seen_share=np.ones(len(off))),
+    )  # fmt: skip
+    return still_part(x, pixels(x), tracked)
+
+
+def scattered(low, high, count, seed=0):
+    return np.random.default_rng(seed).uniform(low, high, (count, 3))
+
+
+def along(axis, size):
+    """Motion (T, k, 3) m along an axis, of size (T, k) m."""
+    return size[..., None] * np.eye(3)[axis]
+
+
+def flapping(points, power):
+    """Of a flag of which the edge x = 0 stays: waves that grow along it."""
+    phase = 2 * np.pi * (1.5 * points[:, 0] - 1.5 * T[:, None])
+    return along(2, 0.1 * (points[:, 0] / 0.9) ** power * (np.sin(phase) - np.sin(phase[0])))
+
+
+ON_SHEET = scattered((0.02, 0, 0.02), (0.88, 0, 0.58), 100)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_flag_is_held_along_its_pole_and_nowhere_else(power):
+    held = found(SHEET, ON_SHEET, flapping(ON_SHEET, power))
+    at_pole = SHEET[:, 0] < 0.02
+    assert held[at_pole].mean() > 0.5
+    assert not held[SHEET[:, 0] > 0.06].any()
+
+
+def test_a_curtain_is_held_at_its_top():
+    size = 0.2 * (0.6 - ON_SHEET[:, 2]) * np.sin(5 * T)[:, None]
+    held = found(SHEET, ON_SHEET, along(0, size))
+    assert held[SHEET[:, 2] > 0.58].mean() > 0.5 and not held[SHEET[:, 2] < 0.54].any()
+
+
+def test_a_single_point_that_moves_beside_still_ones_is_not_believed():
+    """Its patch lies on the rim, and holds something else as well."""
+    size = 0.2 * np.maximum(0.35 - ON_SHEET[:, 2], 0) * np.sin(5 * T)[:, None]
+    one = np.argmin(np.hypot(ON_SHEET[:, 0] - 0.45, ON_SHEET[:, 2] - 0.6))
+    size[:, one] = 0.02 * np.sin(5 * T)
+    held = found(SHEET, ON_SHEET, along(0, size))
+    around = np.hypot(*(SHEET - ON_SHEET[one])[:, [0, 2]].T) < 0.04
+    assert held[around].all() and not held[SHEET[:, 2] < 0.3].any()
+
+
+@pytest.mark.parametrize("in_pot, on_stem", [(40, 15), (10, 8), (0, 20)])
+@pytest.mark.parametrize("power", [1.5, 2, 3])
+def test_a_pot_holds_a_plant_also_where_nothing_of_it_is_followed(in_pot, on_stem, power):
+    points = np.concatenate([
+        scattered((-0.1, -0.1, -0.2), (0.1, -0.1, 0), in_pot),
+        scattered((-0.02, -0.02, 0), (0.02, -0.02, 0.35), on_stem),
+        scattered((-0.16, -0.02, 0.35), (0.16, -0.02, 0.6), 60),
+    ])  # fmt: skip
+    size = 0.08 * (np.maximum(points[:, 2], 0) / 0.6) ** power * np.sin(7 * T)[:, None]
+    held = found(PLANT, points, along(0, size))
+    assert held[PLANT[:, 2] < -0.04].mean() > 0.6
+    highest = max(PLANT[held, 2].max(), 0)
+    assert 0.08 * (highest / 0.6) ** power * PX < 1.5  # where nothing is seen to move
+
+
+def test_a_stem_whose_pot_is_not_part_of_the_object_is_held_at_its_end():
+    x = np.concatenate([STEM, CROWN])
+    points = np.concatenate([
+        scattered((-0.02, -0.02, 0), (0.02, -0.02, 0.35), 25),
+        scattered((-0.16, -0.02, 0.35), (0.16, -0.02, 0.6), 60),
+    ])  # fmt: skip
+    size = 0.08 * (points[:, 2] / 0.6) ** 2 * np.sin(7 * T)[:, None]
+    held = found(x, points, along(0, size))
+    assert held[x[:, 2] < 0.02].any() and not held[x[:, 2] > 0.14].any()
+
+
+def turning(points, center):
+    angle = 0.45 * np.sin(2 * T)[:, None]
+    x, z = points[:, 0] - center[0], points[:, 2] - center[1]
+    return along(0, x * np.cos(angle) - z * np.sin(angle) - x) + along(
+        2, x * np.sin(angle) + z * np.cos(angle) - z
+    )
+
+
+@pytest.mark.parametrize("center", [(0.45, 0.3), (0, 0.3), (0, 0), (0.2, 0.1)])
+def test_nothing_holds_a_sheet_that_turns_about_a_point(center):
+    assert not found(SHEET, ON_SHEET, turning(ON_SHEET, center)).any()
+
+
+def test_nothing_holds_a_free_sheet_that_bends_falls_or_grows():
+    bent = 0.1 * ((2 * ON_SHEET[:, 0] / 0.9 - 1) ** 2 - 1 / 3) * np.sin(6 * T)[:, None]
+    grown = 0.2 * (ON_SHEET - ON_SHEET.mean(axis=0)) * np.sin(5 * T)[:, None, None]
+    falling = along(2, -(T[:, None] ** 2) + 0 * ON_SHEET[:, 0])
+    for motion in (along(2, bent), grown, falling, falling + turning(ON_SHEET, (0, 0))):
+        assert not found(SHEET, ON_SHEET, motion).any()
+
+
+# Motions of points
+
+
+def test_points_stray_in_the_view_in_which_it_is_farthest_and_only_where_they_are_seen():
+    front = camera_from_fov(64, 64, 40.0)
+    side = look_at((-2, 2, 0), (0, 2, 0), fov=40, width=64, height=64)
+    x = np.array([[0.0, 2.0, 0.0], [0.1, 2.0, 0.1], [0, 2, 0.1]])
+    later = np.stack([x, x + [0, 0.2, 0]])  # along the axis of the front camera
+    visible = np.array([[True, True, False], [True, False, True]])
+    tracks = [Tracks(xy=camera.project(later)[0], visible=visible) for camera in (front, side)]
+    one = strayed_px(tracks[:1], [[front] * 2], later)
+    both = strayed_px(tracks, [[front] * 2, [side] * 2], later)
+    assert one[1, 0] < 1e-6 and both[1, 0] == pytest.approx(side.fx * 0.2 / 2)
+    assert np.isnan(both[1, 1:]).all() and np.isnan(both[0, 2])
+
+
+def test_the_motion_of_a_camera_is_not_that_of_points():
+    cameras = [look_at((0.1 * k, 0, 0), (0, 2, 0), fov=40, width=64, height=64) for k in range(3)]
+    x = np.tile([[0.0, 2.0, 0.0], [0.1, 2.2, 0.1]], (3, 1, 1))
+    xy = np.stack([camera.project(at)[0] for camera, at in zip(cameras, x, strict=True)])
+    tracks = Tracks(xy=xy, visible=np.ones(xy.shape[:2], dtype=bool))
+    assert strayed_px([tracks], [cameras], x).max() < 1e-6
+    assert strayed_px([tracks], [[cameras[0]] * 3], x).max() > 0.5
+
+
+def test_values_between_points_and_beyond_the_last_follow_a_plane():
+    points = scattered((0, 0, 0), (1, 0, 1), 200)
+    x = np.array([[0.5, 0, 0.5], [-0.02, 0, 0.5], [0.5, 0.3, 0.5]])
+    np.testing.assert_allclose(between(points, 3 * points[:, 0], x), [1.5, 0, 1.5], atol=0.1)
+    np.testing.assert_allclose(between(points[:1], np.array([2.0]), x), 2.0)
