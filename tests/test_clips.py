@@ -200,6 +200,13 @@ def test_a_folder_holds_frames_and_other_images(tmp_path):
         plan_clip(tmp_path)
 
 
+def test_what_was_not_looked_at_is_not_cut_off(tmp_path):
+    there = pictures()
+    frames = np.concatenate([there, there[-2:0:-1]] * 3)
+    plan = plan_clip(save(tmp_path / "a.mp4", frames), start=20, frames=4)
+    assert used(plan) == [20, 21, 22, 23] and plan.notes == ()
+
+
 def test_what_cannot_be_read_is_said(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "sine=d=0.2", tmp_path / "sound.m4a")
     with pytest.raises(ValueError, match=r"sound.m4a: .*no moving picture, only sound"):

@@ -120,11 +120,12 @@ def plan_clip(
     if start >= len(scan):
         raise ValueError(f"video {path}: has {len(scan)} frames, so that none is left from "
                          f"--start {start} on")  # fmt: skip
+    whole = limit is None or len(scan) < limit
     scan = dataclasses.replace(
         scan, times=scan.times[start:], thumbs=scan.thumbs[start:],
         moved=np.concatenate([[np.inf], scan.moved[start + 1 :]]),
     )  # fmt: skip
-    notes = [*scan.notes, *_material(path, scan, limit)]
+    notes = [*scan.notes, *_material(path, scan, whole=whole)]
     faults = find_faults(scan)
     notes += _left_out(faults, start)
     used, note = _one_scene(path, scan, faults, start)
@@ -134,7 +135,7 @@ def plan_clip(
     timing, note = _thinned(timing, each)
     notes += note
     if frames is None and most is not None and len(timing.picture) > most:
-        notes.append(_too_long(timing, scan, start, most, more=len(scan) + start == limit))
+        notes.append(_too_long(timing, scan, start, most, more=not whole))
         frames = most
     if frames is not None:
         kept = timing.picture[:frames]
@@ -163,8 +164,8 @@ def plan_clip(
     )  # fmt: skip
 
 
-def _material(path: str | Path, scan: Scan, limit: int | None) -> list[str]:
-    """Sentences about how the file holds its pictures."""
+def _material(path: str | Path, scan: Scan, *, whole: bool) -> list[str]:
+    """Sentences about how the file holds its pictures; whole: whether all of it was looked at."""
     notes = []
     if scan.transfer in HDR:
         notes.append(f"The clip is HDR ({HDR[scan.transfer]}); its colors were mapped to those of "
@@ -176,9 +177,8 @@ def _material(path: str | Path, scan: Scan, limit: int | None) -> list[str]:
         notes.append(f"The pixels of the file are not square; pictures are {scan.size[0]}x"
                      f"{scan.size[1]} with square ones.")  # fmt: skip
     duration = scan.facts.duration
-    all_seen = limit is None or len(scan) < limit
     short = duration is not None and scan.times[-1] < CUT_OFF * duration - 0.2
-    if all_seen and short:
+    if whole and short:
         notes.append(f"The file is cut off or damaged: of {duration:.2f} s, {scan.times[-1]:.2f} s "
                      "can be read.")  # fmt: skip
     elif scan.damaged:
