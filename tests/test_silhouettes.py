@@ -84,6 +84,32 @@ def test_a_mask_is_carried_by_the_tracks(flight):
     assert carried_masks(video, truth[0], Tracks(xy=grown, visible=tracks.visible))[4:].all()
 
 
+@pytest.mark.parametrize("tone, ground", [(1.5, 120.0), (1.2, None), (0.0, 0.0)])
+def test_points_that_move_with_a_thing_without_texture_are_on_it(tone, ground):
+    """Flow and GrabCut eat into what is hardly told from the ground behind it."""
+    y, x = np.mgrid[:120, :160] + 0.5
+    behind = 60 + 0.6 * x if ground is None else np.full(x.shape, ground)
+    spots = np.stack(np.meshgrid(np.linspace(-16, 16, 6), np.linspace(-10, 10, 4)), -1)
+    video, masks, xy = [], [], []
+    for t in range(16):
+        turn = np.array(
+            [[np.cos(0.03 * t), -np.sin(0.03 * t)], [np.sin(0.03 * t), np.cos(0.03 * t)]]
+        )
+        center = np.array([40 + 2.5 * t, 40 + 0.8 * t])
+        at = np.stack([x - center[0], y - center[1]], -1) @ turn
+        masks.append((abs(at[..., 0]) < 20) & (abs(at[..., 1]) < 14))
+        picture = np.where(masks[-1], 125 * (tone > 0) + tone * at[..., 0], behind)
+        video.append(picture.clip(0, 255).astype(np.uint8)[..., None].repeat(3, axis=2))
+        xy.append(spots.reshape(-1, 2) @ turn.T + center)
+    xy = np.stack(xy)
+    stuck, wrong = xy.copy(), np.arange(24) % 3 == 0
+    stuck[:, wrong] = xy[0, wrong]
+    for places, good in ((xy, wrong | True), (stuck, ~wrong)):
+        tracks = Tracks(xy=places, visible=np.ones(xy.shape[:2], bool))
+        kept = inside_masks(tracks, carried_masks(np.stack(video), masks[0], tracks), (160, 120))
+        assert kept.visible[:, good].all() and not kept.visible[-1, ~good].any()
+
+
 def test_ready_tracks_that_slip_off_the_object_are_dropped_without_any_masks(flight):
     """Every third point stays behind on the ground, and its tracker says that it is seen."""
     video, truth, depth, xy = flight

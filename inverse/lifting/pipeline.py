@@ -91,7 +91,7 @@ def targets_from_video(
     (T,) s after frame 0, when the pictures of each view were taken, NaN where a frame has none of
     its own, default: at even steps; masks: (T, H, W) bool, of the object in all frames of the first
     view, outside of which no track counts, default: what flow and GrabCut make of frame 0, for
-    tracks of others than Lucas-Kanade, which looks back at each point itself; tracks: ready ones of
+    tracks that were not compared with frame 0 (`Tracks.compared`); tracks: ready ones of
     the same points per view, instead of the tracker; tracker: called with (video, queries, mask=,
     progress=); max_count: keypoints;
     progress: called with (stage, done, total). Raises ValueError for inputs that disagree, for
@@ -124,8 +124,9 @@ def targets_from_video(
             _track(tracker, videos[k], points, k, _stage(progress, f"track view {k}"))
             for k in range(len(videos))
         ]
+        compared = tracks[0].compared
         tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
-        if masks is None and tracker is not track_lucas_kanade:
+        if masks is None and not compared:
             masks = carried_masks(videos[0], mask, tracks[0])
         tracks = _inside(tracks, masks, paths[0][0])
         seen = np.any([one.visible[1:].any(axis=0) for one in tracks], axis=0)
@@ -238,14 +239,14 @@ def _track(
     frames, n = len(video), len(usable)
     xy = np.tile(points.queries[view], (frames, 1, 1))
     visible = np.zeros((frames, n), dtype=bool)
-    information = np.tile(np.eye(2), (frames, n, 1, 1))
+    information, compared = np.tile(np.eye(2), (frames, n, 1, 1)), True
     if usable.any():
         found = tracker(
             video, points.queries[view][usable], mask=points.masks[view], progress=progress
         )
         xy[:, usable], visible[:, usable] = found.xy, found.visible
-        information[:, usable] = found.information
-    return Tracks(xy=xy, visible=visible, information=information)
+        information[:, usable], compared = found.information, found.compared
+    return Tracks(xy=xy, visible=visible, information=information, compared=compared)
 
 
 def _from_tracks(

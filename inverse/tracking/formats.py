@@ -40,7 +40,8 @@ def load_tracks(path: str | Path, size: tuple[int, int] | None = None) -> Tracks
             missing = [key for key in FIELDS[:2] if key not in arrays]
             if missing:
                 raise ValueError(f"missing {', '.join(missing)}; {EXPECTED}")
-            return Tracks(**{key: arrays[key] for key in FIELDS if key in arrays})
+            fields: dict[str, Any] = {key: arrays[key] for key in FIELDS if key in arrays}
+            return Tracks(**fields)
         for (names, flags), convert in ((TAP, _tap), (COTRACKER, _cotracker)):
             places = next((name for name in names if name in arrays), None)
             seen = next((name for name in flags if name in arrays), None)

@@ -106,7 +106,7 @@ def track_lucas_kanade(
         if progress is not None:
             progress(t + 1, frames)
     information = normalized_information(patches.information(affine_free=True), affines)
-    return Tracks(xy=path, visible=visible, information=information)
+    return Tracks(xy=path, visible=visible, information=information, compared=True)
 
 
 def is_inside(xy: np.ndarray, width: int, height: int) -> np.ndarray:

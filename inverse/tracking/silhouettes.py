@@ -17,6 +17,7 @@ LEAST = 8  # points to be seen of the object, below which its silhouette is no l
 # Between the area of the silhouette and that which the tracks say, both over those of frame 0,
 # beyond which it is no longer the object's.
 APART = 2.0
+MOST = 0.5  # of the points, that have to move as one to be sure of themselves
 
 
 def inside_masks(tracks: Tracks, masks: np.ndarray, size: tuple[int, int]) -> Tracks:
@@ -49,7 +50,8 @@ def carried_masks(video: Footage, mask: np.ndarray, tracks: Tracks) -> np.ndarra
 
     video: (T, H, W, 3) uint8; mask: (H, W) bool, of frame 0; tracks: on the object. From the frame
     on in which too few points are seen, or in which the silhouette grows or shrinks otherwise than
-    the tracks do, it is not known: all pixels are the object's.
+    the tracks do, it is not known: all pixels are the object's. Pixels around points that move as
+    most of the object does are its own, whatever flow and GrabCut make of pictures without texture.
     """
     masks = np.ones((len(video), *mask.shape), dtype=bool)
     masks[0] = now = np.asarray(mask, dtype=bool)
@@ -62,10 +64,20 @@ def carried_masks(video: Footage, mask: np.ndarray, tracks: Tracks) -> np.ndarra
         moved = np.median((tracks.xy[t] - tracks.xy[t - 1])[both], axis=0)
         image = video[t]
         now, before = carry_mask(before, image, now, moved), image
-        found = cv2.estimateAffine2D(tracks.xy[0, since], tracks.xy[t, since])[0]
+        found, fits = cv2.estimateAffine2D(tracks.xy[0, since], tracks.xy[t, since])
+        if found is not None and np.mean(fits) > MOST:
+            now = _with_points(now, tracks.xy[t, since][fits[:, 0] > 0])
         grown = 0.0 if found is None else abs(float(np.linalg.det(found[:, :2])))
         share = now.sum() / masks[0].sum()
         if not grown / APART < share < grown * APART:
             break
         masks[t] = now
     return masks
+
+
+def _with_points(mask: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """A mask (H, W) bool and the pixels around points (N, 2) px."""
+    drawn = mask.astype(np.uint8)
+    for x, y in np.floor(xy).astype(int).tolist():
+        cv2.circle(drawn, (x, y), int(MARGIN), 1, -1)
+    return drawn > 0

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +21,16 @@ class Tracks:
     xy: (T, N, 2) image coordinates, px, origin at the corner of the top-left pixel;
     visible: (T, N) bool, where xy was observed (elsewhere xy is only a guess);
     information: (T, N, 2, 2) how sharply the image fixes each observation, as an inverse
-    covariance in units of a typical one (the identity when it is not given). Raises ValueError for
-    other shapes, and for a visible position that is not finite.
+    covariance in units of a typical one (the identity when it is not given); compared: whether the
+    tracker compared each observation with how its point looks in frame 0, so that what left the
+    object is not among them; of other tracks silhouettes have to tell. Raises ValueError for other
+    shapes, and for a visible position that is not finite.
     """
 
     xy: np.ndarray
     visible: np.ndarray
     information: np.ndarray = None  # type: ignore[assignment]  # an array once it is made
+    compared: bool = False
 
     def __post_init__(self) -> None:
         xy = np.asarray(self.xy, dtype=np.float64)
@@ -73,8 +77,10 @@ class Tracks:
     @staticmethod
     def together(parts: Sequence["Tracks"]) -> "Tracks":
         """The tracks of all points of several sets, which have the same frames."""
-        fields = {name: [getattr(part, name) for part in parts] for name in FIELDS}
-        return Tracks(**{name: np.concatenate(arrays, 1) for name, arrays in fields.items()})
+        fields: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts], axis=1) for name in FIELDS
+        }
+        return Tracks(**fields)
 
     def save(self, path: str | Path) -> None:
         """Write an npz file, whole or not at all; raises ValueError when it cannot be written."""
