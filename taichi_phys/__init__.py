@@ -58,6 +58,9 @@ from taichi_phys.mpm.particles import Particles as Particles
 from taichi_phys.mpm.particles import State as State
 from taichi_phys.mpm.poses import moving as moving
 from taichi_phys.mpm.reactions import Reactions as Reactions
+from taichi_phys.mpm.recorded import RecordedForce as RecordedForce
+from taichi_phys.mpm.recorded import SampledAir as SampledAir
+from taichi_phys.mpm.recorded import recorded_force as recorded_force
 from taichi_phys.mpm.rigid_bodies import RigidBody as RigidBody
 from taichi_phys.mpm.rigid_bodies import RigidState as RigidState
 from taichi_phys.mpm.solver import MPM as MPM

@@ -6,6 +6,7 @@ fields there.
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from taichi_phys.mpm import colliders, forces
 from taichi_phys.mpm.grid import CONTACTS, Grid
 from taichi_phys.mpm.particles import Particles
 from taichi_phys.mpm.poses import moving
+from taichi_phys.mpm.recorded import ACTS, recorded_force
 from taichi_phys.scenes.keys import (
     DURING,
     FLAG,
+    TEXT,
     Kind,
     Place,
     choice,
@@ -54,9 +57,17 @@ SHAPES: dict[str, dict[str, Kind | None]] = {
     "sphere": {"center": POSITION, "radius": LENGTH},
     "mesh": {"mesh": None, "thickness": LENGTH, **FROM_FILE},
     "cloud": {"points": None, "fill": FLAG, "voxel": LENGTH, **FROM_FILE},
+    "gaussians": {
+        "gaussians": None,
+        "opacity": number(least=0, most=1),
+        "fill": FLAG,
+        "voxel": LENGTH,
+        **FROM_FILE,
+    },
 }
+CLOUDS = ("cloud", "gaussians")  # which tell a spacing themselves
 NEEDED = {"box": ("lower", "upper"), "sphere": ("center", "radius"), "mesh": ("mesh",)}
-NEEDED |= {"cloud": ("points",)}
+NEEDED |= {"cloud": ("points",), "gaussians": ("gaussians",)}
 
 ACTING = {"contact": choice(CONTACTS), "friction": number(least=0), "during": DURING}
 COLLIDERS: dict[str, tuple[type[colliders.Collider], dict[str, Kind | None]]] = {
@@ -95,13 +106,14 @@ AIRS: dict[str, tuple[type[Any] | None, dict[str, Kind]]] = {
         },
     ),
 }
-FORCES: dict[str, tuple[type[forces.ForceField], dict[str, Kind | None]]] = {
+FORCES: dict[str, tuple[Callable[..., forces.ForceField], dict[str, Kind | None]]] = {
     "uniform": (forces.Uniform, {"acceleration": vector("m/s^2"), "force": vector("N")}),
     "drag": (
         forces.Drag,
         {"air": None, "rate": number("1/s", least=0), "quadratic": number("1/m", least=0)},
     ),
     "acceleration": (forces.Acceleration, {"field": None, "scale": number()}),
+    "run": (recorded_force, {"run": TEXT, "act": choice(ACTS)}),
 }
 
 
@@ -153,11 +165,24 @@ class Body:
         if self.shape == "cloud":
             points = _moved(load_ply(folder / options.pop("points")).x, self.options)
             return sample_cloud(points, **options)
+        if self.shape == "gaussians":
+            return self._of_gaussians(folder, options)
         if self.shape == "sphere":
             return sample_sphere(**options)
         x, volume = sample_box(**options)
         center = (np.array(options["lower"]) + options["upper"]) / 2
         return center + _moved(x - center, self.options), volume
+
+    def _of_gaussians(self, folder: Path, options: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Particles in the body that Gaussians outline, those that are opaque enough."""
+        path = folder / options.pop("gaussians")
+        model = load_ply(path)
+        if "opacity" not in model.fields:
+            raise ValueError(f"gaussians: {path} has no opacity, expected a .ply file of Gaussians")
+        opacity = 1 / (1 + np.exp(-model.fields["opacity"].astype(np.float64)))
+        threshold = {"threshold": options.pop("opacity")} if "opacity" in options else {}
+        points = _moved(model.x, self.options)
+        return sample_cloud(points, weights=opacity, **threshold, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -222,10 +247,12 @@ class Force:
     during: tuple[float, float] | None = None
     place: Place = dataclasses.field(repr=False)
 
-    def make(self) -> forces.ForceField:
-        """The force field. Raises SceneError."""
+    def make(self, folder: Path) -> forces.ForceField:
+        """The force field; folder: of the scene file. Raises SceneError."""
         with self.place.errors():
             options = dict(self.options)
+            if "run" in options:
+                options["folder"] = folder / options.pop("run")
             for key in {"air", "field"} & set(options):
                 options[key] = self._air(options[key], self.place.at(key))
             force = FORCES[self.type][0](**options)

@@ -22,6 +22,7 @@ from taichi_phys.scenes.keys import (
 from taichi_phys.scenes.parts import (
     ACTING,
     AIRS,
+    CLOUDS,
     COLLIDERS,
     DURING,
     FORCES,
@@ -57,7 +58,7 @@ def read_body(table: Any, place: Place, folder: Path, index: int, seed: int) -> 
         raise place.at("material").error(f"missing, expected {_material_expected()}")
     material, density = read_material(table["material"], place.at("material"))
     given = [k for k in ("spacing", "count") if k in values]
-    if len(given) == 2 or (not given and shape != "cloud"):
+    if len(given) == 2 or (not given and shape not in CLOUDS):
         which = place.at(given[1]) if given else place.at("spacing")
         found = "got both" if given else "missing, and so is count"
         raise which.error(f"{found}, expected exactly one of spacing (m) and count")
@@ -138,10 +139,10 @@ def read_collider(table: Any, place: Place, folder: Path) -> Obstacle:
     return obstacle
 
 
-def read_force(table: Any, place: Place, seed: int) -> Force:
+def read_force(table: Any, place: Place, folder: Path, seed: int) -> Force:
     """The force of a [[force]] table. Raises SceneError.
 
-    seed: seed of the noise in it, unless the noise has a seed of its own.
+    folder: of the scene file; seed: of the noise in it, unless the noise has a seed of its own.
     """
     kind = read_choice(table, place, "type", FORCES)
     own = FORCES[kind][1]
@@ -155,7 +156,9 @@ def read_force(table: Any, place: Place, seed: int) -> Force:
             raise place.at(key).error(f"missing, expected {_air_expected()}")
         options[key] = _read_airs(table[key], place.at(key), seed)
     force = Force(type=kind, options=options, during=values.get("during"), place=place)
-    force.make()
+    if kind == "run" and "run" not in options:
+        raise place.at("run").error("missing, expected the folder of a run")
+    force.make(folder)
     return force
 
 

@@ -199,7 +199,7 @@ class Scene:
                 reactions=self.simulation.reactions,
                 precision=self.simulation.precision,
             )
-        force = total([f.make() for f in self.forces]) if self.forces else None
+        force = total([f.make(folder) for f in self.forces]) if self.forces else None
         return sim, force
 
     def settings(self) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def load_scene(path: str | Path, changes: Sequence[str] = ()) -> Scene:
             for i, table in enumerate(parts["collider"])
         ),
         forces=tuple(
-            read_force(table, root.at("force", i), seed + i)
+            read_force(table, root.at("force", i), folder, seed + i)
             for i, table in enumerate(parts["force"])
         ),
         place=root,

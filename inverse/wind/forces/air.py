@@ -16,13 +16,11 @@ import dataclasses
 import itertools
 
 import numpy as np
-import torch
 from scipy import linalg
-from torch.nn import functional
 
-import taichi_phys as tp
 from inverse.spread import farthest_points
 from inverse.wind.smoothing.prior import alike
+from taichi_phys import SampledAir
 
 
 PARTICLES, MOST = 20, 900  # particles, and samples in space and time, that tell the air
@@ -33,40 +31,6 @@ VARYING = (0.1, 0.3, 1.0)  # size of the part that varies in space, of the air's
 NOISE = (0.02, 0.1, 0.3)  # errors of the air at a particle, of the air's size
 CELLS, NODES = 8, 12_000  # of the grid along the object's size; at most so many points
 PIECE = 500  # points of the grid at a time
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class SampledAir(tp.AirVelocity):
-    """Velocities of air on a grid of points, with values between them in proportion.
-
-    lower: (3,) m, the first point; spacing: m; values: (T, X, Y, Z, 3) m/s at times t (T,) s, which
-    are evenly spaced. Outside the air is that of the nearest point, before and after that of the
-    first and last time.
-    """
-
-    lower: np.ndarray
-    spacing: float
-    values: np.ndarray
-    t: np.ndarray
-
-    def __call__(self, x: torch.Tensor, t: float) -> torch.Tensor:
-        """Velocities (n, 3) m/s at positions x (n, 3) m and time t s."""
-        at = float(np.interp(t, self.t, np.arange(len(self.t))))
-        first = min(int(at), len(self.t) - 2)
-        pair = torch.as_tensor(self.values[first : first + 2]).to(x)
-        now = torch.lerp(pair[0], pair[1], at - first)  # (X, Y, Z, 3)
-        cells = torch.tensor(now.shape[:3]).to(x) - 1
-        place = 2 * (x - torch.as_tensor(self.lower).to(x)) / self.spacing / cells - 1
-        found = functional.grid_sample(
-            now.permute(3, 2, 1, 0)[None], place[None, None, None], mode="bilinear",
-            padding_mode="border", align_corners=True,
-        )  # fmt: skip
-        return found[0, :, 0, 0].T
-
-    def along(self, x: np.ndarray) -> np.ndarray:
-        """(T, n, 3) m/s at places x (T, n, 3) m of the same times."""
-        pairs = zip(x, self.t, strict=True)
-        return np.stack([self(torch.as_tensor(place), time).numpy() for place, time in pairs])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
