@@ -275,11 +275,27 @@ def test_refused(options, message):
         tp.BodyContact(**options).fields(2)
 
 
-def test_not_beside_rigid_bodies():
-    bodies = [body(box((0.3, 0.4, 0.4), (1, 1, 1))), body(box((0.6, 0.4, 0.4), (1, 1, 1)))]
-    ball = tp.RigidBody(shape=tp.Sphere(center=(0.5, 0.5, 0.7), radius=0.13), density=500.0)
-    with pytest.raises(ValueError, match="contact: got a BodyContact beside a RigidBody"):
-        tp.MPM(particles=bodies, grid=GRID, contact=tp.BodyContact(), colliders=[ball])
+def test_a_rigid_ball_hits_one_of_two_bodies_and_not_the_other():
+    """It drives one block along, past the other one, 1.2 cells away; momentum to rounding."""
+    one = body(box((0.4, 0.375, 0.375), (3, 3, 3)))
+    other = body(box((0.4, 0.375 + 4.2 * DX, 0.375), (3, 3, 3)))
+    ball = tp.RigidBody(
+        shape=tp.Sphere(center=(0.25, 0.375 + 1.5 * DX, 0.46), radius=2 * DX), density=1000.0,
+        velocity=(1.0, 0, 0),
+    )  # fmt: skip
+    sim = tp.MPM(
+        particles=[one, other], grid=ROOM, gravity=(0, 0, 0), colliders=[ball], precision="f64",
+        contact=tp.BodyContact(),
+    )  # fmt: skip
+    for state in sim.run(frames=6, fps=40):
+        total = (sim.mass[:, None] * state.v).sum(0).numpy() + ball.mass * state.rigid.v[0]
+        np.testing.assert_allclose(total, [ball.mass, 0, 0], atol=1e-9 * ball.mass)
+    hit, spared = velocities(sim, state)
+    assert hit[0] > 0.3 and state.rigid.v[0, 0] < 0.8
+    assert (spared.abs() < 1e-3).all()
+    stuck = sim.replace(contact=None)
+    *_, state = stuck.run(frames=6, fps=40)
+    assert velocities(stuck, state)[1][0] > 0.02  # what contact is for
 
 
 def test_contact_must_be_a_record():

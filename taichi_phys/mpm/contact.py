@@ -18,6 +18,7 @@ from taichi_phys.mpm.colliders import (
 from taichi_phys.mpm.grid import WALL_CELLS, WALLS
 from taichi_phys.mpm.reactions import COUPLED, record
 from taichi_phys.mpm.reactions import WALLS as WALL_ROWS
+from taichi_phys.mpm.steering import steer
 from taichi_phys.mpm.surface import distance_normal, free_surface, row3
 
 
@@ -71,6 +72,28 @@ def collide_adjoint(v, n, u, contact, friction, gv):
                 r += cut / size * (along * t - r)
                 slope = friction * along
                 r -= ti.select(vn < 0, -slope, slope) * n
+    return r
+
+
+@ti.func
+def normal_gradient(v, n, u, contact, friction, gv):
+    """Gradient in n of collide, from the gradient gv in its result.
+
+    With the terms of collide_adjoint, and w = v - u: dt = -(w . dn) n - vn dn and dvn = w . dn.
+    """
+    r, w = ti.zero(gv), v - u
+    vn = w.dot(n)
+    if contact != STICKY and (contact == SLIP or vn < 0):
+        tangent = w - vn * n
+        size, cut = tangent.norm(), friction * ti.abs(vn)
+        if friction == 0 or size > cut:
+            g = gv
+            if friction > 0:
+                t = tangent / size
+                along = t.dot(gv)
+                g += cut / size * (along * t - gv)
+                r += ti.select(vn < 0, friction * along, -friction * along) * w
+            r -= g.dot(n) * w + vn * g
     return r
 
 
@@ -223,12 +246,13 @@ def collide_second(v, m, table: ti.template(), s, other, x, solids: ti.template(
 @ti.func
 def boundary_adjoint(
     node, shape, x, wall_contact, wall_friction, table: ti.template(), s, sdf: ti.template(), v, gv,
-    solids: ti.template(),
+    solids: ti.template(), steered: ti.template(), numbers: ti.template(), place,
 ):  # fmt: skip
     """Gradient in v, the velocity before all contacts, from the gradient gv after all contacts.
 
     The contacts are taken in reverse. The velocity before a contact is not stored but computed
-    again from the first contact on, since a node seldom has more than one.
+    again from the first contact on, since a node seldom has more than one. steered: whether the
+    gradients in the poses of colliders are added to part place of numbers (steering.py).
     """
     r = gv
     count = contacts(node, shape, wall_contact, table, solids)
@@ -248,8 +272,18 @@ def boundary_adjoint(
             if hits == 2:
                 row = ti.min(s, table.shape[0] - 1)
                 second_u, second_contact, second_friction = motion(table, row, other, x)
-                between = collide(before, n, u, contact, friction)
+                between, after = collide(before, n, u, contact, friction), r
                 r = collide_adjoint(between, m, second_u, second_contact, second_friction, r)
+                if ti.static(steered):
+                    gm = normal_gradient(
+                        between, m, second_u, second_contact, second_friction, after
+                    )
+                    steer(numbers, place, table, sdf, s, other, x, m, after - r, gm)
         if hits > 0:
+            after = r
             r = collide_adjoint(before, n, u, contact, friction, r)
+            if ti.static(steered and solids):
+                if k < table.shape[1]:
+                    gn = normal_gradient(before, n, u, contact, friction, after)
+                    steer(numbers, place, table, sdf, s, k, x, n, after - r, gn)
     return r

@@ -56,7 +56,7 @@ class Kernels:
     layout.py; g (1, n): the gradient in the packed state; ggiven (n,): the gradient in given, to
     which the kernel adds. settle: where the material moves rigid bodies, the second half of the
     grid phase, which may be repeated with other velocities in the table; measured: whether numbers
-    have sums behind the settings (reactions.py).
+    have sums behind the settings (reactions.py); steered: whether they have in `backward`.
     """
 
     forward: Callable[..., None]
@@ -65,6 +65,7 @@ class Kernels:
     columns: int
     batch: int = 1
     measured: bool = False
+    steered: bool = False
     settle: Callable[..., None] | None = None
 
 
@@ -79,6 +80,7 @@ def kernels(
     coupled: bool = False,
     several: bool = False,
     batch: int = 1,
+    steered: bool = False,
 ) -> Kernels:
     """The forward and backward kernels for a precision, the laws in use and a driver.
 
@@ -86,13 +88,15 @@ def kernels(
     leave the grid are removed; solids: whether there are colliders; measured: whether `forward`
     sums up, in numbers behind the settings, what colliders and walls take (reactions.py); coupled:
     whether `forward` leaves contacts to `settle`, which sums up, too; several: whether bodies have
-    velocity fields of their own (fields.py), which excludes coupled; batch: number of substeps that
-    a launch on a GPU runs, 1 for other drivers and if coupled.
+    velocity fields of their own (fields.py); batch: number of substeps that a launch on a GPU runs,
+    1 for other drivers and if coupled; steered: whether `backward` sums up, in numbers behind the
+    settings, the gradients in the poses of colliders (steering.py).
     """
     nd = ti.types.ndarray
     atomic, serial = driver == "gpu", driver == "serial"
     phase = phases(precision, laws, atomic, remove, several)
     ahead = "sum" if coupled else "measured" if measured else "forward"
+    back = "steered" if steered else "gradient"
     real, node, packed, row, scratch = phase.types
 
     # A CPU's loops over chunks and jobs, which its threads share unless the driver is serial.
@@ -285,7 +289,7 @@ def kernels(
             show_surfaces(states, given, nodes, lists, numbers, s, first, last)
         grid_phase(nodes, lists, numbers, table, sdf, s, "both")
         gather_adjoint(states, given, nodes, lists, numbers, work, g, s, first)
-        grid_phase(nodes, lists, numbers, table, sdf, s, "gradient")
+        grid_phase(nodes, lists, numbers, table, sdf, s, back)
         if ti.static(serial):
             setting = phase.read(numbers)
             for p in range(given.shape[0]):
@@ -353,5 +357,6 @@ def kernels(
         columns=phase.columns,
         batch=batch,
         measured=measured or coupled,
+        steered=steered,
         settle=settle if coupled else None,
     )

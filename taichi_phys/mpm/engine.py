@@ -23,8 +23,10 @@ from taichi_phys.mpm.layout import (
 from taichi_phys.mpm.particles import State
 from taichi_phys.mpm.places import origin_of, shift_table
 from taichi_phys.mpm.reactions import COLUMNS, COUPLED, WALLS, Tally, summed, tail_size
-from taichi_phys.mpm.rigid_bodies import LARGER, solids_of
+from taichi_phys.mpm.rigid_bodies import solids_of
 from taichi_phys.mpm.rigid_motion import RigidMotion
+from taichi_phys.mpm.steering import pose_gradients, steered_poses
+from taichi_phys.mpm.steering import tail_size as steered_size
 from taichi_phys.runtime import quick_compile
 
 
@@ -48,11 +50,12 @@ class Engine:
     kernels: from `drivers.kernels`; body: (n, 3) from `layout.pack_body`; grid: the grid and its
     walls; gravity: (3,) m/s^2, may be set between frames; colliders: empty if kernels were made
     without solids; chunks: number of chunks of particles; frictions: (fields, fields) Coulomb
-    coefficients of bodies with velocity fields of their own, None for one field; pulls: functions
-    of `materials.pull` for the laws without an adjoint of their own, by index of the law.
-    arrangement: of the particles in memory, "given", "sorted" by their cells, which makes chunks
-    compact, or "dealt", sorted and then dealt out, so that the threads of a GPU that run together
-    add to different nodes. Raises ValueError if the grid does not fit into memory.
+    coefficients of bodies with velocity fields of their own, None for one field; larger: m, how far
+    the grid sees the surfaces of rigid bodies before them; pulls: functions of `materials.pull` for
+    the laws without an adjoint of their own, by index of the law. arrangement: of the particles in
+    memory, "given", "sorted" by their cells, which makes chunks compact, or "dealt", sorted and
+    then dealt out, so that the threads of a GPU that run together add to different nodes. Raises
+    ValueError if the grid does not fit into memory.
     """
 
     def __init__(
@@ -65,12 +68,13 @@ class Engine:
         colliders: Sequence[Collider] = (),
         chunks: int = 1,
         frictions: np.ndarray | None = None,
+        larger: float = 0.0,
         pulls: Mapping[int, Callable[..., None]] | None = None,
     ):
         self.kernels, self.body, self.grid, self.gravity = kernels, body, grid, gravity
         self.colliders, self.chunks, self.pulls = tuple(colliders), chunks, dict(pulls or {})
         self.arrangement = "sorted" if chunks > 1 else "given"
-        self.solids = solids_of(colliders, LARGER * grid.dx)
+        self.solids = solids_of(colliders, larger)
         self.origin = origin_of(grid, body.dtype)
         fields = 1 if frictions is None else len(frictions)
         self.frictions = np.zeros(0) if frictions is None else frictions.ravel()
@@ -91,13 +95,15 @@ class Engine:
             ) from None
 
     def _grid_arguments(
-        self, time: float, dt: float, count: int, tally: Tally | None = None
+        self, time: float, dt: float, count: int, tally: Tally | None = None, back: bool = False
     ) -> list[torch.Tensor]:
-        """The kernels' arguments from nodes to sdf, for count substeps."""
+        """The kernels' arguments from nodes to sdf, for count substeps, forward or back."""
         rows = table(self.solids, time + dt * np.arange(count), dt)
         lower = self.grid.lower - self.origin
         numbers = pack_numbers(dt, self.grid, lower, self.gravity)
-        if self.kernels.measured:
+        if back and self.kernels.steered:
+            numbers = np.append(numbers, np.zeros(steered_size(count, len(self.colliders))))
+        elif self.kernels.measured:
             columns = COLUMNS if self.kernels.settle is None else COUPLED
             numbers = np.append(numbers, np.zeros(tail_size(len(self.colliders), columns)))
         numbers = np.append(numbers, self.frictions)
@@ -180,7 +186,8 @@ class Engine:
         """Finish the grid phase of a substep with the rigid bodies that the material moves."""
         rows = table(self.solids, np.array([time]), dt)[0]
         rows[:, CENTER : CENTER + 3] = tally.points[: len(rows)]
-        poses, tail = self.body.new_empty(1, *rows.shape), settings[NUMBERS_SIZE:]
+        poses = self.body.new_empty(1, *rows.shape)
+        tail = settings[NUMBERS_SIZE : len(settings) - len(self.frictions)]
         assert self.kernels.settle is not None
         arrays = _as_arguments(self.nodes, self.lists, settings, poses, self.distances)
         settle = self.kernels.settle
@@ -204,14 +211,15 @@ class Engine:
         ggiven: torch.Tensor,
         time: float,
         dt: float,
-    ) -> None:
+    ) -> torch.Tensor | None:
         """Turn g, the gradient in the last of the states, into the gradient in the first, in place.
 
         states: (count + 1, n, 25); given, ggiven: (n, k), the gradient in given is added to ggiven;
-        g: (1, n, 25); time: s, of the first state; dt: s.
+        g: (1, n, 25); time: s, of the first state; dt: s. Returns the gradient in `poses`, if the
+        kernels sum it up.
         """
         count = len(states) - 1
-        grid = self._grid_arguments(time, dt, count)
+        grid = self._grid_arguments(time, dt, count, back=True)
         arrays = _as_arguments(states, given, *grid, self.work, g, ggiven)
         at_once = count if self.kernels.driver == "serial" else self.kernels.batch
         at_once = 1 if self.pulls else at_once
@@ -220,6 +228,17 @@ class Engine:
                 self.kernels.backward(*arrays, max(0, last - at_once), last)
             for index, pull in self.pulls.items():
                 self._pull(index, pull, states[last - 1], given, g, ggiven, dt)
+        if not self.kernels.steered:
+            return None
+        tail = grid[2][NUMBERS_SIZE : len(grid[2]) - len(self.frictions)].cpu()
+        rows = table(self.solids, time + dt * np.arange(count), dt)
+        return pose_gradients(tail, rows, count, self.origin)
+
+    def poses(self, time: float, dt: float, count: int) -> torch.Tensor | None:
+        """The poses (count, k, 18) of the colliders in count substeps, if they have gradients."""
+        if not self.kernels.steered:
+            return None
+        return steered_poses(self.solids, time, dt, count)
 
     def _pull(
         self,

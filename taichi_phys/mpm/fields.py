@@ -19,6 +19,7 @@ from taichi_phys.language import ti
 from taichi_phys.mpm.contact import boundary_adjoint, boundary_velocity
 from taichi_phys.mpm.meeting import meet, meet_adjoint
 from taichi_phys.mpm.nodes import (
+    BACKWARD,
     BITS,
     BLOCK,
     FIELD_BITS,
@@ -37,14 +38,11 @@ from taichi_phys.mpm.nodes import (
     count_fields,
     field_layer,
 )
-from taichi_phys.mpm.reactions import COLUMNS, PLACES
+from taichi_phys.mpm.reactions import COLUMNS, COUPLED, PLACES
 from taichi_phys.mpm.transfer import node_index, stencil, stencil_slopes
 
 
 FIELD_MASK = (1 << FIELD_BITS) - 1
-
-
-# Particles
 
 
 @ti.func
@@ -183,7 +181,7 @@ def sum_field(
     """Add up field f of a node, and write (velocity, mass) and surface, or the gradient."""
     shape = setting.shape
     g = take(nodes, lists, chunks, f, 0, node, shape)
-    if ti.static(what == "gradient"):
+    if ti.static(what in BACKWARD):
         nodes[node_index(chunk_layer(lists, 0, f, True), node, shape)] = g
     else:
         before = ti.zero(g)
@@ -232,29 +230,39 @@ def meet_pairs(
 @ti.func
 def contact_fields(
     nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(), fields,
-    node, s, setting, solids: ti.template(), columns: ti.template(), numbers: ti.template(), place,
+    node, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(), place,
 ):  # fmt: skip
-    """Contact of the bodies with each other, and then with colliders and walls, at a node."""
+    """Contact of the bodies with each other, and then with colliders and walls, at a node.
+
+    what: see `nodes.grid_node`; between "sum" and "settle", layer OTHER has (velocity after the
+    bodies met, mass).
+    """
+    columns = ti.static({"measured": COLUMNS, "settle": COUPLED}.get(what, 0))
+    source = ti.static(OTHER if what == "settle" else VELOCITY)
     count, shape = count_fields(lists), setting.shape
-    if (fields & (fields - 1)) != 0:
-        meet_pairs(nodes, lists, numbers, fields, VELOCITY, node, shape, count**2)
+    if ti.static(what != "settle"):
+        if (fields & (fields - 1)) != 0:
+            meet_pairs(nodes, lists, numbers, fields, VELOCITY, node, shape, count**2)
     for f in range(count):
         if (fields >> f) & 1:
-            i = at(lists, f, VELOCITY, node, shape)
-            g = nodes[i]
-            if g[3] > 0:
+            g = nodes[at(lists, f, source, node, shape)]
+            if ti.static(what == "sum"):
+                nodes[at(lists, f, OTHER, node, shape)] = g
+            elif g[3] > 0:
                 u = boundary_velocity(
                     node, shape, setting.lower + node * setting.dx, setting.contact,
                     setting.friction, table, s, sdf, ti.Vector([g[0], g[1], g[2]]), solids,
                     columns, numbers, place % PLACES, g[3], setting.dx,
                 )  # fmt: skip
+                i = at(lists, f, VELOCITY, node, shape)
                 nodes[i] = ti.Vector([u[0], u[1], u[2], g[3]])
 
 
 @ti.func
 def contact_fields_adjoint(
     nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(), fields,
-    shown, node, s, setting, solids: ti.template(), numbers: ti.template(),
+    shown, node, s, setting, solids: ti.template(), steered: ti.template(),
+    numbers: ti.template(), place,
 ):  # fmt: skip
     """Gradients in (momentum, mass), to layer OTHER, and in A, to SURFACE, of all fields.
 
@@ -277,7 +285,7 @@ def contact_fields_adjoint(
                 gv = boundary_adjoint(
                     node, shape, setting.lower + node * setting.dx, setting.contact,
                     setting.friction, table, s, sdf, ti.Vector([n[0], n[1], n[2]]),
-                    ti.Vector([g[0], g[1], g[2]]), solids,
+                    ti.Vector([g[0], g[1], g[2]]), solids, steered, numbers, place,
                 )  # fmt: skip
             nodes[i] = ti.Vector([gv[0], gv[1], gv[2], ti.zero(g[0])])
             nodes[at(lists, f, TURN, node, shape)] = ti.zero(g)
@@ -326,15 +334,28 @@ def field_node(
     place,
 ):  # fmt: skip
     """Contact at a node of which all fields are added up; arguments as in `nodes.grid_node`."""
-    if ti.static(what == "gradient"):
+    if ti.static(what in BACKWARD):
         contact_fields_adjoint(
-            nodes, lists, table, sdf, fields, shown, node, s, setting, solids, numbers
-        )
+            nodes, lists, table, sdf, fields, shown, node, s, setting, solids,
+            ti.static(what == "steered"), numbers, place,
+        )  # fmt: skip
     else:
         contact_fields(
-            nodes, lists, table, sdf, fields, node, s, setting, solids,
-            ti.static(COLUMNS if what == "measured" else 0), numbers, place,
-        )  # fmt: skip
+            nodes, lists, table, sdf, fields, node, s, setting, solids, what, numbers, place
+        )
+
+
+@ti.func
+def sum_block(
+    nodes: ti.template(), lists: ti.template(), block, f, corner, end, setting,
+    what: ti.template(),
+):  # fmt: skip
+    """Run sum_field on the nodes of a block, from its corner to its end."""
+    chunks, shows = chunks_of(lists, block, f), chunks_of(lists, block, FIELD_BITS + f)
+    for i in range(corner[0], end[0]):
+        for j in range(corner[1], end[1]):
+            for k in range(corner[2], end[2]):
+                sum_field(nodes, lists, chunks, shows, f, ti.Vector([i, j, k]), setting, what)
 
 
 @ti.func
@@ -350,15 +371,10 @@ def field_job(
             if owner == c:
                 corner = block_corner(block, setting.shape)
                 end = ti.min(corner + BLOCK, setting.shape)
-                for f in range(count_fields(lists)):
-                    if (fields >> f) & 1:
-                        chunks = chunks_of(lists, block, f)
-                        shows = chunks_of(lists, block, FIELD_BITS + f)
-                        for i in range(corner[0], end[0]):
-                            for j in range(corner[1], end[1]):
-                                for k in range(corner[2], end[2]):
-                                    node = ti.Vector([i, j, k])
-                                    sum_field(nodes, lists, chunks, shows, f, node, setting, what)
+                if ti.static(what != "settle"):
+                    for f in range(count_fields(lists)):
+                        if (fields >> f) & 1:
+                            sum_block(nodes, lists, block, f, corner, end, setting, what)
                 for i in range(corner[0], end[0]):
                     for j in range(corner[1], end[1]):
                         for k in range(corner[2], end[2]):
@@ -375,9 +391,10 @@ def field_thread(
 ):  # fmt: skip
     """The grid phase of one node of a block of the only chunk, in a thread of a GPU."""
     _, fields, shown = fields_of(lists, block)
-    for f in range(count_fields(lists)):
-        if (fields >> f) & 1:
-            sum_field(nodes, lists, 1, (shown >> f) & 1, f, node, setting, what)
+    if ti.static(what != "settle"):
+        for f in range(count_fields(lists)):
+            if (fields >> f) & 1:
+                sum_field(nodes, lists, 1, (shown >> f) & 1, f, node, setting, what)
     field_node(
         nodes, lists, table, sdf, fields, shown, node, s, setting, solids, what, numbers, place
     )

@@ -33,6 +33,8 @@ LISTED, FAULT, MARKED = range(3)  # marks: count of blocks, first fault
 FAULTY = 1 << 28
 OK, BROKEN, OUTSIDE, TOO_FAST = range(4)
 
+BACKWARD = ("gradient", "steered")  # the grid phases of the backward pass, see grid_node
+
 BITS = 2
 BLOCK = 1 << BITS  # nodes along each edge of a block
 
@@ -198,18 +200,20 @@ def _velocities(
 
 @ti.func
 def _gradient(
-    g, n, node, table: ti.template(), sdf: ti.template(), s, setting, solids: ti.template()
-):
+    g, n, node, table: ti.template(), sdf: ti.template(), s, setting, solids: ti.template(),
+    steered: ti.template(), numbers: ti.template(), place,
+):  # fmt: skip
     """Gradient in (momentum, mass) from g, the gradient in the velocity after contact.
 
-    n: (velocity before contact, mass).
+    n: (velocity before contact, mass); steered, numbers, place: see `boundary_adjoint`.
     """
     r = ti.zero(g)
     if n[3] > 0:
         v = ti.Vector([n[0], n[1], n[2]])
         gv = boundary_adjoint(
             node, setting.shape, setting.lower + node * setting.dx, setting.contact,
-            setting.friction, table, s, sdf, v, ti.Vector([g[0], g[1], g[2]]), solids,
+            setting.friction, table, s, sdf, v, ti.Vector([g[0], g[1], g[2]]), solids, steered,
+            numbers, place,
         )  # fmt: skip
         gp = gv / n[3]
         r = ti.Vector([gp[0], gp[1], gp[2], -gp.dot(v - setting.dt * setting.gravity)])
@@ -227,8 +231,10 @@ def grid_node(
     "forward": the velocity after contact; "measured": the same, and what colliders and walls take
     is recorded in part place of the sums in numbers (reactions.py); "both": the velocities before
     and after contact; "gradient": the gradient in (momentum, mass), from the gradient in the
-    velocity after contact. Where the material moves rigid bodies, "sum" keeps the sum, and "settle"
-    does from it what "measured" does, once for each try of the velocities of the bodies.
+    velocity after contact; "steered": the same, and the gradients in the poses of colliders are
+    added to the sums in numbers (steering.py). Where the material moves rigid bodies, "sum" keeps
+    the sum, and "settle" does from it what "measured" does, once for each try of the velocities of
+    the bodies.
     """
     other = node_index(OTHER, node, setting.shape)
     g = ti.zero(nodes[0])
@@ -236,8 +242,11 @@ def grid_node(
         g = nodes[other]
     else:
         g = _take(nodes, lists.shape[0], chunks, node, setting.shape)
-    if ti.static(what == "gradient"):
-        nodes[other] = _gradient(g, nodes[other], node, table, sdf, s, setting, solids)
+    if ti.static(what in BACKWARD):
+        nodes[other] = _gradient(
+            g, nodes[other], node, table, sdf, s, setting, solids, ti.static(what == "steered"),
+            numbers, place,
+        )  # fmt: skip
     elif ti.static(what == "sum"):
         nodes[other] = g
     else:

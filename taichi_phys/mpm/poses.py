@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from taichi_phys.checks import finite_vector
 from taichi_phys.rotations import rotation_matrix
@@ -16,20 +17,21 @@ Pose = Callable[[float], tuple[Any, Any]]
 
 def moving(
     *,
-    velocity: Sequence[float] = (0.0, 0.0, 0.0),
-    angular_velocity: Sequence[float] = (0.0, 0.0, 0.0),
-    center: Sequence[float] = (0.0, 0.0, 0.0),
-) -> Callable[[float], tuple[np.ndarray, np.ndarray]]:
+    velocity: Sequence[float] | torch.Tensor = (0.0, 0.0, 0.0),
+    angular_velocity: Sequence[float] | torch.Tensor = (0.0, 0.0, 0.0),
+    center: Sequence[float] | torch.Tensor = (0.0, 0.0, 0.0),
+) -> Pose:
     """A pose for colliders that move at constant velocities from their given place at t = 0.
 
     velocity: (3,) of the center, m/s; angular_velocity: (3,) about the center, rad/s; center: (3,)
-    at t = 0, m. Raises ValueError.
+    at t = 0, m. Gradients reach those that are tensors with requires_grad. Raises ValueError.
     """
-    velocity, center = (
-        np.array(finite_vector("velocity", velocity)),
-        np.array(finite_vector("center", center)),
-    )
-    spin = np.array(finite_vector("angular_velocity", angular_velocity))
+    given = {"velocity": velocity, "angular_velocity": angular_velocity, "center": center}
+    plain = {name: np.array(finite_vector(name, _detached(a))) for name, a in given.items()}
+    if any(isinstance(a, torch.Tensor) and a.requires_grad for a in given.values()):
+        v, w, x = (torch.as_tensor(a, dtype=torch.float64).cpu() for a in given.values())
+        return functools.partial(_moved_tensors, v, w, x)
+    velocity, spin, center = plain.values()
     rate = math.hypot(*spin)
     axis = np.cross(np.eye(3), spin / rate if rate > 0 else spin)  # axis @ x = cross(direction, x)
     return functools.partial(_moved, velocity, rate, axis, center)
@@ -38,6 +40,66 @@ def moving(
 def _moved(velocity, rate, axis, center, t):
     R = np.eye(3) + math.sin(rate * t) * axis + (1 - math.cos(rate * t)) * (axis @ axis)
     return R, center + velocity * t - R @ center
+
+
+def _moved_tensors(
+    velocity: torch.Tensor, spin: torch.Tensor, center: torch.Tensor, t: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    R = torch.linalg.matrix_exp(t * _cross_matrix(spin))
+    return R, center + t * velocity - R @ center
+
+
+def _detached(value: Any) -> Any:
+    return value.detach().cpu() if isinstance(value, torch.Tensor) else value
+
+
+def is_steered(pose: Pose, t: float) -> bool:
+    """Whether what a pose returns at time t, s, depends on tensors with requires_grad."""
+    with torch.enable_grad():
+        result = pose(t)
+    parts = result if isinstance(result, tuple | list) else (result,)
+    return any(isinstance(part, torch.Tensor) and part.requires_grad for part in parts)
+
+
+def steered_twists(pose: Pose, times: np.ndarray, dt: float) -> torch.Tensor:
+    """The numbers (n, 18) of `twists` with gradients in what the pose depends on.
+
+    The pose is one that `twists` accepts. All turns from t to t + dt are less than a quarter.
+    """
+    places = [_tensors(*pose(float(t))) for t in [*times, times[-1] + dt]]
+    R, T = (torch.stack(parts) for parts in zip(*places, strict=True))
+    R, T, next_R, next_T = R[:-1], T[:-1], R[1:], T[1:]
+    turn = next_R @ R.mT
+    # The angle is asin(sine) along the axis of sine; both quotients are series near zero.
+    sine = torch.stack([turn[:, k, j] - turn[:, j, k] for j, k in ((1, 2), (2, 0), (0, 1))], 1) / 2
+    s2 = (sine**2).sum(dim=1, keepdim=True)
+    small = s2 < 1e-6
+    s = torch.where(small, 0.5, s2).sqrt()
+    angle = torch.where(small, 1 + s2 / 6 + 3 / 40 * s2**2, torch.asin(s) / s) * sine
+    r2 = (angle**2).sum(dim=1, keepdim=True)
+    r = torch.where(small, 0.5, r2).sqrt()
+    k = torch.where(small, 1 / 12 + r2 / 720, (1 - r / 2 / torch.tan(r / 2)) / r**2)
+    shift = next_T - (turn @ T[:, :, None])[:, :, 0]
+    cross = torch.linalg.cross(angle, shift)
+    twist = shift - 0.5 * cross + k * torch.linalg.cross(angle, cross)
+    back = -(R.mT @ T[:, :, None])[:, :, 0]
+    return torch.cat([R.mT.reshape(-1, 9), back, twist / dt, angle / dt], dim=1)
+
+
+def _tensors(rotation: Any, translation: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    R, T = (torch.as_tensor(part, dtype=torch.float64).cpu() for part in (rotation, translation))
+    if R.shape == (4,):
+        w, v = R[0] / R.norm(), R[1:] / R.norm()
+        cross = _cross_matrix(v)
+        R = torch.eye(3, dtype=R.dtype) + 2 * (w * cross + cross @ cross)
+    return R, T
+
+
+def _cross_matrix(v: torch.Tensor) -> torch.Tensor:
+    """The matrix (3, 3) of the cross product with v (3,) from the left."""
+    zero = torch.zeros_like(v[0])
+    x, y, z = v.unbind()
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
 
 
 def twists(pose: Pose, times: np.ndarray, dt: float) -> np.ndarray:
@@ -81,9 +143,12 @@ def places_of(pose: Pose, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     expected = "expected (rotation (3, 3) or unit quaternion (4,) wxyz, translation (3,) m)"
     results, rotations, translations = [], [], []
     for t in times.tolist():
-        result = pose(t)
+        with torch.no_grad():
+            result = pose(t)
         try:
-            rotation, translation = (np.asarray(part, dtype=np.float64) for part in result)
+            rotation, translation = (
+                np.asarray(_detached(part), dtype=np.float64) for part in result
+            )
             fits = translation.shape == (3,) and rotation.shape in ((3, 3), (4,))
         except (TypeError, ValueError, OverflowError, RuntimeError):
             fits = False

@@ -14,10 +14,12 @@ from taichi_phys.mpm.colliders import Box, Capsule, Collider, Mesh, Sphere
 from taichi_phys.rotations import rotation_matrix
 
 
-# Cells: nodes that a surface pushes lie within the solid, on average by half a cell, and material
-# stands a sixth of a cell off such nodes. For the grid, bodies are larger by the rest, so that they
-# displace their own volume. Measured with water around spheres of 2 and 3 cells: 0.32 and 0.35.
-LARGER = 1 / 3
+# Cells: how much farther out the surface of a rigid body is for the grid, if there are fluids. The
+# nodes that it pushes lie within it, the first of them on average by half a cell. And a fluid at
+# rest fills half a cell behind this node: the forces of a uniform pressure on the next node, sums
+# over V grad w, cancel only if its whole support of 1.5 cells to either side is full. Without this,
+# water creeps a cell into the body in a few seconds. Solids do not flow there, and stand off.
+LARGER = 1.0
 POINTS = 400  # most points of a mesh that are tried for contact with other solids
 
 

@@ -54,7 +54,11 @@ def advance_frame(
         if field is not None and done:
             x, v = (_pick(packed[:, at : at + 3], back) for at in (X, V))
             given = pack_given(_pick(field(engine.positions(x), v, time), order), body, params)
-        wanted = torch.is_grad_enabled() and (packed.requires_grad or given.requires_grad)
+        inputs = [packed, given]
+        if torch.is_grad_enabled():
+            poses = engine.poses(time, dt, count)
+            inputs += [] if poses is None else [poses]
+        wanted = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
         if wanted and state.rigid is not None:
             raise ValueError(
                 "colliders: got rigid bodies that the material moves, through which no gradient "
@@ -63,7 +67,7 @@ def advance_frame(
         again = recompute
         if again is None:
             again = not wanted or _Stored.bytes + (count + 1) * size > STORED_BYTES
-        (packed,) = _piece(engine, count, time, dt, again, tally)(packed, given)
+        (packed,) = _piece(engine, count, time, dt, again, tally)(*inputs)
         engine.check(packed, order, dt)
         done += count
     end = State.unpack(_pick(packed, back), state.time + substeps * dt)
@@ -98,7 +102,8 @@ def _piece(
 ):
     """A differentiable function of a packed state and of given that runs count substeps.
 
-    tally: gets what colliders and walls take, in the forward pass.
+    The poses of colliders are a third input if gradients reach them; their values are those that
+    the engine computes itself. tally: gets what colliders and walls take, in the forward pass.
     """
     stored: list[_Stored] = []
 
@@ -111,7 +116,7 @@ def _piece(
         engine.forward(states, given, count, time, dt, tally)
         return states
 
-    def forward(packed, given):
+    def forward(packed, given, *poses):
         states = run(packed, given, not recompute, tally)
         if recompute:
             return (states[0],)
@@ -119,10 +124,10 @@ def _piece(
         return (states[-1].clone(),)
 
     def backward(inputs, outputs, grads):
-        packed, given = inputs
+        packed, given, *poses = inputs
         states = stored.pop().states if stored else run(packed, given, True)
         g, ggiven = grads[0].clone()[None], torch.zeros_like(given)
-        engine.backward(states, given, g, ggiven, time, dt)
-        return g[0], ggiven
+        gposes = engine.backward(states, given, g, ggiven, time, dt)
+        return g[0], ggiven, *([gposes] if poses else [])
 
     return differentiable(forward, backward)

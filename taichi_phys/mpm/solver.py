@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from taichi_phys import runtime
 from taichi_phys.checks import finite_number, finite_vector, one_of, whole_number
-from taichi_phys.materials import pull
+from taichi_phys.materials import Fluid, pull
 from taichi_phys.mpm import drivers, nodes
 from taichi_phys.mpm.body_contact import BodyContact
 from taichi_phys.mpm.colliders import Collider, check_colliders
@@ -20,9 +20,10 @@ from taichi_phys.mpm.forces import evaluate
 from taichi_phys.mpm.grid import Grid
 from taichi_phys.mpm.layout import STATE_FIELDS, pack_body
 from taichi_phys.mpm.particles import Particles, State, cell_volumes
-from taichi_phys.mpm.rigid_bodies import RigidBody, RigidState, rigid_speed, solids_of
+from taichi_phys.mpm.rigid_bodies import LARGER, RigidBody, RigidState, rigid_speed, solids_of
 from taichi_phys.mpm.rollout import advance_frame
 from taichi_phys.mpm.solids import top_speed, warn_of_inner, warn_of_thin
+from taichi_phys.mpm.steering import has_steered
 
 
 Force = torch.Tensor | Callable[..., torch.Tensor] | None
@@ -38,13 +39,12 @@ class MPM:
 
     particles: one body or a sequence of bodies; grid: the grid and its walls; gravity: (3,) m/s^2;
     colliders: a sequence of Plane, Box, Sphere, Capsule, Mesh and RigidBody; contact: how bodies
-    slide on each other, None for bodies that stick together where they meet, as they have to beside
-    a RigidBody; reactions: whether every state has the mean forces and torques on colliders and
-    walls (`State.reactions`), as it always has with rigid bodies; outside: "error" raises
-    SimulationError if a particle leaves the grid, "remove" removes the particle (see
-    State.removed); cfl: largest fraction of a cell that a sound wave or a particle may cross in a
-    substep, in (0, 1]; precision: "f32" or "f64", by default the precision of taichi_phys.init.
-    Raises ValueError.
+    slide on each other, None for bodies that stick together where they meet; reactions: whether
+    every state has the mean forces and torques on colliders and walls (`State.reactions`), as it
+    always has with rigid bodies; outside: "error" raises SimulationError if a particle leaves the
+    grid, "remove" removes the particle (see State.removed); cfl: largest fraction of a cell that a
+    sound wave or a particle may cross in a substep, in (0, 1]; precision: "f32" or "f64", by
+    default the precision of taichi_phys.init. Raises ValueError.
     """
 
     def __init__(
@@ -102,8 +102,6 @@ class MPM:
         if contact is not None:
             fields, frictions = contact.fields(len(bodies))
             count = len(frictions)
-        if count > 1 and self.rigid_bodies:
-            raise ValueError("contact: got a BodyContact beside a RigidBody, expected one of them")
         if count == 1:
             frictions = None
         else:
@@ -127,6 +125,7 @@ class MPM:
                 bool(self.rigid_bodies),
                 count > 1,
                 drivers.GPU_BATCH if driver == "gpu" and not self.rigid_bodies else 1,
+                has_steered(colliders),
             ),  # fmt: skip
             body=pack_body(self.mass, self.volume, self._tensor(law), field),
             grid=grid,
@@ -134,6 +133,7 @@ class MPM:
             colliders=colliders,
             chunks=chunks,
             frictions=frictions,
+            larger=LARGER * grid.dx if any(isinstance(b.material, Fluid) for b in bodies) else 0.0,
             pulls={
                 i: pull(law, precision) for i, law in enumerate(laws) if law.respond_adjoint is None
             },
