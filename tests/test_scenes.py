@@ -103,12 +103,15 @@ def run(*arguments):
     return simulate.main([str(a) for a in arguments])
 
 
-def final_bytes(state):
-    return b"".join(
-        getattr(state, f.name).cpu().numpy().tobytes()
-        for f in dataclasses.fields(state)
-        if f.name != "time" and getattr(state, f.name) is not None
-    )  # fmt: skip
+def final_bytes(record):
+    """The bytes of the arrays of a state, or of a record in it."""
+    parts = []
+    for name, value in ((f.name, getattr(record, f.name)) for f in dataclasses.fields(record)):
+        if dataclasses.is_dataclass(value):
+            parts.append(final_bytes(value))
+        elif name != "time" and value is not None:
+            parts.append(np.asarray(value.cpu() if torch.is_tensor(value) else value).tobytes())
+    return b"".join(parts)
 
 
 # Where things stand

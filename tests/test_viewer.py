@@ -1,5 +1,7 @@
 """The viewer without a window: pictures of snapshots, mouse, keys, time, recordings."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -115,11 +117,23 @@ def test_colliders_have_outlines():
 
 
 def test_outlines_that_stand_still_are_the_same_record():
-    still = Outlines(block().playground.sim)
-    assert still.at(0.0) is still.at(1.0)
+    sim = block().playground.sim
+    first, last = (sim.initial_state().replace(time=t) for t in (0.0, 1.0))
+    still = Outlines(sim)
+    assert still.at(first) is still.at(last)
     ball = tp.Sphere(center=(0.5, 0.5, 0.5), radius=0.1, during=(0.0, 0.5))
-    vanishing = Outlines(block().playground.sim.replace(colliders=[ball]))
-    assert len(vanishing.at(0.0).ends) > len(vanishing.at(1.0).ends)
+    vanishing = Outlines(sim.replace(colliders=[ball]))
+    assert len(vanishing.at(first).ends) > len(vanishing.at(last).ends)
+
+
+def test_outlines_of_rigid_bodies_move_with_them():
+    shape = tp.Sphere(center=(0.5, 0.5, 0.5), radius=0.1)
+    sim = block().playground.sim.replace(colliders=[tp.RigidBody(shape=shape, density=500)])
+    state = sim.initial_state()
+    moved = dataclasses.replace(state.rigid, x=state.rigid.x + [0.1, 0, 0])
+    lines = Outlines(sim)
+    change = lines.at(state.replace(rigid=moved)).ends - lines.at(state).ends
+    np.testing.assert_allclose(change.reshape(-1, 3).max(axis=0), (0.1, 0, 0), atol=1e-6)
 
 
 def test_meshes_of_files_have_outlines(tmp_path):

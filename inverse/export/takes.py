@@ -14,7 +14,7 @@ from inverse.fitting.run import FitRun
 from inverse.identification.run import MaterialRun
 from inverse.opening import open_run
 from inverse.simulation.film import bodies_colors
-from inverse.simulation.looks import surfaces_of
+from inverse.simulation.looks import moved_by, surfaces_of
 from inverse.simulation.run import SceneRun
 from inverse.trace.run import TraceRun
 from inverse.wind.run import WindRun
@@ -103,7 +103,8 @@ def _scene_take(run: SceneRun, skin: bool) -> Take:
             f"{run.folder}: its frames hold {len(first)} particles and its scene makes {begin}; a "
             "file of the scene changed"
         )
-    shown = surfaces_of(scene, [obstacle.make(folder) for obstacle in scene.colliders])
+    solids = moved_by(run.frames, [part.make(folder) for part in scene.solids])
+    shown = surfaces_of(scene, solids)
     props = [
         Prop(
             name=f"collider {i}",

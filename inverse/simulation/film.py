@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import taichi_phys as tp
-from inverse.simulation.looks import at_time, floors_of, surfaces_of
+from inverse.simulation.looks import at_time, floors_of, moved_by, surfaces_of
 from renderers.camera import Camera
 from renderers.lines import box_lines
 from renderers.orbit import look_at
@@ -65,7 +65,7 @@ def visible(frame: Frame) -> np.ndarray:
 
 def write_film(path: Path, scene: Scene, sim: tp.MPM, frames: Frames) -> None:
     """Write the video of a simulated scene."""
-    surfaces = surfaces_of(scene, sim.colliders)
+    surfaces = surfaces_of(scene, moved_by(frames, sim.colliders))
     room = np.array(scene.grid.room)
     low, high = _extent(frames)
     if scene.camera.walls:

@@ -1,5 +1,6 @@
 """The appearance of the colliders and the floor of a scene."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 
 import taichi_phys as tp
 from renderers.particles.draw import Floor, Surface, ball_mesh, box_mesh, capsule_mesh
+from taichi_phys.io.records import read_rigid_paths
+from taichi_phys.io.states import Frames
 from taichi_phys.mpm.colliders import Collider
 from taichi_phys.scenes.scene import Scene
 
@@ -18,10 +21,12 @@ Colliders = Sequence[Collider]
 def surfaces_of(scene: Scene, colliders: Colliders) -> list[tuple[Collider, Surface]]:
     """Each visible collider except planes, with its surface in the collider's initial place.
 
-    colliders: the colliders that the scene's build has made, in their order.
+    colliders: the colliders that the scene's build has made, in their order, or of `moved_by`.
     """
     result: list[tuple[Collider, Surface]] = []
-    for part, collider in zip(scene.colliders, colliders, strict=True):
+    for part, collider in zip(scene.solids, colliders, strict=True):
+        if isinstance(collider, tp.RigidBody):
+            collider = collider.shape
         if isinstance(collider, tp.Box):
             mesh = box_mesh(collider.center, collider.half_size)
         elif isinstance(collider, tp.Sphere):
@@ -36,6 +41,19 @@ def surfaces_of(scene: Scene, colliders: Colliders) -> list[tuple[Collider, Surf
             look: dict[str, Any] = {} if part.color is None else {"color": part.color}
             result.append((collider, Surface(**mesh, opacity=part.opacity, **look)))
     return result
+
+
+def moved_by(frames: Frames, colliders: Colliders) -> list[Collider]:
+    """The colliders, with shapes that move as in the frames in place of rigid bodies.
+
+    Raises ValueError if the folder of the frames does not say how these move.
+    """
+    bodies = [c for c in colliders if isinstance(c, tp.RigidBody)]
+    paths = iter(read_rigid_paths(frames.folder, bodies) if bodies else [])
+    return [
+        dataclasses.replace(c.shape, pose=next(paths)) if isinstance(c, tp.RigidBody) else c
+        for c in colliders
+    ]
 
 
 def at_time(surfaces: Sequence[tuple[Collider, Surface]], t: float) -> list[Surface]:
@@ -58,7 +76,7 @@ def floors_of(
     cell = cell if cell < 0.7 * size else cell / 5
     planes = [
         (c.point, c.normal, part)
-        for part, c in zip(scene.colliders, colliders, strict=True)
+        for part, c in zip(scene.solids, colliders, strict=True)
         if isinstance(c, tp.Plane) and part.opacity > 0
     ]
     if not planes and not any(isinstance(c, tp.Plane) for c in colliders):

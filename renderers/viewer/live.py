@@ -208,7 +208,7 @@ class Live(Stage):
         return Snapshot(
             box=self.box(), points=points, legend=legend, caption=caption,
             splats=self._carried(fast) if self.show == "splats" else None,
-            lines=self._outlines.at(e.state.time),
+            lines=self._outlines.at(e.state),
             arrows=None if e.pull is None else e.pull.arrow(e.state.x),
             bodies=tuple(x[here & (e.owner == k)] for k in range(len(e.sim.bodies))),
         )  # fmt: skip

@@ -22,16 +22,23 @@ class Outlines:
         room = box_lines(*np.array(sim.grid.room))
         self._walls = [(box_lines(lower, upper), DOMAIN), (room, WALLS)]
         self._colliders = [(c, collider_lines(c, lower, upper)) for c in sim.colliders]
-        self._still = all(c.pose is None and c.during is None for c in sim.colliders)
+        self._still = not sim.rigid_bodies and all(
+            c.pose is None and c.during is None for c in sim.colliders
+        )
         self._last: Lines | None = None
 
-    def at(self, t: float) -> Lines:
-        """All lines at time t s; the same record while nothing moves."""
+    def at(self, state: tp.State) -> Lines:
+        """All lines in a state; the same record while nothing moves."""
         if self._last is None or not self._still:
-            shown = [
-                (posed(lines, c, t), OBSTACLES) for c, lines in self._colliders
-                if c.during is None or c.during[0] <= t < c.during[1]
-            ]  # fmt: skip
+            t, shown, moved = state.time, [], 0
+            for collider, lines in self._colliders:
+                if isinstance(collider, tp.RigidBody):
+                    assert state.rigid is not None
+                    R, x = state.rigid.rotations[moved], state.rigid.x[moved]
+                    shown.append(((lines - collider.center) @ R.T + x, OBSTACLES))
+                    moved += 1
+                elif collider.during is None or collider.during[0] <= t < collider.during[1]:
+                    shown.append((posed(lines, collider, t), OBSTACLES))
             self._last = Lines.of(*self._walls, *shown)
         return self._last
 
@@ -46,6 +53,8 @@ def posed(lines: np.ndarray, collider: Any, t: float) -> np.ndarray:
 
 def collider_lines(collider: Any, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     """(m, 2, 3) m: a collider where it was given, in a grid from lower to upper (3,) m."""
+    if isinstance(collider, tp.RigidBody):
+        collider = collider.shape
     if isinstance(collider, tp.Plane):
         normal, middle = np.array(collider.normal), (lower + upper) / 2
         foot = middle - normal * (normal @ (middle - np.array(collider.point)))

@@ -2,14 +2,16 @@
 
 import csv
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from taichi_phys.checks import path_of
 from taichi_phys.io.files import atomic_path
 from taichi_phys.mpm.reactions import WALLS, Reactions
-from taichi_phys.mpm.rigid_bodies import RigidState
+from taichi_phys.mpm.rigid_bodies import RigidBody, RigidState
 
 
 TABLES = REACTIONS, RIGID = "reactions.csv", "rigid.csv"
@@ -70,6 +72,52 @@ def write_tables(folder: Path, number: int, state: Any) -> None:
         vectors = np.hstack([state.rigid.x, state.rigid.q, state.rigid.v, state.rigid.w])
         rows = [[*start, f"body {i}", *v] for i, v in enumerate(vectors.tolist())]
     _replace(folder / RIGID, number, rows, POSE)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RigidPath:
+    """The pose of a rigid body at any time, between the places that were written.
+
+    times: (T,) s; x: (T, 3) centers of mass, m; q: (T, 4) quaternions wxyz; center: (3,) m, of mass
+    where the body was given. Before and after these times the body stands still.
+    """
+
+    times: np.ndarray
+    x: np.ndarray
+    q: np.ndarray
+    center: np.ndarray
+
+    def __call__(self, t: float) -> tuple[np.ndarray, np.ndarray]:
+        """Rotation (3, 3) and translation (3,) m, from where the body was given, at time t s."""
+        from scipy.spatial.transform import Rotation, Slerp
+
+        t = float(np.clip(t, self.times[0], self.times[-1]))
+        turns = Rotation.from_quat(self.q[:, [1, 2, 3, 0]])
+        R = (turns[0] if len(self.times) == 1 else Slerp(self.times, turns)(t)).as_matrix()
+        x = np.array([np.interp(t, self.times, column) for column in self.x.T])
+        return R, x - R @ self.center
+
+
+def read_rigid_paths(folder: str | Path, bodies: Sequence[RigidBody]) -> list[RigidPath]:
+    """The poses of the rigid bodies of a simulation, in their order, from a folder of frames.
+
+    Raises ValueError if rigid.csv is missing or is of other bodies.
+    """
+    path = path_of("folder", folder) / RIGID
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = [(float(r["time"]), r["name"], [float(r[c]) for c in POSE[:7]])
+                    for r in csv.DictReader(stream)]  # fmt: skip
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+    paths = []
+    for i, body in enumerate(bodies):
+        own = [(t, values) for t, name, values in rows if name == f"body {i}"]
+        if not own:
+            raise ValueError(f"{path}: there is no body {i}, expected {len(bodies)} rigid bodies")
+        times, places = (np.array(part) for part in zip(*own, strict=True))
+        paths.append(RigidPath(times, places[:, :3], places[:, 3:], body.center))
+    return paths
 
 
 def _replace(path: Path, number: int, rows: list[list[Any]], columns: list[str]) -> None:

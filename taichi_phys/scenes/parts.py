@@ -28,6 +28,7 @@ from taichi_phys.mpm.grid import CONTACTS, Grid
 from taichi_phys.mpm.particles import Particles
 from taichi_phys.mpm.poses import moving
 from taichi_phys.mpm.recorded import ACTS, recorded_force
+from taichi_phys.mpm.rigid_bodies import RigidBody
 from taichi_phys.scenes.keys import (
     DURING,
     FLAG,
@@ -81,6 +82,9 @@ OPTIONAL: dict[str, dict[str, Kind]] = {
     "box": {"rotation": ROTATION},
     "mesh": {"cells": integer(2, 400), **FROM_FILE},
 }
+RIGID = {"density": number("kg/m^3", above=0), "mass": number("kg", above=0)}
+RIGID |= {"velocity": vector("m/s"), "angular_velocity": vector("rad/s")}
+RIGID |= {"contact": choice(CONTACTS), "friction": number(least=0)}
 MOTION = {"velocity": vector("m/s"), "angular_velocity": vector("rad/s"), "center": POSITION}
 MOTION |= {"during": DURING}
 
@@ -212,6 +216,26 @@ class Obstacle:
                 )
                 options["pose"] = Course(start=start, motions=motions)
             return COLLIDERS[self.shape][0](**options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Rigid:
+    """A [[rigid]] table; options: fields of its shape, and scale, rotation and translation."""
+
+    shape: str
+    options: dict[str, Any]
+    moved: dict[str, Any]  # fields of RigidBody
+    color: tuple[float, float, float] | None = None
+    opacity: float = 1.0
+    place: Place = dataclasses.field(repr=False)
+
+    def make(self, folder: Path) -> RigidBody:
+        """The rigid body. Raises SceneError."""
+        with self.place.errors():
+            options = {k: v for k, v in self.options.items() if k not in FROM_FILE}
+            if self.shape == "mesh":
+                options["mesh"] = _placed_mesh(folder, self.options)
+            return RigidBody(shape=COLLIDERS[self.shape][0](**options), **self.moved)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -30,13 +30,18 @@ from taichi_phys.scenes.parts import (
     NEEDED,
     OPTIONAL,
     POSITION,
+    RIGID,
     SAMPLING,
     SHAPES,
     Body,
     Force,
     Obstacle,
+    Rigid,
     without,
 )
+
+
+LOOK = {"color": COLOR, "opacity": number(least=0, most=1)}  # of colliders and rigid bodies
 
 
 def read_body(table: Any, place: Place, folder: Path, index: int, seed: int) -> Body:
@@ -115,9 +120,8 @@ def read_collider(table: Any, place: Place, folder: Path) -> Obstacle:
     shape = read_choice(table, place, "shape", COLLIDERS)
     needed = {k: kind or file_in(folder) for k, kind in COLLIDERS[shape][1].items()}
     own = {**needed, **OPTIONAL.get(shape, {}), **ACTING}
-    look = {"color": COLOR, "opacity": number(least=0, most=1)}
-    _known(table, place, [*own, "motion", *look, "shape"], f"a collider with shape = {shape!r}")
-    kinds = {"shape": choice(COLLIDERS), **own, **look}
+    _known(table, place, [*own, "motion", *LOOK, "shape"], f"a collider with shape = {shape!r}")
+    kinds = {"shape": choice(COLLIDERS), **own, **LOOK}
     values = read_table(without(table, "motion"), place, kinds, needed)
     motions, at = table.get("motion", []), place.at("motion")
     several = isinstance(motions, list)
@@ -132,11 +136,37 @@ def read_collider(table: Any, place: Place, folder: Path) -> Obstacle:
         options={k: v for k, v in values.items() if k in own},
         motion=tuple(motion),
         place=place,
-        **{k: values[k] for k in look if k in values},
+        **{k: values[k] for k in LOOK if k in values},
     )
     if shape != "mesh":  # a mesh takes time for its distances, and is made in Scene.build
         obstacle.make(folder)
     return obstacle
+
+
+def read_rigid(table: Any, place: Place, folder: Path) -> Rigid:
+    """The rigid body of a [[rigid]] table; folder: of the scene file. Raises SceneError."""
+    shapes = [name for name in COLLIDERS if name != "plane"]
+    shape = read_choice(table, place, "shape", shapes)
+    needed = {k: kind or file_in(folder) for k, kind in COLLIDERS[shape][1].items()}
+    own = {**needed, **(OPTIONAL["mesh"] if shape == "mesh" else {})}
+    _known(table, place, [*own, *RIGID, *LOOK, "shape"], f"a rigid body with shape = {shape!r}")
+    values = read_table(table, place, {"shape": choice(shapes), **own, **RIGID, **LOOK}, needed)
+    given = [k for k in ("density", "mass") if k in values]
+    if len(given) != 1:
+        found = "got both" if given else "missing, and so is mass"
+        raise place.at(given[1] if given else "density").error(
+            f"{found}, expected exactly one of density (kg/m^3) and mass (kg)"
+        )
+    rigid = Rigid(
+        shape=shape,
+        options={k: v for k, v in values.items() if k in own},
+        moved={k: v for k, v in values.items() if k in RIGID},
+        place=place,
+        **{k: values[k] for k in LOOK if k in values},
+    )
+    if shape != "mesh":  # a mesh takes time for its distances, and is made in Scene.build
+        rigid.make(folder)
+    return rigid
 
 
 def read_force(table: Any, place: Place, folder: Path, seed: int) -> Force:

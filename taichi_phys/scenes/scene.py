@@ -4,10 +4,10 @@
     sim, force = scene.build()
     for state in sim.run(frames=scene.time.frames, fps=scene.time.fps, force=force): ...
 
-A scene has the keys title and gravity, and the tables [grid], [[body]], [[collider]], [[force]],
-[contact], [time], [camera], [output] and [simulation]; docs/scene_files.md describes them, and
-assets/scenes/ has examples. A mistake raises SceneError, a ValueError in one sentence that gives
-the file, the line, the key and the allowed values.
+A scene has the keys title and gravity, and the tables [grid], [[body]], [[collider]], [[rigid]],
+[[force]], [contact], [time], [camera], [output] and [simulation]; docs/scene_files.md describes
+them, and assets/scenes/ has examples. A mistake raises SceneError, a ValueError in one sentence
+that gives the file, the line, the key and the allowed values.
 """
 
 import dataclasses
@@ -38,8 +38,8 @@ from taichi_phys.scenes.keys import (
     vector,
 )
 from taichi_phys.scenes.lines import read_toml
-from taichi_phys.scenes.parts import LENGTH, POSITION, SEED, Body, Force, Obstacle
-from taichi_phys.scenes.reading import read_body, read_collider, read_force
+from taichi_phys.scenes.parts import LENGTH, POSITION, SEED, Body, Force, Obstacle, Rigid
+from taichi_phys.scenes.reading import read_body, read_collider, read_force, read_rigid
 from taichi_phys.scenes.touch import TOUCH, Touch
 
 
@@ -47,7 +47,7 @@ Vector = tuple[float, float, float]
 
 EXPORTS = ("none", "ply", "npz")
 COLORS = ("body", "speed", "plastic", "height")
-PARTS = ("body", "collider", "force")  # [[tables]]
+PARTS = ("body", "collider", "rigid", "force")  # [[tables]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,6 +172,7 @@ class Scene:
     grid: Grid
     bodies: tuple[Body, ...]
     colliders: tuple[Obstacle, ...]
+    rigid: tuple[Rigid, ...]
     forces: tuple[Force, ...]
     contact: Touch
     time: Time
@@ -180,11 +181,16 @@ class Scene:
     simulation: Numerics
     place: Place = dataclasses.field(repr=False)
 
+    @property
+    def solids(self) -> tuple[Obstacle | Rigid, ...]:
+        """The parts that make the colliders of the simulation, in their order."""
+        return (*self.colliders, *self.rigid)
+
     def build(self) -> tuple[MPM, ForceField | None]:
         """The simulation, and the force for MPM.run (None without forces). Raises SceneError."""
         folder = self.path.parent
         particles = [body.particles(folder, self.grid) for body in self.bodies]
-        obstacles = [obstacle.make(folder) for obstacle in self.colliders]
+        obstacles = [part.make(folder) for part in self.solids]
         names = [body.name for body in self.bodies]
         contact = self.contact.make(names, self.place.at("contact"))
         with self.place.errors():
@@ -273,6 +279,9 @@ def load_scene(path: str | Path, changes: Sequence[str] = ()) -> Scene:
         colliders=tuple(
             read_collider(table, root.at("collider", i), folder)
             for i, table in enumerate(parts["collider"])
+        ),
+        rigid=tuple(
+            read_rigid(table, root.at("rigid", i), folder) for i, table in enumerate(parts["rigid"])
         ),
         forces=tuple(
             read_force(table, root.at("force", i), folder, seed + i)

@@ -8,7 +8,7 @@ from typing import Any
 from taichi_phys.materials import MATERIALS
 from taichi_phys.mpm.grid import Grid
 from taichi_phys.scenes.keys import Place
-from taichi_phys.scenes.parts import Body, Force, Obstacle
+from taichi_phys.scenes.parts import Body, Force, Obstacle, Rigid
 from taichi_phys.scenes.scene import CLASSES, Scene
 
 
@@ -37,6 +37,9 @@ def scene_from_settings(settings: Mapping[str, Any], path: str | Path) -> Scene:
             bodies=tuple(part(Body, table, "body", i) for i, table in enumerate(bodies)),
             colliders=tuple(
                 part(Obstacle, table, "collider", i) for i, table in enumerate(values["colliders"])
+            ),
+            rigid=tuple(
+                part(Rigid, table, "rigid", i) for i, table in enumerate(values.get("rigid", ()))
             ),
             forces=tuple(
                 part(Force, table, "force", i) for i, table in enumerate(values["forces"])
