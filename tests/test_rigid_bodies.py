@@ -77,6 +77,15 @@ def test_a_ball_floats_with_the_share_of_its_density_under_water(share):
     assert abs(lift - ball.mass * G) < 0.02 * ball.mass * G
 
 
+def test_the_grid_sees_bodies_a_cell_larger_beside_fluids_only():
+    ball = tp.RigidBody(shape=tp.Sphere(center=(0.4, 0.4, 0.6), radius=0.1), density=500)
+    speck = [[0.25, 0.25, 0.25]]
+    for name, larger in (("water", DX), ("jelly", 0.0), ("sand", 0.0)):
+        body = tp.Particles(speck, volume=1e-6, material=tp.preset(name)[0])
+        (solid,) = tp.MPM(particles=body, grid=room(), colliders=[ball])._engine.solids
+        assert solid.radius == pytest.approx(0.1 + larger)
+
+
 def test_a_body_at_rest_on_the_floor_weighs_on_it():
     """A box falls flat on a plane; the plane's reaction is its weight, whatever lies elsewhere."""
     speck = tp.Particles(
