@@ -136,24 +136,26 @@ def test_a_curtain_is_held_at_its_top():
     assert held[SHEET[:, 2] > 0.58].mean() > 0.5 and not held[SHEET[:, 2] < 0.54].any()
 
 
+def on_plant(in_pot, on_stem):
+    return np.concatenate([
+        scattered((-0.1, -0.1, -0.2), (0.1, -0.1, 0), in_pot),
+        scattered((-0.02, -0.02, 0), (0.02, -0.02, 0.35), on_stem),
+        scattered((-0.16, -0.02, 0.35), (0.16, -0.02, 0.6), 60),
+    ])  # fmt: skip
+
+
 def test_a_single_point_that_moves_beside_still_ones_is_not_believed():
     """Its patch lies on the rim, and holds something else as well."""
-    size = 0.2 * np.maximum(0.35 - ON_SHEET[:, 2], 0) * np.sin(5 * T)[:, None]
-    one = np.argmin(np.hypot(ON_SHEET[:, 0] - 0.45, ON_SHEET[:, 2] - 0.6))
-    size[:, one] = 0.02 * np.sin(5 * T)
-    held = found(SHEET, ON_SHEET, along(0, size))
-    around = np.hypot(*(SHEET - ON_SHEET[one])[:, [0, 2]].T) < 0.04
-    assert held[around].all() and not held[SHEET[:, 2] < 0.3].any()
+    points = on_plant(25, 15)
+    size = 0.08 * (np.maximum(points[:, 2], 0) / 0.6) ** 2 * np.sin(7 * T)[:, None]
+    size[:, np.argmax(points[:25, 0])] = 0.02 * np.sin(7 * T)
+    assert found(PLANT, points, along(0, size))[PLANT[:, 2] < 0].mean() > 0.9
 
 
 @pytest.mark.parametrize("in_pot, on_stem", [(40, 15), (10, 8), (0, 20)])
 @pytest.mark.parametrize("power", [1.5, 2, 3])
 def test_a_pot_holds_a_plant_also_where_nothing_of_it_is_followed(in_pot, on_stem, power):
-    points = np.concatenate([
-        scattered((-0.1, -0.1, -0.2), (0.1, -0.1, 0), in_pot),
-        scattered((-0.02, -0.02, 0), (0.02, -0.02, 0.35), on_stem),
-        scattered((-0.16, -0.02, 0.35), (0.16, -0.02, 0.6), 60),
-    ])  # fmt: skip
+    points = on_plant(in_pot, on_stem)
     size = 0.08 * (np.maximum(points[:, 2], 0) / 0.6) ** power * np.sin(7 * T)[:, None]
     held = found(PLANT, points, along(0, size))
     assert held[PLANT[:, 2] < -0.04].mean() > 0.6
@@ -163,10 +165,7 @@ def test_a_pot_holds_a_plant_also_where_nothing_of_it_is_followed(in_pot, on_ste
 
 def test_a_stem_whose_pot_is_not_part_of_the_object_is_held_at_its_end():
     x = np.concatenate([STEM, CROWN])
-    points = np.concatenate([
-        scattered((-0.02, -0.02, 0), (0.02, -0.02, 0.35), 25),
-        scattered((-0.16, -0.02, 0.35), (0.16, -0.02, 0.6), 60),
-    ])  # fmt: skip
+    points = on_plant(0, 25)
     size = 0.08 * (points[:, 2] / 0.6) ** 2 * np.sin(7 * T)[:, None]
     held = found(x, points, along(0, size))
     assert held[x[:, 2] < 0.02].any() and not held[x[:, 2] > 0.14].any()

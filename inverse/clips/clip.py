@@ -11,6 +11,7 @@ import numpy as np
 
 from inverse.clips.faults import Faults, find_faults
 from inverse.clips.footage import SpooledFootage, keep_pictures
+from inverse.clips.interpolated import Rhythm, find_rhythm
 from inverse.clips.scan import Scan, scan_clip
 from inverse.clips.timing import Timing, every, find_timing, scaled, usual_rate
 from renderers.decoding import HDR
@@ -23,6 +24,7 @@ SPARE = 64  # pictures that are looked at beyond those asked for: some may be le
 INTERLACED = 0.1  # share of interlaced pictures from which on all are taken to be
 NAMED = 6  # frames that a sentence names one by one
 CUT_OFF = 0.9  # share of the duration in the file's head below which its end is missing
+USUAL = 45.0  # frames per second, above which most may have been made from a usual rate
 FAST = 90.0  # frames per second from which on some are left out unless all are asked for
 MOST = 300  # steps that are used unless more are asked for: 10 s at 30 per second, minutes of work
 LOOK = 20 * MOST  # pictures of a long clip that are looked at, to say where most of it moves
@@ -117,19 +119,33 @@ def plan_clip(
     else:
         limit = None if most is None else start + LOOK
     scan = scan_clip(path, limit=limit)
+    rhythm = None if fps is not None else _rhythm(scan)
+    if rhythm is not None and frames is not None and len(scan) == limit:
+        limit = start + rhythm.period * (2 * frames * (each or 1)) + SPARE
+        scan = scan_clip(path, limit=limit)
     if start >= len(scan):
         raise ValueError(f"video {path}: has {len(scan)} frames, so that none is left from "
                          f"--start {start} on")  # fmt: skip
     whole = limit is None or len(scan) < limit
     scan = dataclasses.replace(
         scan, times=scan.times[start:], thumbs=scan.thumbs[start:],
-        moved=np.concatenate([[np.inf], scan.moved[start + 1 :]]),
+        moved=np.concatenate([[np.inf], scan.moved[start + 1 :]]), uneven=scan.uneven[start:],
     )  # fmt: skip
     notes = [*scan.notes, *_material(path, scan, whole=whole)]
     faults = find_faults(scan)
+    if rhythm is not None and faults.repeated.mean() > 0.5:
+        rhythm = None  # pictures are repeated, and none is made
+    elif rhythm is not None:  # what hardly differs from the one before was made from it
+        faults = dataclasses.replace(faults, repeated=faults.repeated & False, inserted=False)
     notes += _left_out(faults, start)
     used, note = _one_scene(path, scan, faults, start)
     notes += note
+    if rhythm is not None:
+        used = rhythm.chosen(used + start, start) - start
+        notes.append(
+            f"Of {rhythm.period} frames of the file {rhythm.period - 1} were made from those "
+            "around them, to show more per second than the camera took; they were left out."
+        )
     timing, note = _timing(path, scan, faults, used, start, fps, fps_from)
     notes += note
     timing, note = _thinned(timing, each)
@@ -162,6 +178,12 @@ def plan_clip(
         path=Path(path), size=scan.size, timing=timing, notes=tuple(notes),
         hdr=scan.transfer in HDR, interlaced=scan.interlaced > INTERLACED,
     )  # fmt: skip
+
+
+def _rhythm(scan: Scan) -> Rhythm | None:
+    """The rhythm of the true pictures of a clip of a high rate, None if all are."""
+    fast = len(scan) > 1 and 1 / float(np.median(np.diff(scan.times))) > USUAL
+    return find_rhythm(scan.uneven) if fast else None
 
 
 def _material(path: str | Path, scan: Scan, *, whole: bool) -> list[str]:

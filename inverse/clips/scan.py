@@ -14,6 +14,9 @@ from renderers.films import open_film
 LONGEST = 640  # px, of the pictures that are looked at
 BLOCK = 16  # px, side of the blocks in which differences are averaged: a small object fills one
 THUMB = 48  # px, longer side of the pictures that are kept
+FINE = 1.5  # px, standard deviation of the smoothing that takes out noise, not what moves
+ACTIVE = 0.3  # of the most that a block changes, from which on something moves in it
+FAINT = 0.5  # gray levels, of changes that are noise
 SMOOTH = THUMB / 12  # px, standard deviation of the smoothing under which small shifts add up
 
 
@@ -22,7 +25,9 @@ class Scan:
     """What a first look at P pictures of a clip shows.
 
     times: (P,) s; thumbs: (P, h, w) small gray pictures; moved: (P,) gray levels by which the block
-    that changed most differs from the picture before, inf for the first; size: (width, height) px
+    that changed most differs from the picture before, inf for the first; uneven: (P,) by how much
+    what moves differs from the mean of the pictures before and after, over how much these differ,
+    NaN for the first and the last; size: (width, height) px
     of the pictures; facts: what the file says; interlaced: share of pictures that are; transfer:
     how brightness is coded, in ffmpeg's words; square: whether the file's pixels are; damaged:
     whether ffmpeg complained; notes: sentences about what was left out.
@@ -31,6 +36,7 @@ class Scan:
     times: np.ndarray
     thumbs: np.ndarray
     moved: np.ndarray
+    uneven: np.ndarray
     size: tuple[int, int]
     facts: FilmFacts
     interlaced: float
@@ -68,6 +74,7 @@ def scan_clip(path: str | Path, *, limit: int | None = None) -> Scan:
     """
     with open_film(path, longest=LONGEST, gray=True) as film:
         times, thumbs, moved, scans = [], [], [], []
+        uneven, smooth = [np.nan], list[np.ndarray]()
         first: Picture | None = None
         before = None
         for picture in film:
@@ -82,13 +89,17 @@ def scan_clip(path: str | Path, *, limit: int | None = None) -> Scan:
             moved.append(np.inf if before is None else _most_changed(before, picture.image))
             scans.append(picture.scan != "P")
             before = picture.image
+            smooth = [*smooth[-2:], _fine(picture.image)]
+            if len(smooth) == 3:
+                uneven.append(_unevenness(*smooth))
             if limit is not None and len(times) >= limit:
                 break
         facts, damaged, notes = film.facts, film.damaged, tuple(film.notes)
     if first is None:
         raise ValueError(f"video {path}: holds no frame")
     return Scan(
-        times=np.array(times), thumbs=np.stack(thumbs), moved=np.array(moved), size=first.size,
+        times=np.array(times), thumbs=np.stack(thumbs), moved=np.array(moved),
+        uneven=np.array([*uneven, np.nan][: len(times)]), size=first.size,
         facts=facts, interlaced=float(np.mean(scans)), transfer=first.transfer,
         square=first.square, damaged=damaged, notes=notes,
     )  # fmt: skip
@@ -106,9 +117,26 @@ def _thumb(gray: np.ndarray) -> np.ndarray:
 
 
 def _most_changed(a: np.ndarray, b: np.ndarray) -> float:
-    height, width = a.shape
+    return float(_in_blocks(cv2.absdiff(a, b)).max())
+
+
+def _in_blocks(image: np.ndarray) -> np.ndarray:
+    """The means of an image (H, W) in its blocks."""
+    height, width = image.shape
     size = max(1, width // BLOCK), max(1, height // BLOCK)
-    return float(cv2.resize(cv2.absdiff(a, b), size, interpolation=cv2.INTER_AREA).max())
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _fine(gray: np.ndarray) -> np.ndarray:
+    return cv2.GaussianBlur(gray.astype(np.float32), (0, 0), FINE)
+
+
+def _unevenness(before: np.ndarray, now: np.ndarray, after: np.ndarray) -> float:
+    """How far a picture is from the mean of its neighbors where these differ, over by how much."""
+    off = _in_blocks(np.abs(before + after - 2 * now))
+    change = _in_blocks(np.abs(after - before))
+    active = change >= ACTIVE * change.max()
+    return float(off[active].sum() / (change[active] + FAINT).sum())
 
 
 def _normalized(thumb: np.ndarray) -> np.ndarray:
