@@ -31,7 +31,7 @@ class WindConfig:
     iterations: int = option(60, "optimization steps per video interval", low=1)
     smooth: int | None = option(
         None, "runs over the clip that find the force of all frames at once; 0: the paper's way, "
-        "interval by interval; default: 3 for solids without a floor, else 0", low=0,
+        "interval by interval; default: 3 for solids, else 0", low=0,
     )  # fmt: skip
     # Adam's rate for planes, decoder and time encoder; it decays within each interval.
     learning_rate: float = setting(1e-2, above=0)

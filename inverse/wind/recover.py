@@ -47,7 +47,7 @@ from taichi_phys import runtime
 
 
 # Runs of the smoothing pass for a solid. A sheet bends too far for the linear model, which knows
-# what holds a body, but no floor.
+# what holds a body, but no floor below it.
 SOLID_RUNS = 3
 
 
@@ -122,7 +122,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         )  # fmt: skip
         runs = config.smooth
         if runs is None:
-            solid = inputs.surface is not None and supports.floor is None
+            solid = inputs.surface is not None and not (supports.floor and supports.parts)
             solid &= config.force != "kplanes"
             runs = SOLID_RUNS if solid else 0
         weight = job.gravity if supports.held.any() else (0.0, 0.0, 0.0)

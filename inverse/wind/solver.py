@@ -116,7 +116,8 @@ class WindSolver(Resumable):
     object, such as the blow of a floor: the motion goes on from the targets after them, and the
     force is that of the intervals around; body: (n,) int, the number of the object that each
     particle belongs to, from 0, default: all to one; each has a field of its own; form: of the
-    force, default: any that acts everywhere; checkpoint: file written as it goes on.
+    force, default: any that acts everywhere; start: how the body lies in frame 0, default: as the
+    simulator has it; checkpoint: file written as it goes on.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class WindSolver(Resumable):
         gaps: Collection[int] = (),
         body: np.ndarray | None = None,
         form: Form | None = None,
+        start: State | None = None,
         checkpoint: Path | None = None,
     ):
         n = len(sim.mass)
@@ -177,7 +179,7 @@ class WindSolver(Resumable):
             lambda own: make_field(own, fps, config, sim.grid.dx, self.form, mass), targets, body
         )
         self.field: Field = field.to(sim.device, sim.dtype)
-        start = sim.initial_state()
+        start = sim.initial_state() if start is None else start
         velocity = torch.as_tensor(velocity).to(sim.device, sim.dtype)
         self.states = [start.replace(v=velocity.contiguous())]
         self.forces: list[torch.Tensor] = []
@@ -368,22 +370,23 @@ class WindSolver(Resumable):
 
     def _bridge(self, step: int) -> None:
         """Go on from the targets after an interval of a gap, as a body that is free of stress."""
-        state, place = self.states[-1], self.targets[step + 1]
-        turned = torch.zeros_like(state.F)
-        for own in choose_objects(self.body):
-            arms, later = (x[own] - x[own].mean(dim=0) for x in (self.states[0].x, place))
-            turned[own] = nearest_rotation((later.T @ arms).double()).to(place)
-        self.states.append(
-            state.replace(
-                x=place.clone(), v=self._starts.get(step + 1, self.velocities[step + 1]).clone(),
-                C=torch.zeros_like(state.C), F=turned,
-                time=state.time + self.frame_dt,
-            )
-        )  # fmt: skip
-        self.forces.append(self.forces[-1] if self.forces else torch.zeros_like(place))
+        self.states.append(self.placed(step + 1))
+        self.forces.append(self.forces[-1] if self.forces else torch.zeros_like(self.targets[0]))
         self.losses.append(0.0)
         self.fields.append(copy.deepcopy(self.field.state_dict()))
         self.save_at(len(self.forces))
+
+    def placed(self, frame: int) -> State:
+        """The body as the targets of a frame have it: its place and speed; free of stress."""
+        start, place = self.states[0], self.targets[frame]
+        turned = torch.zeros_like(start.F)
+        for own in choose_objects(self.body):
+            arms, later = (x[own] - x[own].mean(dim=0) for x in (start.x, place))
+            turned[own] = nearest_rotation((later.T @ arms).double()).to(place)
+        return start.replace(
+            x=place.clone(), v=self._starts.get(frame, self.velocities[frame]).clone(),
+            C=torch.zeros_like(start.C), F=turned, time=start.time + frame * self.frame_dt,
+        )  # fmt: skip
 
     def _commit(self, step: int, loss: float):
         with torch.no_grad():

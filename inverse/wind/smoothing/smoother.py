@@ -33,6 +33,7 @@ from tqdm import tqdm
 from inverse.runs.checkpoint import Resumable, fingerprint_of, write_checkpoint
 from inverse.wind.forces.field import OneVector
 from inverse.wind.forces.own import OwnFields
+from inverse.wind.impacts import bridged, pieces
 from inverse.wind.smoothing.covariance import Gain, force_spread
 from inverse.wind.smoothing.evidence import Model, TargetNoise
 from inverse.wind.smoothing.field_fit import fit_field
@@ -52,8 +53,9 @@ NUDGE = 0.3  # share of an error of a soft mode that is taken out in an interval
 # Share of the way to what a run says, for what is held: it bends away from its modes in frame 0,
 # and whole steps overshoot, to one side and to the other.
 HELD_STEP = 0.5
-# Root mean square of the nudges, over that of the force, above which the model explains nothing.
-MOST_NUDGED = 0.25
+# Root mean square of the nudges, over that of the force, above which the model explains nothing;
+# unless, in an interval, they move the body by less than so much of its size: it rests.
+MOST_NUDGED, UNSEEN = 0.25, 1e-4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,7 +98,7 @@ class WindSmoother(Resumable):
         self.targets, self.weights, self.mass = (
             t.double().cpu().numpy() for t in (causal.targets, causal.weights, causal.sim.mass)
         )
-        x = self.sim.initial_state().x.double().cpu().numpy()
+        x = causal.states[0].x.double().cpu().numpy()
         only = causal.form.only_shape(self.config, len(x))
         self.only = None if only is None else only_shape(only)
         self.size = float(np.ptp(x, axis=0).max())
@@ -238,7 +240,7 @@ class WindSmoother(Resumable):
         specific = np.zeros_like(forces)
         before = -errors[0]
         with torch.no_grad():
-            start = self.sim.initial_state()
+            start = self.causal.states[0]
             states = [start.replace(v=torch.as_tensor(v).to(start.x).contiguous())]
             for step in range(self.steps + 1):
                 off = self.targets[step] - states[-1].x.double().cpu().numpy()
@@ -270,8 +272,9 @@ class WindSmoother(Resumable):
 
     def _result(self, model: Model, coefficients: np.ndarray, run: Run) -> WindResult:
         specific = run.specific
-        nudged = np.sqrt((run.pushed**2).mean() / max((specific**2).mean(), 1e-300))
-        if not nudged <= MOST_NUDGED:
+        pushed = np.sqrt((run.pushed**2).mean())
+        nudged = pushed / max(np.sqrt((specific**2).mean()), 1e-300)
+        if not (nudged <= MOST_NUDGED or pushed * self.frame_dt**2 < UNSEEN * self.size):
             raise ValueError(f"nudges are {nudged:.0%} of the force")
         x = torch.stack([state.x for state in run.states])
         mass = self.sim.mass[:, None]
@@ -319,12 +322,16 @@ def solve_clip(
     resume: whether to go on from checkpoints. Raises ValueError for checkpoints of another run.
     """
     if runs > 0:
-        smoother = WindSmoother(
-            causal, held=held, tracked=tracked, steady=steady, checkpoint=checkpoint
-        )
-        if resume:
+        smoother = None
+        if not causal.gaps:
+            smoother = WindSmoother(
+                causal, held=held, tracked=tracked, steady=steady, checkpoint=checkpoint
+            )
+        if resume and smoother is not None:
             smoother.resume()
         try:
+            if smoother is None:
+                return _solve_pieces(causal, runs, tracked)
             return smoother.solve(runs)
         except (SimulationError, ValueError) as error:
             warnings.warn(
@@ -335,3 +342,51 @@ def solve_clip(
     if resume:
         causal.resume()
     return causal.solve()
+
+
+def _solve_pieces(causal: WindSolver, runs: int, tracked: Tracked | None) -> WindResult:
+    """The same of a free body for each part of a clip between gaps, such as blows of a floor."""
+    frames, mass = len(causal.targets), causal.sim.mass
+    states = [causal.placed(frame) for frame in range(frames)]
+    x, v, F = (torch.stack([getattr(state, name) for state in states]) for name in "xvF")
+    force, loss = torch.zeros_like(x[1:]), [0.0] * (frames - 1)
+    nudges = torch.zeros_like(force)
+    net, part = (np.full(shape, np.nan) for shape in ((frames, 3), x.shape))
+    for first, last in pieces(frames, causal.gaps):
+        own, steps = slice(first, last + 1), slice(first, last)
+        some = tracked and dataclasses.replace(tracked, shifts=tracked.shifts[:, own])
+        found = WindSmoother(_piece(causal, first, last), tracked=some).solve(runs)
+        assert found.nudges is not None
+        x[own], v[own], F[own] = found.x, found.v, found.F
+        force[steps], loss[steps] = found.force, found.loss
+        nudges[steps] = found.nudges
+        if found.spread is not None:
+            net[own], part[own] = found.spread.net, found.spread.part
+    force = bridged(force, causal.gaps)
+    fields = fit_field(causal.field, x[:-1], force / mass[:, None], mass)
+    if causal.checkpoint is not None:
+        made = {"steps": causal.field.steps, "scale": causal.field.scale}
+        record = {"fields": fields, "field": made}
+        write_checkpoint(causal.checkpoint, causal.fingerprint(), record)
+    result = WindResult(x=x, v=v, F=F, force=force, nudges=nudges, loss=loss, fields=fields)
+    known = np.flatnonzero(np.isfinite(net[:, 0]))
+    if len(known) == 0:
+        return result
+    # What is taken from the frames around is known no better than these.
+    after = np.minimum(np.searchsorted(known, np.arange(frames)), len(known) - 1)
+    beside = known[after], known[np.maximum(after - 1, 0)]
+    unknown = ~np.isfinite(net[:, 0])
+    for values in (net, part):
+        values[unknown] = np.maximum(*(values[frame[unknown]] for frame in beside))
+    return dataclasses.replace(result, spread=Spread(net=net, part=part))
+
+
+def _piece(causal: WindSolver, first: int, last: int) -> WindSolver:
+    """The solver of the frames of a clip from first to last alone."""
+    targets, weights = (
+        t[first : last + 1].double().cpu().numpy() for t in (causal.targets, causal.weights)
+    )
+    return WindSolver(
+        causal.sim, targets, fps=1 / causal.frame_dt, config=causal.config, confidence=weights,
+        form=causal.form, start=causal.placed(first),
+    )  # fmt: skip
