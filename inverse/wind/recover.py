@@ -103,6 +103,12 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     tracked, body = joined_tracks(followed), body_of_particles(models)
     targets = tracked.targets
     supports = find_all_supports(each, models, followed, dx)
+    if tracked.outline:
+        inputs.assumptions.append(
+            "Too little of the surface could be followed, and the ball was followed by its "
+            "silhouette: how it turns is not known, and the force on the whole does not depend on "
+            "that."
+        )
     inputs.assumptions.extend(supports.sentences(job))
     form = find_form(job, config, inputs, models, targets)
     for assumption in inputs.assumptions[said:]:

@@ -77,6 +77,7 @@ def joined_tracks(each: Sequence[Tracked]) -> Tracked:
         sampled=_joined_samples(each),
         shifts=_joined_shifts(each),
         quality=quality,
+        outline=any(one.outline for one in each),
     )
 
 

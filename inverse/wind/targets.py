@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.folder import read_npz, write_npz
 from inverse.tracking import Tracks, track_cotracker, track_lucas_kanade
 from inverse.tracking.tapir import track_tapir
+from inverse.wind.balls import follow_ball
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.noise import track_noise
@@ -37,7 +38,8 @@ class Tracked:
     noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the force per mass
     on a part beside that on the whole, as far as single tracks make it (noise.py); sampled: (m,)
     particles and shifts: (B, T, m, 3) m, by how much these move without a block of the tracks,
-    which is how uncertain they are; quality: of the lift.
+    which is how uncertain they are; quality: of the lift; outline: whether it is a ball of which
+    only the silhouette was followed.
     """
 
     targets: np.ndarray
@@ -51,6 +53,7 @@ class Tracked:
     sampled: np.ndarray
     shifts: np.ndarray
     quality: LiftQuality
+    outline: bool = False
 
 
 SHOWN = 12  # frames at the beginning of the clip, through which points are shown
@@ -69,8 +72,8 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
             if str(saved) == stamp:
                 record = dict(zip([*NAMES, *QUALITY], arrays, strict=True))
                 quality = LiftQuality.from_arrays({name: record.pop(name) for name in QUALITY})
-                count = int(record.pop("count"))
-                return Tracked(**record, count=count, quality=quality)
+                count, outline = int(record.pop("count")), bool(record.pop("outline"))
+                return Tracked(**record, count=count, quality=quality, outline=outline)
     tracker: Callable[..., Tracks] = track_lucas_kanade
     if job.tracker == "tapir":
         device = str(runtime.ensure_initialized().device)
@@ -84,12 +87,16 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
             online=job.tracker == "cotracker-online",
         )
     with _StageBar() as bar:
-        found = targets_from_video(
-            inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
-            surface=model.surface, taken=inputs.taken, masks=inputs.masks, tracks=inputs.tracks,
-            tracker=tracker, max_count=job.keypoints, progress=bar,
-        )  # fmt: skip
-    tracked = _tracked(job, found, inputs, model.seen)
+
+        def follow(tracks: Sequence[Tracks] | None, masks: np.ndarray | None) -> Targets:
+            return targets_from_video(
+                inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
+                surface=model.surface, taken=inputs.taken, masks=masks, tracks=tracks,
+                tracker=tracker, max_count=job.keypoints, progress=bar,
+            )  # fmt: skip
+
+        found, outline = follow_ball(inputs, follow)
+    tracked = dataclasses.replace(_tracked(job, found, inputs, model.seen), outline=outline)
     arrays = {name: getattr(tracked, name) for name in NAMES}
     write_npz(path, stamp=stamp, **arrays, **tracked.quality.to_arrays())
     return tracked

@@ -10,6 +10,7 @@ from inverse.clips.footage import Footage
 from inverse.lifting.shrink import shrink_camera, shrink_image
 from inverse.materials import Substance
 from inverse.perception.networks import NetworkDepth
+from inverse.perception.relief import is_disc
 from inverse.tracking import Tracks
 from inverse.wind.config import WindJob
 from inverse.wind.forces.marks import read_marks
@@ -265,7 +266,7 @@ def _find_objects(
         own = own if job.depth_given else settle_distance(own, notes)
         shape = read_shape(own, camera, extra, notes, mask=mask, masks=masks, network=network)
         if not job.tracks:
-            check_size(shape.mask)
+            check_size(shape.mask, ball=shape.surface is not None and is_disc(shape.mask))
         found.append(_Object(job=own, substance=substance, shape=shape, parts=parts))
         said.append(notes)
     if count > 1:

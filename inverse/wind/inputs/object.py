@@ -39,6 +39,7 @@ FOLLOWED = 1024  # px, longer side of pictures that --segmenter follows: SAM 2 s
 # Size of the object, px, below which the tracker's patches hold more background than object: a leaf
 # of 20 px gave a direction error of 36 degrees.
 TINY = 20.0
+TINY_BALL = 6.0  # px: of one that is followed by its silhouette
 
 
 def read_mask(
@@ -107,12 +108,15 @@ def _found_mask(job: WindJob, image: np.ndarray, assumptions: list[str]) -> np.n
     return mask
 
 
-def check_size(mask: np.ndarray) -> None:
-    """Raise ValueError for an object in frame 0 that is too small to be followed; mask: (H, W)."""
-    size = float(np.sqrt(mask.sum()))
-    if size < TINY:
+def check_size(mask: np.ndarray, *, ball: bool = False) -> None:
+    """Raise ValueError for an object in frame 0 that is too small to be followed.
+
+    mask: (H, W) bool; ball: whether it may be followed by its silhouette alone.
+    """
+    size, least = float(np.sqrt(mask.sum())), TINY_BALL if ball else TINY
+    if size < least:
         raise ValueError(
-            f"mask: the object is {size:.0f} px across in frame 0, expected at least {TINY:.0f}: "
+            f"mask: the object is {size:.0f} px across in frame 0, expected at least {least:.0f}: "
             "what is smaller cannot be followed; film from nearer or with a longer lens, or give "
             "--tracks"
         )

@@ -53,7 +53,7 @@ class Facts:
     object; factors: names of what is not known, and by which factor all forces may be off for it;
     reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether it fits the tracks,
     None where that is not known; at_rest: whether its iterations ended because nothing changed any
-    more.
+    more; outline: whether it is a ball of which only the silhouette was followed.
     """
 
     seen_share: np.ndarray
@@ -74,6 +74,7 @@ class Facts:
     reprojection_px: np.ndarray | None = None
     converged: np.ndarray | None = None
     at_rest: bool = True
+    outline: bool = False
 
     @property
     def known_to(self) -> float:
@@ -189,7 +190,7 @@ def _body(facts: Facts) -> Reasons:
     if facts.torn_share > 0:
         text = f"{100 * facts.torn_share:.2g} % of the object was torn in the simulation"
         found.append((2 if facts.torn_share > TORN_SHARE else 1, text))
-    if facts.size_px < SMALL:
+    if facts.size_px < SMALL and not facts.outline:
         text = f"the object is only {facts.size_px:.0f} px across"
         found.append((2 if facts.size_px < TINY else 1, text))
     if facts.tracks < FEW_TRACKS:

@@ -1,0 +1,331 @@
+"""A ball, followed by its silhouette: for one that is too fast, too plain or too small for patches.
+
+A ball is a disc wherever it is and however it turns. In each frame the disc is sought whose pixels
+have the ball's colors, and whose surroundings have not; it also differs from what the camera, which
+stands still, sees there in other frames. Center and radius are then those of the smeared
+disc over this background that explains the picture best: motion blur smears a ball along its way.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from inverse.clips.footage import Footage, as_footage
+from inverse.tracking.tracks import Tracks
+
+
+BINS = 16  # of each color, in histograms
+MOST = 3.0  # logarithm of how much likelier a color is on the ball than elsewhere, at most
+REACH, FIRST_REACH = 1.5, 4.0  # diameters from where the ball is expected; in frame 1
+RING = 1.6  # radii, to which the surroundings of a disc reach
+SIZES = (0.85, 1.0, 1.18)  # times the last radius, that are tried
+CONTRAST = 0.25 * MOST  # of a disc over its surroundings, from which on it is one
+BACKGROUNDS = 40  # frames that show what is behind
+LEAST_SHOWN = 3  # of them, in which a pixel shows it
+DIFFERS = 4.0  # standard deviations of noise, from which on a pixel is not the background
+LEAST_NOISE = 2.0  # gray levels: compression
+CORE, EDGE = 0.75, 1.5  # radii: within the first all is ball, beyond the second nothing
+EXPOSURES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the time between frames, that are tried
+JUDGES, SMEARS, ROUNDS = 4, 5, 20  # frames that choose; places of a smeared disc; Gauss-Newton
+FEWEST = 4  # frames
+CHANGE = 1.5  # times the usual radius, beyond which it is something else
+POINTS = 24  # keypoints of a disc
+FAR = 0.6  # radii, of keypoints from the center
+DEGREES = range(5)  # of the polynomials in time that the size may follow
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Disc:
+    """A disc in T frames: center (T, 2) px and radius (T,) px, where it was found (T,) bool."""
+
+    center: np.ndarray
+    radius: np.ndarray
+    found: np.ndarray
+
+    def tracks(self) -> Tracks:
+        """Tracks of points on the disc, as those of a ball that does not turn.
+
+        Its radius is smoothed by the polynomial in time that its errors allow (Bayesian information
+        criterion): distance, which follows from it, is far less certain than where the ball is.
+        """
+        size = self.smooth_size()
+        angle = np.arange(POINTS) * np.pi * (3 - np.sqrt(5))  # a sunflower's
+        away = FAR * self.radius[0] * np.sqrt((np.arange(POINTS) + 0.5) / POINTS)
+        arms = np.stack([np.cos(angle), np.sin(angle)], axis=1) * away[:, None]
+        xy = self.center[:, None] + size[:, None, None] * arms
+        visible = np.repeat(self.found[:, None], POINTS, axis=1)
+        return Tracks(xy=xy, visible=visible)
+
+    def smooth_size(self) -> np.ndarray:
+        """(T,) size over that of frame 0."""
+        t = np.linspace(-1, 1, len(self.radius))
+        known, inverse = t[self.found], 1 / self.radius[self.found]
+        weight, count = np.ones(len(known)), len(known)
+        best, lowest = np.full(len(t), inverse.mean()), np.inf
+        for degree in DEGREES:
+            if degree > count - 3:
+                break
+            for _ in range(3):  # a disc that was cut off or merged with something decides nothing
+                found = np.polynomial.Polynomial.fit(known, inverse, degree, w=weight, domain=[])
+                off = np.abs(inverse - found(known))
+                usual = 1.5 * float(np.median(off)) + 1e-9
+                weight = 1 / np.sqrt(1 + (off / (2 * usual)) ** 2)
+            misfit = count * np.log((np.minimum(off, 3 * usual) ** 2).mean() + 1e-12)
+            misfit += (degree + 1) * np.log(count)
+            if misfit < lowest:
+                best, lowest = found(t), misfit
+        return best[0] / np.maximum(best, 0.2 * best[0])
+
+
+def follow_disc(
+    video: Footage, mask: np.ndarray, *, progress: Progress | None = None
+) -> Disc | None:
+    """Follow a ball through a video (T, H, W, 3) uint8; None where it is not found for long,
+    and where it stays in its place.
+
+    mask: (H, W) bool, the ball in frame 0; progress: called with (frame, frames).
+    """
+    video = as_footage(video)
+    mask = np.asarray(mask, dtype=bool)
+    rows, columns = np.nonzero(mask)
+    if len(rows) < 4:
+        return None
+    start = np.array([columns.mean(), rows.mean()]) + 0.5
+    radius = float(np.sqrt(mask.sum() / np.pi))
+    seen = np.unique(np.linspace(0, len(video) - 1, BACKGROUNDS).round().astype(int))
+    stills = np.stack([video[t] for t in seen])
+    behind, noise = _behind(stills, None)
+    apart = np.abs(video[0].astype(np.float32) - behind).max(axis=-1)
+    if not float(np.median(apart[mask])) > DIFFERS * noise:
+        return None  # it stays in its place, and nothing shows what is behind it
+    likely = _Colors(video[0], mask)
+    draft = _search(video, likely, behind, noise, start, radius, progress)
+    if draft.found.sum() < FEWEST or not draft.found[1]:
+        return None
+    discs = [(draft.center[t], draft.radius[t]) if draft.found[t] else None for t in seen]
+    behind, noise = _behind(stills, discs)
+    return _measured(video, draft, behind)
+
+
+class _Colors:
+    """How much likelier colors are on an object than elsewhere, from one picture and its mask."""
+
+    def __init__(self, image: np.ndarray, mask: np.ndarray):
+        grown = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        inside = image[inner if inner.any() else mask]
+        on, off = self._histogram(inside), self._histogram(image[~grown])
+        self._log = np.clip(np.log((on + 1e-6) / (off + 1e-6)), -MOST, MOST)
+
+    def _histogram(self, colors: np.ndarray) -> np.ndarray:
+        places = (colors.reshape(-1, 3).astype(int) * BINS) // 256
+        table = np.zeros((BINS,) * 3, dtype=np.float32)
+        np.add.at(table, tuple(places.T), 1)
+        for axis in range(3):  # bins are soft: light and noise shift colors
+            padded = np.pad(table, [(1, 1) if k == axis else (0, 0) for k in range(3)], mode="edge")
+            low, high = np.delete(padded, [-1, -2], axis), np.delete(padded, [0, 1], axis)
+            table = 0.25 * low + 0.5 * table + 0.25 * high
+        return table / max(float(table.sum()), 1.0)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """(H, W) logarithms, between -MOST and MOST."""
+        places = (image.astype(int) * BINS) // 256
+        return self._log[places[..., 0], places[..., 1], places[..., 2]]
+
+
+def _behind(
+    stills: np.ndarray, discs: list[tuple[np.ndarray, float] | None] | None
+) -> tuple[np.ndarray, float]:
+    """What is behind, (H, W, 3), from pictures (K, H, W, 3), and how much pictures differ from it.
+
+    discs: center and radius, px, in each, which do not show it; a picture whose disc is not known
+    counts as a whole. NaN where it is hardly ever seen.
+    """
+    middle = np.median(stills, axis=0).astype(np.float32)
+    if discs is not None:
+        hidden = np.zeros(stills.shape[:3], dtype=np.uint8)
+        for covered, disc in zip(hidden, discs, strict=True):
+            if disc is not None:
+                at = tuple(np.round(disc[0] - 0.5).astype(int).tolist())
+                cv2.circle(covered, at, int(np.ceil(EDGE * disc[1])), 1, -1)
+        often = np.flatnonzero(hidden.any(axis=0))  # the median of few pixels is made anew
+        colors, covered = (
+            stills.reshape(len(stills), -1, 3)[:, often],
+            hidden.reshape(len(stills), -1),
+        )
+        shown = np.where(covered[:, often, None] > 0, np.nan, colors.astype(np.float32))
+        enough = (covered[:, often] == 0).sum(axis=0) >= LEAST_SHOWN
+        again = np.full((len(often), 3), np.nan, dtype=np.float32)
+        again[enough] = np.nanmedian(shown[:, enough], axis=0)
+        middle.reshape(-1, 3)[often] = again
+    off = np.abs(stills[len(stills) // 2].astype(np.float32) - middle)
+    return middle, max(1.5 * float(np.nanmedian(off)), LEAST_NOISE)
+
+
+def _search(
+    video: Footage,
+    likely: _Colors,
+    behind: np.ndarray,
+    noise: float,
+    start: np.ndarray,
+    radius: float,
+    progress: Progress | None,
+) -> Disc:
+    """The disc in each frame, to whole pixels."""
+    frames, height, width = video.shape[:3]
+    center, radii = np.tile(start, (frames, 1)), np.full(frames, radius)
+    found = np.zeros(frames, dtype=bool)
+    found[0], speed, lost = True, np.zeros(2), 0
+    for t in range(1, frames):
+        guess, last = center[t - 1] + speed, radii[t - 1]
+        reach = (FIRST_REACH if t == 1 else REACH * (1 + lost)) * 2 * radius
+        pad = int(np.ceil(reach + 2 * RING * last)) + 2
+        low = np.maximum(np.floor(guess).astype(int) - pad, 0)
+        high = np.minimum(np.floor(guess).astype(int) + pad + 1, [width, height])
+        center[t], radii[t] = guess, last
+        if (high - low < 3).any():
+            break  # it has left the picture
+        part = video[t][low[1] : high[1], low[0] : high[0]]
+        apart = np.abs(part - behind[low[1] : high[1], low[0] : high[0]]).max(axis=-1)
+        score = np.where(apart < DIFFERS * noise, -MOST, likely(part))
+        best, place, size = -np.inf, guess, last
+        for factor in SIZES if t > 1 else (1.0,):
+            contrast, at = _best_disc(score.astype(np.float32), factor * last, guess - low, reach)
+            # Others are about as good: the size that it had, unless one is clearly better.
+            if contrast > best + (0.02 * MOST if factor != 1 else 0.0):
+                best, place, size = contrast, at + low, factor * last
+        inside = (place > 0.5 * size).all() and (place < [width, height] - 0.5 * size).all()
+        found[t] = best > CONTRAST and inside and 1 / 4 < size / radius < 4
+        if found[t]:
+            speed = place - center[t - 1] if lost == 0 else speed
+            center[t], radii[t], lost = place, 0.5 * (size + last), 0
+        else:
+            lost += 1
+        if progress is not None:
+            progress(t + 1, frames)
+    return Disc(center=center, radius=radii, found=found)
+
+
+def _best_disc(
+    score: np.ndarray, radius: float, guess: np.ndarray, reach: float
+) -> tuple[float, np.ndarray]:
+    """The contrast of the best disc over its surroundings in a score (H, W), and its center."""
+    outer = int(np.ceil(RING * radius))
+    span = np.arange(-outer, outer + 1)
+    away = np.hypot(span[:, None], span[None])
+    disc = np.clip(radius + 0.5 - away, 0, 1).astype(np.float32)
+    ring = (np.clip(RING * radius + 0.5 - away, 0, 1) - np.clip(radius + 1.5 - away, 0, 1)).astype(
+        np.float32
+    )
+    kernel = disc / disc.sum() - ring / max(float(ring.sum()), 1e-6)
+    contrast = cv2.filter2D(score, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    rows, columns = np.indices(score.shape)
+    apart = np.hypot(columns + 0.5 - guess[0], rows + 0.5 - guess[1])
+    contrast = np.where(apart <= reach, contrast - 0.1 * MOST * apart / reach, -np.inf)
+    row, column = np.unravel_index(int(contrast.argmax()), contrast.shape)
+    return float(contrast[row, column]), np.array([column, row]) + 0.5
+
+
+def _measured(video: Footage, draft: Disc, behind: np.ndarray) -> Disc:
+    """The same discs to parts of a pixel, with the exposure that explains the pictures best."""
+    behind = _filled(behind)
+    frames = np.flatnonzero(draft.found)
+    speed = np.gradient(draft.center[frames], frames, axis=0)
+    few = frames[np.unique(np.linspace(0, len(frames) - 1, JUDGES).round().astype(int))]
+    costs = []
+    for exposure in EXPOSURES:
+        smears = [exposure * speed[np.searchsorted(frames, t)] for t in few]
+        fits = [
+            _fit(video[t], draft.center[t], draft.radius[t], behind, smear)
+            for t, smear in zip(few, smears, strict=True)
+        ]
+        costs.append(np.median([cost for _, _, cost in fits]))
+    exposure = EXPOSURES[int(np.argmin(costs))]
+    center, radius, found = draft.center.copy(), draft.radius.copy(), draft.found.copy()
+    for t, motion in zip(frames, speed, strict=True):
+        center[t], radius[t], _ = _fit(
+            video[t], draft.center[t], draft.radius[t], behind, exposure * motion
+        )
+    usual = float(np.median(radius[frames]))
+    found &= (radius < CHANGE * usual) & (radius > usual / CHANGE)
+    found &= np.linalg.norm(center - draft.center, axis=1) < 0.5 * usual
+    return Disc(center=center, radius=radius, found=found)
+
+
+def _filled(image: np.ndarray) -> np.ndarray:
+    """An image (H, W, 3) whose NaN are the nearest of its other values."""
+    known = np.isfinite(image).all(axis=-1)
+    if known.all() or not known.any():
+        return np.nan_to_num(image, nan=128.0)
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return image[tuple(nearest)]
+
+
+def _fit(
+    image: np.ndarray, center: np.ndarray, radius: float, behind: np.ndarray, smear: np.ndarray
+) -> tuple[np.ndarray, float, float]:
+    """Center (2,) px and radius, px, of the disc that explains a picture best, and its cost.
+
+    The picture is that of the ball where it covers all, and of what is behind where it covers
+    nothing; at its rim, the ball's color is that farther inside. smear: (2,) px, its way while the
+    picture is taken.
+    """
+    height, width = image.shape[:2]
+    pad = EDGE * radius + 0.5 * np.abs(smear) + 2
+    low = np.maximum(np.floor(center - pad).astype(int), 0)
+    high = np.minimum(np.ceil(center + pad).astype(int) + 1, [width, height])
+    if (high - low < 3).any():
+        return center, radius, np.inf
+    part = image[low[1] : high[1], low[0] : high[0]].astype(np.float32)
+    back = behind[low[1] : high[1], low[0] : high[0]]
+    rows, columns = np.indices(part.shape[:2])
+    at = np.stack([columns, rows], axis=-1) + low + 0.5
+    soft = cv2.GaussianBlur(part, (0, 0), max(0.08 * radius, 0.5))
+    state = np.array([*center, radius])
+    steps = np.array([0.5, 0.5, 0.25])
+
+    def cover(state: np.ndarray) -> np.ndarray:
+        shares = np.linspace(-0.5, 0.5, SMEARS) if np.abs(smear).max() > 0.5 else [0.0]
+        parts = [np.linalg.norm(at - state[:2] - k * smear, axis=-1) for k in shares]
+        return np.mean([np.clip(state[2] + 0.5 - away, 0, 1) for away in parts], axis=0)
+
+    cost = np.inf
+    for _ in range(ROUNDS):
+        away = at - state[:2]
+        length = np.linalg.norm(away, axis=-1, keepdims=True)
+        along = smear / max(float(np.linalg.norm(smear)), 1e-9)
+        # Nowhere in the picture's exposure has what is so far inside been the rim.
+        depth = CORE * state[2]
+        inside = state[:2] + away * np.minimum(1, depth / np.maximum(length, 1e-6))
+        blurred = np.abs(away @ along)[..., None] / np.maximum(length, 1e-6)
+        inside = inside - blurred * 0.5 * np.linalg.norm(smear) * away / np.maximum(
+            length, 1e-6
+        ) * (length > depth)
+        place = np.moveaxis(inside - low - 0.5, -1, 0)[::-1].astype(np.float32)
+        inner = cv2.remap(soft, place[1], place[0], cv2.INTER_LINEAR)
+        share = cover(state)
+        apart = inner - back
+        off = part - back - share[..., None] * apart
+        scale = max(float(np.median(np.abs(off[share > 0.02]))) * 1.5, LEAST_NOISE)
+        weight = 1 / (1 + (off**2).sum(axis=-1) / (2 * scale) ** 2)
+        cost = float(np.minimum((off**2).sum(axis=-1), (6 * scale) ** 2).mean())
+        J = np.stack(
+            [
+                ((cover(state + step) - cover(state - step)) / (2 * step.sum()))[..., None] * apart
+                for step in np.diag(steps)
+            ],
+            axis=-1,
+        )
+        H = np.einsum("hw,hwca,hwcb->ab", weight, J, J)
+        g = np.einsum("hw,hwca,hwc->a", weight, J, off)
+        move = np.linalg.solve(H + 1e-6 * (np.trace(H) + 1) * np.eye(3), g)
+        move = np.clip(move, -0.1 * radius - 0.5, 0.1 * radius + 0.5)
+        state = state + move
+        state[2] = np.clip(state[2], 0.6 * radius, 1.6 * radius)
+        if np.abs(move).max() < 0.02:
+            break
+    return state[:2], float(state[2]), cost

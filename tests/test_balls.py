@@ -1,0 +1,139 @@
+"""Balls that are followed by their silhouettes: fast, plain, small."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from inverse.lifting import LiftQuality
+from inverse.perception.relief import is_disc
+from inverse.tracking.discs import Disc, follow_disc
+from inverse.wind.balls import follow_ball
+from renderers.camera import camera_from_fov
+
+
+WIDTH, HEIGHT, FRAMES, FPS = 160, 120, 12, 30.0
+
+
+def textured(seed, scale, amplitude):
+    noise = np.random.default_rng(seed).normal(size=(HEIGHT, WIDTH, 3))
+    noise = cv2.GaussianBlur(noise, (0, 0), scale)
+    return amplitude * noise / noise.std()
+
+
+def thrown(t):
+    """The center of a disc, px, which falls by 0.9 px a frame and frame."""
+    return np.array([25 + 10 * t, 85 - 11 * t + 0.9 * t**2])
+
+
+def clip(path, radius, exposure=0.5, turns=True):
+    """A disc (T, H, W, 3), smeared along its way; radius: (T,) px; turns: so fast that it shows
+    another side in each frame."""
+    rows, columns = np.indices((4 * HEIGHT, 4 * WIDTH))
+    at = np.stack([columns, rows], axis=-1) / 4 + 0.125
+    behind = 110 + textured(0, 1.5, 25)
+    rng, video, covers = np.random.default_rng(1), [], []
+    for t in range(FRAMES):
+        cover = np.zeros((HEIGHT, WIDTH))
+        for part in np.linspace(-0.5, 0.5, 5) * exposure:
+            on = np.linalg.norm(at - path(t + part), axis=-1) < radius[t]
+            cover += on.reshape(HEIGHT, 4, WIDTH, 4).mean(axis=(1, 3)) / 5
+        ball = np.array([200.0, 90, 50]) + textured(t + 5 if turns else 5, 3.0, 8)
+        image = cover[..., None] * ball + (1 - cover[..., None]) * behind
+        image += rng.normal(0, 1, image.shape)
+        video.append(np.clip(image, 0, 255).round().astype(np.uint8))
+        covers.append(cover > 0.5)
+    return np.stack(video), covers
+
+
+@pytest.mark.parametrize("exposure", [0.0, 0.5])
+def test_a_fast_disc_is_found_to_parts_of_a_pixel(exposure):
+    radius = 9.0 + 0.1 * np.arange(FRAMES)
+    video, covers = clip(thrown, radius, exposure)
+    disc = follow_disc(video, covers[0])
+    assert disc.found.all()
+    true = np.stack([thrown(t) for t in range(FRAMES)])
+    assert np.linalg.norm(disc.center - true, axis=1).max() < 0.5
+    assert np.diff(disc.center - true, 2, axis=0).std() < 0.25  # of 1.8 px by gravity
+    assert np.abs(disc.smooth_size() / (radius / radius[0]) - 1).max() < 0.03
+
+
+def test_a_disc_that_rests_is_left_to_tracks():
+    video, covers = clip(lambda t: np.array([80.3, 60.6]), np.full(FRAMES, 10.0), turns=False)
+    assert follow_disc(video, covers[0]) is None
+
+
+def test_a_disc_that_leaves_is_not_found_any_more():
+    video, covers = clip(lambda t: np.array([100 + 12.0 * t, 60]), np.full(FRAMES, 9.0))
+    disc = follow_disc(video, covers[0])
+    assert disc.found[:5].all() and not disc.found[7:].any()
+
+
+def test_tracks_of_a_disc_move_and_grow_with_it():
+    t = np.arange(FRAMES)
+    disc = Disc(
+        center=np.stack([thrown(k) for k in t]), radius=9 + 0.3 * t, found=np.arange(FRAMES) != 4
+    )
+    tracks = disc.tracks()
+    assert not tracks.visible[4].any() and tracks.visible[5].all()
+    arms = tracks.xy - disc.center[:, None]
+    np.testing.assert_allclose(arms[8], arms[0] * (9 + 0.3 * 8) / 9, rtol=1e-2, atol=1e-2)
+
+
+def inputs_of(video, mask, camera):
+    return SimpleNamespace(
+        surface=object(), videos=[video], mask=mask, tracks=None, masks=None, fps=FPS,
+        cameras=[[camera] * len(video)], taken=[np.arange(len(video)) / FPS], adrift=0.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [None, 0.2, 1.0])
+def test_a_ball_is_put_where_its_silhouette_is(share):
+    """Whether tracks find nothing (None), too little, or all of it, but not where it is."""
+    camera = camera_from_fov(WIDTH, HEIGHT, 40.0)
+    radius = np.full(FRAMES, 9.0)
+    video, covers = clip(thrown, radius)
+    assert is_disc(covers[0])
+    start = camera.unproject(thrown(0)[None], np.array([2.0]))
+    cloud = start + 0.05 * np.random.default_rng(2).uniform(-1, 1, (64, 3))
+    cloud += start - cloud.mean(axis=0)
+    asked = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Found:
+        targets: np.ndarray
+        quality: LiftQuality
+
+    def follow(tracks, masks):
+        asked.append(tracks)
+        if tracks is None and share is None:
+            raise ValueError("tracks: got 0")
+        way = np.stack([
+            camera.unproject(thrown(t)[None] + 2.0, np.array([2.0]))[0] for t in range(FRAMES)
+        ])  # fmt: skip
+        targets = cloud + (way - way[0])[:, None] * 1.02
+        seen = np.full(FRAMES, 1.0 if tracks is not None else share)
+        quality = LiftQuality(
+            converged=True, reprojection_px=np.zeros((FRAMES, 2)), seen_share=seen,
+            keypoints_seen_share=seen, sigma_px=0.1, object_px=18.0,
+        )  # fmt: skip
+        return Found(targets, quality)
+
+    found, outline = follow_ball(inputs_of(video, covers[0], camera), follow)
+    assert outline == (share != 1.0)
+    assert len(asked) == (1 if share == 1.0 else 2) and asked[0] is None
+    middles = found.targets.mean(axis=1)
+    seen = np.concatenate([camera.project(middle[None])[0] for middle in middles])
+    true = np.stack([thrown(t) for t in range(FRAMES)])
+    assert np.diff(seen - true, 2, axis=0).std() < 0.25
+
+
+def test_what_is_no_disc_is_followed_by_its_tracks_alone():
+    square = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    square[40:60, 40:60] = True
+    video = np.zeros((FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    inputs = inputs_of(video, square, camera_from_fov(WIDTH, HEIGHT, 40.0))
+    assert not is_disc(square)
+    assert follow_ball(inputs, lambda tracks, masks: "found") == ("found", False)
