@@ -32,7 +32,8 @@ class MotionStatistics:
 
     centroid, local: smoothness of the object's centroid and of its shape around it, m; modes: how
     many independent motions the shape has; acceleration: usual second difference of the centroid,
-    m per frame^2; sigma_px: noise of the tracks, px.
+    m per frame^2; sigma_px: noise of the tracks, px; known: false where tracks are too short to tell
+    any of this, and it is assumed.
 
     They are measured across the cameras' axes, where tracks show meters directly, and hold in every
     direction: what moves the object does not know where the camera stands.
@@ -43,6 +44,7 @@ class MotionStatistics:
     modes: float
     acceleration: float
     sigma_px: float
+    known: bool = True
 
 
 def measure_motion(
@@ -103,7 +105,7 @@ def measure_motion(
         assumed = Smoothness(order=ASSUMED_ORDER, amplitude=size, noise=0.0)
         return MotionStatistics(
             centroid=assumed, local=assumed, modes=1.0, acceleration=size,
-            sigma_px=ASSUMED_SIGMA if sigma_px is None else sigma_px,
+            sigma_px=ASSUMED_SIGMA if sigma_px is None else sigma_px, known=False,
         )  # fmt: skip
 
 

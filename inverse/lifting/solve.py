@@ -19,7 +19,7 @@ from inverse.lifting.energy import (
     camera_path,
 )
 from inverse.lifting.jackknife import block_shifts
-from inverse.lifting.motion import ASSUMED_SIGMA, MIN_SIGMA, measure_motion
+from inverse.lifting.motion import ASSUMED_SIGMA, MIN_SIGMA, MotionStatistics, measure_motion
 from inverse.lifting.quality import median_and_most, reprojection_errors
 from inverse.lifting.rigid import MEDIAN_LENGTH
 from inverse.lifting.smoothness import Smoothness
@@ -91,6 +91,9 @@ def lift(
     paths = [(tracks, camera_path(camera, tracks.frames)) for tracks, camera in views]
     _check(paths, points0, fps)
     energy = LiftEnergy(paths, points0, config, volume=volume)
+    if initial is not None and not energy.motion.known:
+        motion = _motion_along(energy, np.asarray(initial))
+        energy = LiftEnergy(paths, points0, config, motion, volume)
     C = small_steps(energy) if initial is None else energy.fit_nodes(np.asarray(initial))
     solution = _minimize(energy, C, config.iterations, config.tolerance, progress)
     if not (solution.converged and _is_sound(energy, solution.nodes)):
@@ -164,13 +167,18 @@ def _from_poses(
     sigma = min(energy.motion.sigma_px, ASSUMED_SIGMA)
     motion = dataclasses.replace(energy.motion, sigma_px=sigma)
     C = rigid_poses(LiftEnergy(views, points0, config, motion, energy.volume))
-    X = energy.keypoints(C)
-    usual = [float(np.median(r)) for r in reprojection_errors(views, X) if len(r)]
-    sigma = max(float(np.median(usual)) / MEDIAN_LENGTH, MIN_SIGMA) if usual else sigma
-    motion = measure_motion(_cleaned(views, X, sigma), points0, sigma_px=sigma)
+    motion = _motion_along(energy, energy.keypoints(C))
     second = LiftEnergy(views, points0, config, motion, energy.volume)
     rounds = PATIENCE * config.iterations
     return second, _minimize(second, C, rounds, config.tolerance, progress)
+
+
+def _motion_along(energy: LiftEnergy, X: np.ndarray) -> MotionStatistics:
+    """The statistics of a motion that is about X (T, N, 3) m, where tracks alone do not tell."""
+    sigma = min(energy.motion.sigma_px, ASSUMED_SIGMA)
+    usual = [float(np.median(r)) for r in reprojection_errors(energy.views, X) if len(r)]
+    sigma = max(float(np.median(usual)) / MEDIAN_LENGTH, MIN_SIGMA) if usual else sigma
+    return measure_motion(_cleaned(energy.views, X, sigma), energy.points0, sigma_px=sigma)
 
 
 def _cleaned(views: Sequence[TrackedView], X: np.ndarray, sigma: float) -> list[TrackedView]:
