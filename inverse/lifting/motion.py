@@ -32,8 +32,8 @@ class MotionStatistics:
 
     centroid, local: smoothness of the object's centroid and of its shape around it, m; modes: how
     many independent motions the shape has; acceleration: usual second difference of the centroid,
-    m per frame^2; sigma_px: noise of the tracks, px; known: false where tracks are too short to tell
-    any of this, and it is assumed.
+    m per frame^2; sigma_px: noise of the tracks, px; known: false where tracks are too short to
+    tell any of this, and it is assumed.
 
     They are measured across the cameras' axes, where tracks show meters directly, and hold in every
     direction: what moves the object does not know where the camera stands.
