@@ -9,7 +9,6 @@ import numpy as np
 ORDERS = (2, 3, 4, 5)  # of differences: constant velocity, constant acceleration, ...
 DEVIANCE = 2.0  # difference of -2 log likelihood below which two explanations are equally good
 LOG_RATIOS = np.linspace(-12, 12, 193)  # log(amplitude / noise) that are tried
-STEADY = 4.0  # times what high differences say: a larger amplitude is no white noise
 SPIKE = 8.0  # times the usual difference from a cubic through four neighbors
 SPIKE_ROUNDS = 3  # a spike hides smaller ones beside it
 MAD_TO_SIGMA = 1.4826  # median absolute deviation to standard deviation, of a Gaussian
@@ -42,9 +41,7 @@ def estimate_smoothness(
     which remove every unknown start, are Gaussian with covariance s^2 D_K D_K^T + q^2 D_(K-k)
     D_(K-k)^T, with noise s and amplitude q. Their restricted likelihood (Patterson and Thompson
     1971) with the highest K is that of the same data for every k, and chooses k; the one with K = k
-    then gives q and s from all that the data say. Where q is far above what differences of order K
-    say, those of order k have a steady part (a ball in flight that trembles: gravity is no noise),
-    and a higher order presumes less.
+    then gives q and s from all that the data say.
 
     series: one-dimensional sequences, smooth motion with white noise; orders: the k to choose from.
     Those that are at least half of the longest sequence are left out; noise: where it is known
@@ -64,11 +61,8 @@ def estimate_smoothness(
         # Where only noise is left, all orders tie: then the highest, which presumes least.
         if deviance < lowest - DEVIANCE:
             best, lowest = order, deviance
-    for order in reversed(possible):
-        _, amplitude, size = _fit(groups, order, order, noise)
-        if order >= best and amplitude <= STEADY * _fit(groups, order, top, noise)[1]:
-            break
-    return Smoothness(order=order, amplitude=amplitude, noise=size)
+    _, amplitude, noise = _fit(groups, best, best, noise)
+    return Smoothness(order=best, amplitude=amplitude, noise=noise)
 
 
 def _fit(

@@ -2,8 +2,11 @@
 
 A ball is a disc wherever it is and however it turns. In each frame the disc is sought whose pixels
 have the ball's colors, and whose surroundings have not; it also differs from what the camera, which
-stands still, sees there in other frames. Center and radius are then those of the smeared
-disc over this background that explains the picture best: motion blur smears a ball along its way.
+stands still, sees there in other frames. Center and radius are then those of the smeared disc over
+this background that explains the picture best: motion blur smears a ball along its way.
+
+Off the axis of a camera a ball is an ellipse, whose middle is not where the ball's center is seen.
+So discs are fitted in the picture of a camera that looks at the ball (`Turned`).
 """
 
 import dataclasses
@@ -12,9 +15,11 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from inverse.clips.footage import Footage, as_footage
 from inverse.tracking.tracks import Tracks
+from renderers.camera import Camera
 
 
 BINS = 16  # of each color, in histograms
@@ -34,60 +39,71 @@ FEWEST = 4  # frames
 CHANGE = 1.5  # times the usual radius, beyond which it is something else
 POINTS = 24  # keypoints of a disc
 FAR = 0.6  # radii, of keypoints from the center
-DEGREES = range(5)  # of the polynomials in time that the size may follow
 Progress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Disc:
-    """A disc in T frames: center (T, 2) px and radius (T,) px, where it was found (T,) bool."""
+    """A ball in T frames: its center (T, 2) px, its radius (T,) px in a camera of the same focal
+    length that looks at it, and where it was found, (T,) bool."""
 
     center: np.ndarray
     radius: np.ndarray
     found: np.ndarray
 
     def tracks(self) -> Tracks:
-        """Tracks of points on the disc, as those of a ball that does not turn.
-
-        Its radius is smoothed by the polynomial in time that its errors allow (Bayesian information
-        criterion): distance, which follows from it, is far less certain than where the ball is.
-        """
-        size = self.smooth_size()
+        """Tracks of points on the disc, as those of a ball that does not turn."""
         angle = np.arange(POINTS) * np.pi * (3 - np.sqrt(5))  # a sunflower's
-        away = FAR * self.radius[0] * np.sqrt((np.arange(POINTS) + 0.5) / POINTS)
+        away = FAR * np.sqrt((np.arange(POINTS) + 0.5) / POINTS)
         arms = np.stack([np.cos(angle), np.sin(angle)], axis=1) * away[:, None]
-        xy = self.center[:, None] + size[:, None, None] * arms
+        xy = self.center[:, None] + self.radius[:, None, None] * arms
         visible = np.repeat(self.found[:, None], POINTS, axis=1)
         return Tracks(xy=xy, visible=visible)
 
-    def smooth_size(self) -> np.ndarray:
-        """(T,) size over that of frame 0."""
-        t = np.linspace(-1, 1, len(self.radius))
-        known, inverse = t[self.found], 1 / self.radius[self.found]
-        weight, count = np.ones(len(known)), len(known)
-        best, lowest = np.full(len(t), inverse.mean()), np.inf
-        for degree in DEGREES:
-            if degree > count - 3:
-                break
-            for _ in range(3):  # a disc that was cut off or merged with something decides nothing
-                found = np.polynomial.Polynomial.fit(known, inverse, degree, w=weight, domain=[])
-                off = np.abs(inverse - found(known))
-                usual = 1.5 * float(np.median(off)) + 1e-9
-                weight = 1 / np.sqrt(1 + (off / (2 * usual)) ** 2)
-            misfit = count * np.log((np.minimum(off, 3 * usual) ** 2).mean() + 1e-12)
-            misfit += (degree + 1) * np.log(count)
-            if misfit < lowest:
-                best, lowest = found(t), misfit
-        return best[0] / np.maximum(best, 0.2 * best[0])
+
+class Turned:
+    """The picture of a camera that is turned to look at a place (2,) px in the picture of another,
+    with its focal length; there that place is (0, 0)."""
+
+    def __init__(self, camera: Camera, place: np.ndarray):
+        self.focal = float(np.sqrt(camera.fx * camera.fy))
+        self._scale = np.array([camera.fx, camera.fy])
+        self._middle = np.array([camera.cx, camera.cy])
+        ahead = self._rays(np.asarray(place, dtype=np.float64))
+        ahead = ahead / np.linalg.norm(ahead)
+        axis = np.cross(ahead, [0.0, 0.0, 1.0])
+        angle = float(np.arctan2(np.linalg.norm(axis), ahead[2]))
+        length = max(float(np.linalg.norm(axis)), 1e-300)
+        self._turn = Rotation.from_rotvec(axis * (angle / length)).as_matrix()
+
+    def _rays(self, xy: np.ndarray) -> np.ndarray:
+        flat = (xy - self._middle) / self._scale
+        return np.concatenate([flat, np.ones((*flat.shape[:-1], 1))], axis=-1)
+
+    def see(self, xy: np.ndarray) -> np.ndarray:
+        """(..., 2) px in the turned picture of places xy (..., 2) px of the other."""
+        turned = self._rays(xy) @ self._turn.T
+        return self.focal * turned[..., :2] / turned[..., 2:]
+
+    def back(self, xy: np.ndarray) -> np.ndarray:
+        """The reverse of see."""
+        rays = np.concatenate([xy / self.focal, np.ones((*xy.shape[:-1], 1))], axis=-1) @ self._turn
+        return self._middle + self._scale * rays[..., :2] / rays[..., 2:]
+
+    def area(self, place: np.ndarray) -> float:
+        """How many times larger things near a place (2,) px are in the other picture, in area."""
+        step = self.back(self.see(place) + np.eye(2)) - place
+        return abs(float(np.linalg.det(step)))
 
 
 def follow_disc(
-    video: Footage, mask: np.ndarray, *, progress: Progress | None = None
+    video: Footage, mask: np.ndarray, camera: Camera, *, progress: Progress | None = None
 ) -> Disc | None:
     """Follow a ball through a video (T, H, W, 3) uint8; None where it is not found for long,
     and where it stays in its place.
 
-    mask: (H, W) bool, the ball in frame 0; progress: called with (frame, frames).
+    mask: (H, W) bool, the ball in frame 0; camera: that took it and stands still; progress: called
+    with (frame, frames).
     """
     video = as_footage(video)
     mask = np.asarray(mask, dtype=bool)
@@ -108,7 +124,7 @@ def follow_disc(
         return None
     discs = [(draft.center[t], draft.radius[t]) if draft.found[t] else None for t in seen]
     behind, noise = _behind(stills, discs)
-    return _measured(video, draft, behind)
+    return _measured(video, draft, behind, camera)
 
 
 class _Colors:
@@ -230,7 +246,7 @@ def _best_disc(
     return float(contrast[row, column]), np.array([column, row]) + 0.5
 
 
-def _measured(video: Footage, draft: Disc, behind: np.ndarray) -> Disc:
+def _measured(video: Footage, draft: Disc, behind: np.ndarray, camera: Camera) -> Disc:
     """The same discs to parts of a pixel, with the exposure that explains the pictures best."""
     behind = _filled(behind)
     frames = np.flatnonzero(draft.found)
@@ -240,7 +256,7 @@ def _measured(video: Footage, draft: Disc, behind: np.ndarray) -> Disc:
     for exposure in EXPOSURES:
         smears = [exposure * speed[np.searchsorted(frames, t)] for t in few]
         fits = [
-            _fit(video[t], draft.center[t], draft.radius[t], behind, smear)
+            _fit(video[t], draft.center[t], draft.radius[t], behind, smear, camera)
             for t, smear in zip(few, smears, strict=True)
         ]
         costs.append(np.median([cost for _, _, cost in fits]))
@@ -248,7 +264,7 @@ def _measured(video: Footage, draft: Disc, behind: np.ndarray) -> Disc:
     center, radius, found = draft.center.copy(), draft.radius.copy(), draft.found.copy()
     for t, motion in zip(frames, speed, strict=True):
         center[t], radius[t], _ = _fit(
-            video[t], draft.center[t], draft.radius[t], behind, exposure * motion
+            video[t], draft.center[t], draft.radius[t], behind, exposure * motion, camera
         )
     usual = float(np.median(radius[frames]))
     found &= (radius < CHANGE * usual) & (radius > usual / CHANGE)
@@ -266,60 +282,57 @@ def _filled(image: np.ndarray) -> np.ndarray:
 
 
 def _fit(
-    image: np.ndarray, center: np.ndarray, radius: float, behind: np.ndarray, smear: np.ndarray
+    image: np.ndarray,
+    center: np.ndarray,
+    radius: float,
+    behind: np.ndarray,
+    smear: np.ndarray,
+    camera: Camera,
 ) -> tuple[np.ndarray, float, float]:
     """Center (2,) px and radius, px, of the disc that explains a picture best, and its cost.
 
     The picture is that of the ball where it covers all, and of what is behind where it covers
-    nothing; at its rim, the ball's color is that farther inside. smear: (2,) px, its way while the
-    picture is taken.
+    nothing; at its rim, the ball's color is that farther inside. center, radius: px, of a draft in
+    the picture; smear: (2,) px, its way while the picture is taken.
     """
     height, width = image.shape[:2]
     pad = EDGE * radius + 0.5 * np.abs(smear) + 2
     low = np.maximum(np.floor(center - pad).astype(int), 0)
     high = np.minimum(np.ceil(center + pad).astype(int) + 1, [width, height])
+    turned = Turned(camera, center)
+    radius = radius / np.sqrt(turned.area(center))
     if (high - low < 3).any():
         return center, radius, np.inf
     part = image[low[1] : high[1], low[0] : high[0]].astype(np.float32)
     back = behind[low[1] : high[1], low[0] : high[0]]
     rows, columns = np.indices(part.shape[:2])
-    at = np.stack([columns, rows], axis=-1) + low + 0.5
+    at = turned.see(np.stack([columns, rows], axis=-1) + low + 0.5)
+    smear = turned.see(center + 0.5 * smear) - turned.see(center - 0.5 * smear)
     soft = cv2.GaussianBlur(part, (0, 0), max(0.08 * radius, 0.5))
-    state = np.array([*center, radius])
+    state = np.array([0.0, 0.0, radius])
     steps = np.array([0.5, 0.5, 0.25])
+    length = float(np.linalg.norm(smear))
+    along = smear / max(length, 1e-9)
+    shares = np.linspace(-0.5, 0.5, SMEARS) if np.abs(smear).max() > 0.5 else np.zeros(1)
 
     def cover(state: np.ndarray) -> np.ndarray:
-        shares = np.linspace(-0.5, 0.5, SMEARS) if np.abs(smear).max() > 0.5 else [0.0]
         parts = [np.linalg.norm(at - state[:2] - k * smear, axis=-1) for k in shares]
         return np.mean([np.clip(state[2] + 0.5 - away, 0, 1) for away in parts], axis=0)
 
     cost = np.inf
     for _ in range(ROUNDS):
-        away = at - state[:2]
-        length = np.linalg.norm(away, axis=-1, keepdims=True)
-        along = smear / max(float(np.linalg.norm(smear)), 1e-9)
-        # Nowhere in the picture's exposure has what is so far inside been the rim.
-        depth = CORE * state[2]
-        inside = state[:2] + away * np.minimum(1, depth / np.maximum(length, 1e-6))
-        blurred = np.abs(away @ along)[..., None] / np.maximum(length, 1e-6)
-        inside = inside - blurred * 0.5 * np.linalg.norm(smear) * away / np.maximum(
-            length, 1e-6
-        ) * (length > depth)
-        place = np.moveaxis(inside - low - 0.5, -1, 0)[::-1].astype(np.float32)
-        inner = cv2.remap(soft, place[1], place[0], cv2.INTER_LINEAR)
+        inner = cv2.remap(soft, *_inside(at, state, along, length, turned, low), cv2.INTER_LINEAR)
         share = cover(state)
         apart = inner - back
         off = part - back - share[..., None] * apart
         scale = max(float(np.median(np.abs(off[share > 0.02]))) * 1.5, LEAST_NOISE)
         weight = 1 / (1 + (off**2).sum(axis=-1) / (2 * scale) ** 2)
         cost = float(np.minimum((off**2).sum(axis=-1), (6 * scale) ** 2).mean())
-        J = np.stack(
-            [
-                ((cover(state + step) - cover(state - step)) / (2 * step.sum()))[..., None] * apart
-                for step in np.diag(steps)
-            ],
-            axis=-1,
-        )
+        slopes = [
+            (cover(state + step) - cover(state - step)) / (2 * step.sum())
+            for step in np.diag(steps)
+        ]
+        J = np.stack(slopes, axis=-1)[:, :, None] * apart[..., None]
         H = np.einsum("hw,hwca,hwcb->ab", weight, J, J)
         g = np.einsum("hw,hwca,hwc->a", weight, J, off)
         move = np.linalg.solve(H + 1e-6 * (np.trace(H) + 1) * np.eye(3), g)
@@ -328,4 +341,25 @@ def _fit(
         state[2] = np.clip(state[2], 0.6 * radius, 1.6 * radius)
         if np.abs(move).max() < 0.02:
             break
-    return state[:2], float(state[2]), cost
+    return turned.back(state[:2]), float(state[2]), cost
+
+
+def _inside(
+    at: np.ndarray,
+    state: np.ndarray,
+    along: np.ndarray,
+    smeared: float,
+    turned: Turned,
+    low: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows, from low on, of the places in the picture whose colors those at (H, W, 2)
+    px in the turned one have: themselves, and for what is near the rim of a disc, farther inside,
+    where nothing has been the rim while the picture was taken."""
+    away = at - state[:2]
+    length = np.maximum(np.linalg.norm(away, axis=-1, keepdims=True), 1e-6)
+    depth = CORE * state[2]
+    blurred = np.abs(away @ along)[..., None] / length
+    inside = state[:2] + away * np.minimum(1, depth / length)
+    inside = inside - blurred * 0.5 * smeared * away / length * (length > depth)
+    place = (turned.back(inside) - low - 0.5).astype(np.float32)
+    return place[..., 0], place[..., 1]

@@ -12,6 +12,7 @@ import taichi_phys as tp
 from inverse.perception import refine_on_image
 from inverse.runs.clock import Clock
 from inverse.runs.folder import METRICS, RunFolder
+from inverse.wind.balls import ASSUMED
 from inverse.wind.body import make_bodies, make_simulator
 from inverse.wind.confidence import find_confidence
 from inverse.wind.config import WindConfig, WindJob
@@ -103,12 +104,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     tracked, body = joined_tracks(followed), body_of_particles(models)
     targets = tracked.targets
     supports = find_all_supports(each, models, followed, dx)
-    if tracked.outline:
-        inputs.assumptions.append(
-            "Too little of the surface could be followed, and the ball was followed by its "
-            "silhouette: how it turns is not known, and the force on the whole does not depend on "
-            "that."
-        )
+    if tracked.by in ASSUMED:
+        inputs.assumptions.append(ASSUMED[tracked.by])
     inputs.assumptions.extend(supports.sentences(job))
     form = find_form(job, config, inputs, models, targets)
     for assumption in inputs.assumptions[said:]:

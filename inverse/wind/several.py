@@ -10,6 +10,7 @@ import torch
 
 from inverse.lifting import LiftQuality
 from inverse.perception import ObjectModel
+from inverse.wind.balls import FOLLOWED
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.supports import Supports, find_supports
 from inverse.wind.targets import Tracked, find_targets
@@ -77,7 +78,7 @@ def joined_tracks(each: Sequence[Tracked]) -> Tracked:
         sampled=_joined_samples(each),
         shifts=_joined_shifts(each),
         quality=quality,
-        outline=any(one.outline for one in each),
+        by=max((one.by for one in each), key=FOLLOWED.index),
     )
 
 

@@ -38,8 +38,8 @@ class Tracked:
     noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the force per mass
     on a part beside that on the whole, as far as single tracks make it (noise.py); sampled: (m,)
     particles and shifts: (B, T, m, 3) m, by how much these move without a block of the tracks,
-    which is how uncertain they are; quality: of the lift; outline: whether it is a ball of which
-    only the silhouette was followed.
+    which is how uncertain they are; quality: of the lift; by: what it was followed by, one of
+    balls.FOLLOWED.
     """
 
     targets: np.ndarray
@@ -53,7 +53,7 @@ class Tracked:
     sampled: np.ndarray
     shifts: np.ndarray
     quality: LiftQuality
-    outline: bool = False
+    by: str = "tracks"
 
 
 SHOWN = 12  # frames at the beginning of the clip, through which points are shown
@@ -72,8 +72,8 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
             if str(saved) == stamp:
                 record = dict(zip([*NAMES, *QUALITY], arrays, strict=True))
                 quality = LiftQuality.from_arrays({name: record.pop(name) for name in QUALITY})
-                count, outline = int(record.pop("count")), bool(record.pop("outline"))
-                return Tracked(**record, count=count, quality=quality, outline=outline)
+                count, by = int(record.pop("count")), str(record.pop("by"))
+                return Tracked(**record, count=count, quality=quality, by=by)
     tracker: Callable[..., Tracks] = track_lucas_kanade
     if job.tracker == "tapir":
         device = str(runtime.ensure_initialized().device)
@@ -95,8 +95,8 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
                 tracker=tracker, max_count=job.keypoints, progress=bar,
             )  # fmt: skip
 
-        found, outline = follow_ball(inputs, follow)
-    tracked = dataclasses.replace(_tracked(job, found, inputs, model.seen), outline=outline)
+        found, by = follow_ball(inputs, follow)
+    tracked = dataclasses.replace(_tracked(job, found, inputs, model.seen), by=by)
     arrays = {name: getattr(tracked, name) for name in NAMES}
     write_npz(path, stamp=stamp, **arrays, **tracked.quality.to_arrays())
     return tracked

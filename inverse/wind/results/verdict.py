@@ -53,7 +53,7 @@ class Facts:
     object; factors: names of what is not known, and by which factor all forces may be off for it;
     reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether it fits the tracks,
     None where that is not known; at_rest: whether its iterations ended because nothing changed any
-    more; outline: whether it is a ball of which only the silhouette was followed.
+    more; by: what it was followed by (balls.FOLLOWED).
     """
 
     seen_share: np.ndarray
@@ -74,7 +74,7 @@ class Facts:
     reprojection_px: np.ndarray | None = None
     converged: np.ndarray | None = None
     at_rest: bool = True
-    outline: bool = False
+    by: str = "tracks"
 
     @property
     def known_to(self) -> float:
@@ -190,9 +190,11 @@ def _body(facts: Facts) -> Reasons:
     if facts.torn_share > 0:
         text = f"{100 * facts.torn_share:.2g} % of the object was torn in the simulation"
         found.append((2 if facts.torn_share > TORN_SHARE else 1, text))
-    if facts.size_px < SMALL and not facts.outline:
+    if facts.size_px < SMALL and facts.by == "tracks":
         text = f"the object is only {facts.size_px:.0f} px across"
         found.append((2 if facts.size_px < TINY else 1, text))
+    if facts.by == "doubt":
+        found.append((1, "tracks on the ball do not agree with its silhouette, which was followed"))
     if facts.tracks < FEW_TRACKS:
         found.append((1, f"only {facts.tracks} points could be followed"))
     if len(facts.seen_share) < SHORT:
@@ -256,6 +258,8 @@ def _good(facts: Facts, until: int) -> list[str]:
     shares = 100 * np.asarray(facts.seen_share)[: until + 1]
     all_of_it = shares.min() > 99.5
     found = [f"tracks see {'all' if all_of_it else f'at least {shares.min():.0f} %'} of the object"]
+    if facts.by in ("outline", "doubt"):
+        found = ["the silhouette of the ball was followed"]
     if facts.moved_px < MOVED:
         found[0] += f", which moved by no more than {facts.moved_px:.1f} px"
     else:

@@ -222,7 +222,7 @@ def find_facts(
         reprojection_px=tracked.quality.reprojection_px[:, 0],
         converged=tracked.quality.fits,
         at_rest=tracked.quality.converged,
-        outline=tracked.outline,
+        by=tracked.by,
     )
 
 
