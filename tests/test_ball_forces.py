@@ -13,7 +13,7 @@ from inverse.wind.solver import WindSolver
 from inverse.wind.supports import Supports
 
 
-FPS, FRAMES, DX = 30.0, 16, 0.1
+FPS, FRAMES, DX = 30.0, 15, 0.1
 RADIUS, GRAVITY, KEPT = 0.15, 9.81, 0.75  # m; m/s^2; of the speed after a blow
 AXIS = np.array([0.3, 0.2, 1.0]) / np.linalg.norm([0.3, 0.2, 1.0])
 TIMES = np.arange(FRAMES) / FPS
@@ -58,7 +58,7 @@ def recovered(path, spin):
     colliders = supports.colliders(targets[0], grid)
     sim = tp.MPM(particles=body, grid=grid, gravity=(0, 0, 0), colliders=colliders)
     torch.manual_seed(0)
-    config = WindConfig(resolution=4, channels=4, hidden=8)
+    config = WindConfig(force="uniform")
     solver = WindSolver(sim, targets, fps=FPS, config=config, gaps=impacts)
     result = solve_clip(solver, 2)
     net = result.frame_forces().sum(dim=1) / sim.mass.sum()
