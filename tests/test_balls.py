@@ -217,3 +217,19 @@ def test_what_is_no_disc_is_followed_by_its_tracks_alone():
     inputs = inputs_of(video, square, NARROW)
     assert not is_disc(square)
     assert follow_ball(inputs, lambda tracks, masks: "found") == ("found", "tracks")
+
+
+def test_a_path_is_smooth_between_blows_and_not_through_them():
+    rng, t, focal = np.random.default_rng(0), np.arange(24) / 30, NARROW.fx
+    fall = np.sqrt(2 * 0.5 / 9.81)
+    up = np.where(t < fall, 0.5 - 4.9 * t**2, 2.5 * (t - fall) - 4.9 * (t - fall) ** 2)
+    way = np.stack([0.3 * t, np.full(24, 30.0), up], axis=1)
+    radius = focal * np.tan(np.arcsin(0.25 / np.linalg.norm(way, axis=1)))
+    true = NARROW.project(way)[0]
+    disc = Disc(
+        center=true + rng.normal(0, 0.3, (24, 2)), radius=radius, found=np.ones(24, dtype=bool)
+    )
+    off = find_path(disc, NARROW).center - true
+    assert np.diff(off, 2, axis=0)[:6].std() < 0.2  # 0.7 px without
+    assert np.diff(off, 2, axis=0)[14:].std() < 0.2
+    assert np.linalg.norm(off, axis=1).max() < 1.0
