@@ -227,9 +227,9 @@ def test_a_path_is_smooth_between_blows_and_not_through_them():
     radius = focal * np.tan(np.arcsin(0.25 / np.linalg.norm(way, axis=1)))
     true = NARROW.project(way)[0]
     disc = Disc(
-        center=true + rng.normal(0, 0.3, (24, 2)), radius=radius, found=np.ones(24, dtype=bool)
+        center=true + rng.normal(0, 0.1, (24, 2)), radius=radius, found=np.ones(24, dtype=bool)
     )
     off = find_path(disc, NARROW).center - true
-    assert np.diff(off, 2, axis=0)[:6].std() < 0.2  # 0.7 px without
-    assert np.diff(off, 2, axis=0)[14:].std() < 0.2
-    assert np.linalg.norm(off, axis=1).max() < 1.0
+    assert np.diff(off, 2, axis=0)[:6].std() < 0.1  # 0.25 px without
+    assert np.diff(off, 2, axis=0)[14:].std() < 0.1
+    assert np.linalg.norm(off, axis=1).max() < 0.5
