@@ -1,5 +1,7 @@
 """Parts that share a rigid motion: which fragments are one, and how their Gaussians are carried."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from inverse.fitting.photometric import PhotoLoss
 from inverse.trace import TraceConfig, TraceModel
 from inverse.trace.parts import knots_of, rigid_parts, united_parts
 from inverse.trace.paths import rigid_path
-from inverse.trace.shared import SharedMotion, bodies, rotation_exponential
+from inverse.trace.shared import SharedMotion, bodies, rotation_exponential, without_jumps
 from inverse.trace.trial import Trial, held_out, revert, same_parts, worse
 from renderers.splats.gaussians import Gaussians
 from taichi_phys.rotations import rotation_matrix
@@ -191,7 +193,7 @@ def test_what_is_no_rigid_body_moves_by_itself_again():
     truth = {t: model.tensors_at(t)["means"].detach() for t in TIMES}
     optimizer = torch.optim.Adam(model.gaussians.parameters())
     labels = np.repeat([1, 2], [60, 80])
-    trial = Trial(model, labels, labels)
+    trial = Trial(copy.deepcopy(model), labels, labels, np.zeros(2, bool))
     model.share(labels, TIMES)
     errors = trial.compare(model, photographs, views, (1.0, 1.0, 1.0))
     assert (errors[:, 0] < 1e-6).all() and errors[1, 1] > max(0.01, 10 * errors[0, 1])
@@ -230,7 +232,7 @@ def test_a_union_that_pixels_refute_is_undone():
     model.share(np.repeat([1, 2, 3], [60, 40, 40]), TIMES)
     own = {t: model.tensors_at(t)["means"].detach() for t in TIMES}
     labels, pieces = np.repeat([1, 2], [60, 80]), np.repeat([5, 7, 9], [60, 40, 40])
-    trial = Trial(model, labels, pieces)
+    trial = Trial(copy.deepcopy(model), labels, pieces, np.zeros(2, bool))
     assert trial.pieces.tolist() == [0] * 60 + [1] * 40 + [2] * 40  # the bar is no new part
     model.share(labels, TIMES)
     assert (model.tensors_at(0.6)["means"] - own[0.6]).detach().norm(dim=1).max() > 0.1
@@ -239,3 +241,20 @@ def test_a_union_that_pixels_refute_is_undone():
     for t in TIMES:
         now = model.tensors_at(t)["means"].detach()
         torch.testing.assert_close(now[100:], own[t][100:], atol=1e-5, rtol=0)
+
+
+def test_a_body_that_is_taken_for_itself_turned_by_a_quarter_is_not():
+    times = np.linspace(0, 1, 12)
+    swing = Rotation.from_rotvec(np.outer(np.sin(3 * times), (0.2, 1, 0.1)))
+    assert without_jumps(swing) is None
+    quarter = Rotation.from_rotvec((0, np.pi / 2, 0))
+    jumps = Rotation.concatenate([swing[:5], swing[5:] * quarter])
+    mended = without_jumps(jumps)
+    assert (mended * swing.inv()).magnitude().max() < 0.05
+    spin_up = Rotation.from_rotvec(np.outer(np.maximum(times - 0.5, 0), (0, 0, 12.0)))
+    assert without_jumps(spin_up) is None  # a push changes the spin, and the new spin stays
+    path = np.zeros((2, 12, 3))
+    turns = np.stack([r.as_quat(scalar_first=True) for r in (swing, jumps)])
+    motion = SharedMotion([1, 2], times, path, turns, np.ones(2))
+    assert motion.mend_jumps().tolist() == [False, True]
+    assert (motion.paths()[1][1] * swing.inv()).magnitude().max() < 0.05

@@ -49,8 +49,8 @@ class TraceConfig(PhotometricConfig):
     warm_up: float = setting(0.08, low=0)  # until then, only the Gaussians of t = 0 learn
     curriculum: float = setting(0.3, low=0)  # from then on, all observed times are used
     freeze: float = setting(0.5, low=0)  # then, Gaussians that stand still are frozen
-    share: float = setting(0.55, low=0, high=0.85)  # then, Gaussians of a part share one motion
-    trial: float = setting(0.1, low=0)  # long, before shared motions are judged by pixels
+    share: float = setting(0.55, low=0, high=0.65)  # then, Gaussians of a part share one motion
+    trial: float = setting(0.08, low=0)  # long, before shared motions are judged by pixels
     poses_rate: float = setting(2e-3, low=0)  # of the poses of parts, in half sides; falls as well
     # Share of the steps that train the deformation without the dynamics.
     direct: float = setting(0.3, low=0)

@@ -20,6 +20,9 @@ from inverse.trace.paths import median, rigid_path
 from taichi_phys.rotations import rotation_matrix
 
 
+JUMP = 0.7  # rad, a little less than the turn after which an octagon looks the same
+
+
 class SharedMotion(nn.Module):
     """One rigid motion for each of K parts; the Gaussians are given as they are at time 0.
 
@@ -143,6 +146,24 @@ class SharedMotion(nn.Module):
         turns = [Rotation.from_quat(q, scalar_first=True) for q in quats]
         return list(zip(centers, turns, strict=True))
 
+    @torch.no_grad()
+    def mend_jumps(self) -> np.ndarray:
+        """Take out the turns by which parts seem to jump; returns which parts (K,) bool had one.
+
+        Call it before the poses are learned.
+        """
+        quats = self.quats.double().cpu().numpy()
+        mended = np.zeros(len(self), dtype=bool)
+        for k, own in enumerate(quats):
+            turns = Rotation.from_quat(own, scalar_first=True)
+            smooth = without_jumps(turns)
+            if smooth is not None:
+                mended[k] = True
+                quats[k] = smooth.as_quat(scalar_first=True)
+        self.quats.copy_(torch.as_tensor(quats))
+        self._at.clear()
+        return mended
+
     def _base(self, t: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The weights (T,) of the knots at t, and the poses before learning: (K, 3) and (K, 4)."""
         if t not in self._at:
@@ -204,6 +225,28 @@ def bodies(
         radii.append(max(median(np.linalg.norm(arms, axis=1), weights[own]), 1e-6))
     motion = SharedMotion(part, knots, np.stack(centers), np.stack(turns), radii)
     return motion, mean, turned, sizes
+
+
+def without_jumps(turns: Rotation) -> Rotation | None:
+    """Rotations (T,) at successive times without turns that no steady motion explains.
+
+    A body that looks alike from several sides, such as a box or a fan, may be taken for itself
+    turned by a quarter from some time on. There one step differs from its neighbors by JUMP or
+    more, while these agree; it is taken as their mean. Returns None if there is no such step.
+    """
+    steps = (turns[1:] * turns[:-1].inv()).as_rotvec()
+    found = False
+    for i in range(1, len(steps) - 1):
+        jump = np.linalg.norm(steps[i] - (steps[i - 1] + steps[i + 1]) / 2)
+        if jump > JUMP and np.linalg.norm(steps[i - 1] - steps[i + 1]) < jump / 2:
+            steps[i] = (steps[i - 1] + steps[i + 1]) / 2
+            found = True
+    if not found:
+        return None
+    mended = [turns[0]]
+    for step in steps:
+        mended.append(Rotation.from_rotvec(step) * mended[-1])
+    return Rotation.concatenate(mended)
 
 
 def rotation_exponential(vectors: torch.Tensor) -> torch.Tensor:

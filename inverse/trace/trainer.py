@@ -1,5 +1,6 @@
 """Training TRACE: the canonical Gaussians, then the deformation and the dynamics together."""
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from inverse.trace.model import TraceModel
 from inverse.trace.parts import knots_of, label_parts, rigid_parts
 from inverse.trace.photographs import Photographs
 from inverse.trace.ranks import Ranks
+from inverse.trace.shared import without_jumps
 from inverse.trace.trial import Trial, held_out, revert, same_parts, worse
 from renderers.splats.render import render
 
 
 # How far apart, relative to what is sure, the motions of parts may be that are tried as one, at
 # each search; once there are parts, pixels decide.
-REACHES = (1.0, 4.0, 2.0)
+REACHES = (1.0, 4.0, 4.0, 2.0)
 SHARED_START = 0.3  # of the rate of the means, with which they go on once parts share a motion
 
 
@@ -177,15 +179,18 @@ class TraceTrainer(Training):
         labels = rigid_parts(
             model, pieces, knots, self.parts, reach if known.any() else 1.0, self.apart
         )
-        if same_parts(labels, known):
+        jumps = model.shared is not None and any(
+            without_jumps(turns) is not None for _, turns in model.shared.paths()
+        )
+        if same_parts(labels, known) and not jumps:
             return False
-        if self.held:
-            trial = Trial(model, labels, pieces)
-            if not trial.count:
-                return False
-            self.trial = trial
+        before = copy.deepcopy(model)
         self._forget_shared()
         model.share(labels, knots)
+        assert model.shared is not None
+        if self.held:
+            trial = Trial(before, labels, pieces, model.shared.mend_jumps())
+            self.trial = trial if trial.count else None
         self._learn_shared()
         return True
 

@@ -7,7 +7,6 @@ before it, part by part, by the pixels of photographs that neither has been trai
 worse, the Gaussians move again as they did before.
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,12 +39,15 @@ class Trial:
     """The model before parts were made, with which the later one is compared.
 
     before: the model; parts: (n,) int, the part that each Gaussian was given, 0 or less for none;
-    pieces: (n,) int, from 1, what was united to these parts. Each piece of a part that the model
-    before does not have is judged by itself.
+    pieces: (n,) int, from 1, what was united to these parts; changed: (K,) bool, parts whose poses
+    were changed. Each piece of a part that was changed, or that the model before does not have, is
+    judged by itself.
     """
 
-    def __init__(self, before: TraceModel, parts: np.ndarray, pieces: np.ndarray):
-        self.before = copy.deepcopy(before).requires_grad_(False)
+    def __init__(
+        self, before: TraceModel, parts: np.ndarray, pieces: np.ndarray, changed: np.ndarray
+    ):
+        self.before = before.requires_grad_(False)
         known = np.zeros_like(parts)
         if before.shared is not None:
             known = before.shared.part.cpu().numpy()
@@ -53,7 +55,7 @@ class Trial:
         self.count = 0
         for k in range(1, parts.max(initial=0) + 1):
             own = parts == k
-            if same_parts(own, known * own):
+            if same_parts(own, known * own) and not changed[k - 1]:
                 continue
             for piece in np.unique(pieces[own]):
                 self.count += 1
@@ -69,7 +71,8 @@ class Trial:
         """Make the trial of the model whose state this is."""
         before = TraceModel.from_state(state["model"], state["scene"], model.config)
         pieces = state["pieces"].cpu().numpy()
-        trial = cls(before.to(model.moving.device), np.zeros_like(pieces), pieces)
+        none = np.zeros(0, dtype=bool)
+        trial = cls(before.to(model.moving.device), np.zeros_like(pieces), pieces, none)
         trial.pieces, trial.count = pieces, int(pieces.max(initial=0))
         return trial
 
