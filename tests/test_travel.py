@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from inverse.clips.footage import Footage
-from inverse.tracking.travel import _pose, camera_travel, follow_corners, parallax
+from inverse.tracking.travel import (
+    Corners,
+    _pose,
+    camera_travel,
+    follow_corners,
+    moved_as_one,
+    parallax,
+)
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.load import load_inputs
 from renderers.camera import Camera, camera_from_fov, camera_record
@@ -107,6 +114,20 @@ def test_corners_on_what_moves_do_not_turn_a_pose():
 def test_a_turn_on_the_spot_is_none():
     corners = follow_corners(film(walk((0, 0, 0), 0.5)))
     assert np.nanmax(parallax(corners, CAMERA)) < 0.3
+
+
+def test_a_background_that_shifts_as_one_is_told_from_one_whose_parts_move():
+    rng = np.random.default_rng(2)
+    xy0 = rng.uniform([0, 0], [WIDTH, HEIGHT], (100, 2))
+    seen = np.ones((4, 100), dtype=bool)
+    at = np.arange(4)[:, None, None]
+    turned = xy0 + at * ([6.0, 2.0] + 0.02 * (xy0 - xy0.mean(axis=0))[:, ::-1])
+    swaying = xy0 + at * rng.normal(0, 8, (100, 2))
+    slight = xy0 + at * [1.0, 0.0]
+    for xy, least, most in ((turned, 17, 21), (swaying, 0, 0), (slight, 0, 0)):
+        assert least <= moved_as_one(Corners(xy=xy, seen=seen, first=100)) <= most
+    few = Corners(xy=turned, seen=seen & (np.arange(100) < 10), first=100)
+    assert moved_as_one(few) == 0
 
 
 def test_a_background_without_depth_says_so():

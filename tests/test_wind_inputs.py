@@ -281,3 +281,4 @@ def test_a_background_that_moves_with_no_known_camera_is_remembered(clip, tmp_pa
     inputs = load(clip, tmp_path)
     assert inputs.adrift == 4.0 * (FRAMES - 1)
     assert said(inputs, "what is behind the object moves, too", "--moving-camera")
+    assert not inputs.as_one  # it stands still, in truth

@@ -28,6 +28,8 @@ PARALLAX = 1.0  # px, of usual corners after the best turn, from which on the ca
 SHARE = 0.05  # of the motion, that a turn may leave over
 BEHIND = 1e-2  # of the usual distance: nothing is nearer than that to a camera
 FITS = 3.0  # px, by which a corner may miss its place where a pose is first found
+TOGETHER = 0.7  # share of the corners, from which on they move as one
+TOGETHER_PX = 2 * FITS  # px, of motion, below which any would seem to
 NOISE = 0.5  # px, of a corner: those that miss by more count less and less
 # Of a depth, usual for sensors and networks; several views find it better.
 DEPTH_ERROR = 0.05
@@ -113,6 +115,23 @@ def travels(corners: Corners, camera: Camera) -> bool:
     both = corners.seen[0] & corners.seen[t]
     moved = float(np.median(np.linalg.norm(corners.xy[t, both] - corners.xy[0, both], axis=1)))
     return bool(apart[t] > max(PARALLAX, SHARE * moved))
+
+
+def moved_as_one(corners: Corners) -> float:
+    """How far, px, usual corners shift from frame 0 at most, if most of them do so together, as
+    those of something flat or far away before a camera that moves (a homography); 0 else."""
+    farthest = 0.0
+    for t in range(1, len(corners.xy)):
+        both = corners.seen[0] & corners.seen[t]
+        if both.sum() < MIN_CORNERS:
+            continue
+        start, end = corners.xy[0, both], corners.xy[t, both]
+        cv2.setRNGSeed(0)
+        together = cv2.findHomography(start, end, cv2.RANSAC, FITS)[1]
+        moved = float(np.median(np.linalg.norm(end - start, axis=1)))
+        if together is not None and together.mean() > TOGETHER and moved > TOGETHER_PX:
+            farthest = max(farthest, moved)
+    return farthest
 
 
 def camera_travel(

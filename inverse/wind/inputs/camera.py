@@ -11,7 +11,7 @@ from inverse.perception.camera_files import CameraFile, read_camera_file
 from inverse.perception.focal import focal_of_file
 from inverse.perception.networks import NetworkDepth
 from inverse.tracking import camera_rotation
-from inverse.tracking.travel import camera_travel, follow_corners, travels
+from inverse.tracking.travel import camera_travel, follow_corners, moved_as_one, travels
 from inverse.tracking.unsteady import find_unsteadiness
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.object import file_depth
@@ -151,9 +151,10 @@ def camera_paths(
     *,
     given: Sequence[Sequence[Camera] | None] = (),
     depth: Callable[[], np.ndarray | None] = lambda: None,
-) -> tuple[list[list[Camera]], float]:
+) -> tuple[list[list[Camera]], float, bool]:
     """The camera of each frame, for each view, and by how many px what is behind the object shifts
-    although the camera is taken to stand still: 0 where it does, or where its motion is known.
+    although the camera is taken to stand still: 0 where it does, or where its motion is known; and
+    whether it shifts as one, as before a camera that moves.
 
     videos: (T, H, W, 3) uint8 of each view; cameras: of frame 0 of each; mask: (H, W) bool, of the
     object in frame 0 of the first view; assumptions: takes sentences about what was not given;
@@ -162,13 +163,17 @@ def camera_paths(
     found.
     """
     if any(given):
-        return [
-            list(path or [camera] * len(videos[0]))
-            for path, camera in zip(given, cameras, strict=True)
-        ], 0.0
+        return (
+            [
+                list(path or [camera] * len(videos[0]))
+                for path, camera in zip(given, cameras, strict=True)
+            ],
+            0.0,
+            False,
+        )
     if job.moving_camera:
-        return [_moving(job, videos[0], cameras[0], mask, assumptions, depth)], 0.0
-    adrift = 0.0
+        return [_moving(job, videos[0], cameras[0], mask, assumptions, depth)], 0.0, False
+    adrift, as_one = 0.0, False
     paths = [[camera] * len(videos[0]) for camera in cameras]
     seen = find_unsteadiness(videos[0], cameras[0], mask)
     shift = float(np.nanmax(seen.shift))
@@ -191,13 +196,22 @@ def camera_paths(
     else:
         text = "The camera stands still."
         if np.nanmedian(seen.shift) > MOVING:
-            adrift = shift
+            together = _moved_as_one(videos[0], mask)
+            adrift, as_one = max(shift, together), together > 0
             text += (
                 " But what is behind the object moves, too. If the camera turned or traveled, give "
                 "--moving-camera; else the force holds its accelerations, too."
             )
         assumptions.append(text)
-    return paths, adrift
+    return paths, adrift, as_one
+
+
+def _moved_as_one(video: Footage, mask: np.ndarray) -> float:
+    """How far, px, what is behind the object shifts as one, 0 where it does not."""
+    try:
+        return moved_as_one(follow_corners(video, mask))
+    except ValueError:  # too few corners
+        return 0.0
 
 
 def _moving(

@@ -53,7 +53,8 @@ class Inputs:
     None; surface: closed, of the object in frame 0, None for a sheet; gaussians: of a fit of it, or
     None; substance: where the material comes from, None for the job itself; flat: whether the
     object was taken to face the camera, for want of its depth; adrift: px, by which what is behind
-    it shifts although the camera is taken to stand still; parts: of other materials, None where it
+    it shifts although the camera is taken to stand still, and as_one: whether it does so together,
+    as before a camera that moves; parts: of other materials, None where it
     has none; objects: of each of several objects, as if it were the only one, none where there is
     one. Mask and depth are then those of all.
     """
@@ -76,6 +77,7 @@ class Inputs:
     substance: Substance | None = None
     flat: bool = False
     adrift: float = 0.0
+    as_one: bool = False
     parts: Parts | None = None
     objects: tuple["Inputs", ...] = ()
 
@@ -188,7 +190,7 @@ def load_inputs(job: WindJob) -> Inputs:
         return background_depth(job, whole.mask, cameras[0], extra, network)
 
     files[0] = settled(job, files[0], whole.mask, behind, assumptions)
-    paths, adrift = camera_paths(
+    paths, adrift, as_one = camera_paths(
         job, videos, scene.cameras, scene.mask, assumptions,
         given=[
             [shrink_camera(file.cameras[k], scene.scale) for k in plan.filled]
@@ -213,7 +215,7 @@ def load_inputs(job: WindJob) -> Inputs:
             taken=[plan.timing.taken for plan in plans],
             tracks=scene.tracks, assumptions=assumptions, job=one.job, masks=one.shape.masks,
             surface=one.shape.surface, gaussians=one.shape.gaussians, substance=one.substance,
-            flat=one.shape.flat, adrift=adrift, parts=one.parts,
+            flat=one.shape.flat, adrift=adrift, as_one=as_one, parts=one.parts,
         )
         for one in scene.objects
     ]  # fmt: skip

@@ -49,7 +49,8 @@ class Facts:
     torn_share: particles that were torn, of all; tracks: number of points that were followed;
     size_px: of the object in frame 0; flat: whether its depth was assumed; strength, noise: (T,)
     m/s^2 of the net force, and its standard deviation; adrift: px, by which what is behind the
-    object shifts although the camera is taken to stand still; held: whether something holds the
+    object shifts although the camera is taken to stand still, as_one: whether it does so together,
+    as before a camera that moves; held: whether something holds the
     object; factors: names of what is not known, and by which factor all forces may be off for it;
     reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether it fits the tracks,
     None where that is not known; at_rest: whether its iterations ended because nothing changed any
@@ -69,6 +70,7 @@ class Facts:
     strength: np.ndarray
     noise: np.ndarray
     adrift: float = 0.0
+    as_one: bool = False
     held: bool = False
     factors: tuple[tuple[str, float], ...] = ()
     reprojection_px: np.ndarray | None = None
@@ -211,7 +213,11 @@ def _assumptions(facts: Facts) -> Reasons:
     if facts.flat and facts.moved_px >= MOVED:
         found.append((1, "the object was taken to be flat and to face the camera, and forces on "
                          "what is not are wrong in direction"))  # fmt: skip
-    if facts.adrift > 0:
+    if facts.adrift > 0 and facts.as_one:
+        found.append((2, "the camera moved: what is behind the object shifts as one, by "
+                      f"{facts.adrift:.0f} px, and the camera's accelerations are part of the "
+                      "force; --moving-camera takes them out"))  # fmt: skip
+    elif facts.adrift > 0:
         # What moves no farther than all that is behind it may well lie still.
         alike = facts.moved_px <= 2 * facts.adrift
         found.append((2 if alike else 1, f"what is behind the object shifts by {facts.adrift:.0f} "

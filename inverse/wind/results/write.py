@@ -215,6 +215,7 @@ def find_facts(
         size_px=float(np.sqrt(inputs.mask.sum())),
         flat=inputs.flat,
         adrift=inputs.adrift,
+        as_one=inputs.as_one,
         strength=np.linalg.norm(specific, axis=1),
         noise=np.linalg.norm(run.net_std, axis=1) / run.mass.sum(),
         held=bool(run.held.any()),
