@@ -75,11 +75,28 @@ MATERIALS = {  # by the name under which a scene file knows them
     "herschel_bulkley": tp.HerschelBulkley(**PLASTIC, viscosity=VISCOSITY, exponent=0.5),
     "sand": tp.Sand(**SOLID, friction_angle=30.0, cohesion=50.0),
     "fluid": tp.Fluid(bulk_modulus=E, viscosity=VISCOSITY),
+    "snow": tp.Snow(**SOLID),
 }
 
 VORTEX = tp.Vortex(center=(0.1, -0.2, 0.3), axis=(1, 2, -2), strength=0.7, radius=0.25)
 NOISE = tp.Noise(scale=0.5, speed=2.0, time_scale=3.0, seed=4)
-AIR = {"vortex": VORTEX, "noise": NOISE, "sum": VORTEX + NOISE + (1, 2, 3)}
+
+
+def turning_air() -> tp.SampledAir:
+    """Air that turns as a whole, ever faster, on a grid of 5^3 points."""
+    axis = np.linspace(-3, 3, 5)
+    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
+    t = np.array([0.0, 0.5, 1.0])
+    values = np.multiply.outer(1 + t, np.cross((0.3, -1.0, 0.5), points))
+    return tp.SampledAir(lower=np.full(3, -3.0), spacing=1.5, values=values, t=t)
+
+
+AIR = {
+    "vortex": VORTEX,
+    "noise": NOISE,
+    "sampled": turning_air(),
+    "sum": VORTEX + NOISE + (1, 2, 3),
+}
 
 
 def ball_samples(center, radius, spacing=0.05, n=41):
@@ -100,6 +117,16 @@ def triplane():
     return field
 
 
+def recorded() -> tp.RecordedForce:
+    """Of 30 particles that fly apart, in three frames."""
+    rng = np.random.default_rng(0)
+    x, acceleration = rng.uniform(-1, 1, (2, 30, 3))
+    t = np.array([0.0, 0.4, 1.0])
+    return tp.RecordedForce(
+        t=t, x=np.multiply.outer(1 + t, x), acceleration=np.multiply.outer(2 - t, acceleration)
+    )
+
+
 FORCES = {
     "uniform": tp.Uniform(acceleration=(1, 2, 3)),
     "shared": tp.Uniform(force=(1, 2, 3)),
@@ -109,6 +136,7 @@ FORCES = {
     "noise": tp.Drag(air=NOISE + (1, 0, 0), rate=0.5),
     "triplane": tp.Triplane(field=triplane()),
     "during": During(tp.Drag(air=(3, 0, 1), rate=0.5), (0.2, 0.6)),
+    "recorded": recorded(),
     "total": tp.Uniform(acceleration=(1, 2, 3)) + tp.Drag(air=VORTEX, rate=0.2),
 }
 

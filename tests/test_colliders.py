@@ -66,7 +66,7 @@ def kernels(precision):
                 node[p], shape, x, kind, friction, table, s, sdf, v[p], True, 0, sdf, 0, 1.0, dx
             )
             back[p] = boundary_adjoint(
-                node[p], shape, x, kind, friction, table, s, sdf, v[p], gv[p], True
+                node[p], shape, x, kind, friction, table, s, sdf, v[p], gv[p], True, False, sdf, 0
             )
 
     return SimpleNamespace(distance=distance, contact=contact, boundary=boundary)

@@ -42,7 +42,7 @@ def test_stress_is_the_derivative_of_the_energy(name):
     strain = 0.5 * torch.linalg.eigvalsh(F @ F.mT).log()
     if name == "elastic":
         psi = MU / 2 * ((F * F).sum((1, 2)) - 3) - MU * log_J + LAM / 2 * log_J**2
-    elif name == "fixed_corotated":
+    elif name in ("fixed_corotated", "snow"):
         psi = MU * ((strain.exp() - 1) ** 2).sum(1) + LAM / 2 * (log_J.exp() - 1) ** 2
     else:
         psi = MU * (strain**2).sum(1) + LAM / 2 * strain.sum(1) ** 2

@@ -619,7 +619,7 @@ MISTAKES = {
     "both": ("count = 27", "count = 27\nspacing = 0.1", 28, "count: got both, expected exactly"),
     "no center": ("velocity = [0.0, 0.0, 0.1]", "angular_velocity = [0, 0, 1]", 41, "center"),
     "enum": ('shape = "sphere"', 'shape = "spere"', 17, "got 'spere', expected one of box, sphere, "
-             "mesh, cloud; did you mean 'sphere'"),
+             "mesh, cloud, gaussians; did you mean 'sphere'"),
     "preset": ('"jelly"', '"jely"', 21, "material: got 'jely', .*rubber.*did you mean 'jelly'"),
     "type": ('"elastic"', '"plastic"', 32, "type: got 'plastic', .*did you mean 'elastic'"),
     "air type": ('"noise"', '"nois"', 49, "air 3: type: .*constant, vortex, noise; .*'noise'"),
