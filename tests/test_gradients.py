@@ -28,6 +28,7 @@ FIELDS = {
 VALUES = {
     "E": 1e3, "nu": 0.3, "yield_stress": 20.0, "viscosity": 2.0, "hardening": 30.0,
     "exponent": 0.7, "friction_angle": 30.0, "cohesion": 5.0, "bulk_modulus": 1e3, "gamma": 7.0,
+    "critical_compression": 0.05, "critical_stretch": 0.02, "hardening_coefficient": 3.0,
 }  # fmt: skip
 NEVER = 1e9  # a yield stress that is never reached
 
