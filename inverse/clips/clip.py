@@ -136,7 +136,9 @@ def plan_clip(
     if rhythm is not None and faults.repeated.mean() > 0.5:
         rhythm = None  # pictures are repeated, and none is made
     elif rhythm is not None:  # what hardly differs from the one before was made from it
-        faults = dataclasses.replace(faults, repeated=faults.repeated & False, inserted=False)
+        faults = dataclasses.replace(
+            faults, repeated=np.zeros_like(faults.repeated), inserted=False
+        )
     notes += _left_out(faults, start)
     used, note = _one_scene(path, scan, faults, start)
     notes += note

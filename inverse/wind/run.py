@@ -16,16 +16,15 @@ from inverse.wind.forces.make import stored_field
 from inverse.wind.inputs.clip import plan_clips
 from renderers.camera import Camera
 from renderers.video import read_video
+from taichi_phys.mpm.recorded import AIR, AIR_ARRAYS, FORCES
 
 
-FORCES = "forces.npz"
 ARRAYS = {"t": "t", "x": "x", "force": "f", "mass": "mass", "gravity": "gravity"}  # of FORCES
 # Of FORCES too; folders of earlier versions lack them.
 SUPPORT = ("held", "reaction")
 BODY = "body"
 CONFIDENCE = ("std", "net_std", "factor")
 WIND = ("air", "drag")  # of FORCES too, where the force is that of a wind
-AIR, AIR_ARRAYS = "air.npz", ("lower", "spacing", "values", "t")
 RESULTS = (FORCES, AIR, CAMERAS, METRICS, VIDEO, REPORT)
 FORCE, SMOOTH, TARGETS = "force.pt", "smooth.pt", "targets.npz"  # checkpoints
 # Settings that may differ when a run is resumed: what files hold is compared, not their names.

@@ -2,7 +2,8 @@
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,19 @@ class RigidPath:
 
     def __call__(self, t: float) -> tuple[np.ndarray, np.ndarray]:
         """Rotation (3, 3) and translation (3,) m, from where the body was given, at time t s."""
-        from scipy.spatial.transform import Rotation, Slerp
-
         t = float(np.clip(t, self.times[0], self.times[-1]))
-        turns = Rotation.from_quat(self.q[:, [1, 2, 3, 0]])
-        R = (turns[0] if len(self.times) == 1 else Slerp(self.times, turns)(t)).as_matrix()
+        R = self._turn(t).as_matrix()
         x = np.array([np.interp(t, self.times, column) for column in self.x.T])
         return R, x - R @ self.center
+
+    @functools.cached_property
+    def _turn(self) -> Callable[[float], Any]:
+        from scipy.spatial.transform import Rotation, Slerp
+
+        times, turns = self.times, Rotation.from_quat(self.q, scalar_first=True)
+        if len(times) == 1:
+            times, turns = times[0] + np.arange(2), turns[[0, 0]]
+        return Slerp(times, turns)
 
 
 def read_rigid_paths(folder: str | Path, bodies: Sequence[RigidBody]) -> list[RigidPath]:

@@ -113,6 +113,10 @@ class Engine:
         settings, poses = (torch.as_tensor(a).to(self.body).contiguous() for a in (numbers, rows))
         return [self.nodes, self.lists, settings, poses, self.distances]
 
+    def _sums(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The part of numbers, behind the settings, in which kernels sum up."""
+        return numbers[NUMBERS_SIZE : len(numbers) - len(self.frictions)]
+
     def _localize(self, rows: np.ndarray) -> None:
         """Make the table (substeps, colliders, COLUMNS) relative to the origin, in place."""
         shift_table(rows, self.origin)
@@ -178,7 +182,7 @@ class Engine:
                 if tally is not None and tally.motion is not None and now < count:
                     self._move_bodies(tally, tally.motion, grid[2], time + now * dt, dt)
         if tally is not None and tally.motion is None:
-            tally.add(grid[2][NUMBERS_SIZE : len(grid[2]) - len(self.frictions)].cpu())
+            tally.add(self._sums(grid[2]).cpu())
 
     def _move_bodies(
         self, tally: Tally, motion: RigidMotion, settings: torch.Tensor, time: float, dt: float
@@ -186,8 +190,7 @@ class Engine:
         """Finish the grid phase of a substep with the rigid bodies that the material moves."""
         rows = table(self.solids, np.array([time]), dt)[0]
         rows[:, CENTER : CENTER + 3] = tally.points[: len(rows)]
-        poses = self.body.new_empty(1, *rows.shape)
-        tail = settings[NUMBERS_SIZE : len(settings) - len(self.frictions)]
+        poses, tail = self.body.new_empty(1, *rows.shape), self._sums(settings)
         assert self.kernels.settle is not None
         arrays = _as_arguments(self.nodes, self.lists, settings, poses, self.distances)
         settle = self.kernels.settle
@@ -230,9 +233,8 @@ class Engine:
                 self._pull(index, pull, states[last - 1], given, g, ggiven, dt)
         if not self.kernels.steered:
             return None
-        tail = grid[2][NUMBERS_SIZE : len(grid[2]) - len(self.frictions)].cpu()
         rows = table(self.solids, time + dt * np.arange(count), dt)
-        return pose_gradients(tail, rows, count, self.origin)
+        return pose_gradients(self._sums(grid[2]).cpu(), rows, count, self.origin)
 
     def poses(self, time: float, dt: float, count: int) -> torch.Tensor | None:
         """The poses (count, k, 18) of the colliders in count substeps, if they have gradients."""

@@ -88,11 +88,7 @@ def steered_twists(pose: Pose, times: np.ndarray, dt: float) -> torch.Tensor:
 
 def _tensors(rotation: Any, translation: Any) -> tuple[torch.Tensor, torch.Tensor]:
     R, T = (torch.as_tensor(part, dtype=torch.float64).cpu() for part in (rotation, translation))
-    if R.shape == (4,):
-        w, v = R[0] / R.norm(), R[1:] / R.norm()
-        cross = _cross_matrix(v)
-        R = torch.eye(3, dtype=R.dtype) + 2 * (w * cross + cross @ cross)
-    return R, T
+    return rotation_matrix(R) if R.shape == (4,) else R, T
 
 
 def _cross_matrix(v: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,9 @@ from taichi_phys.checks import one_of
 from taichi_phys.mpm.forces import AirVelocity, Drag, ForceField
 
 
-FORCES, AIR = "forces.npz", "air.npz"  # of a folder
+# Of the folder of a run; in the second the air, as SampledAir has it.
+FORCES = "forces.npz"
+AIR, AIR_ARRAYS = "air.npz", ("lower", "spacing", "values", "t")
 ACTS = ("force", "air")
 NEIGHBORS = 8  # particles of the record whose accelerations a place between them has
 SOFT = 1e-3  # of the distance to the last of them: at a particle itself its own counts alone
@@ -95,9 +97,8 @@ class RecordedForce(ForceField):
             for a in (self.x, self.acceleration)
         )
         count = min(NEIGHBORS, len(places))
-        near = cKDTree(places.cpu().numpy()).query(x.detach().cpu().numpy(), np.arange(count) + 1)[
-            1
-        ]
+        tree = cKDTree(places.cpu().numpy())
+        _, near = tree.query(x.detach().cpu().numpy(), np.arange(count) + 1)
         index = torch.as_tensor(near, device=x.device)
         square = (x[:, None] - places[index]).square().sum(dim=2)
         far = square.detach().amax(dim=1, keepdim=True)
@@ -123,7 +124,7 @@ def recorded_force(folder: str | Path, act: str | None = None) -> ForceField:
         raise ValueError(f"{path.parent}: it knows no air, which a run with --force wind finds")
     if act != "force" and air.is_file():
         (rate,) = _arrays(path, ("drag",)).values()
-        found = _arrays(air, ("lower", "spacing", "values", "t"))
+        found = _arrays(air, AIR_ARRAYS)
         values, times = found["values"], found["t"]
         if values.ndim != 5 or values.shape[::4] != (len(times), 3) or len(times) < 2:
             raise ValueError(f"{air}: damaged, its arrays do not fit each other")

@@ -154,8 +154,8 @@ def steer(
 
     place: any integer >= 0, that no thread uses at the same time.
     """
-    if table[ti.min(s, table.shape[0] - 1), c, ACTIVE] > 0:
-        row = ti.min(s, table.shape[0] - 1)
+    row = ti.min(s, table.shape[0] - 1)
+    if table[row, c, ACTIVE] > 0:
         first = ((s * PARTS + place % PARTS) * table.shape[1] + c) * COLUMNS + NUMBERS_SIZE
         gshift = -bend(table, c, row, sdf, x, n, gn)
         spin, turn = x.cross(gu), n.cross(gn) + x.cross(gshift)

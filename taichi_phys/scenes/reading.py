@@ -62,11 +62,7 @@ def read_body(table: Any, place: Place, folder: Path, index: int, seed: int) -> 
     if "material" not in table:
         raise place.at("material").error(f"missing, expected {_material_expected()}")
     material, density = read_material(table["material"], place.at("material"))
-    given = [k for k in ("spacing", "count") if k in values]
-    if len(given) == 2 or (not given and shape not in CLOUDS):
-        which = place.at(given[1]) if given else place.at("spacing")
-        found = "got both" if given else "missing, and so is count"
-        raise which.error(f"{found}, expected exactly one of spacing (m) and count")
+    _one_of_two(values, place, {"spacing": " (m)", "count": ""}, needed=shape not in CLOUDS)
     options = {k: v for k, v in values.items() if k in own or k in SAMPLING}
     options.setdefault("seed", seed)
     return Body(
@@ -115,6 +111,21 @@ def read_material(value: Any, place: Place) -> tuple[Material, float]:
         return (cls(**values) if base is None else dataclasses.replace(base, **values)), density
 
 
+def _one_of_two(
+    values: dict[str, Any], place: Place, units: dict[str, str], *, needed: bool = True
+) -> None:
+    """Check that exactly one of two keys, with their units, is given, or none unless one is needed.
+
+    Raises SceneError.
+    """
+    (first, second), given = units, [key for key in units if key in values]
+    if len(given) == 2 or (needed and not given):
+        found = "got both" if given else f"missing, and so is {second}"
+        raise place.at(given[1] if given else first).error(
+            f"{found}, expected exactly one of {first}{units[first]} and {second}{units[second]}"
+        )
+
+
 def read_collider(table: Any, place: Place, folder: Path) -> Obstacle:
     """The collider of a [[collider]] table; folder: of the scene file. Raises SceneError."""
     shape = read_choice(table, place, "shape", COLLIDERS)
@@ -151,12 +162,7 @@ def read_rigid(table: Any, place: Place, folder: Path) -> Rigid:
     own = {**needed, **(OPTIONAL["mesh"] if shape == "mesh" else {})}
     _known(table, place, [*own, *RIGID, *LOOK, "shape"], f"a rigid body with shape = {shape!r}")
     values = read_table(table, place, {"shape": choice(shapes), **own, **RIGID, **LOOK}, needed)
-    given = [k for k in ("density", "mass") if k in values]
-    if len(given) != 1:
-        found = "got both" if given else "missing, and so is mass"
-        raise place.at(given[1] if given else "density").error(
-            f"{found}, expected exactly one of density (kg/m^3) and mass (kg)"
-        )
+    _one_of_two(values, place, {"density": " (kg/m^3)", "mass": " (kg)"})
     rigid = Rigid(
         shape=shape,
         options={k: v for k, v in values.items() if k in own},

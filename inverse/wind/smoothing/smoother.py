@@ -288,9 +288,7 @@ class WindSmoother(Resumable):
             fields = fit_field(field, x[:-1], force, self.sim.mass)
         else:  # the air says it all
             fields = []
-        if self.causal.checkpoint is not None:
-            made = {"fields": fields, "field": {"steps": field.steps, "scale": field.scale}}
-            write_checkpoint(self.causal.checkpoint, self.fingerprint(), made)
+        _keep_fields(self.causal, fields, self.fingerprint())
         losses = [
             float(self.causal.motion_loss(step, state)) for step, state in enumerate(run.states[1:])
         ]
@@ -344,6 +342,14 @@ def solve_clip(
     return causal.solve()
 
 
+def _keep_fields(causal: WindSolver, fields: list[Any], fingerprint: str) -> None:
+    """Write the checkpoint from which a run's force is read again."""
+    if causal.checkpoint is not None:
+        made = {"steps": causal.field.steps, "scale": causal.field.scale}
+        record = {"fields": fields, "field": made}
+        write_checkpoint(causal.checkpoint, fingerprint, record)
+
+
 def _solve_pieces(causal: WindSolver, runs: int, tracked: Tracked | None) -> WindResult:
     """The same of a free body for each part of a clip between gaps, such as blows of a floor."""
     frames, mass = len(causal.targets), causal.sim.mass
@@ -366,10 +372,7 @@ def _solve_pieces(causal: WindSolver, runs: int, tracked: Tracked | None) -> Win
     fields = []  # an air says it all
     if causal.form.drag is None:
         fields = fit_field(causal.field, x[:-1], force / mass[:, None], mass)
-    if causal.checkpoint is not None:
-        made = {"steps": causal.field.steps, "scale": causal.field.scale}
-        record = {"fields": fields, "field": made}
-        write_checkpoint(causal.checkpoint, causal.fingerprint(), record)
+    _keep_fields(causal, fields, causal.fingerprint())
     result = WindResult(x=x, v=v, F=F, force=force, nudges=nudges, loss=loss, fields=fields)
     known = np.flatnonzero(np.isfinite(net[:, 0]))
     if len(known) == 0:
