@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,16 +75,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     for assumption in inputs.assumptions:
         print(f"assumed: {assumption}")
     said = len(inputs.assumptions)
-    record = {"run": job, "solver": config}
-    if inputs.substance is not None:
-        record["substance"] = inputs.substance
-    if inputs.objects:
-        record["objects"] = [material_record(one.job, one.substance) for one in each]
-    if each[0].parts is not None:
-        found = zip(each[0].parts.jobs, each[0].parts.substances, strict=True)
-        record["parts"] = [material_record(*part) for part in found]
     folder.begin(
-        record,
+        _record(job, config, inputs, each),
         results=RESULTS,
         checkpoints=(FORCE, SMOOTH, TARGETS),
         resume=job.resume,
@@ -123,11 +116,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
             form=form,
             checkpoint=folder.checkpoint(FORCE),
         )  # fmt: skip
-        runs = config.smooth
-        if runs is None:
-            solid = inputs.surface is not None and not (supports.floor and supports.parts)
-            solid &= config.force != "kplanes"
-            runs = SOLID_RUNS if solid else 0
+        runs = _smoothing_runs(config, inputs, supports)
         weight = job.gravity if supports.held.any() else (0.0, 0.0, 0.0)
         result = solve_clip(
             solver, runs, held=supports.held, tracked=tracked, steady=weight,
@@ -169,6 +158,29 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         explained=explained, clock=clock, command=command,
     )  # fmt: skip
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
+
+
+def _record(
+    job: WindJob, config: WindConfig, inputs: Inputs, each: Sequence[Inputs]
+) -> dict[str, Any]:
+    """The settings of a run as config.json keeps them, with what they stand for."""
+    record: dict[str, Any] = {"run": job, "solver": config}
+    if inputs.substance is not None:
+        record["substance"] = inputs.substance
+    if inputs.objects:
+        record["objects"] = [material_record(one.job, one.substance) for one in each]
+    if each[0].parts is not None:
+        found = zip(each[0].parts.jobs, each[0].parts.substances, strict=True)
+        record["parts"] = [material_record(*part) for part in found]
+    return record
+
+
+def _smoothing_runs(config: WindConfig, inputs: Inputs, supports: Supports) -> int:
+    """Runs of the pass over all frames: as asked, else for solids that its model can follow."""
+    if config.smooth is not None:
+        return config.smooth
+    solid = inputs.surface is not None and not (supports.floor and supports.parts)
+    return SOLID_RUNS if solid and config.force != "kplanes" else 0
 
 
 def _air(
