@@ -134,8 +134,9 @@ def main(argv: list[str] | None = None) -> int:
         for name in (n for n in known if n in chosen and n not in gpu_parts.CHECKS):
             done = start_part(name, options.arch, folder, options)
             figures = {k: float(v) for k, v in np.load(done["file"]).items()} if done["ok"] else {}
-            results["figures"][name] = figures or {"failed": done["log"]}
-            text = ", ".join(f"{k} {v:.4g}" for k, v in figures.items()) or done["log"]
+            results["figures"][name] = figures if done["ok"] else {"failed": done["log"]}
+            text = ", ".join(f"{k} {v:.4g}" for k, v in figures.items())
+            text = text or ("nothing to measure here" if done["ok"] else done["log"])
             print(f"{name}, {done['seconds']:.0f} s: {text}", flush=True)
             save()
     failed = [n for n, r in results["checks"].items() if not r["ok"]]
