@@ -14,6 +14,7 @@ from tiny_scene import cameras, figure, write_frames
 from inverse.fitting import FitConfig, FitJob, FitRun, fit_splats
 from inverse.opening import open_run
 from inverse.runs import RunFolder
+from inverse.runs.checkpoint import Resumable
 from inverse.runs.settings import as_plain, check_settings, from_record, option, setting
 from inverse.simulation import SceneJob, SceneRun, run_scene
 from inverse.trace import TraceConfig, TraceJob, TraceRun, learn_motion
@@ -345,6 +346,40 @@ def test_other_settings_cannot_be_resumed_and_nothing_is_lost(tmp_path):
         folder.begin({"run": Job()}, resume=True, **KEPT)
 
 
+class Work(Resumable):
+    """Work with one number as its state, made from an input."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, checkpoint, made_from="x"):
+        self.checkpoint, self.made_from, self.hashed, self.n = checkpoint, made_from, 0, 3
+
+    def fingerprint(self):
+        self.hashed += 1
+        return self.made_from
+
+    def state(self):
+        return {"n": self.n}
+
+    def load_state(self, state):
+        self.n = state["n"]
+
+
+def test_work_from_other_input_cannot_be_resumed_and_nothing_is_lost(tmp_path):
+    folder = begun(tmp_path)
+    work = Work(folder.checkpoint("c.pt"))
+    work.n = 5
+    work.save()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    other = Work(folder.checkpoint("c.pt"), "y")
+    with pytest.raises(ValueError, match="made with other settings or other input"):
+        folder.begin({"run": Job(out="x")}, resume=True, work=other, **KEPT)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    same_input = Work(folder.checkpoint("c.pt"))
+    folder.begin({"run": Job(out="x")}, resume=True, work=same_input, **KEPT)
+    assert same_input.n == 5 and folder.settings(Job, "run").out == "x"
+
+
 def test_what_was_never_begun_is_begun(tmp_path):
     folder = RunFolder(tmp_path / "new")
     folder.begin({"run": Job()}, resume=True, **KEPT)
@@ -389,23 +424,8 @@ def test_settings_are_given_back_by_json():
     assert from_record(Job, json.loads(json.dumps(as_plain(job)))) == job
 
 
-def test_inputs_are_hashed_once(monkeypatch, tmp_path):
-    from inverse.runs.checkpoint import Resumable
-
-    class Work(Resumable):
-        checkpoint, device, hashed = tmp_path / "work.pt", torch.device("cpu"), 0
-
-        def fingerprint(self):
-            self.hashed += 1
-            return "x"
-
-        def state(self):
-            return {"n": 3}
-
-        def load_state(self, state):
-            self.n = state["n"]
-
-    work = Work()
+def test_inputs_are_hashed_once(tmp_path):
+    work = Work(tmp_path / "work.pt")
     for _ in range(3):
         work.save()
     work.resume()

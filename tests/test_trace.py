@@ -276,6 +276,34 @@ def test_example_leaves_a_complete_folder(folder, tmp_path, monkeypatch):
     assert json.loads((out / "config.json").read_text())["trace"]["gaussians"] == 120
 
 
+def test_a_run_is_not_resumed_with_other_photographs_and_nothing_is_lost(folder, tmp_path, capsys):
+    out, other = tmp_path / "out", tmp_path / "other"
+    assert run_example(folder, out) == 0
+    write_until(other, 0.4)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert run_example(other, out, "--resume") == 2
+    assert "made with other settings or other input" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_an_update_that_is_killed_at_once_goes_on(tmp_path, monkeypatch):
+    """The checkpoint of the finished run is replaced by that of the update, and never missing."""
+    early, late, out = tmp_path / "early", tmp_path / "late", tmp_path / "out"
+    write_until(early, 0.4)
+    write_until(late, 0.6)
+    assert run_example(early, out) == 0
+
+    def killed(trainer):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TraceTrainer, "run", killed)
+        assert trace.main(["--data", str(late), "--out", str(out), "--update"]) == 130
+    assert trace.main(["--data", str(late), "--out", str(out), "--update", "--resume"]) == 0
+    run = TraceRun.load(out)
+    assert run.model.duration == pytest.approx(0.6) and run.metrics["iterations"] == 6
+
+
 def write_until(path, last):
     """The rising scene up to a time, seen by four cameras."""
     frames = [

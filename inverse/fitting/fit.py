@@ -59,15 +59,6 @@ def fit_splats(job: FitJob, config: FitConfig, *, command: list[str] | None = No
     points = first_points(cloud, photographs, cameras, config.gaussians, region, job.seed)
     model = GaussianModel(gaussians_at(*points, config.sh_degree))
     folder = RunFolder(job.out)
-    folder.begin(
-        {"run": job, "fit": config},
-        results=RESULTS,
-        checkpoints=(FIT,),
-        resume=job.resume,
-        free=FREE,
-    )
-    more = {} if origin is None else {"origin": origin.tolist()}
-    folder.write_cameras(cameras, **more)
     fitter = Fitter(
         model,
         cameras,
@@ -78,8 +69,16 @@ def fit_splats(job: FitJob, config: FitConfig, *, command: list[str] | None = No
         checkpoint=folder.checkpoint(FIT),
     )
     fitter.reserve = step_seconds * (job.turntable + len(test)) / 3  # a step renders and goes back
-    if job.resume:
-        fitter.resume()
+    folder.begin(
+        {"run": job, "fit": config},
+        results=RESULTS,
+        checkpoints=(FIT,),
+        resume=job.resume,
+        free=FREE,
+        work=fitter,
+    )
+    more = {} if origin is None else {"origin": origin.tolist()}
+    folder.write_cameras(cameras, **more)
     fitter.run()
 
     gaussians = model.gaussians()

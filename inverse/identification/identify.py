@@ -44,18 +44,17 @@ def fit_material(
     size = float(np.ptp(simulator.x0, axis=0).max())
     unknowns = make_unknowns(_guesses(job, simulator, points), size, float(t[-1]))
     folder = RunFolder(job.out)
+    search = MaterialSearch(
+        make, evidence, unknowns, config, seed=job.seed, checkpoint=folder.checkpoint(SEARCH)
+    )
     folder.begin(
         {"run": job, "search": config},
         results=RESULTS,
         checkpoints=(SEARCH,),
         resume=job.resume,
         free=FREE,
+        work=search,
     )
-    search = MaterialSearch(
-        make, evidence, unknowns, config, seed=job.seed, checkpoint=folder.checkpoint(SEARCH)
-    )
-    if job.resume:
-        search.resume()
     with clock("search"):
         found = search.solve()
     return _written(folder, job, config, search, found, make(config.particles), clock, command)

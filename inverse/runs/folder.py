@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from inverse.runs.checkpoint import peek_checkpoint, unreadable
+from inverse.runs.checkpoint import Resumable, peek_checkpoint, unreadable
 from inverse.runs.settings import as_plain, from_record, write_json
 from renderers.camera import Camera, camera_record
 from taichi_phys.io.files import atomic_path
@@ -53,17 +53,21 @@ class RunFolder:
         checkpoints: Sequence[str],
         resume: bool = False,
         free: Collection[str] = (),
+        work: Resumable | None = None,
     ) -> None:
         """Write config.json, to begin a run or to resume the one in the folder.
 
         config: the settings, by key; results and checkpoints: names of the files of a run, which
         are removed unless resume is true; free: dotted names of the settings that may differ from
-        those of the run to be resumed, such as "run.out".
+        those of the run to be resumed, such as "run.out"; work: what goes on from its checkpoint
+        before anything is written, because its input may be another one.
         Raises ValueError if the folder cannot be written or the run cannot be resumed.
         """
         kept = [name for name in checkpoints if self.checkpoint(name).exists()]
         if resume and kept:
             self._check_same(config, free)
+        if resume and work is not None:
+            work.resume()
         write_json(self / CONFIG, config)  # first: what cannot be written fails before the work
         if not resume:
             for path in [self / name for name in results] + [self.checkpoint(k) for k in kept]:

@@ -41,6 +41,7 @@ def learn_motion(
         start=None if before is None else before.start,
     )  # fmt: skip
     folder, since, steps = RunFolder(job.out), None, config.iterations
+    resume = job.resume
     if before is None:
         times, frame_dt = check_training(job.data, train)
         origin = find_region([train.cameras[k] for k in train.first()]).origin()
@@ -53,25 +54,29 @@ def learn_motion(
     if before is None:
         model = first_model(job, config, train, times[-1], frame_dt)
     else:
-        model, since = updated_model(before, train, resume=job.resume)
+        model, since, resume = updated_model(before, train, resume=job.resume)
         steps = update_steps(config, times, since)
     trainer = TraceTrainer(
         model, train, dataclasses.replace(config, iterations=steps), seed=job.seed,
         checkpoint=folder.checkpoint(TRACE), ranks=ranks, parts=job.parts, since=since,
     )  # fmt: skip
     if ranks.rank == 0:
+        fresh = before is not None and not resume
+        if fresh:
+            trainer.save()  # over the checkpoint of the run so far, which is never missing
         folder.begin(
             {"run": job, "trace": config},
             results=RESULTS,
-            checkpoints=(TRACE,),
-            resume=job.resume,
+            checkpoints=() if fresh else (TRACE,),
+            resume=resume,
             free=FREE,
+            work=trainer,
         )
         more = {} if origin is None else {"origin": origin.tolist()}
         folder.write_cameras(train.cameras, times=times, start=train.start, **more)
-    ranks.agree(0.0)  # nobody reads a checkpoint that the first process is about to remove
-    if job.resume:
+    elif resume:
         trainer.resume()
+    ranks.agree(0.0)  # all have read the checkpoint before one of them writes it
     trainer.run()
     if ranks.rank:
         return None
@@ -100,17 +105,18 @@ def learn_motion(
 
 def updated_model(
     before: TraceRun, train: Photographs, *, resume: bool
-) -> tuple[TraceModel, float]:
+) -> tuple[TraceModel, float, bool]:
     """Make the model of a finished run go on to later photographs.
 
     train: all that is known now, or only what is new; resume: whether the run may be an update that
-    was interrupted, which is then continued. Returns the model and the last time, s, that the run
-    has learned. Raises ValueError if there are no later photographs, or the run has not finished.
+    was interrupted, which is then continued. Returns the model, the last time, s, that the run has
+    learned, and whether it is such an update. Raises ValueError if there are no later photographs,
+    or the run has not finished.
     """
     model = before.model.requires_grad_(True)
     begun = RunFolder(before.folder).read_checkpoint(TRACE).get("since") if resume else None
     if begun is not None and not before.metrics:
-        return model, begun
+        return model, begun, True
     since = model.duration
     later = [t for t in train.times if t > since + 1e-6]
     if not later:
@@ -122,7 +128,7 @@ def updated_model(
         raise ValueError(f"update: the run in {before.folder} has not finished; --resume goes on")
     times = sorted(set(later))
     model.extend(times, knots_of(times, len(later)))
-    return model, since
+    return model, since, False
 
 
 def update_steps(config: TraceConfig, times: Sequence[float], since: float) -> int:
