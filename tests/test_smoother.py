@@ -161,6 +161,20 @@ def test_the_linear_model_is_exact_for_rigid_motion():
     np.testing.assert_allclose(direct, path[1:], atol=1e-9)
 
 
+def test_where_a_body_is_does_not_depend_on_the_part_that_is_seen():
+    """A bar that flies, turns and bends a little: its far half is hardly seen."""
+    x, modes = bar_modes()
+    mass = np.full(len(x), 500 * 0.05**3)
+    t = np.arange(7)[:, None] / FPS
+    path = np.zeros((7, modes.count))
+    path[:, [0, 2, 4, 5, 7]] = np.array([0.3, -0.5, 0.02, 0.03, 0.05]) * t
+    targets = x + np.einsum("tk,nak->tna", path, modes.shapes)
+    seen = np.tile(np.where(x[:, 0] < 0.5, 1.0, 0.2), (7, 1))
+    response = Response(modes, x, mass, targets, seen, 1 / FPS)
+    found = response.path(targets, seen, modes.count)
+    np.testing.assert_allclose(found[:, :RIGID], path[:, :RIGID], atol=1e-3)
+
+
 @pytest.mark.parametrize("pulse", [1.0, 0.3])
 def test_a_constant_force_is_found_in_every_frame(pulse):
     solver = block_solver(falling(), dataclasses.replace(FAST, pulse=pulse))

@@ -222,3 +222,12 @@ def test_values_between_points_and_beyond_the_last_follow_a_plane():
     x = np.array([[0.5, 0, 0.5], [-0.02, 0, 0.5], [0.5, 0.3, 0.5]])
     np.testing.assert_allclose(between(points, 3 * points[:, 0], x), [1.5, 0, 1.5], atol=0.1)
     np.testing.assert_allclose(between(points[:1], np.array([2.0]), x), 2.0)
+
+
+def test_nothing_is_still_that_no_point_shows_to_be_still():
+    """All points of a body that flies move, those at one end least: particles beyond that end do
+    not stay, whatever one point does that has strayed onto the background."""
+    points = scattered((0.12, 0, 0), (0.4, 0.1, 0.1), 80)
+    motion = along(2, 0.5 * (0.15 + np.maximum(points[:, 0] - 0.1, 0)) * T[:, None])
+    motion[:, np.argmin(points[:, 0])] = 0
+    assert not found(BEAM, points, motion).any()

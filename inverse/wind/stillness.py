@@ -75,9 +75,17 @@ def still_part(
     if not known.any():
         return np.zeros(len(x), dtype=bool)
     points, farthest = tracked.anchors[known], farthest[known]
-    # A patch at the rim of a still thing may hold something that moves before or behind it.
-    usual = np.median(farthest[nearest(points, points)[1]], axis=1)
-    moved = between(points, np.where(farthest > TOLD * usual, usual, farthest), x)
+    # A patch at the rim of a still thing may hold something that moves before or behind it, and one
+    # that moves may have strayed onto something still: no point stands alone.
+    beside = np.sort(farthest[nearest(points, points)[1]], axis=1)
+    usual, second = np.median(beside, axis=1), beside[:, min(1, beside.shape[1] - 1)]
+    farthest = np.where(farthest > TOLD * usual, usual, farthest)
+    farthest = np.where(TOLD * farthest < second, second, farthest)
+    moved = between(points, farthest, x)
+    # Beyond the last points motion fades only towards something still.
+    near = farthest[nearest(points, x)[1]].min(axis=1)
+    fades = near <= max(limit, BESIDE * float(np.median(farthest)))
+    moved = np.where(fades, moved, np.maximum(moved, near))
     seen = (tracked.confidence[:until] >= SEEN).mean(axis=0) > 0.5
     return held_part(x, pixels, moved, seen, limit)
 

@@ -188,14 +188,15 @@ class Response:
         rigid = np.einsum("tij,nj->tni", self.rotations, self.x - self.middle)
         rigid += self.centers[:, None]
         found = self.coordinates(targets - rigid, weights, kept)
-        found[:, :3] = np.sqrt(self.mass.sum()) * (self.centers - self.middle)
+        # The pose of what is seen is not quite that of the whole: what is left of it counts, too.
+        found[:, :3] += np.sqrt(self.mass.sum()) * (self.centers - self.middle)
         turn = np.zeros(3)
         root = np.sqrt(self.modes.moments)
         for step in range(self.frames - 1):
             relative = self.rotations[step + 1] @ self.rotations[step].T
             angle = self.rotations[step].T @ Rotation.from_matrix(relative).as_rotvec()
             turn = self._transport(step) @ (turn + root * (self.modes.axes.T @ angle))
-            found[step + 1, TURNING] = turn
+            found[step + 1, TURNING] += turn
         return found
 
 
