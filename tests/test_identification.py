@@ -1,6 +1,7 @@
 """Materials from motion: points, films, intervals, what the motion does not tell, resuming."""
 
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import trimesh
 
 from inverse.affine import affine_slopes, affine_weights
 from inverse.identification import MaterialConfig, MaterialJob, MaterialRun, fit_material
-from inverse.identification.bodies import make_simulator
+from inverse.identification.bodies import _shares, make_simulator
 from inverse.identification.evidence import Followers, PointEvidence
 from inverse.identification.inputs import MovingPoints, read_force, read_motion
 from inverse.identification.search import MaterialSearch
@@ -27,7 +28,7 @@ from renderers.splats.files import save_gaussians
 from renderers.splats.gaussians import Gaussians
 from renderers.splats.render import render
 from renderers.video import write_video
-from taichi_phys import load_scene
+from taichi_phys import load_scene, sample_mesh
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +55,7 @@ def block(folder, pull=150.0):
     return {"mesh": str(folder / "mesh.ply"), "force": str(folder / "force.npz")}
 
 
-def moved(job, particles=220, **values):
+def moved(job, particles=1500, **values):
     """The motion (T, n, 3) m of other particles than those of a search."""
     job = dataclasses.replace(job, motion="none", seed=9)
     force = read_force(job.force, 0.0) if job.force else None
@@ -97,6 +98,21 @@ def test_points_follow_affine_motions_exactly():
     near, weights = affine_weights(cloud, points)
     assert affine_slopes(cloud, points).shape == (*near.shape, 3)
     np.testing.assert_allclose(weights.sum(axis=1), 1)
+
+
+def test_bodies_are_as_thick_as_their_objects():
+    """Whatever the spacing: a lattice alone may end half a spacing from the surface."""
+    box = trimesh.creation.box(bounds=[LOW, HIGH])
+    sample = functools.partial(sample_mesh, box)
+    for count in (120, 170, 260, 400):
+        x, volume = _shares(sample, count, 0)
+        h = (0.2 * 0.1 * 0.1 / len(x)) ** (1 / 3)
+        center = volume @ x / volume.sum()
+        np.testing.assert_allclose(center, (LOW + HIGH) / 2, atol=0.06 * h)
+        spread = np.sqrt(12 * volume @ (x - center) ** 2 / volume.sum())
+        # what a particle stands for has a width of its own, of about a spacing
+        np.testing.assert_allclose(np.hypot(spread, h), HIGH - LOW, rtol=0.015)
+        assert volume.sum() == pytest.approx(0.2 * 0.1 * 0.1)
 
 
 def test_noise_of_points_in_the_first_frame_is_no_error_of_the_motion():
@@ -287,7 +303,7 @@ def test_parts_have_their_own_stiffness(tmp_path):
 def test_stiffness_is_found_from_films(tmp_path):
     given = block(tmp_path)
     job = MaterialJob(motion="none", E=4e3, **LIKE, **given)
-    x = moved(job)
+    x = moved(job, 3000)
     rng = np.random.default_rng(0)
     points = LOW + (HIGH - LOW) * rng.random((500, 3))
     fields = {
@@ -345,7 +361,7 @@ def test_friction_of_a_floor_is_found(tmp_path):
     job = MaterialJob(
         motion="none", mesh=block(tmp_path)["mesh"], floor=0.0, floor_friction=0.3, E=1e5, **LIKE
     )
-    x = moved(job, velocity=[1.5, 0, 0], friction=0.3)
+    x = moved(job, 220, velocity=[1.5, 0, 0], friction=0.3)
     write_points(tmp_path / "motion.npz", x)
     job = dataclasses.replace(
         job, motion=str(tmp_path / "motion.npz"), floor_friction=0.9,
@@ -354,6 +370,52 @@ def test_friction_of_a_floor_is_found(tmp_path):
     values = fit_material(job, SMALL).metrics["values"]
     assert values["friction"]["value"] == pytest.approx(0.3, rel=0.15)
     assert values["velocity x"]["value"] == pytest.approx(1.5, abs=0.03)
+
+
+def test_a_force_in_newtons_tells_the_density(tmp_path):
+    given = block(tmp_path)
+    with np.load(tmp_path / "force.npz") as known:
+        acceleration = known["acceleration"] + [2.0, 0.0, 0.0]
+        mass = np.full(acceleration.shape[1], 1.0 / acceleration.shape[1])
+        f = mass[:, None] * acceleration
+        np.savez(tmp_path / "force.npz", t=known["t"], x=known["x"], f=f, mass=mass)
+    job = MaterialJob(motion="none", E=4e3, **LIKE, **given)
+    write_points(tmp_path / "motion.npz", moved(job, density=800.0))  # the force is that for 1000
+    job = dataclasses.replace(
+        job, motion=str(tmp_path / "motion.npz"), E=2e4, find=("E", "density"),
+        out=str(tmp_path / "out"),
+    )  # fmt: skip
+    values = fit_material(job, SMALL).metrics["values"]
+    assert values["density"]["value"] == pytest.approx(800.0, rel=0.03)
+    assert values["E"]["value"] == pytest.approx(4e3, rel=0.1)
+
+
+def test_a_heap_tells_the_friction_angle_of_its_sand(tmp_path):
+    """A column that collapses; the search starts where steps alone lead to another end."""
+    job = MaterialJob(
+        motion="none", mesh=block(tmp_path)["mesh"], material="sand", floor=0.0, E=5e4,
+        friction_angle=20.0, **LIKE,
+    )  # fmt: skip
+    assert "friction_angle" in job.unknowns
+    write_points(tmp_path / "motion.npz", moved(job, particles=500))
+    job = dataclasses.replace(
+        job, motion=str(tmp_path / "motion.npz"), friction_angle=60.0, find=("friction_angle",),
+        out=str(tmp_path / "out"),
+    )  # fmt: skip
+    sand = dataclasses.replace(SMALL, particles=500, coarse=250, finer=1.0)
+    angle = fit_material(job, sand).metrics["values"]["friction_angle"]
+    assert angle["value"] == pytest.approx(20.0, abs=2.0)
+
+
+def test_a_velocity_that_is_given_is_no_unknown(tmp_path):
+    job = MaterialJob(
+        motion="none", mesh=block(tmp_path)["mesh"], velocity=(1.0, 0.0, 0.5), find=("E", "spin")
+    )
+    x = moved(job, spin=[0.0, 0.0, 0.0])
+    way = T[-1] * np.array([1.0, 0.0, 0.5]) - [0, 0, 0.5 * 9.81 * T[-1] ** 2]
+    np.testing.assert_allclose((x[-1] - x[0]).mean(axis=0), way, atol=3e-3)
+    still = moved(job, velocity=[0.0, 0.0, 0.0], spin=[0.0, 0.0, 0.0])
+    assert np.abs((still[-1] - still[0]).mean(axis=0)[:2]).max() < 1e-3
 
 
 def test_a_held_beam_tells_its_stiffness(tmp_path):

@@ -1,5 +1,8 @@
 """The simulator of a job, at a resolution."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -12,6 +15,7 @@ from taichi_phys.scenes.scene import load_scene, shrink
 
 
 CELL = 2.0  # edge of a cell in spacings of particles: eight fill a cell
+POINTS = 27  # for each particle, that measure its share of the object
 MARGIN = 0.35  # of the object's size, that the grid reaches beyond what is seen or foreseen
 SIDEWAYS = 1.0  # the same where no points show where the object goes
 DOWN = (0.0, 0.0, -9.81)  # m/s^2
@@ -32,16 +36,19 @@ def make_simulator(
     """
     if job.scene is not None:
         return _scene_simulator(job, t, particles)
-    if job.mesh is not None:
-        x, volume = tp.sample_mesh(closed_mesh(job.mesh), count=particles, seed=job.seed)
-    else:
-        x, volume = tp.sample_cloud(cloud, count=particles, seed=job.seed)
+    sample = (
+        partial(tp.sample_cloud, cloud)
+        if job.mesh is None
+        else partial(tp.sample_mesh, closed_mesh(job.mesh))
+    )
+    x, volume = _shares(sample, particles, job.seed)
     dx = CELL * float(np.mean(volume)) ** (1 / 3)
     gravity = gravity_of(job)
     labels = np.zeros(len(x), dtype=int)
     if points is not None:
         labels = points.labels[cKDTree(points.x[0]).query(x)[1]]
-    body = tp.Particles(x, volume=volume, density=job.density, material=job.make_material())
+    v = np.zeros_like(x) if job.velocity is None else np.tile(job.velocity, (len(x), 1))
+    body = tp.Particles(x, v=v, volume=volume, density=job.density, material=job.make_material())
     colliders: list[tp.Plane | tp.Box] = []
     up = -np.array(gravity if any(gravity) else DOWN)
     up /= np.linalg.norm(up)
@@ -78,6 +85,25 @@ def make_simulator(
         None if force is None else force.at_particles(x),
         job.density if force is not None and force.fixed else None,
     )
+
+
+def _shares(
+    sample: Callable[..., tuple[np.ndarray, np.ndarray]], particles: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Particles (n, 3) m and their volumes (n,) m^3 that fill an object without steps.
+
+    Each particle is the middle of what of the object is nearest to it, and has the volume of that.
+    A lattice alone ends up to half a spacing from the surface, and what is too thick or too thin by
+    that bends, stretches and flies like another object: of a few hundred particles in a block,
+    the stiffness would be 5 to 15 % off. With shares the error falls with the spacing squared.
+    """
+    x, volume = sample(count=particles, seed=seed)
+    inner, _ = sample(count=POINTS * len(x), pattern="stratified", seed=seed)
+    near = cKDTree(x).query(inner)[1]
+    count = np.bincount(near, minlength=len(x))
+    middle = np.stack([np.bincount(near, axis, minlength=len(x)) for axis in inner.T], axis=1)
+    held = count > 0
+    return middle[held] / count[held, None], volume.sum() * count[held] / len(inner)
 
 
 def gravity_of(job: MaterialJob) -> tuple[float, float, float]:

@@ -155,8 +155,11 @@ class MaterialConfig:
 
     particles: int = option(2500, "in the object, for the result", low=64)
     coarse: int = option(
-        600, "in the object, for the search; the difference between both results "
-        "says how far the grid can be trusted", low=64,
+        600, "in the object, for the search", low=64,
+    )  # fmt: skip
+    finer: float = option(
+        4.0, "times the particles, with which the result is corrected for the grid; 1: not at all",
+        low=1,
     )  # fmt: skip
     scan: int = option(12, "values that are tried first, of each unknown of the material", low=1)
     starts: int = option(2, "of these, from which the search goes on", low=1)

@@ -62,6 +62,12 @@ class MotionEvidence(Protocol):
     def bind(self, x0: np.ndarray) -> None:
         """Be ready for simulations of particles that start at x0 (n, 3) m."""
 
+    def trust(self, shares: np.ndarray) -> None:
+        """Let residuals of each frame count as shares (T,) in 0..1 say, 1 at first."""
+
+    def shown(self, x: np.ndarray) -> np.ndarray:
+        """(T, N): what a simulation x (T, n, 3) m shows in each frame, in the unit of residuals."""
+
     def residuals(self, x: np.ndarray) -> np.ndarray:
         """(N,) float64: seen minus simulated, weighted, of the first frames x (k, n, 3) m."""
 
@@ -82,6 +88,7 @@ class PointEvidence:
         gap = ((x0[:, None] - x0[groups]) ** 2).sum(axis=2)
         self._groups = gap.argmin(axis=1)
         self._root = np.sqrt(points.weights)
+        self._trusted = self._root
         rigid = [
             motion_between(x0[w > 0], x[w > 0]).move(x0[w > 0]) - x[w > 0]
             for x, w in zip(points.x, points.weights, strict=True)
@@ -106,6 +113,15 @@ class PointEvidence:
         """Be ready for simulations of particles that start at x0 (n, 3) m."""
         self._followers = Followers(x0, self.points.x[0])
 
+    def trust(self, shares: np.ndarray) -> None:
+        """Let residuals of each frame count as shares (T,) in 0..1 say, 1 at first."""
+        self._trusted = self._root * np.sqrt(shares)[:, None]
+
+    def shown(self, x: np.ndarray) -> np.ndarray:
+        """(T, N) m: the points in a simulation x (T, n, 3) m, weighted."""
+        placed = self._followers.place(x, self._followers.stretch(x))
+        return (self._root[..., None] * placed).reshape(len(x), -1)
+
     def simulated(self, x: np.ndarray) -> np.ndarray:
         """The points (k, m, 3) m in a simulation x (k, n, 3) m, moved to where they fit best.
 
@@ -114,7 +130,7 @@ class PointEvidence:
         """
         stretch = self._followers.stretch(x)
         placed = self._followers.place(x, stretch)
-        root = self._root[: len(x), :, None]
+        root = self._trusted[: len(x), :, None]
         off = root * (self.points.x[: len(x)] - placed)
         slopes = root[..., None] * stretch
         normal = np.einsum("tmab,tmac->mbc", slopes, slopes)
@@ -124,7 +140,7 @@ class PointEvidence:
     def residuals(self, x: np.ndarray) -> np.ndarray:
         """(N,) m: seen minus simulated, weighted, of the first frames x (k, n, 3) m."""
         off = self.points.x[: len(x)] - self.simulated(x)
-        return (self._root[: len(x), :, None] * off).reshape(-1)
+        return (self._trusted[: len(x), :, None] * off).reshape(-1)
 
     def missed(self, x: np.ndarray) -> list[float]:
         """The root mean square, m, of what a simulation x (T, n, 3) m misses of each frame."""

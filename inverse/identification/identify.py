@@ -57,7 +57,7 @@ def fit_material(
     )
     with clock("search"):
         found = search.solve()
-    return _written(folder, job, config, search, found, make(config.particles), clock, command)
+    return _written(folder, job, config, search, found, make(search.finest), clock, command)
 
 
 def _written(
@@ -74,6 +74,7 @@ def _written(
     frames = evidence.count
     x, _ = simulator.run(values_of(unknowns, found.numbers), frames)
     evidence.bind(simulator.x0)
+    evidence.trust(np.ones(frames))
     missed = {"found": evidence.missed(x)}
     guess = values_of(unknowns, np.array([u.encode(u.start) for u in unknowns]))
     try:

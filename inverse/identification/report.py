@@ -102,7 +102,9 @@ def _assumed(run: MaterialRun) -> list[str]:
             "the density all of them are twice as large, for the same motion."
         )
     if "velocity" not in job.unknowns and job.hold_box is None:
-        lines.append("The object starts at rest.")
+        v = (0.0, 0.0, 0.0) if job.velocity is None else job.velocity
+        speed = "at rest" if not any(v) else f"with ({', '.join(f'{c:g}' for c in v)}) m/s"
+        lines.append(f"The object starts {speed}.")
     if job.floor is not None:
         lines.append(f"There is a floor at {job.floor:g} m.")
     return lines

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from inverse.identification.config import MaterialConfig
 from inverse.identification.evidence import MotionEvidence
+from inverse.identification.grids import FINER, Correction, correction
 from inverse.identification.simulator import BodySimulator
 from inverse.identification.solve import Fitted, descend, scanned_names, size, slopes_of, tried
 from inverse.identification.uncertainty import spreads
@@ -22,8 +23,10 @@ from taichi_phys import SimulationError
 EARLY = 6  # the first so manieth part of the clip shows how the motion begins
 FEWEST = 4  # frames
 ROUGH, ROUGH_STEPS = 0.05, 5  # tolerance and steps on the coarse grid, whose own errors are larger
-# Share of the particles on another grid, whose cells are 1.44 times as large: what that changes is
-# about the error of the fine grid, if that falls with the cell to the power of 1 to 2.
+ROUNDS = 3  # of corrections by a finer grid, at most; values that move less than CLOSE are done
+CLOSE = 0.05  # logarithms
+# Without a finer grid: share of the particles on another one, whose cells are 1.44 times as large.
+# What that changes is about the error of the fine grid, as that falls with the cell squared.
 THINNER, FEWEST_PARTICLES = 1 / 3, 64
 PIECES = 8  # of the clip, each of whose errors may be alike
 APART = 1.0  # of the numbers of two starts: nearer ones lead to the same end
@@ -70,11 +73,17 @@ class MaterialSearch(Resumable):
         self.stages: dict[str, dict[str, Any]] = {}
         self.losses: list[float] = []  # of the values that were tried
         self.history: list[tuple[str, list[float], float]] = []  # stage, numbers, loss
+        self._correction: Correction | None = None
 
     @property
     def device(self) -> torch.device:
         """Where checkpoints are loaded."""
         return torch.device("cpu")
+
+    @property
+    def finest(self) -> int:
+        """Particles of the finest simulation."""
+        return round(self.config.finer * self.config.particles)
 
     def fingerprint(self) -> str:
         """Digest of the settings, of what is sought and of the evidence."""
@@ -118,28 +127,55 @@ class MaterialSearch(Resumable):
                 start = self._tried_again(min(ends, key=self._loss))
                 start = self._stage("coarse", start, rest, count, rough=True).numbers
             self._use(config.particles)
-            fine = self._stage("fine", start, everything, count)
+            fine = self._corrected(self._stage("fine", start, everything, count))
             slopes = slopes_of(
                 self._runner(count), self.unknowns, fine.numbers, everything, fine.substeps
             )
-            self._use(max(round(config.particles * THINNER), FEWEST_PARTICLES))
-            try:
-                other = self._runner(count)(fine.numbers, ())[0]
-            except SimulationError:
-                other = np.full_like(fine.residuals, np.inf)
+            rest = self._of_grid(fine)
         prior = np.array([u.prior[1] for u in self.unknowns])
         times = np.arange(len(fine.residuals)) * PIECES // len(fine.residuals)
         known = spreads(fine.residuals, slopes, [self.evidence.clusters, times], prior)
-        grid = np.abs(known.gain @ (other - fine.residuals)) if np.isfinite(other).all() else prior
+        grid = prior if rest is None else np.abs(known.gain @ rest)
+        shares = np.ones(count) if self._correction is None else self._correction.shares
         return Found(
             numbers=fine.numbers,
             grid=grid,
             deviation=np.hypot(known.deviation, grid),
             samples=known.samples,
-            loss=fine.loss,
+            loss=fine.loss / float(np.sqrt(shares.mean())),
             first_loss=first,
             settled=fine.settled,
         )
+
+    def _corrected(self, fine: Fitted) -> Fitted:
+        """What fits when the error of the grid is taken off, as a finer grid shows it."""
+        count, everything = self.evidence.count, list(range(len(self.unknowns)))
+        sharp, base = self.make(self.finest), self._simulator
+        ratio = base.sim.grid.dx / sharp.sim.grid.dx
+        if ratio < FINER:
+            return fine
+        for k in range(ROUNDS):
+            values = values_of(self.unknowns, fine.numbers)
+            try:
+                rough, sharper = ((body.x0, body.run(values, count)[0]) for body in (base, sharp))
+            except SimulationError:
+                break
+            self._correction = correction(self.evidence, rough, sharper, ratio)
+            before = fine.numbers
+            fine = self._stage(f"corrected {k + 1}", before, everything, count)
+            if np.abs(fine.numbers - before).max() < CLOSE:
+                break
+        return fine
+
+    def _of_grid(self, fine: Fitted) -> np.ndarray | None:
+        """(N,) of the residuals, about the error of the grid, None where nothing tells it."""
+        if self._correction is not None:
+            return self._correction.rest
+        self._use(max(round(self.config.particles * THINNER), FEWEST_PARTICLES))
+        try:
+            return self._runner(self.evidence.count)(fine.numbers, ())[0] - fine.residuals
+        except SimulationError:
+            return None
 
     def _use(self, particles: int) -> None:
         self._simulator = self.make(particles)
@@ -149,7 +185,8 @@ class MaterialSearch(Resumable):
         def run(numbers: np.ndarray, substeps: Sequence[int]) -> tuple[np.ndarray, list[int]]:
             values = values_of(self.unknowns, numbers)
             x, used = self._simulator.run(values, frames, substeps)
-            return self.evidence.residuals(x), used
+            found = self.evidence.residuals(x)
+            return found if self._correction is None else found + self._correction.offset, used
 
         return run
 
@@ -193,15 +230,14 @@ class MaterialSearch(Resumable):
         if "again" in self.stages:
             return np.array(self.stages["again"]["numbers"])
         config, best, least = self.config, numbers, self._loss(numbers)
-        start = np.array([u.encode(u.start) for u in self.unknowns])
-        reach = (2 * (np.arange(config.scan) + 0.5) / config.scan - 1) * config.decades
         for name in reversed(scanned_names(self.unknowns)):
             others = best
-            for shift in np.log(10) * reach:
+            for share in (np.arange(config.scan) + 0.5) / config.scan:
                 trial = others.copy()
                 for k, unknown in enumerate(self.unknowns):
                     if unknown.name == name:
-                        trial[k] = start[k] + shift
+                        low, high = unknown.reach(config.decades)
+                        trial[k] = low + share * (high - low)
                 loss = self._loss(trial)
                 self._tell("trying", trial, loss)
                 if loss < least:

@@ -44,7 +44,7 @@ def tried(
     """Numbers (m, p) to try first: the start, and others around it of what may be far off.
 
     Those of one unknown are evenly spread, those of several a Sobol sequence, each many of them;
-    parts have the same value. Of what is bounded or belongs to the initial motion the start holds.
+    parts have the same value. Of Poisson's ratio and of the initial motion the start holds.
     """
     names = scanned_names(unknowns)
     if not names:
@@ -55,16 +55,16 @@ def tried(
         sobol = qmc.Sobol(len(names), rng=np.random.default_rng(seed))
         count = each * len(names)
         shares = sobol.random(1 << (count - 1).bit_length())[:count]
-    shifts = (2 * shares - 1) * decades * np.log(10)
-    moved = np.tile(start, (len(shifts) + 1, 1))
+    moved = np.tile(start, (len(shares) + 1, 1))
     for k, unknown in enumerate(unknowns):
         if unknown.scanned:
-            moved[1:, k] += shifts[:, names.index(unknown.name)]
+            low, high = unknown.reach(decades)
+            moved[1:, k] = low + (high - low) * shares[:, names.index(unknown.name)]
     return moved
 
 
 def scanned_names(unknowns: Sequence[Unknown]) -> list[str]:
-    """Names of the quantities whose guess may be off by powers of ten."""
+    """Names of the quantities of which values far from the guess are tried."""
     return list(dict.fromkeys(u.name for u in unknowns if u.scanned))
 
 

@@ -70,8 +70,16 @@ class Unknown:
 
     @property
     def scanned(self) -> bool:
-        """Whether a guess may be off by powers of ten."""
-        return not self.moves and self.name not in LIMITS
+        """Whether a guess may be so far off that steps from it lead nowhere."""
+        return not self.moves and self.name != "nu"
+
+    def reach(self, decades: float) -> tuple[float, float]:
+        """The numbers between which others are tried: all of what has limits, else powers of ten
+        around the guess."""
+        if self.name in LIMITS:
+            return self.bounds
+        start = self.encode(self.start)
+        return start - decades * math.log(10), start + decades * math.log(10)
 
     def encode(self, value: float) -> float:
         """The number that is sought, of a value."""

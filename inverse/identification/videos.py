@@ -110,6 +110,7 @@ class PictureEvidence:
         self.footages, self.t = footages, footages.t
         self.cloud = footages.gaussians.means.double().cpu().numpy()
         self._covariances = footages.gaussians.covariances()
+        self._trusted = np.ones(len(self.t))
         # as the model shows frame 0, whose motion is known
         self.bind(self.cloud)
         model = footages.gaussians
@@ -139,8 +140,22 @@ class PictureEvidence:
         """Be ready for simulations of particles that start at x0 (n, 3) m."""
         self._followers = Followers(x0, self.cloud)
 
+    def trust(self, shares: np.ndarray) -> None:
+        """Let residuals of each frame count as shares (T,) in 0..1 say, 1 at first."""
+        self._trusted = np.sqrt(shares)
+
+    def shown(self, x: np.ndarray) -> np.ndarray:
+        """(T, N): the pictures of a simulation x (T, n, 3) m, less those that were seen."""
+        return -np.stack(self._missing(x))
+
     def residuals(self, x: np.ndarray) -> np.ndarray:
-        """(N,): seen minus simulated, of the first frames x (k, n, 3) m."""
+        """(N,): seen minus simulated, weighted, of the first frames x (k, n, 3) m."""
+        return np.concatenate(
+            [w * r for w, r in zip(self._trusted, self._missing(x), strict=False)]
+        )
+
+    def _missing(self, x: np.ndarray) -> list[np.ndarray]:
+        """Seen minus simulated, of each of the first frames x (k, n, 3) m."""
         found = []
         like = self.footages.gaussians.means
         for k, places in enumerate(x):
@@ -149,12 +164,11 @@ class PictureEvidence:
             F = torch.as_tensor(stretch).to(like)
             axes = nearest_rotation(F) if self.footages.gaussians.degree else None
             found.append(self._residuals_of(k, means, F @ self._covariances @ F.mT, axes))
-        return np.concatenate(found)
+        return found
 
     def missed(self, x: np.ndarray) -> list[float]:
         """The root mean square of what a simulation x (T, n, 3) m misses of each frame."""
-        square = (self.residuals(x) ** 2).reshape(len(x), -1)
-        return np.sqrt(square.mean(axis=1)).tolist()
+        return [float(np.sqrt((missing**2).mean())) for missing in self._missing(x)]
 
     def _residuals_of(
         self,
