@@ -15,6 +15,7 @@ from inverse.affine import affine_slopes, affine_weights
 from inverse.identification import MaterialConfig, MaterialJob, MaterialRun, fit_material
 from inverse.identification.bodies import _shares, make_simulator
 from inverse.identification.evidence import Followers, PointEvidence
+from inverse.identification.grids import GridRun, correction, likeness, orders
 from inverse.identification.inputs import MovingPoints, read_force, read_motion
 from inverse.identification.search import MaterialSearch
 from inverse.identification.solve import descend, tried
@@ -113,6 +114,55 @@ def test_bodies_are_as_thick_as_their_objects():
         # what a particle stands for has a width of its own, of about a spacing
         np.testing.assert_allclose(np.hypot(spread, h), HIGH - LOW, rtol=0.015)
         assert volume.sum() == pytest.approx(0.2 * 0.1 * 0.1)
+
+
+def test_bodies_rest_where_their_floor_is(tmp_path):
+    """Whatever the cells, and wherever the floor lies between them."""
+    mesh = block(tmp_path)["mesh"]
+    for floor, particles in ((0.0, 220), (0.0, 500), (0.0, 800), (-0.004, 220), (-0.004, 800)):
+        job = MaterialJob(motion="none", mesh=mesh, floor=floor, E=1e5, **LIKE)
+        body = make_simulator(job, T, particles, LOW[None], None, None)
+        x, _ = body.run({}, len(T))
+        height = (x[2:] - x[0]).mean(axis=(0, 1))[2]
+        assert abs(height - floor) < 0.12 * body.dx
+
+
+def test_order_of_errors_is_that_of_three_grids():
+    rng = np.random.default_rng(0)
+    size = rng.standard_normal((6, 30))
+    for p, expected in ((2.0, 2.0), (1.5, 1.5), (1.0, 1.0), (0.2, 1.0), (4.0, 2.0)):
+        coarsest, coarse, fine = (size * h**p for h in (2.5, 1.6, 1.0))
+        found = orders(fine - coarse, coarse - coarsest, 1.6, 2.5 / 1.6)
+        np.testing.assert_allclose(found, expected, atol=0.02)
+    fine = 0.39 * size
+    fine[3:] = size[3:]
+    found = orders(fine, size, 1.6, 1.6)
+    assert found[0] > 1.9 and found[-1] == 1.0 and (np.diff(found) <= 0).all()
+    np.testing.assert_allclose(likeness(0.3 * size, size), 1.0)
+    np.testing.assert_allclose(likeness(-size, size), 0.0)
+    fine[3:] = rng.standard_normal((3, 30))
+    assert likeness(fine, size)[-1] < 0.6
+
+
+def test_error_of_the_grid_is_taken_off():
+    """A motion that is off by the square of the cells, and late frames that are just off."""
+    rng = np.random.default_rng(0)
+    cloud, t = rng.random((80, 3)), np.arange(8) / 8
+    bend = 0.05 * t[:, None, None] * (cloud - 0.5) * [1.0, -0.5, -0.5]
+    runs = {h: cloud + bend * (1 + h**2) for h in (0.5, 0.8, 1.28)}
+    points = MovingPoints(
+        t=t, x=cloud + bend, weights=np.ones((8, 80)), labels=np.zeros(80, int)
+    )  # fmt: skip
+    evidence = PointEvidence(points, 1e-3)
+    found = correction(evidence, *(GridRun(dx=h, x=runs[h]) for h in (0.8, 0.5, 1.28)))
+    missed = evidence.residuals(runs[0.8])
+    assert np.abs(missed + found.offset).max() < 0.02 * np.abs(missed).max()
+    for h, far in ((0.5, 0.03), (0.8, -0.03), (1.28, 0.03)):
+        runs[h][5:] += far * (cloud - 0.5)
+    evidence.trust(np.ones(8))
+    worse = correction(evidence, *(GridRun(dx=h, x=runs[h]) for h in (0.8, 0.5, 1.28)))
+    assert worse.shares[5:].max() < 0.2 < 0.5 < worse.shares[:3].min()
+    assert np.abs(worse.rest[-240:]).mean() > np.abs(found.rest[-240:]).mean()
 
 
 def test_noise_of_points_in_the_first_frame_is_no_error_of_the_motion():

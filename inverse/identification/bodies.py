@@ -1,5 +1,6 @@
 """The simulator of a job, at a resolution."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 
@@ -19,6 +20,8 @@ POINTS = 27  # for each particle, that measure its share of the object
 MARGIN = 0.35  # of the object's size, that the grid reaches beyond what is seen or foreseen
 SIDEWAYS = 1.0  # the same where no points show where the object goes
 DOWN = (0.0, 0.0, -9.81)  # m/s^2
+# Cells that a body rests above the nodes which a floor stops: 0.5 to 0.65, whatever its stiffness.
+STANDOFF = 0.5
 
 
 def make_simulator(
@@ -77,6 +80,8 @@ def make_simulator(
     reach = _reach(job, x, t, points, np.array(gravity), up)
     size = float(np.ptp(x, axis=0).max())
     grid = tp.Grid.around(reach, dx=dx, margin=MARGIN * size)
+    if job.floor is not None:
+        grid = _below_floor(grid, job.floor, up)
     sim = tp.MPM(particles=body, grid=grid, gravity=gravity, colliders=colliders)
     return BodySimulator(
         sim,
@@ -85,6 +90,21 @@ def make_simulator(
         None if force is None else force.at_particles(x),
         job.density if force is not None and force.fixed else None,
     )
+
+
+def _below_floor(grid: tp.Grid, floor: float, up: np.ndarray) -> tp.Grid:
+    """The grid with a layer of nodes STANDOFF cells below a floor that lies along its cells.
+
+    So a body rests where its floor is, with any cells. Else it would rest anywhere within a cell, a
+    finer grid would let it fall farther, and no two grids would tell what cells do to its motion.
+    """
+    axis = int(np.abs(up).argmax())
+    if abs(up[axis]) < 1 - 1e-6:
+        return grid
+    layer = up[axis] * (floor - STANDOFF * grid.dx)
+    lower = np.array(grid.lower)
+    lower[axis] -= (lower[axis] - layer) % grid.dx
+    return dataclasses.replace(grid, lower=tuple(lower))
 
 
 def _shares(

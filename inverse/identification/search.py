@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from inverse.identification.config import MaterialConfig
 from inverse.identification.evidence import MotionEvidence
-from inverse.identification.grids import FINER, Correction, correction
+from inverse.identification.grids import FINER, Correction, GridRun, correction
 from inverse.identification.simulator import BodySimulator
 from inverse.identification.solve import Fitted, descend, scanned_names, size, slopes_of, tried
 from inverse.identification.uncertainty import spreads
@@ -108,7 +108,7 @@ class MaterialSearch(Resumable):
         moving = [k for k, u in enumerate(self.unknowns) if u.begins]
         rest = [k for k, u in enumerate(self.unknowns) if not u.begins]
         everything = list(range(len(self.unknowns)))
-        start = np.array([u.encode(u.start) for u in self.unknowns])
+        guess = start = np.array([u.encode(u.start) for u in self.unknowns])
         disable = None if progress is None else not progress
         with tqdm(desc="finding the material", unit="step", disable=disable) as self._bar:
             self._use(config.coarse)
@@ -125,7 +125,14 @@ class MaterialSearch(Resumable):
                 ]
                 # the first half alone may have two answers, of which the whole clip shows one
                 start = self._tried_again(min(ends, key=self._loss))
-                start = self._stage("coarse", start, rest, count, rough=True).numbers
+                # the first stage found how the motion begins for a wrong material
+                begun = np.where([u.begins for u in self.unknowns], guess, start)
+                trials = [start] if (begun == start).all() else [start, begun]
+                ends = [
+                    self._stage(f"coarse {k}", trial, everything, count, rough=True).numbers
+                    for k, trial in enumerate(trials)
+                ]
+                start = min(ends, key=self._loss)
             self._use(config.particles)
             fine = self._corrected(self._stage("fine", start, everything, count))
             slopes = slopes_of(
@@ -135,7 +142,7 @@ class MaterialSearch(Resumable):
         prior = np.array([u.prior[1] for u in self.unknowns])
         times = np.arange(len(fine.residuals)) * PIECES // len(fine.residuals)
         known = spreads(fine.residuals, slopes, [self.evidence.clusters, times], prior)
-        grid = prior if rest is None else np.abs(known.gain @ rest)
+        grid = prior if rest is None else _share_of_grid(known.gain, rest, times)
         shares = np.ones(count) if self._correction is None else self._correction.shares
         return Found(
             numbers=fine.numbers,
@@ -150,17 +157,20 @@ class MaterialSearch(Resumable):
     def _corrected(self, fine: Fitted) -> Fitted:
         """What fits when the error of the grid is taken off, as a finer grid shows it."""
         count, everything = self.evidence.count, list(range(len(self.unknowns)))
-        sharp, base = self.make(self.finest), self._simulator
-        ratio = base.sim.grid.dx / sharp.sim.grid.dx
-        if ratio < FINER:
+        base, sharp = self._simulator, self.make(self.finest)
+        if base.dx < FINER * sharp.dx:
             return fine
+        rough = self.make(max(round(self.config.particles / self.config.finer), FEWEST_PARTICLES))
         for k in range(ROUNDS):
             values = values_of(self.unknowns, fine.numbers)
             try:
-                rough, sharper = ((body.x0, body.run(values, count)[0]) for body in (base, sharp))
+                run, finer = (GridRun(dx=b.dx, x=b.run(values, count)[0]) for b in (base, sharp))
+                coarser = None
+                if rough.dx > FINER * base.dx:
+                    coarser = GridRun(dx=rough.dx, x=rough.run(values, count)[0])
             except SimulationError:
                 break
-            self._correction = correction(self.evidence, rough, sharper, ratio)
+            self._correction = correction(self.evidence, run, finer, coarser)
             before = fine.numbers
             fine = self._stage(f"corrected {k + 1}", before, everything, count)
             if np.abs(fine.numbers - before).max() < CLOSE:
@@ -285,3 +295,13 @@ class MaterialSearch(Resumable):
         self.history.append((stage, numbers.tolist(), float(loss)))
         self._bar.set_postfix_str(f"{stage}: {loss:.3g} {self.evidence.unit}")
         self._bar.update()
+
+
+def _share_of_grid(gain: np.ndarray, rest: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """By how much numbers (p,) may be off for errors rest (N,) of the grid, with their gain (p, N).
+
+    The errors of pieces of the clip, of which times (N,) has the index, may cancel each other by
+    chance: they count as if they did not.
+    """
+    pieces = np.stack([gain[:, times == k] @ rest[times == k] for k in range(PIECES)])
+    return np.maximum(np.abs(pieces.sum(axis=0)), np.sqrt((pieces**2).sum(axis=0)))

@@ -40,6 +40,11 @@ class BodySimulator:
         self.x0, self.v0 = (a.double().cpu().numpy() for a in (start.x, start.v))
         self.center = self.x0.mean(axis=0)
 
+    @property
+    def dx(self) -> float:
+        """The edge of the cells, m."""
+        return self.sim.grid.dx
+
     def run(
         self, values: Values, frames: int, substeps: Sequence[int] = ()
     ) -> tuple[np.ndarray, list[int]]:
