@@ -159,9 +159,10 @@ def test_factors_are_those_of_what_is_not_known():
         E=Range(low=1e3, typical=1e4, high=1e5),
     )  # fmt: skip
     job = SimpleNamespace(
-        density=200.0, E=1e4, distance=None, depth=None, depth_model=None, solid_given=False
-    )
-    inputs = SimpleNamespace(substance=known, job=job, surface=None, flat=True)
+        density=200.0, E=1e4, distance=None, depth=None, depth_model=None, solid_given=False,
+        depth_given=False,
+    )  # fmt: skip
+    inputs = SimpleNamespace(substance=known, job=job, surface=None)
     free, held = (find_factors(job, inputs, held=held) for held in (False, True))
     assert free == {"density": pytest.approx(4 ** (1 / np.sqrt(12))), "distance": 2.0}
     assert set(held) == {"density", "distance", "E"}

@@ -123,9 +123,49 @@ def test_the_gravest_reason_comes_first():
 
 
 def test_followed_until_half_is_lost():
-    assert followed_until([1, 1, 0.5, 0.49, 1]) == 2
+    assert followed_until([1, 1, 0.5, 0.49, 0.4]) == 2
     assert followed_until([0.1, 1, 1]) == 2  # the first frame is where the object is given
     assert followed_until([1, 0.2, 0.2]) == 0
+
+
+@pytest.mark.parametrize(
+    "hidden, until",
+    [
+        ([8, 9, 10], T - 1),
+        ([4, 5, 20, 21], T - 1),
+        ([1, 2], 0),  # it was hardly seen before
+        ([28], T - 1),
+        ([27, 28], 26),  # nor after
+        (range(8, 14), 7),  # long enough to go elsewhere
+        ([5, 8, 11, 14, 17, 20, 23], 22),  # more than now and then
+        ([10, 12, 13], 11),  # hardly seen between
+    ],
+)
+def test_what_passes_in_front_hides_an_object_for_a_few_frames(hidden, until):
+    share = np.full(T, 0.95)
+    share[list(hidden)] = 0.1
+    assert followed_until(share) == until
+
+
+def test_frames_in_which_the_object_is_hidden_are_named():
+    share = np.full(T, 0.95)
+    share[[8, 9]] = 0.0
+    verdict = judge(dataclasses.replace(GOOD, seen_share=share))
+    assert verdict.belief == CARE and "in frames 8 to 9 less than half" in verdict.sentence
+    share[9] = 1.0
+    assert (
+        "in frame 8 less than half" in judge(dataclasses.replace(GOOD, seen_share=share)).sentence
+    )
+
+
+def test_a_ball_that_was_followed_by_its_silhouette_is_judged_by_where_it_is():
+    ball = dataclasses.replace(
+        GOOD, by="outline", size_px=10.0, psnr=np.full(T, 9.0), at_rest=False, missed_px=0.4
+    )
+    assert judge(ball).belief == BELIEVABLE and "within 0.4 px of it" in judge(ball).sentence
+    for missed, belief in ((3.0, CARE), (6.0, DOUBTFUL)):
+        verdict = judge(dataclasses.replace(ball, missed_px=missed))
+        assert verdict.belief == belief and f"{missed} px off the ball's" in verdict.sentence
 
 
 # Noise

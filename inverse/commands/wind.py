@@ -58,8 +58,9 @@ def _recover(args: argparse.Namespace, command: list[str]) -> None:
     run = recover_wind(job, config, command=command)
     metrics = run.metrics
     print(metrics["verdict"]["sentence"])
-    if metrics.get("explained"):
-        print(metrics["explained"]["sentence"])
+    for told in ("swing", "explained"):
+        if metrics.get(told):
+            print(metrics[told]["sentence"])
     inner = f"in frames 1 to {metrics['frames'] - 4}"
     for key, name in (
         ("errors", f"errors {inner}"),

@@ -32,6 +32,7 @@ from inverse.wind.forces.make import check_force
 from inverse.wind.inputs.load import Inputs, load_inputs
 from inverse.wind.inputs.material import material_record
 from inverse.wind.results.pictures import carried_deformation
+from inverse.wind.results.verdict import followed_until
 from inverse.wind.results.write import write_results
 from inverse.wind.run import AIR, AIR_ARRAYS, FORCE, FREE, RESULTS, SMOOTH, TARGETS, WindRun
 from inverse.wind.several import (
@@ -45,6 +46,8 @@ from inverse.wind.several import (
 from inverse.wind.smoothing.smoother import solve_clip
 from inverse.wind.solver import WindResult, WindSolver
 from inverse.wind.supports import Supports, reaction
+from inverse.wind.swing import Swing, find_swing
+from inverse.wind.targets import Tracked
 from taichi_phys import runtime
 
 
@@ -155,7 +158,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     run.save()  # the forces, whatever becomes of the pictures
     metrics = write_results(
         run, inputs, result, gaussians, tracked=tracked, factors=confidence.factors,
-        explained=explained, clock=clock, command=command,
+        explained=explained, swing=_swing(given, run, tracked), clock=clock, command=command,
     )  # fmt: skip
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
 
@@ -181,6 +184,21 @@ def _smoothing_runs(config: WindConfig, inputs: Inputs, supports: Supports) -> i
         return config.smooth
     solid = inputs.surface is not None and not (supports.floor and supports.parts)
     return SOLID_RUNS if solid and config.force != "kplanes" else 0
+
+
+def _swing(given: WindJob, run: WindRun, tracked: Tracked) -> Swing | None:
+    """How the only object of a run swings, None where it does not, or where something that is seen
+    holds or carries it; given: the job as its user gave it."""
+    if run.body.any() or run.held.any() or run.reaction.any():
+        return None
+    until = followed_until(tracked.quality.seen_share) + 1
+    share = run.mass / run.mass.sum()
+    return find_swing(
+        np.einsum("n,tnd->td", share, run.x[:until]),
+        run.force[:until].sum(axis=1) / run.mass.sum(),
+        run.gravity,
+        guessed=run.job.distance if given.distance is None and not given.depth_given else None,
+    )
 
 
 def _air(

@@ -194,16 +194,29 @@ def camera_paths(
         )
         paths = [seen.cameras]
     else:
-        text = "The camera stands still."
         if np.nanmedian(seen.shift) > MOVING:
             together = _moved_as_one(videos[0], mask)
             adrift, as_one = max(shift, together), together > 0
-            text += (
-                " But what is behind the object moves, too. If the camera turned or traveled, give "
-                "--moving-camera; else the force holds its accelerations, too."
-            )
-        assumptions.append(text)
+            assumptions.insert(0, _moving_background(adrift, as_one=as_one))  # to be read first
+        else:
+            assumptions.append("The camera stands still.")
     return paths, adrift, as_one
+
+
+def _moving_background(adrift: float, *, as_one: bool) -> str:
+    """What to say where what is behind the object shifts by so many px, although the camera is
+    taken to stand still; as_one: whether it does so together."""
+    if as_one:
+        return (
+            f"The camera moves: what is behind the object shifts as one, by {adrift:.0f} px. It is "
+            "taken to stand still, so that the force holds its accelerations, too; give "
+            "--moving-camera, which takes them out."
+        )
+    return (
+        f"The camera stands still. But what is behind the object moves, too, by {adrift:.0f} px. "
+        "If the camera turned or traveled, give --moving-camera; else the force holds its "
+        "accelerations, too."
+    )
 
 
 def _moved_as_one(video: Footage, mask: np.ndarray) -> float:

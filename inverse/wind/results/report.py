@@ -47,7 +47,7 @@ def write_report(
     strength, known = strength.copy(), specific.copy()
     strength[until + 1 :] = known[until + 1 :] = np.nan
     mean = float(np.nanmean(strength))
-    explained = metrics.get("explained")
+    sentences = [metrics[k]["sentence"] for k in ("swing", "explained") if metrics.get(k)]
     report = Report("What moved this?")
     report.notice(verdict.sentence, NOTICES[LEVELS.index(verdict.belief)])
     report.summary(
@@ -56,7 +56,7 @@ def write_report(
         f"{t[peak]:.2f} s into the clip. It is everything that acts on the object from outside, "
         "gravity included"
         + (", but for what holds it." if run.reaction.any() else ".")
-        + (f" {explained['sentence']}" if explained else "")
+        + "".join(f" {sentence}" for sentence in sentences)
     )
     figures = {
         "mean strength": (f"{mean:.2f}", "m/s²", f"± {_usual(metrics):.2g} in a frame"),

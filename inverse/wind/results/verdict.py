@@ -22,6 +22,9 @@ INNER = slice(1, -3)  # frames that this looks at: the ends of a clip determine 
 # Share of the particles below which a frame is lost. Thirteen filmed clips were tried: in every one
 # that failed it was reached by frame 1 to 10, and in none of those that a user was content with.
 LOST = 0.5
+# Frames in a row, and share of the clip, in which what passes in front may hide the object:
+# the motion is carried over them as over pictures that are missing.
+GAP, GAPS = 5, 0.2
 EARLY = 10  # frames: what is lost by then was never followed
 EARLY_SHARE = 1 / 3  # the same, as a share of the clip: a camera that travels loses an object later
 # Motion in the picture, px, of an object that moved at all: tracks drift by one or two.
@@ -36,6 +39,9 @@ AXIS_SHARE = 0.7  # of the motion that lies along the axis of the only camera, w
 SMALL = 40.0  # px, of the object in the picture: twice what can be followed at all
 # Reprojection error of the lift, px: what tracks measure to a tenth of a pixel is not followed.
 ROUGH_LIFT, FAILED_LIFT = 2.0, 5.0
+# How far off a silhouette that was followed the re-simulation may be, of the object's size.
+BESIDE, ASTRAY = 0.25, 0.5
+OUTLINE = ("outline", "doubt")  # ways to follow a ball by its silhouette alone
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +60,8 @@ class Facts:
     object; factors: names of what is not known, and by which factor all forces may be off for it;
     reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether it fits the tracks,
     None where that is not known; at_rest: whether its iterations ended because nothing changed any
-    more; by: what it was followed by (balls.FOLLOWED).
+    more; by: what it was followed by (balls.FOLLOWED); missed_px: how far the middle of the
+    re-simulation is off where the object was found, usually.
     """
 
     seen_share: np.ndarray
@@ -77,6 +84,7 @@ class Facts:
     converged: np.ndarray | None = None
     at_rest: bool = True
     by: str = "tracks"
+    missed_px: float = 0.0
 
     @property
     def known_to(self) -> float:
@@ -113,9 +121,33 @@ class Verdict:
 
 
 def followed_until(seen_share: Sequence[float] | np.ndarray) -> int:
-    """The last frame before tracks see less than half of the particles; frame 0 is always seen."""
-    lost = np.flatnonzero(np.asarray(seen_share)[1:] < LOST)
-    return int(lost[0]) if len(lost) else len(seen_share) - 1
+    """The last frame before tracks see less than half of the particles for good; frame 0 is always
+    seen.
+
+    A few frames in which something hides the object do not count, where it is seen for as long
+    before and after them.
+    """
+    first, _ = _hidden(np.asarray(seen_share))
+    return len(seen_share) - 1 if first is None else first - 1
+
+
+def _hidden(seen_share: np.ndarray) -> tuple[int | None, list[tuple[int, int]]]:
+    """The frame from which on an object is lost, None where it is not; and the first and last of
+    the frames before in which it is hidden."""
+    lost = np.append(seen_share < LOST, False)
+    lost[0] = False
+    edges = np.flatnonzero(np.diff(lost.astype(int))) + 1
+    starts, ends = edges[::2].tolist(), edges[1::2].tolist()  # lost from a start to before an end
+    gaps: list[tuple[int, int]] = []
+    for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        long = end - start
+        before = start - (gaps[-1][1] + 1 if gaps else 0)
+        after = (starts[k + 1] if k + 1 < len(starts) else len(seen_share)) - end
+        hidden = long + sum(b + 1 - a for a, b in gaps)
+        if long > min(GAP, before, after) or hidden > GAPS * len(seen_share):
+            return start, gaps
+        gaps.append((start, end - 1))
+    return None, gaps
 
 
 def judge(facts: Facts) -> Verdict:
@@ -142,16 +174,25 @@ Reasons = list[tuple[int, str]]  # (index in LEVELS, part of a sentence)
 
 def _lost(facts: Facts, until: int) -> Reasons:
     frames = len(facts.seen_share)
+    found: Reasons = []
+    _, gaps = _hidden(np.asarray(facts.seen_share))
+    if gaps:
+        names = ", ".join(f"{a} to {b}" if b > a else f"{a}" for a, b in gaps)
+        one = len(gaps) == 1 and gaps[0][0] == gaps[0][1]
+        found.append((1, f"in frame{'' if one else 's'} {names} less than half of the object was "
+                      "seen, and its motion was carried over them"))  # fmt: skip
     if until == frames - 1:
-        return []
+        return found
     least = f"{100 * float(np.min(facts.seen_share)):.0f} %"
     text = f"from frame {until + 1} on tracks see less than half of the object ({least} at worst)"
     never = until < max(EARLY, EARLY_SHARE * frames)
-    return [(2 if never else 1, text)]
+    return [(2 if never else 1, text), *found]
 
 
 def _lift(facts: Facts, until: int) -> Reasons:
     found: Reasons = []
+    if facts.by in OUTLINE:  # no motion of points was used
+        return found
     if facts.converged is not None:
         open_frames = int((~np.asarray(facts.converged, bool)[: until + 1]).sum())
         if open_frames:
@@ -174,6 +215,10 @@ def _gain(facts: Facts, until: int) -> float:
 
 
 def _picture(facts: Facts, until: int) -> Reasons:
+    if facts.by in OUTLINE:  # how it turns is not known, so that it shows another side
+        off = facts.missed_px / facts.size_px
+        text = f"the re-simulation is {facts.missed_px:.1f} px off the ball's silhouette"
+        return [(2 if off > ASTRAY else 1, text)] * (off > BESIDE)
     gain = _gain(facts, until)
     if facts.moved_px < MOVED:
         torn = gain < WORSE - LITTLE_BETTER
@@ -264,10 +309,12 @@ def _good(facts: Facts, until: int) -> list[str]:
     shares = 100 * np.asarray(facts.seen_share)[: until + 1]
     all_of_it = shares.min() > 99.5
     found = [f"tracks see {'all' if all_of_it else f'at least {shares.min():.0f} %'} of the object"]
-    if facts.by in ("outline", "doubt"):
+    if facts.by in OUTLINE:
         found = ["the silhouette of the ball was followed"]
     if facts.moved_px < MOVED:
         found[0] += f", which moved by no more than {facts.moved_px:.1f} px"
+    elif facts.by in OUTLINE:
+        found[0] += f", and the re-simulation stays within {max(facts.missed_px, 0.1):.1f} px of it"
     else:
         found[0] += f", and the re-simulation is {_gain(facts, until):.1f} dB closer to the clip "
         found[0] += "than holding it still"

@@ -34,6 +34,7 @@ from inverse.wind.results.truth import (
 from inverse.wind.results.verdict import Facts, followed_until, judge
 from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
+from inverse.wind.swing import Swing
 from inverse.wind.targets import Tracked
 from renderers.splats.gaussians import Gaussians
 from renderers.video import write_video
@@ -52,6 +53,7 @@ def write_results(
     tracked: Tracked,
     factors: Mapping[str, float],
     explained: Explained | None = None,
+    swing: Swing | None = None,
     clock: Clock,
     command: list[str] | None,
 ) -> dict[str, Any]:
@@ -59,8 +61,8 @@ def write_results(
 
     run: without metrics yet; result: of the solver; gaussians: of the object in frame 0; tracked:
     what the tracks say; factors: by which all forces may be off, by what is not known; explained:
-    which force explains the motion, if that is known; clock: has
-    timed the stages before; command: as in the report.
+    which force explains the motion, if that is known; swing: how the object swings, if it does;
+    clock: has timed the stages before; command: as in the report.
     """
     video, cameras, targets = inputs.videos[0], run.cameras, tracked.targets
     seen_share = tracked.quality.seen_share
@@ -91,6 +93,7 @@ def write_results(
         "healed": result.healed,
         "nudged": result.nudged,
         "explained": None if explained is None else explained.record(),
+        "swing": None if swing is None else swing.record(),
         "roughness": roughness(run.x, run.force / run.mass[:, None]),
         "held_share": float(run.held.mean()),
         "reaction_n": reaction_record(run.reaction),
@@ -199,6 +202,7 @@ def find_facts(
     followed = slice(0, followed_until(seen_share) + 1)
     # Where particles are in the picture, also where the camera turns: as frame 0 saw it.
     first = run.cameras[0]
+    middles = [first.project(a[followed].mean(axis=1))[0] for a in (run.x, tracked.targets)]
     x = run.x[followed]
     pixels = np.stack([first.project(place)[0] for place in x])
     moved = first.to_camera(x.mean(axis=1))
@@ -224,6 +228,7 @@ def find_facts(
         converged=tracked.quality.fits,
         at_rest=tracked.quality.converged,
         by=tracked.by,
+        missed_px=float(np.median(np.linalg.norm(middles[0] - middles[1], axis=1))),
     )
 
 
