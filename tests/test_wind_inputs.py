@@ -282,3 +282,19 @@ def test_a_background_that_moves_with_no_known_camera_is_remembered(clip, tmp_pa
     assert inputs.adrift == 4.0 * (FRAMES - 1)
     assert said(inputs, "what is behind the object moves, too", "--moving-camera")
     assert not inputs.as_one  # it stands still, in truth
+
+
+def test_a_background_that_is_not_found_again_is_asked_for_corners_that_shift_together(
+    clip, tmp_path, monkeypatch
+):
+    """Before a camera that moves far at once, what frame 0 shows is soon out of sight."""
+    lost = Unsteadiness(
+        cameras=[], center=np.zeros((FRAMES, 2)), agree=np.append(1.0, np.zeros(FRAMES - 1))
+    )
+    monkeypatch.setattr(camera, "find_unsteadiness", lambda *arguments: lost)
+    assert said(load(clip, tmp_path), "The camera stands still.")
+    monkeypatch.setattr(camera, "follow_corners", lambda *arguments: None)
+    monkeypatch.setattr(camera, "moved_as_one", lambda corners: 45.0)
+    inputs = load(clip, tmp_path)
+    assert inputs.as_one and inputs.adrift == 45.0
+    assert said(inputs, "The camera moves", "--moving-camera")

@@ -177,7 +177,7 @@ def camera_paths(
     paths = [[camera] * len(videos[0]) for camera in cameras]
     seen = find_unsteadiness(videos[0], cameras[0], mask)
     shift = float(np.nanmax(seen.shift))
-    if len(videos) > 1 or not seen.moves:
+    if len(videos) > 1 or (seen.known and not seen.moves):
         assumptions.append("The camera stands still.")
     elif seen.known and not seen.sure:
         raise ValueError(
@@ -194,9 +194,9 @@ def camera_paths(
         )
         paths = [seen.cameras]
     else:
-        if np.nanmedian(seen.shift) > MOVING:
-            together = _moved_as_one(videos[0], mask)
-            adrift, as_one = max(shift, together), together > 0
+        together = _moved_as_one(videos[0], mask)
+        if together or np.nanmedian(seen.shift) > MOVING:
+            adrift, as_one = together or shift, together > 0
             assumptions.insert(0, _moving_background(adrift, as_one=as_one))  # to be read first
         else:
             assumptions.append("The camera stands still.")
