@@ -43,7 +43,9 @@ class Picture:
 
     image: (H, W, 3) uint8 RGB, or (H, W) uint8 gray; time: when it is shown, s; size: (width,
     height) px of the film's pictures; scan: "P" for progressive, "T" or "B" for interlaced ones;
-    transfer: how brightness is coded, in ffmpeg's words; square: whether the file's pixels are.
+    transfer: how brightness is coded, in ffmpeg's words; square: whether the file's pixels are;
+    coding: "I" for a picture that its file holds by itself, "P" for one that is made from earlier
+    ones, "B" also from later ones.
     """
 
     image: np.ndarray
@@ -52,6 +54,7 @@ class Picture:
     scan: str
     transfer: str
     square: bool
+    coding: str = "I"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,6 +240,7 @@ def _record(text: str, tick: float | None) -> dict:
         "scan": _word("i", text) or "P",
         "transfer": "unknown",
         "square": square,
+        "coding": _word("type", text) or "I",
     }
 
 

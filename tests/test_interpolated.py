@@ -5,6 +5,7 @@ import pytest
 
 from inverse.clips import plan_clip
 from inverse.clips.interpolated import Rhythm, find_rhythm
+from inverse.clips.scan import scan_clip
 from renderers.video import write_video
 
 
@@ -72,3 +73,34 @@ def test_a_rhythm_stands_out_of_chance():
     assert find_rhythm(beats) == Rhythm(period=7, phase=3)
     assert Rhythm(period=7, phase=3).chosen(np.arange(20), 0).tolist() == [3, 10, 17]
     assert Rhythm(period=7, phase=3).chosen(np.arange(2, 20), 2).tolist() == [2, 9, 16]
+
+
+def test_what_an_encoder_does_to_pictures_is_no_rhythm():
+    """Its own pattern of pictures that stand by themselves, or are made from others."""
+    rng = np.random.default_rng(2)
+    chance = np.exp(rng.normal(0, 0.1, 300))
+    for pattern in ("PBBB", "PBB", "IBBPBBPBBPBB", "IPPPPPPPPPPP"):
+        coding = np.array(list(pattern * (300 // len(pattern))))
+        first = coding == pattern[0]
+        for on in (first, np.roll(first, 1), np.roll(first, -1)):
+            uneven = np.where(on, 1.5, 1.0) * chance
+            assert find_rhythm(uneven) is not None
+            assert find_rhythm(uneven, coding) is None
+    coding = np.array(list("PBBB" * 75))
+    beats = np.where(np.arange(300) % 5 == 3, 1.5, 1.0) * chance
+    assert find_rhythm(beats, coding) == Rhythm(period=5, phase=3)
+    strong = np.where(coding == "P", 6.0, 1.0) * chance
+    assert find_rhythm(strong, coding) == Rhythm(period=4, phase=0)
+
+
+def test_where_pictures_seldom_come_of_later_ones_they_were_chosen_by_what_they_show():
+    rng = np.random.default_rng(3)
+    coding = np.array(list("PPPPPPPB" * 30))
+    beats = np.where(coding == "B", 1.5, 1.0) * np.exp(rng.normal(0, 0.1, 240))
+    assert find_rhythm(beats, coding) == Rhythm(period=8, phase=7)
+
+
+def test_how_pictures_are_coded_is_read(tmp_path):
+    still = np.repeat(picture(0.0)[None], 20, axis=0)
+    coding = "".join(scan_clip(film(tmp_path / "a.mp4", still, 60)).coding)
+    assert len(coding) == 20 and coding[0] == "I" and set(coding[1:]) <= {"P", "B"}

@@ -130,6 +130,7 @@ def plan_clip(
     scan = dataclasses.replace(
         scan, times=scan.times[start:], thumbs=scan.thumbs[start:],
         moved=np.concatenate([[np.inf], scan.moved[start + 1 :]]), uneven=scan.uneven[start:],
+        coding=scan.coding[start:],
     )  # fmt: skip
     notes = [*scan.notes, *_material(path, scan, whole=whole)]
     faults = find_faults(scan)
@@ -185,7 +186,7 @@ def plan_clip(
 def _rhythm(scan: Scan) -> Rhythm | None:
     """The rhythm of the true pictures of a clip of a high rate, None if all are."""
     fast = len(scan) > 1 and 1 / float(np.median(np.diff(scan.times))) > USUAL
-    return find_rhythm(scan.uneven) if fast else None
+    return find_rhythm(scan.uneven, scan.coding) if fast else None
 
 
 def _material(path: str | Path, scan: Scan, *, whole: bool) -> list[str]:

@@ -27,16 +27,17 @@ class Scan:
     times: (P,) s; thumbs: (P, h, w) small gray pictures; moved: (P,) gray levels by which the block
     that changed most differs from the picture before, inf for the first; uneven: (P,) by how much
     what moves differs from the mean of the pictures before and after, over how much these differ,
-    NaN for the first and the last; size: (width, height) px
-    of the pictures; facts: what the file says; interlaced: share of pictures that are; transfer:
-    how brightness is coded, in ffmpeg's words; square: whether the file's pixels are; damaged:
-    whether ffmpeg complained; notes: sentences about what was left out.
+    NaN for the first and the last; coding: (P,) how each is coded, as in Picture; size: (width,
+    height) px of the pictures; facts: what the file says; interlaced: share of pictures that are;
+    transfer: how brightness is coded, in ffmpeg's words; square: whether the file's pixels are;
+    damaged: whether ffmpeg complained; notes: sentences about what was left out.
     """
 
     times: np.ndarray
     thumbs: np.ndarray
     moved: np.ndarray
     uneven: np.ndarray
+    coding: np.ndarray
     size: tuple[int, int]
     facts: FilmFacts
     interlaced: float
@@ -73,7 +74,7 @@ def scan_clip(path: str | Path, *, limit: int | None = None) -> Scan:
     limit: their largest number.
     """
     with open_film(path, longest=LONGEST, gray=True) as film:
-        times, thumbs, moved, scans = [], [], [], []
+        times, thumbs, moved, scans, coding = [], [], [], [], []
         uneven, smooth = [np.nan], list[np.ndarray]()
         first: Picture | None = None
         before = None
@@ -88,6 +89,7 @@ def scan_clip(path: str | Path, *, limit: int | None = None) -> Scan:
             thumbs.append(_thumb(picture.image))
             moved.append(np.inf if before is None else _most_changed(before, picture.image))
             scans.append(picture.scan != "P")
+            coding.append(picture.coding)
             before = picture.image
             smooth = [*smooth[-2:], _fine(picture.image)]
             if len(smooth) == 3:
@@ -99,7 +101,7 @@ def scan_clip(path: str | Path, *, limit: int | None = None) -> Scan:
         raise ValueError(f"video {path}: holds no frame")
     return Scan(
         times=np.array(times), thumbs=np.stack(thumbs), moved=np.array(moved),
-        uneven=np.array([*uneven, np.nan][: len(times)]), size=first.size,
+        uneven=np.array([*uneven, np.nan][: len(times)]), coding=np.array(coding), size=first.size,
         facts=facts, interlaced=float(np.mean(scans)), transfer=first.transfer,
         square=first.square, damaged=damaged, notes=notes,
     )  # fmt: skip

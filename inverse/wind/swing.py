@@ -85,7 +85,7 @@ def find_swing(
     across = np.linalg.svd(level, full_matrices=False)[2][0]
     path = np.stack([level @ across, (center - middle) @ up], axis=1)
     pivot, length, off = _circle(path)
-    line = np.polynomial.Polynomial.fit(*path.T, 1)(path[:, 0]) - path[:, 1]
+    line = np.polynomial.Polynomial.fit(path[:, 0], path[:, 1], 1)(path[:, 0]) - path[:, 1]
     if not float(np.sqrt((line**2).mean())) > BENT * off or pivot[1] <= path[:, 1].max():
         return None
     if not _returns(path[:, 0]):
