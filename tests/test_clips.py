@@ -97,6 +97,18 @@ def test_a_flash_is_left_out_and_a_change_of_light_is_not(tmp_path):
     assert used(light) == list(range(24))
 
 
+def test_what_turns_back_is_not_repeated(tmp_path):
+    """A pendulum hardly moves from picture to picture where it turns back."""
+    for away in (0.0, 0.3, 0.5):
+        places = 48 + 30 * np.cos(2 * np.pi * (np.arange(40) - 12.5 - away) / 25)
+        frames = np.tile(WALL, (40, 1, 1, 1))
+        for frame, place in zip(frames, places, strict=True):
+            soft = np.clip(9 - np.abs(np.arange(WIDTH) - place), 0, 1)[:, None]
+            frame[14:30] = np.rint(soft * 240 + (1 - soft) * frame[14:30])
+        plan = plan_clip(save(tmp_path / f"{away}.mp4", frames, 30))
+        assert len(plan) == 40 and plan.timing.even and not plan.notes
+
+
 def test_repeated_frames_in_place_of_lost_ones_leave_gaps(tmp_path):
     frames = pictures()
     frames[5::6] = frames[4::6]

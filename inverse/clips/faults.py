@@ -18,6 +18,8 @@ ODD, ODD_LEVELS, ODD_RUN = 3.0, 4.0, 5
 # A picture is a repeated one when what changed most since the one before changed by less than this
 # share of what it does in the steps around, and by so few gray levels, as compression may.
 REPEATED, REPEATED_LEVELS = 0.2, 6.0
+TURN = 3  # steps before and after one in which what moves turns back
+SLOWER = 1.25  # times the last of them, the one before it
 SAME_LEVELS = 2.0  # gray levels by which one of many copies of a picture may differ from it
 PAUSE = 4  # repeated pictures in a row from which on the object itself may be at rest
 SKIPPED = (
@@ -83,8 +85,21 @@ def _repeated(scan: Scan, blank: np.ndarray) -> np.ndarray:
         # At an end of the clip one side has to be enough.
         sides = [side for side, there in ((before, k > 1), (after, k < len(scan) - 1)) if there]
         still[k] = moved[k] < REPEATED_LEVELS and bool(sides) and all(sides)
+        still[k] &= not _turns(moved, int(k))
     still[_pauses(scan, still)] = False
     return _in_rhythm(moved, still) | (_between_beats(moved) & ~blank)
+
+
+def _turns(moved: np.ndarray, k: int) -> bool:
+    """Whether what moves turns back in a step, as a pendulum does: it slows down before, step by
+    step, and hardly moves at the end of that; and the same backward in time. At an end of the clip
+    one side has to be enough."""
+    sides = moved[max(k - TURN, 1) : k][::-1], moved[k + 1 : k + 1 + TURN]
+    return max(map(len, sides)) == TURN and all(
+        bool((side[1:] > side[:-1]).all() and (side > moved[k]).all())
+        and bool((side[1:2] > SLOWER * side[:1]).all())
+        for side in sides
+    )
 
 
 def _between_beats(moved: np.ndarray) -> np.ndarray:
@@ -158,7 +173,8 @@ def _inserted(scan: Scan, repeated: np.ndarray, good: np.ndarray) -> bool:
 
 
 def _odd(scan: Scan, kept: np.ndarray) -> np.ndarray:
-    """(P,) bool: pictures that differ from both those before and those after, which are alike."""
+    """(P,) bool: pictures that differ from both those before and those after, which are alike, as
+    those beside them are: what swings fast also comes back to where it was."""
     odd = np.zeros(len(scan), dtype=bool)
     k = 1
     while k < len(kept) - 1:
@@ -166,7 +182,13 @@ def _odd(scan: Scan, kept: np.ndarray) -> np.ndarray:
             a, b = kept[k - 1], kept[k + run]
             inside = kept[k : k + run]
             away = min(_plain(scan, edge, x) for edge in (a, b) for x in inside)
-            if away > ODD_LEVELS and away > ODD * _plain(scan, a, b):
+            beside = [
+                _plain(scan, kept[j], kept[j + 1])
+                for j in (k - 2, k + run)
+                if 0 <= j < len(kept) - 1
+            ]
+            alike = max(_plain(scan, a, b), min(beside, default=0.0))
+            if away > ODD_LEVELS and away > ODD * alike:
                 odd[inside] = True
                 k += run
                 break
