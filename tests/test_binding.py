@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import taichi_phys as tp
+from inverse.wind.results import pictures
 from inverse.wind.results.pictures import carried_deformation
 from inverse.wind.solver import WindResult
 from renderers.camera import Camera
@@ -205,3 +206,28 @@ def test_a_body_that_drifts_over_grid_cells_does_not_flicker():
             assert (image - first).abs().max() < 1e-3, frame.time
             cells.add(int(x[0, 0] / dx))
         assert len(cells) >= 3
+
+
+def test_an_object_that_is_held_is_drawn_again_only_where_the_camera_or_the_scene_changed(
+    monkeypatch,
+):
+    drawn = []
+    monkeypatch.setattr(
+        pictures,
+        "render",
+        lambda *arguments, **named: drawn.append(1) or render(*arguments, **named),
+    )
+    gaussians, camera = turned_body(degree=0)
+    other = dataclasses.replace(camera, cx=camera.cx + 3)
+    x = gaussians.means.expand(4, -1, -1) + 0.01 * torch.arange(4)[:, None, None]
+    F = torch.eye(3).expand(*x.shape[:2], 3, 3)
+    behind = [np.full((64, 64, 3), 40, np.uint8)] * 4
+    cameras = [camera, camera, other, other]
+    shown = list(pictures.render_motion(gaussians, x, F, cameras, behind, held=True))
+    assert len(drawn) == 2
+    each = [
+        next(pictures.render_motion(gaussians, x, F, [one], behind, held=True)) for one in cameras
+    ]
+    np.testing.assert_array_equal(shown, each)
+    assert len(list(pictures.render_motion(gaussians, x, F, cameras, behind))) == 4
+    assert len(drawn) == 2 + 4 + 4

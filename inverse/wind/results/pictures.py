@@ -53,8 +53,12 @@ def render_motion(
     """
     x, F = x.float().cpu(), F.float().cpu()
     binding = bind(gaussians.means, gaussians.covariances(), x[0])
+    last: tuple[Camera, np.ndarray, np.ndarray] | None = None
     for frame in range(len(x)):
         shown = 0 if held else frame
+        if held and last and last[0] is cameras[frame] and last[1] is backgrounds[frame]:
+            yield last[2]  # nothing moved
+            continue
         means, covariances = binding.deform(x[shown], F[shown])
         behind = torch.as_tensor(backgrounds[frame], dtype=torch.float32) / 255
         image = render(
@@ -65,7 +69,8 @@ def render_motion(
             colors=gaussians.colors(),
             background=behind,
         )
-        yield to_bytes(image.rgb)
+        last = cameras[frame], backgrounds[frame], to_bytes(image.rgb)
+        yield last[2]
 
 
 def picture_metrics(
