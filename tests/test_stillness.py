@@ -231,3 +231,17 @@ def test_nothing_is_still_that_no_point_shows_to_be_still():
     motion = along(2, 0.5 * (0.15 + np.maximum(points[:, 0] - 0.1, 0)) * T[:, None])
     motion[:, np.argmin(points[:, 0])] = 0
     assert not found(BEAM, points, motion).any()
+
+
+def test_leaves_that_hang_out_do_not_hide_where_a_stem_begins_to_move():
+    """A plant in a wide pot: leaves far along their twigs move as little as the stem below."""
+    pot, _ = tp.sample_box((-0.3, 0, 0), (0.3, 0.05, 0.45), spacing=0.05)
+    stem, _ = tp.sample_box((-0.05, 0, 0.45), (0.05, 0.05, 0.8), spacing=0.05)
+    crown, _ = tp.sample_box((-0.5, 0, 0.8), (0.5, 0.05, 1.1), spacing=0.05)
+    x = np.concatenate([pot, stem, crown])
+    height = np.maximum(x[:, 2] - 0.45, 0) / 0.65
+    hangs = 1 - np.clip((np.abs(x[:, 0]) - 0.1) / 0.6, 0, 0.6)
+    moved = 24 * (height * hangs) ** 2
+    found = held_part(x, pixels(x), moved, np.ones(len(x), dtype=bool), 2.2)
+    assert not found[x[:, 2] > 0.45].any()
+    assert found[x[:, 2] < 0.45].mean() > 0.7

@@ -17,6 +17,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
@@ -241,8 +242,10 @@ def _rim(beyond: np.ndarray, grown: np.ndarray, limit: float) -> float:
     beyond: (k,) m, how far other particles are from the part; grown: (k,) px, how far they move;
     limit: px, the same at the edge of the part.
     """
-    edge = grown <= EDGE * limit
-    edge |= edge.sum() < FEWEST
+    # The nearest, up to where motion has grown: what hangs far out may move as little again.
+    order = np.argsort(beyond, kind="stable")
+    far = np.flatnonzero(ndimage.median_filter(grown[order], FEWEST, mode="nearest") > EDGE * limit)
+    edge = order[: max(int(far[0]) if len(far) else len(order), FEWEST)]
     rims, misses = [], []
     for power in POWERS:
         root, start = grown ** (1 / power), limit ** (1 / power)
