@@ -13,7 +13,13 @@ from inverse.tracking.tracks import Tracks
 from inverse.wind.confidence import Confidence, accelerations, find_factors, free_spread
 from inverse.wind.results.truth import within
 from inverse.wind.smoothing.covariance import Gain, force_spread
-from inverse.wind.smoothing.evidence import Model, TargetNoise
+from inverse.wind.smoothing.evidence import (
+    Errors,
+    Model,
+    TargetNoise,
+    alike_in_time,
+    lasting_in_time,
+)
 from inverse.wind.smoothing.prior import Strength, find_shapes
 from renderers.orbit import look_at
 
@@ -69,47 +75,82 @@ def model(intervals=6, particles=40):
     rng = np.random.default_rng(0)
     x, mass = rng.uniform(0, 0.3, (particles, 3)), np.ones(particles)
     shapes = find_shapes(x, mass, 0.3, 4)
-    strength = Strength(uniform=1.0, varying=0.5, length=0.3, time=0.2)
-    noise = TargetNoise(drift=1e-3, time=0.5, jitter=1e-4, fine=0.1)
-    return Model.of(strength, noise, shapes, intervals, 1 / FPS), mass, rng
+    strength = Strength(uniform=1.0, varying=0.5, length=0.3, time=0.2, sources=0.2)
+    noise = TargetNoise(drift=1.0, jitter=0.3)
+    turns = np.broadcast_to(np.eye(3), (intervals, 3, 3))
+    return Model.of(strength, noise, shapes, turns, 1 / FPS), mass, rng
+
+
+def errors(shifts=None, bent=None):
+    shifts = np.zeros((0, 7, 5)) if shifts is None else shifts
+    return Errors(
+        spectrum=np.ones(5),
+        lasting=lasting_in_time(7, 1 / FPS),
+        measured=(shifts**2).sum(axis=0),
+        alike=alike_in_time(shifts, 7, 1 / FPS),
+        bent=np.zeros((7, 5)) if bent is None else bent,
+    )
 
 
 def test_the_spread_is_that_of_forces_which_the_gain_misses():
     """Forces drawn from the prior, coordinates with noise of the model: the gain's errors."""
     prior, mass, rng = model()
-    J, steps = len(prior.space), len(prior.time)
+    J, steps = len(prior.shapes.one), len(prior.time)
     white = 3 * rng.standard_normal((7, 5, steps * 3 * J + 5))
-    gain = Gain(prior, white, np.ones(5), np.ones(5), np.ones((7, 1)))
-    root = prior.noise.root(7, prior.frame_dt)
+    gain = Gain(prior, white, errors(), np.ones(5), np.ones((7, 1)))
+    root = errors().roots(prior.noise, 5)
     share = mass @ prior.shapes.values / mass.sum()
-    none = np.zeros((7, 5)), np.zeros((steps, 3))
-    spread = force_spread(gain, mass, np.zeros((0, 7, 5)), *none)
+    spread = force_spread(gain, mass, np.zeros((7, 5)), np.zeros((steps, 3)))
     misses = []
     for _ in range(1500):
         z = rng.standard_normal(white.shape[2])
         seen = white.reshape(-1, len(z)) @ z + rng.standard_normal(35)
-        path = np.einsum("ts,sk->tk", root, seen.reshape(7, 5))
-        Z = z[: steps * 3 * J].reshape(steps, 3, J)
-        true = np.einsum("ts,saj,kj->tak", prior.time, Z, prior.space)
+        path = np.einsum("kts,sk->tk", root, seen.reshape(7, 5))
+        true = prior.coefficients(z[: steps * 3 * J].reshape(steps, 3, J))
         misses.append((gain(path)[0] - true)[2:4].mean(axis=0) @ share)
     # Frame 3 averages the intervals beside it, a little sharpened by those farther away.
     np.testing.assert_allclose(spread.net[3], np.std(misses, axis=0), rtol=0.1)
 
 
-def test_shifts_of_the_lift_and_a_hidden_push_widen_the_spread():
+def test_a_simulation_that_may_be_off_and_a_hidden_push_widen_the_spread():
     prior, mass, rng = model()
-    J, steps = len(prior.space), len(prior.time)
-    white = rng.standard_normal((7, 5, steps * 3 * J + 5))
-    gain = Gain(prior, white, np.ones(5), np.ones(5), np.ones((7, 1)))
-    nothing, still = np.zeros((0, 7, 5)), np.zeros((7, 5))
-    base = force_spread(gain, mass, nothing, still, np.zeros((steps, 3)))
-    shifted = force_spread(
-        gain, mass, 0.01 * rng.normal(size=(4, 7, 5)), still, np.zeros((steps, 3))
+    J, steps = len(prior.shapes.one), len(prior.time)
+    rows = rng.standard_normal((7, 5, steps * 3 * J + 5))
+    still = np.zeros((7, 5))
+    exact, bends = errors(), errors(bent=np.ones((7, 5)))
+    gain, doubtful = (
+        Gain(prior, known.whiten(rows, prior.noise), known, np.ones(5), np.ones((7, 1)))
+        for known in (exact, bends)
     )
-    assert (shifted.net > base.net).all() and (shifted.part > base.part).all()
-    hidden = force_spread(gain, mass, nothing, still, np.tile([0, 0, -9.81], (steps, 1)))
+    base, wider = (force_spread(g, mass, still, np.zeros((steps, 3))) for g in (gain, doubtful))
+    assert (wider.net > base.net).all() and (wider.part > base.part).all()
+    hidden = force_spread(gain, mass, still, np.tile([0, 0, -9.81], (steps, 1)))
     np.testing.assert_allclose(hidden.net[:, 2] ** 2 - base.net[:, 2] ** 2, 9.81**2, rtol=1e-9)
     np.testing.assert_allclose(hidden.net[:, :2], base.net[:, :2])
+
+
+def test_errors_are_those_of_blocks_of_the_tracks_of_a_drift_and_of_a_simulation():
+    rng = np.random.default_rng(0)
+    slow = np.cos(0.2 * np.arange(7))[:, None]
+    shifts = 1e-3 * np.stack([a * slow * np.ones((7, 5)) for a in rng.normal(size=8)])
+    known = errors(shifts)
+    np.testing.assert_allclose(known.alike, 1, atol=1e-9)  # as one curve, they last for good
+    white = errors(1e-3 * rng.normal(size=(4000, 7, 5)))
+    np.testing.assert_allclose(white.alike, np.eye(7), atol=0.05)
+    bent = 1e-3 * np.arange(7)[:, None] * np.arange(5)
+    root = errors(shifts, bent).roots(TargetNoise(drift=1e-3, jitter=0.1), 3)
+    shown = np.sqrt((shifts**2).sum(axis=0))[:, 2]
+    expected = np.outer(shown, shown) + np.outer(bent[:, 2], bent[:, 2])
+    expected += 1e-6 * lasting_in_time(7, 1 / FPS)
+    expected += 0.01 * np.diag(np.diagonal(expected))
+    np.testing.assert_allclose(root[2] @ root[2].T, expected)
+
+
+def test_errors_of_their_own_size_are_white():
+    known, noise = errors(bent=np.ones((7, 5))), TargetNoise(drift=1e-3, jitter=0.3)
+    draws = np.random.default_rng(0).standard_normal((7, 5, 4000))
+    rows = np.einsum("kts,skn->tkn", known.roots(noise, 5), draws)
+    np.testing.assert_allclose(known.whiten(rows, noise), draws, atol=1e-6)
 
 
 def tracked_block(shifts, frames=9, n=20):

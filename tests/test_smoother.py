@@ -14,7 +14,7 @@ from inverse.wind.smoothing import smoother
 from inverse.wind.smoothing.field_fit import fit_field
 from inverse.wind.smoothing.linear import LinearClip, onset
 from inverse.wind.smoothing.modes import RIGID, find_modes
-from inverse.wind.smoothing.prior import find_shapes
+from inverse.wind.smoothing.prior import Strength, find_shapes, turned
 from inverse.wind.smoothing.response import Response
 from inverse.wind.smoothing.smoother import WindSmoother, solve_clip
 from inverse.wind.solver import WindSolver
@@ -173,6 +173,36 @@ def test_where_a_body_is_does_not_depend_on_the_part_that_is_seen():
     response = Response(modes, x, mass, targets, seen, 1 / FPS)
     found = response.path(targets, seen, modes.count)
     np.testing.assert_allclose(found[:, :RIGID], path[:, :RIGID], atol=1e-3)
+
+
+@pytest.mark.parametrize("sources", [0.0, 1.0])
+def test_forces_are_presumed_to_flow_or_to_have_sources(sources):
+    axis = np.linspace(0, 1, 9)
+    x = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    shapes = find_shapes(x, np.ones(len(x)), 0.5, 60)
+    strength = Strength(uniform=0.0, varying=1.0, length=0.5, time=0.3, sources=sources)
+    z = np.random.default_rng(0).standard_normal((3, len(shapes.one)))
+    coefficients = np.einsum("ajbl,bl->aj", shapes.root(strength), z)
+    field = (coefficients @ shapes.values.T).reshape(3, 9, 9, 9)
+    slopes = np.array([np.gradient(part, axis[1]) for part in field])[..., 2:-2, 2:-2, 2:-2]
+    source = np.trace(slopes)
+    curl = slopes - np.swapaxes(slopes, 0, 1)
+    few, many = (source, curl) if sources == 0 else (curl, source)
+    assert np.sqrt((few**2).mean()) < 0.2 * np.sqrt((many**2).mean())
+
+
+def test_what_is_presumed_turns_with_the_body_and_keeps_the_axes_of_the_world():
+    x = np.random.default_rng(0).uniform(size=(200, 3))
+    shapes = find_shapes(x, np.ones(200), 0.5, 6)
+    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    flow = Strength(uniform=1.0, varying=1.0, length=0.5, time=0.3, sources=0.0)
+    root = shapes.root(flow)
+    again = turned(root, np.stack([np.eye(3), turn]))
+    np.testing.assert_allclose(again[0], root, atol=1e-12)
+    np.testing.assert_allclose(again[1][0, :, 0], root[1, :, 1], atol=1e-12)
+    # A force that is the same everywhere stays in the world while the body turns.
+    same = shapes.root(dataclasses.replace(flow, varying=1e-9))
+    np.testing.assert_allclose(turned(same, turn[None])[0], same, atol=1e-6)
 
 
 @pytest.mark.parametrize("pulse", [1.0, 0.3])

@@ -53,7 +53,7 @@ from taichi_phys import runtime
 
 # Runs of the smoothing pass for a solid. A sheet bends too far for the linear model, which knows
 # what holds a body, but no floor below it.
-SOLID_RUNS = 3
+SOLID_RUNS = 5
 
 
 def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None = None) -> WindRun:

@@ -1,14 +1,12 @@
 """How well the force of a clip is known, in the linear model that it was found with.
 
-Three things leave it open, and their covariances add up:
+Two things leave it open, and their covariances add up:
 
-1. *What the motion does not tell.* Of the force's standard normal numbers z, the coordinates
-   d = W z + e leave the covariance (W^T W + 1)^-1 (Laplace's approximation, exact here), and forces
-   that vary over less than the functions of space resolve are as large as the prior says.
-2. *Errors of the lift* that the model of the targets' noise, alike for all modes and frames, does
-   not know: the axis of a single camera, frames in which little is seen. Shifts of the lift without
-   blocks of its tracks (inverse/lifting/jackknife.py) go through the gain, and so become forces.
-3. *A push as strong as gravity*, which begins as fast as forces change and stays. A body that is
+1. *What the motion does not tell* beside errors of tracks, lift and simulator (evidence.py). Of the
+   force's standard normal numbers z, the coordinates d = W z + e leave the covariance
+   (W^T W + 1)^-1 (Laplace's approximation, exact here), and forces that vary over less than the
+   functions of space resolve are as large as the prior says.
+2. *A push as strong as gravity*, which begins as fast as forces change and stays. A body that is
    held may hardly show anything of it: what the gain would miss, as far as it is in doubt whether
    its weight sets in (linear.py).
 """
@@ -17,7 +15,7 @@ import numpy as np
 import torch
 from scipy import linalg
 
-from inverse.wind.smoothing.evidence import Model
+from inverse.wind.smoothing.evidence import Errors, Model
 from inverse.wind.solver import at_frames
 from inverse.wind.spread import Spread
 
@@ -31,60 +29,60 @@ class Gain:
     """What coordinates say of a force.
 
     model: prior and noise; white: (T, kept, (T-1) 3 J + K), what standard normal numbers do to
-    white coordinates; units: (kept,) sqrt(kg), errors of modes; start: (K,) sqrt(kg) m/s; seen:
-    (T, 1), square root of the share of the body that is.
+    white coordinates; errors: of the targets; start: (K,) sqrt(kg) m/s; seen: (T, 1), square root
+    of the share of the body that is.
     """
 
     def __init__(
         self,
         model: Model,
         white: np.ndarray,
-        units: np.ndarray,
+        errors: Errors,
         start: np.ndarray,
         seen: np.ndarray,
     ):
-        self.model, self.units, self.start, self.seen = model, units, start, seen
+        self.model, self.errors, self.start, self.seen = model, errors, start, seen
         self.white = white.reshape(-1, white.shape[-1])
         hessian = self.white.T @ self.white
         hessian[np.diag_indices_from(hessian)] += 1
         self._factor = linalg.cho_factor(hessian, overwrite_a=True, check_finite=False)
-        self._size = len(model.time), 3, len(model.space)
+        self._size = len(model.time), 3, len(model.shapes.one)
 
     def __call__(self, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The likeliest coefficients (T-1, 3, J) m/s^2 of the force, and speeds (K,) sqrt(kg) m/s
         of the modes in frame 0, for coordinates (T, kept) sqrt(kg) m."""
         model = self.model
-        seen = model.noise.whiten(path * self.seen, self.units, model.frame_dt).ravel()
+        seen = self.errors.whiten(path * self.seen, model.noise).ravel()
         z = linalg.cho_solve(self._factor, self.white.T @ seen, check_finite=False)
         split = int(np.prod(self._size))
-        Z = z[:split].reshape(self._size)
-        found = np.einsum("ts,saj,kj->tak", model.time, Z, model.space, optimize=True)
-        return found, self.start * z[split:]
+        return model.coefficients(z[:split].reshape(self._size)), self.start * z[split:]
 
     def covariance(self) -> np.ndarray:
         """(T, 3, J, J) m^2/s^4 of the coefficients at the frames, for each axis of the world."""
         steps, _, functions = self._size
         split = steps * 3 * functions
-        unit = np.eye(self.white.shape[1])[:, :split]
-        inverse = linalg.cho_solve(self._factor, unit, check_finite=False)[:split]
-        blocks = inverse.reshape(*self._size, *self._size)
-        frames = at_frames(torch.as_tensor(self.model.time)).numpy()
-        along = [
-            np.einsum("ts,sjuk,tu->tjk", frames, blocks[:, axis, :, :, axis], frames, optimize=True)
-            for axis in range(3)
-        ]
-        space = self.model.space
-        return np.einsum("ij,atjk,lk->tail", space, np.stack(along), space, optimize=True)
+        model = self.model
+        # What numbers do to coefficients in intervals, and so at frames.
+        rows = np.einsum("tajbl,ts->tajsbl", model.space, model.time, optimize=True)
+        rows = at_frames(torch.as_tensor(rows.reshape(steps, -1))).numpy()
+        found = np.empty((len(rows), 3, functions, functions))
+        for frame, row in enumerate(rows.reshape(len(rows), 3 * functions, split)):
+            padded = np.zeros((self.white.shape[1], len(row)))
+            padded[:split] = row.T
+            lower = linalg.solve_triangular(
+                self._factor[0], padded, lower=self._factor[1],
+                trans="N" if self._factor[1] else "T", check_finite=False,
+            )  # fmt: skip
+            part = (lower.T @ lower).reshape(3, functions, 3, functions)
+            found[frame] = np.stack([part[axis, :, axis] for axis in range(3)])
+        return found
 
 
-def force_spread(
-    gain: Gain, mass: np.ndarray, shifts: np.ndarray, steady: np.ndarray, push: np.ndarray
-) -> Spread:
+def force_spread(gain: Gain, mass: np.ndarray, steady: np.ndarray, push: np.ndarray) -> Spread:
     """How well a force per mass is known.
 
-    mass: (n,) kg; shifts: (B, T, kept) sqrt(kg) m, of the coordinates, whose squares add up to the
-    variance of the lift; steady: (T, kept) sqrt(kg) m, coordinates of the motion under push (T-1,
-    3) m/s^2, which is alike everywhere and may be part of the force.
+    mass: (n,) kg; steady: (T, kept) sqrt(kg) m, coordinates of the motion under push (T-1, 3)
+    m/s^2, which is alike everywhere and may be part of the force.
     """
     shapes, strength = gain.model.shapes, gain.model.strength
     share = mass @ shapes.values / mass.sum()
@@ -94,10 +92,6 @@ def force_spread(
     resolved = (shapes.values**2) @ shapes.variances
     if shapes.variances.any():  # else no other force was asked for
         part += strength.varying**2 * np.maximum(1 - resolved, 0)[:, None]
-    for shift in shifts:
-        moved = _frames(gain(shift)[0])
-        net += (moved @ share) ** 2
-        part += np.einsum("nj,taj->tna", shapes.values, moved, optimize=True) ** 2
     told = _frames(gain(steady)[0])
     push = at_frames(torch.as_tensor(push)).numpy()
     net += (push - told @ share) ** 2

@@ -12,12 +12,14 @@ explain.
 
 import numpy as np
 
+from inverse.lifting import SEEN
 from inverse.wind.forces.drag import AirDrag
 from inverse.wind.smoothing.covariance import Gain
-from inverse.wind.smoothing.evidence import Evidence, Model, TargetNoise, white_jacobian
-from inverse.wind.smoothing.modes import Modes
+from inverse.wind.smoothing.evidence import USUAL, Evidence, Model, TargetNoise, white_jacobian
+from inverse.wind.smoothing.modes import RIGID, Modes
 from inverse.wind.smoothing.prior import Shapes, Strength
 from inverse.wind.smoothing.response import Response
+from inverse.wind.targets import Tracked
 
 
 MODES = 60  # whose coordinates are looked at
@@ -31,7 +33,8 @@ class LinearClip:
     modes: of the body, with the steady push (3,) m/s^2 that it may begin to carry, or without any;
     x: (n, 3) m and mass: (n,) kg, of particles; targets: (T, n, 3) m and weights: (T, n) in 0..1;
     frame_dt: s; pulse: share of an interval in which its force acts; drag: of an air that does the
-    force, if that is so; only: the functions of space of the force, where these are no question.
+    force, if that is so; only: the functions of space of the force, where these are no question;
+    tracked: says how uncertain the targets are.
     """
 
     evidence: Evidence
@@ -48,9 +51,12 @@ class LinearClip:
         pulse: float,
         drag: AirDrag | None,
         only: Shapes | None,
+        tracked: Tracked | None = None,
     ):
         self.modes, self.steady, self.x, self.mass = modes, steady, x, mass
-        self.targets, self.weights, self.frame_dt, self.pulse = targets, weights, frame_dt, pulse
+        self.targets, self.frame_dt, self.pulse, self.tracked = targets, frame_dt, pulse, tracked
+        # What is seen at all is as well known as the lift says, whose errors are measured by mode.
+        self.weights = np.minimum(weights / SEEN, 1.0)
         self.drag, self.only, self.steps = drag, only, len(targets) - 1
         self.unit = float(np.sqrt(mass.sum()))
         self.seen = np.sqrt(weights @ mass / mass.sum())[:, None]
@@ -68,7 +74,18 @@ class LinearClip:
         self.kept = min(modes.count, MODES)
         self.start = self._start_speeds(modes)
         size, seen = float(np.ptp(self.x, axis=0).max()), self.seen[:, 0] ** 2
-        self.evidence = Evidence(self.response, size, self.start, seen, self.only)
+        shifts = np.zeros((0, self.steps + 1, self.kept))
+        if self.tracked is not None:
+            known = self.tracked
+            shifts = self.response.shifts(known.shifts, known.sampled, self.kept)
+        bent, pixels = self.path(), USUAL
+        if modes.free:
+            bent[:, :RIGID] = 0
+        if self.tracked is not None:
+            pixels = self.tracked.quality.object_px
+        self.evidence = Evidence(
+            self.response, size, self.start, seen, shifts, bent, pixels, self.only
+        )
         self._begin(begins)
 
     def _begin(self, begins: float | None) -> None:
@@ -133,14 +150,14 @@ class LinearClip:
     def model(self, strength: Strength, noise: TargetNoise) -> Model:
         """The prior and noise of a choice."""
         shapes = self.evidence.shapes(strength.length)
-        return Model.of(strength, noise, shapes, self.steps, self.frame_dt)
+        return Model.of(strength, noise, shapes, self.response.turns, self.frame_dt)
 
     def gain(self, model: Model) -> Gain:
         """What coordinates say of the unknown force."""
         forces, starts = self.response.jacobian(self.response.loads(model.shapes.values), self.kept)
-        units = self.unit * model.noise.units(self.evidence.spectrum[: self.kept])
-        white = white_jacobian(forces, starts, self.start, model, self.seen, units)
-        return Gain(model, white, units, self.start, self.seen)
+        errors = self.evidence.errors
+        white = white_jacobian(forces, starts, self.start, model, self.seen, errors)
+        return Gain(model, white, errors, self.start, self.seen)
 
     def forces(self, model: Model, coefficients: np.ndarray) -> np.ndarray:
         """(T-1, n, 3) m/s^2; of an air, what it would do to particles at rest."""

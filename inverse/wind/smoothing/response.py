@@ -39,6 +39,9 @@ class Response:
         self.modes, self.x, self.mass, self.frame_dt = modes, x, mass, frame_dt
         self.frames = len(targets)
         self.rotations, self.centers, self.middle = self._pose(targets, weights)
+        # Of the middles of the intervals, (T-1, 3, 3).
+        pairs = [Rotation.from_matrix(self.rotations[k : k + 2]) for k in range(self.frames - 1)]
+        self.turns = np.array([pair.mean().as_matrix() for pair in pairs]).reshape(-1, 3, 3)
         self._steps = _interval(modes.squared, frame_dt, pulse, damping)
 
     def _pose(
@@ -89,8 +92,7 @@ class Response:
         stay, drift, pull, keep, push, kick = self._steps
         found = np.zeros((steps, kept, steps * width + count))
         for step in range(steps):
-            pair = Rotation.from_matrix(self.rotations[step : step + 2])
-            turned = np.einsum("kaj,ba->kbj", loads, pair.mean().as_matrix())
+            turned = np.einsum("kaj,ba->kbj", loads, self.turns[step])
             if self.modes.free:
                 turned[:3] = loads[:3]
             turned = turned.reshape(count, width)
@@ -129,8 +131,7 @@ class Response:
         the world do to the modes; loads: (K, 3, J)."""
         found = np.empty((self.frames - 1, self.modes.count))
         for step, now in enumerate(coefficients):
-            pair = Rotation.from_matrix(self.rotations[step : step + 2])
-            body = pair.mean().as_matrix().T @ now
+            body = self.turns[step].T @ now
             found[step] = np.einsum("kaj,aj->k", loads, body)
             if self.modes.free:
                 found[step, :3] = np.einsum("kaj,aj->k", loads[:3], now)

@@ -93,7 +93,7 @@ class WindSmoother(Resumable):
         checkpoint: Path | None = None,
     ):
         self.causal, self.sim, self.config = causal, causal.sim, causal.config
-        self.checkpoint, self.tracked, self.steady = checkpoint, tracked, np.asarray(steady)
+        self.checkpoint, self.steady = checkpoint, np.asarray(steady)
         self.frame_dt, self.steps = causal.frame_dt, len(causal.targets) - 1
         self.targets, self.weights, self.mass = (
             t.double().cpu().numpy() for t in (causal.targets, causal.weights, causal.sim.mass)
@@ -106,7 +106,7 @@ class WindSmoother(Resumable):
         self.linear = LinearClip(
             self._modes(x, np.zeros(len(x), dtype=bool) if held is None else held), self.steady, x,
             self.mass, self.targets, self.weights, self.frame_dt, causal.pulse, causal.form.drag,
-            self.only,
+            self.only, tracked,
         )  # fmt: skip
         self.choice: tuple[Strength, TargetNoise] | None = None
         self.path = np.zeros(0)  # coordinates (T, K) that the linear model is to explain
@@ -173,17 +173,21 @@ class WindSmoother(Resumable):
                 self.save()
             assert self.choice is not None
             linear, model = self.linear, self.linear.model(*self.choice)
-            gain = linear.gain(model)
             while self.done < runs - 1:
+                gain = linear.gain(model)
                 coefficients, speeds = gain(linear.unexplained(self.path))
                 run = self._run(model, coefficients, speeds)
                 share = 1.0 if linear.modes.free else HELD_STEP
                 explained = self._explained(model, coefficients, speeds, run)
                 self.path = explained if share == 1 else self.path + share * (explained - self.path)
+                # How noisy it is shows when the simulation has told what bends far.
+                near = linear.evidence.choose(linear.unexplained(self.path), near=model)
+                self.choice, model = (near.strength, near.noise), near
                 self.done += 1
                 self.save()
                 bar.update()
                 bar.set_postfix_str(f"off by {1e3 * self._distance(run):.2g} mm")
+            gain = linear.gain(model)
             coefficients, speeds = gain(linear.unexplained(self.path))
             run = self._run(model, coefficients, speeds)
             bar.update()
@@ -222,10 +226,7 @@ class WindSmoother(Resumable):
         coefficients = push[..., None] * model.shapes.one
         steady = linear.followed(model, coefficients, np.zeros_like(linear.start))
         steady = linear.unexplained(steady)
-        shifts = np.zeros((0, *steady.shape))
-        if self.tracked is not None:
-            shifts = linear.response.shifts(self.tracked.shifts, self.tracked.sampled, linear.kept)
-        return force_spread(gain, self.mass, shifts, steady, push)
+        return force_spread(gain, self.mass, steady, push)
 
     def _run(self, model: Model, coefficients: np.ndarray, speeds: np.ndarray) -> Run:
         """Simulate the clip. Raises SimulationError."""
@@ -244,7 +245,7 @@ class WindSmoother(Resumable):
             states = [start.replace(v=torch.as_tensor(v).to(start.x).contiguous())]
             for step in range(self.steps + 1):
                 off = self.targets[step] - states[-1].x.double().cpu().numpy()
-                missed[step] = linear.response.coordinates_in(step, off, self.weights[step], kept)
+                missed[step] = linear.response.coordinates_in(step, off, linear.weights[step], kept)
                 if step == self.steps:
                     break
                 wrong = missed[step] - errors[step]
