@@ -6,7 +6,8 @@ A ray caster in numpy draws small pictures of a pendulum (its acceleration is no
 bodies that swerve on curved paths at changing speed, and of a shaded body that spins under a fixed
 light. Each scene is learned twice with the same steps: with one motion and one law for each rigid
 part, and in TRACE's form (--motion particles --dynamics trd). Prints PSNR of the frames between the
-learned ones and of those after them. The runs are ordinary ones; what is complete is not run again.
+learned ones and of those after them, and how far points of the bodies are then from their true
+places. The runs are ordinary ones; what is complete is not run again.
 """
 
 import argparse
@@ -127,6 +128,18 @@ def write_scene(folder: Path, bodies: Sequence[PaintedBox]) -> None:
         (folder / f"transforms_{split}.json").write_text(text, encoding="utf-8")
 
 
+def write_tracks(folder: Path, bodies: Sequence[PaintedBox]) -> None:
+    """Write tracks.npz: the paths of points near the corners and the middles of the sides."""
+    at = np.linspace(0, 4 / 3 * DURATION, FRAMES + LATER)
+    grid = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3), axis=-1).reshape(-1, 3)
+    own = 0.9 * grid[np.isin(np.abs(grid).sum(axis=1), (1, 3))]
+    x = [
+        [center + (own * body.half) @ R.T for center, R in (body.pose(float(t)) for t in at)]
+        for body in bodies
+    ]
+    np.savez(folder / "tracks.npz", times=at, x=np.concatenate(x, axis=1))
+
+
 def turn(axis: int, angle: float) -> np.ndarray:
     """The rotation (3, 3) by an angle about a coordinate axis."""
     return cv2.Rodrigues(angle * np.eye(3)[axis])[0]
@@ -228,6 +241,7 @@ def main(argv: list[str] | None = None) -> int:
         data = Path(args.out) / "scenes" / scene
         if not (data / "transforms_test.json").exists():
             write_scene(data, SCENES[scene]())
+        write_tracks(data, SCENES[scene]())
         for method in args.methods:
             out = Path(args.out) / f"{scene}-{method}"
             if not (out / "metrics.json").exists():
@@ -246,9 +260,12 @@ def main(argv: list[str] | None = None) -> int:
             ]
             lines.append(
                 f"{scene:<10}{method:<8}{psnr[0]:>10.2f} dB{psnr[1]:>10.2f} dB"
-                f"{metrics['seconds']:>8.0f} s   {', '.join(laws)}"
+                f"{metrics['tracks']['extrapolation']:>8.3f} m{metrics['seconds']:>8.0f} s   "
+                f"{', '.join(laws)}"
             )
-    print(f"{'scene':<10}{'method':<8}{'between':>13}{'after':>13}{'training':>10}   laws")
+    print(
+        f"{'scene':<10}{'method':<8}{'between':>13}{'after':>13}{'tracks':>10}{'time':>10}   laws"
+    )
     print("\n".join(lines))
     return 0
 

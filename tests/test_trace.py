@@ -96,7 +96,7 @@ def test_coupling_is_that_of_the_paper(folder):
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
     at = model.tensors_at(0.6, source=0.2)
-    dx, _, _ = model.deformed(0.2)
+    dx, *_ = model.deformed(0.2)
     start = (model.gaussians.means + dx).detach()
     end, _ = model.motion(start, 0.2).carry(start, torch.eye(4)[:1].repeat(120, 1), 0.4, 0.1, 2)
     torch.testing.assert_close(at["means"], end)
@@ -130,7 +130,7 @@ def test_orientation_is_carried_along(folder):
 
     model.dynamics.forward = spinning
     quats = model.tensors_at(0.5, source=0.2)["quats"].detach()
-    _, dq, _ = model.deformed(0.2)
+    _, dq, *_ = model.deformed(0.2)
     angle = 0.3 * rate.norm()
     turn = torch.cat([torch.cos(angle / 2)[None], torch.sin(angle / 2) * rate / rate.norm()])
     R = rotation_matrix

@@ -78,7 +78,7 @@ def make_model(x, size=0.05):
         k = int(round(float(t) / 0.15))
         turn = torch.tensor([[1.0, 0, 0, 0]]).repeat(len(at), 1)
         nearest = torch.cdist(at, torch.as_tensor(x[0]).float()).argmin(dim=1)
-        return shifts[k][nearest], turn, torch.zeros_like(at)
+        return shifts[k][nearest], turn, torch.zeros_like(at), torch.zeros_like(at[:, :1])
 
     model.deformation.forward = deformation
     return model

@@ -78,6 +78,10 @@ def _learn(args: argparse.Namespace, command: list[str]) -> None:
             print(f"{name}: PSNR {metrics[name]['psnr']:.2f} dB, SSIM {metrics[name]['ssim']:.4f}")
     if metrics["segmentation"]:
         print(f"parts: {metrics['parts']}, mIoU {metrics['segmentation']['miou']:.3f}")
+    if metrics["tracks"]:
+        found = (metrics["tracks"][name] for name in ("interpolation", "extrapolation"))
+        words = " and ".join("none" if error is None else f"{error:.3g} m" for error in found)
+        print(f"tracks: median errors {words}, at observed and later times")
     print(f"report: {run.folder / 'report.html'}")
 
 

@@ -57,6 +57,11 @@ class GaussianModel(torch.nn.Module):
         }
 
     @torch.no_grad()
+    def recolor(self, which: torch.Tensor, sh: torch.Tensor) -> None:
+        """Give some Gaussians, which (n,) bool, the colors that they have in sh (n, K, 3)."""
+        self.sh_first[which], self.sh_rest[which] = sh[which, :1], sh[which, 1:]
+
+    @torch.no_grad()
     def gaussians(self) -> Gaussians:
         """The fitted Gaussians, as copies without gradients."""
         return Gaussians(**{k: v.detach().clone() for k, v in self.tensors().items()})

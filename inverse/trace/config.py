@@ -36,6 +36,11 @@ class TraceConfig(PhotometricConfig):
         "the observed times; particles lets each Gaussian move by itself, as in the paper",
         choices=("parts", "particles"),
     )
+    light: bool = option(
+        True,
+        "with parts, learn how light that is fixed in the world shades parts that turn; it is kept "
+        "if photographs that were held out show it",
+    )
     deformation: bool = option(True, "use the auxiliary deformation field")
     rk: int = option(2, "order of the time integration", choices=(1, 2))
     white_background: bool = option(True, "put white behind transparent pixels, else black")
@@ -52,6 +57,12 @@ class TraceConfig(PhotometricConfig):
     share: float = setting(0.55, low=0, high=0.65)  # then, Gaussians of a part share one motion
     trial: float = setting(0.08, low=0)  # long, before shared motions are judged by pixels
     poses_rate: float = setting(2e-3, low=0)  # of the poses of parts, in half sides; falls as well
+    light_rate: float = setting(
+        0.03, low=0
+    )  # of the light and of the directions that Gaussians face
+    # Of the squared logs of the brightness of what moves by itself, in the loss: light changes
+    # brightness by tens of percent, and motion that is not learned yet looks like a little of it.
+    shade_weight: float = setting(0.01, low=0)
     # Share of the steps that train the deformation without the dynamics.
     direct: float = setting(0.3, low=0)
     # Share of the steps in which the dynamics span more than one interval. These steps come in

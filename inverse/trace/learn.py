@@ -1,6 +1,7 @@
 """From multi-view video to a run: learn how things move, and show what happens next."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,8 @@ from inverse.fitting.points import carve
 from inverse.fitting.region import find_region
 from inverse.runs.folder import METRICS, RunFolder
 from inverse.runs.settings import as_plain
+from inverse.runs.training import BACKGROUNDS
+from inverse.trace.awakening import awakened
 from inverse.trace.config import TraceConfig, TraceJob
 from inverse.trace.model import TraceModel
 from inverse.trace.parts import knots_of
@@ -97,7 +100,7 @@ def learn_motion(
     metrics = write_results(
         run, trainer.background, iterations=trainer.iteration, seconds=trainer.seconds
     )
-    metrics["sharing"] = trainer.verdicts
+    metrics["sharing"], metrics["light"] = trainer.verdicts, trainer.light
     run = dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
     write_report(run, trainer.losses, command)
     return run
@@ -126,6 +129,16 @@ def updated_model(
         )
     if not before.metrics:
         raise ValueError(f"update: the run in {before.folder} has not finished; --resume goes on")
+    background = BACKGROUNDS["white" if model.config.white_background else "black"]
+    begins = awakened(model, train, since, background)
+    if begins.any():
+        model.moving |= torch.as_tensor(begins).to(model.moving.device)
+        warnings.warn(
+            f"update: {begins.sum()} Gaussians that stood still until {since:g} s do so no longer; "
+            "they move by themselves from now on, and a training from the beginning may find parts "
+            "among them",
+            stacklevel=2,
+        )
     times = sorted(set(later))
     model.extend(times, knots_of(times, len(later)))
     return model, since, False

@@ -16,6 +16,7 @@ from torch import nn
 from inverse.fitting.model import GaussianModel
 from inverse.trace.config import TraceConfig
 from inverse.trace.laws import MotionLaw, find_law
+from inverse.trace.light import Light, lit, outward
 from inverse.trace.shared import SharedMotion, bodies, quaternion_product
 from renderers.splats.gaussians import SH_COUNTS, Gaussians
 from taichi_phys.bridge.deformation_mlp import DeformationMLP
@@ -90,6 +91,7 @@ class TraceModel(nn.Module):
                 **scene, depth=config.deformation_depth, width=config.deformation_width,
                 frequencies=config.deformation_frequencies,
                 time_frequencies=config.time_frequencies,
+                shaded=config.light and config.motion == "parts",
             )  # fmt: skip
         self.dynamics = None
         if config.dynamics != "none":
@@ -99,6 +101,7 @@ class TraceModel(nn.Module):
             )  # fmt: skip
         self.register_buffer("moving", torch.ones(len(gaussians), dtype=torch.bool))
         self.shared: SharedMotion | None = None  # until parts are found
+        self.light: Light | None = None  # that shines on parts
 
     def scene(self) -> dict[str, Any]:
         """What a checkpoint needs, besides weights and settings, to make the model again."""
@@ -133,6 +136,9 @@ class TraceModel(nn.Module):
             )
             laws = scene.get("laws")
             scene = {name: value for name, value in scene.items() if name != "laws"}
+            head = state.get("deformation.head.weight")
+            if head is not None and len(head) == 3 + 4 + 3:  # as of runs before there was light
+                config = dataclasses.replace(config, light=False)
             model = cls(GaussianModel(blank), config, **scene)
             model.prepare(state)
             model.load_state_dict(state)
@@ -144,18 +150,20 @@ class TraceModel(nn.Module):
         return model
 
     def prepare(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Make room for the shared motions in a state_dict that is to be loaded, if it has any."""
-        prefix = "shared."
+        """Make room for shared motions and light in a state_dict that is to be loaded, if any."""
+        prefix, normals = "shared.", state.get("light.normals")
         own = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
         self.shared = SharedMotion.blank(own).to(self.moving.device) if own else None
+        self.light = None if normals is None else Light(normals).to(self.moving.device)
 
     @torch.no_grad()
-    def share(self, part: np.ndarray, knots: Sequence[float]) -> None:
+    def share(self, part: np.ndarray, knots: Sequence[float], *, light: bool = False) -> None:
         """Give all Gaussians of a part one rigid motion.
 
         part: (n,) int, 1 to K, 0 for Gaussians that go on moving by themselves, -1 for Gaussians
-        that stand still from now on; knots: times, s,
-        from 0 to the last observed one, at which the motion has poses of its own.
+        that stand still from now on; knots: times, s, from 0 to the last observed one, at which the
+        motion has poses of its own; light: whether a light that is fixed in the world may shade
+        the parts.
         """
         states = [self.tensors_at(t) for t in knots]
         x, quats, scales, weights = (
@@ -163,13 +171,33 @@ class TraceModel(nn.Module):
             for name in ("means", "quats", "scales", "opacities")
         )
         motion, *baked = bodies(knots, x, quats, np.log(scales), part.clip(0), weights[0])
-        own = torch.as_tensor(part != 0)
-        g = self.gaussians
+        own, stay = torch.as_tensor(part != 0), torch.zeros(len(part), dtype=torch.bool)
+        g, device = self.gaussians, self.moving.device
+        if self.shared is not None:  # which have the colors of the part by now, others their shade
+            stay = (self.shared.part.cpu() > 0) & torch.as_tensor(part > 0)
+        g.recolor((own & ~stay).to(device), torch.stack([s["sh"] for s in states]).mean(dim=0))
+        if light:
+            normals = torch.as_tensor(outward(x[0], part, weights[0])).to(g.means)
+            self.light = Light(normals) if self.light is None else self.light
+            self.light.normals[~stay] = normals[~stay]
         for parameter, values in zip((g.means, g.quats, g.log_scales), baked, strict=True):
             where = own.to(parameter.device)
             parameter[where] = torch.as_tensor(values).to(parameter)[where]
         self.moving &= torch.as_tensor(part >= 0).to(self.moving.device)
         self.shared = motion.to(g.means.device)
+
+    @torch.no_grad()
+    def put_out_light(self) -> None:
+        """Give the Gaussians of parts the mean of their shades at the knots, and no light."""
+        if self.light is not None and self.shared is not None:
+            g, own = self.gaussians, self.shared.part.nonzero()[:, 0]
+            x, quats = g.means[own], g.quats[own]
+            turns = [self.shared.carry(t, x, quats, own)[2] for t in self.shared.knots.tolist()]
+            shade = torch.stack([self.light(R, own) for R in turns]).mean(dim=0)
+            sh = lit(g.tensors()["sh"][own], shade)
+            colors = g.tensors()["sh"].index_copy(0, own, sh)
+            g.recolor(self.shared.part > 0, colors)
+        self.light = None
 
     def extend(self, times: Sequence[float], knots: Sequence[float]) -> None:
         """Go on to later observed times, s, with knots, s, among them, for the shared motions."""
@@ -202,14 +230,19 @@ class TraceModel(nn.Module):
         return self.moving if self.shared is None else self.moving & (self.shared.part == 0)
 
     @property
+    def shaded(self) -> bool:
+        """Whether the deformation says how bright Gaussians are that move by themselves."""
+        return self.deformation is not None and self.deformation.shaded
+
+    @property
     def frozen(self) -> bool:
         """Whether any Gaussian has been frozen because it stands still."""
         return not bool(self.moving.all())
 
     def deformed(
         self, t: float, index: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The deformation at time t s: dx (m, 3) m, dq (m, 4) and ds (m, 3).
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The deformation at time t s: dx (m, 3) m, dq (m, 4), ds (m, 3) and brightness (m, 1).
 
         index: (m,) of the Gaussians, by default all.
         """
@@ -217,8 +250,9 @@ class TraceModel(nn.Module):
         x = x if index is None else x[index]
         if self.deformation is None:
             identity = x.new_tensor([1.0, 0, 0, 0]).expand(len(x), 4)
-            return torch.zeros_like(x), identity, torch.zeros_like(x)
-        return self.deformation(x, t)
+            return torch.zeros_like(x), identity, torch.zeros_like(x), torch.ones_like(x[:, :1])
+        dx, dq, ds, *shade = self.deformation(x, t)
+        return dx, dq, ds, shade[0].exp() if shade else torch.ones_like(dx[:, :1])
 
     def motion(self, x: torch.Tensor, t: float) -> Rates:
         """The rates that the dynamics give particles at x (m, 3) m at time t s.
@@ -257,6 +291,9 @@ class TraceModel(nn.Module):
         own = self.shared.part.nonzero()[:, 0]
         x, q, R = self.shared.carry(t, g["means"][own], g["quats"][own], own)
         axes = torch.eye(3).to(x).repeat(len(g["means"]), 1, 1)
+        if self.light is not None:
+            own_sh = lit(g["sh"][own], self.light(R, own))
+            g = g | {"sh": g["sh"].index_copy(0, own, own_sh)}
         return g | {
             "means": g["means"].index_copy(0, own, x),
             "quats": g["quats"].index_copy(0, own, q),
@@ -271,10 +308,13 @@ class TraceModel(nn.Module):
             return self.gaussians.tensors()
         with torch.set_grad_enabled(follow and torch.is_grad_enabled()):
             g = self.gaussians.tensors()
-            means, quats, log_scales = g["means"], g["quats"], self.gaussians.log_scales
+            means, quats, sh = g["means"], g["quats"], g["sh"]
+            log_scales = self.gaussians.log_scales
             if index is not None:
-                means, quats, log_scales = means[index], quats[index], log_scales[index]
-            dx, dq, ds = self.deformed(source, index)
+                means, quats, sh = means[index], quats[index], sh[index]
+                log_scales = log_scales[index]
+            dx, dq, ds, bright = self.deformed(source, index)
+            sh = lit(sh, bright.expand(-1, 3)) if self.shaded else sh
             x, q = means + dx, quaternion_product(dq, quats)
             log_scales = log_scales + ds
         if self.dynamics is not None and abs(t - source) > 1e-9:
@@ -287,31 +327,35 @@ class TraceModel(nn.Module):
             x, q = x + (end - start), quaternion_product(turn, q)
         scales = log_scales.exp()
         if index is None:
-            return g | {"means": x, "quats": q, "scales": scales}
+            return g | {"means": x, "quats": q, "scales": scales, "sh": sh}
         return g | {
             "means": g["means"].index_copy(0, index, x),
             "quats": g["quats"].index_copy(0, index, q),
             "scales": g["scales"].index_copy(0, index, scales),
+            "sh": g["sh"].index_copy(0, index, sh),
         }
 
     @torch.no_grad()
     def find_static(self, threshold: float = 0.01, samples: int = 16) -> int:
         """Freeze the Gaussians that the deformation hardly moves; returns how many are frozen.
 
-        They stay where they are at t = 0. threshold: the largest movement since t = 0 of a Gaussian
-        that stands still, in half sides; samples: number of observed times that are compared.
+        They stay where they are at t = 0, as bright as on average. threshold: the largest movement
+        since t = 0 of a Gaussian that stands still, in half sides; samples: number of observed
+        times that are compared.
         """
-        first, _, _ = self.deformed(0.0)
+        first, dq, ds, bright = self.deformed(0.0)
         farthest = torch.zeros_like(first[:, 0])
         for k in range(1, samples + 1):
-            dx, _, _ = self.deformed(self.duration * k / samples)
+            dx, _, _, now = self.deformed(self.duration * k / samples)
             farthest = torch.maximum(farthest, (dx - first).norm(dim=1))
+            bright = bright + now
         moving = farthest > threshold * self.half_side
         frozen = self.moving & ~moving
-        dx, dq, ds = self.deformed(0.0)
         g = self.gaussians
-        g.means[frozen] += dx[frozen]
+        g.means[frozen] += first[frozen]
         g.quats[frozen] = quaternion_product(dq, g.quats)[frozen]
         g.log_scales[frozen] += ds[frozen]
+        if self.shaded:
+            g.recolor(frozen, lit(g.tensors()["sh"], (bright / (samples + 1)).expand(-1, 3)))
         self.moving &= moving
         return int((~self.moving).sum())

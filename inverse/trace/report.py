@@ -32,6 +32,10 @@ def write_report(
             figures[f"{name} SSIM"] = f"{metrics[name]['ssim']:.3f}"
     if metrics["segmentation"]:
         figures["parts, mIoU"] = f"{metrics['segmentation']['miou']:.3f}"
+    if metrics.get("tracks"):
+        for name in ("interpolation", "extrapolation"):
+            if metrics["tracks"][name] is not None:
+                figures[f"{name}, tracks off by"] = (f"{metrics['tracks'][name]:.3g}", "m")
     figures["Gaussians"] = (metrics["gaussians"], "", f"{metrics['moving']} of them move")
     figures["training"] = (f"{metrics['seconds']:.0f}", "s")
     report.figures(figures)
@@ -66,6 +70,8 @@ def write_report(
         )
     if metrics.get("sharing"):
         report.text(sharing_words(metrics["sharing"]))
+    if metrics.get("light"):
+        report.text(light_words(metrics["light"]))
     if losses:
         report.heading("How well it fits").plot(
             plot_losses(losses),
@@ -92,6 +98,15 @@ def sharing_words(verdicts: Sequence[dict[str, Any]]) -> str:
                 f"{now} with the motion of their part, and of {before} before."
             )
     return words
+
+
+def light_words(verdict: dict[str, Any]) -> str:
+    """What the photographs that were held out say of the light, as a sentence."""
+    before, now = (_decibels(verdict[name]) for name in ("error_without", "error"))
+    compared = f"photographs that were held out have a PSNR of {now} with it, and of {before}"
+    if verdict["kept"]:
+        return f"Light that is fixed in the world shades parts that turn: {compared} without."
+    return f"No light that is fixed in the world was found: {compared} without, which is used."
 
 
 def _decibels(error: float) -> str:

@@ -19,6 +19,7 @@ from inverse.trace.paths import motion_along_paths
 from inverse.trace.photographs import Photographs, load_photographs
 from inverse.trace.readout import motion_of_parts
 from inverse.trace.run import TraceRun
+from inverse.trace.tracks import read_tracks, track_errors
 from renderers.camera import Camera
 from renderers.datasets import splits
 from renderers.images import to_bytes, write_png
@@ -54,6 +55,7 @@ def write_results(
     metrics: dict[str, Any] = {
         **{name: None for name in KINDS},
         "segmentation": None,
+        "tracks": None,
         "seconds": seconds,
         "iterations": iterations,
         "planned_iterations": run.config.iterations,
@@ -82,6 +84,12 @@ def write_results(
     for kind, some in records.items():
         if some:
             metrics[kind] = mean_metrics(some)
+    tracks = read_tracks(data, 1.0 if job.fps is None else 1.0 / job.fps, run.start)
+    if tracks is not None:
+        times, x = tracks
+        metrics["tracks"] = track_errors(
+            model, times, x - (0.0 if run.origin is None else run.origin)
+        )
     write_film(
         run.folder / VIDEO, model, run.cameras[0], background, labels=labels, future=run.job.future
     )

@@ -23,13 +23,15 @@ from inverse.trace.parts import knots_of, label_parts, rigid_parts
 from inverse.trace.photographs import Photographs
 from inverse.trace.ranks import Ranks
 from inverse.trace.shared import without_jumps
-from inverse.trace.trial import Trial, held_out, revert, same_parts, worse
+from inverse.trace.trial import Trial, held_out, light_errors, revert, same_parts, shines, worse
+from renderers.camera import Camera
 from renderers.splats.render import render
 
 
 # How far apart, relative to what is sure, the motions of parts may be that are tried as one, at
 # each search; once there are parts, pixels decide.
 REACHES = (1.0, 4.0, 4.0, 2.0)
+SHADES = 256  # Gaussians whose brightness counts in a step's loss
 SHARED_START = 0.3  # of the rate of the means, with which they go on once parts share a motion
 
 
@@ -77,6 +79,7 @@ class TraceTrainer(Training):
         self.since = since
         self.trial: Trial | None = None  # of parts that were made last
         self.verdicts: list[dict[str, Any]] = []  # on all pieces of parts that have been tried
+        self.light: dict[str, Any] | None = None  # the verdict on the light
         # Gaussians that did not go with others in a part, and are not tried in one with them again.
         self.apart = np.zeros(len(model.gaussians), dtype=bool)
         seeks = config.motion == "parts" and None not in (model.dynamics, model.deformation)
@@ -94,8 +97,7 @@ class TraceTrainer(Training):
                 parameters = list(getattr(model, name).parameters())
                 groups.append({"params": parameters, "lr": rate, "network": name})
         self.optimizer = torch.optim.Adam(groups, **ADAM)
-        if model.shared is not None:
-            self._learn_shared()
+        self._learn_shared()
 
     @property
     def progress(self) -> float:
@@ -116,6 +118,7 @@ class TraceTrainer(Training):
             again = 0.01 ** ((progress - self.shared_at) / (1 - self.shared_at))
             decay = max(decay, SHARED_START * again)
             self.rates["shared"] = config.poses_rate * self.model.half_side * again / decay
+            self.rates["light"] = config.light_rate * again / decay
         rate = config.means_rate * self.model.half_side * decay
         self.optimizer.param_groups[0]["lr"] = rate
         for group in self.optimizer.param_groups:
@@ -140,15 +143,27 @@ class TraceTrainer(Training):
             generator = self.generator(self.batch)  # the same in all processes
             if (self.iteration + 1) % config.relocate_every == 0:
                 dead, target = relocate(self.model.gaussians, self.optimizer, generator)
-                self.model.moving[dead] = self.model.moving[target]
-                if self.model.shared is not None:
-                    self.model.shared.part[dead] = self.model.shared.part[target]
-                to, source = dead.cpu().numpy(), target.cpu().numpy()
-                self.apart[to] = self.apart[source]
-                if self.trial is not None:
-                    self.trial.pieces[to] = self.trial.pieces[source]
+                self._follow(dead, target)
             wander(self.model.gaussians, config.noise * rate, generator)
         return total
+
+    @torch.no_grad()
+    def _follow(self, dead: torch.Tensor, target: torch.Tensor) -> None:
+        """Let Gaussians dead (k,), moved onto target (k,), move and be lit as these."""
+        model = self.model
+        model.moving[dead] = model.moving[target]
+        if model.shared is not None:
+            model.shared.part[dead] = model.shared.part[target]
+        if model.light is not None:
+            normals = model.light.normals
+            normals[dead] = normals[target]
+            for values in self.optimizer.state.get(normals, {}).values():
+                if values.shape == normals.shape:
+                    values[dead] = 0
+        to, source = dead.cpu().numpy(), target.cpu().numpy()
+        self.apart[to] = self.apart[source]
+        if self.trial is not None:
+            self.trial.pieces[to] = self.trial.pieces[source]
 
     @property
     def decided(self) -> bool:
@@ -165,6 +180,8 @@ class TraceTrainer(Training):
             if self._share(REACHES[self.tries]):
                 self.shared_at = progress
             self.tries += 1
+        if self.decided and self.held and self.model.light is not None:
+            self._judge_light()
 
     def _share(self, reach: float) -> bool:
         """Find the rigid parts, and give each one motion; returns whether there are new ones."""
@@ -185,8 +202,8 @@ class TraceTrainer(Training):
         if same_parts(labels, known) and not jumps:
             return False
         before = copy.deepcopy(model)
-        self._forget_shared()
-        model.share(labels, knots)
+        self._forget("shared")
+        model.share(labels, knots, light=self.config.light and bool(self.held))
         assert model.shared is not None
         if self.held:
             trial = Trial(before, labels, pieces, model.shared.mend_jumps())
@@ -198,8 +215,7 @@ class TraceTrainer(Training):
         """Take from new parts the pieces that they explain worse than the model before."""
         model, trial = self.model, self.trial
         assert trial is not None
-        views = [(k, self.train.cameras[k], self.train.times[k]) for k in self.held]
-        errors = trial.compare(model, self.photographs, views, self.background)
+        errors = trial.compare(model, self.photographs, self._held_views(), self.background)
         bad = worse(errors)
         for k, (before, now) in enumerate(errors.tolist()):
             own = trial.pieces == k + 1
@@ -209,22 +225,39 @@ class TraceTrainer(Training):
                  "error_before": before, "error": now}
             )  # fmt: skip
         if bad.any():
-            self._forget_shared()
+            self._forget("shared")
             revert(model, trial, bad, self.optimizer)
-            if model.shared is not None:
-                self._learn_shared()
+            self._learn_shared()
         self.trial = None
 
-    def _learn_shared(self) -> None:
-        """Let the optimizer learn the poses of the parts."""
-        assert self.model.shared is not None
-        parameters = list(self.model.shared.parameters())
-        self.optimizer.add_param_group({"params": parameters, "lr": 0.0, "network": "shared"})
+    def _held_views(self) -> list[tuple[int, Camera, float]]:
+        return [(k, self.train.cameras[k], self.train.times[k]) for k in self.held]
 
-    def _forget_shared(self) -> None:
-        """Take the poses, if there are any, from the optimizer."""
-        if self.optimizer.param_groups[-1].get("network") == "shared":
-            for parameter in self.optimizer.param_groups.pop()["params"]:
+    def _judge_light(self) -> None:
+        """Put the light out unless photographs that were held out show it."""
+        errors = light_errors(self.model, self.photographs, self._held_views(), self.background)
+        before, now = errors.mean(axis=0).tolist()
+        self.light = {"kept": shines(errors), "error_without": before, "error": now}
+        if not self.light["kept"]:
+            self._forget("light")
+            self.model.put_out_light()
+
+    def _learn_shared(self) -> None:
+        """Let the optimizer learn the poses of the parts, and the light, where there are any."""
+        known = {group.get("network") for group in self.optimizer.param_groups}
+        for name in ("light", "shared"):
+            module = getattr(self.model, name)
+            if module is not None and name not in known:
+                parameters = list(module.parameters())
+                self.optimizer.add_param_group({"params": parameters, "lr": 0.0, "network": name})
+
+    def _forget(self, name: str) -> None:
+        """Take "shared" or "light", the poses of parts or their light, from the optimizer."""
+        groups = self.optimizer.param_groups
+        gone = [group for group in groups if group.get("network") == name]
+        groups[:] = [group for group in groups if group.get("network") != name]
+        for group in gone:
+            for parameter in group["params"]:
                 self.optimizer.state.pop(parameter, None)
 
     def _image_loss(self, item: int, progress: float) -> torch.Tensor:
@@ -243,6 +276,10 @@ class TraceTrainer(Training):
         background = torch.tensor(self.background).to(self.device)
         image = render(self.train.cameras[index], **tensors, background=background).rgb
         loss, self.note = self.photographs.loss(index, image, background, config.ssim_weight)
+        if model.shaded and progress >= config.warm_up and model.free.any():
+            some = torch.randint(len(model.gaussians), (SHADES,), generator=generator)
+            shades = model.deformed(t, some.to(self.device))[3].log()
+            loss = loss + config.shade_weight * shades.square().mean()
         return loss
 
     @property
@@ -318,6 +355,7 @@ class TraceTrainer(Training):
             "tries": self.tries,
             "shared_at": self.shared_at,
             "verdicts": self.verdicts,
+            "light": self.light,
             "apart": torch.as_tensor(self.apart),
             "trial": None if self.trial is None else self.trial.state(),
             "since": self.since,
@@ -327,11 +365,10 @@ class TraceTrainer(Training):
         """Restore what own_state() returned."""
         if self.model.shared is None:
             self.model.prepare(state["model"])
-            if self.model.shared is not None:
-                self._learn_shared()
+            self._learn_shared()
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        for name in ("searched", "tries", "shared_at", "verdicts"):
+        for name in ("searched", "tries", "shared_at", "verdicts", "light"):
             setattr(self, name, state[name])
         self.apart = state["apart"].cpu().numpy()
         if state["trial"] is not None:

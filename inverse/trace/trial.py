@@ -7,6 +7,7 @@ before it, part by part, by the pixels of photographs that neither has been trai
 worse, the Gaussians move again as they did before.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -127,6 +128,36 @@ def worse(errors: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
+def light_errors(
+    model: TraceModel,
+    photographs: PhotoLoss,
+    views: Sequence[tuple[int, Camera, float]],
+    background: tuple[float, float, float],
+) -> np.ndarray:
+    """The mean squared errors (V, 2) of photographs: without the light of a model, and with it.
+
+    views, background: as in `Trial.compare`. Without the light, parts have their mean shade.
+    """
+    dark = copy.deepcopy(model)
+    dark.put_out_light()
+    color = torch.tensor(background).to(model.moving.device)
+    errors = np.zeros((len(views), 2))
+    for k, (index, camera, t) in enumerate(views):
+        target = over(photographs.rgb[index], photographs.alpha[index], color)
+        seen = photographs.seen[index]
+        for side, one in enumerate((dark, model)):
+            square = (render(camera, **one.tensors_at(t), background=color).rgb - target).square()
+            errors[k, side] = float((square if seen is None else square[seen]).mean())
+    return errors
+
+
+def shines(errors: np.ndarray) -> bool:
+    """Whether errors (V, 2) of `light_errors` say that there is light, by more than chance."""
+    gain = errors[:, 0] - errors[:, 1]
+    return bool(gain.mean() > max(gain.std(ddof=1) / len(gain) ** 0.5, DARK))
+
+
+@torch.no_grad()
 def revert(
     model: TraceModel, trial: Trial, bad: np.ndarray, optimizer: torch.optim.Optimizer
 ) -> None:
@@ -152,6 +183,8 @@ def revert(
         for values in optimizer.state.get(now, {}).values():
             if values.shape == now.shape:
                 values[back] = 0
+    if model.light is not None and before.light is not None:
+        model.light.normals[back] = before.light.normals[back]
     model.moving[back] = before.moving[back]
     part, motions = torch.where(kept, shared.part, 0), [shared]
     if before.shared is not None:

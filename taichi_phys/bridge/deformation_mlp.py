@@ -21,7 +21,9 @@ class DeformationMLP(nn.Module):
 
     center: (3,) m, scale: m, duration: s, of the scene: the network sees (x - center) / scale and
     t / duration; depth: number of layers; width: of each layer; frequencies, time_frequencies: as
-    in `SpaceTimeEncoding`. Raises ValueError.
+    in `SpaceTimeEncoding`; shaded: whether it also says how bright points are, which is not of that
+    paper: where light is fixed in the world, what turns becomes brighter and darker, and would
+    otherwise be moved to look so. Raises ValueError.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class DeformationMLP(nn.Module):
         width: int = 256,
         frequencies: int = 8,
         time_frequencies: int = 6,
+        shaded: bool = False,
     ):
         super().__init__()
         for name, value, least in (("depth", depth, 2), ("width", width, 1)):
@@ -54,15 +57,15 @@ class DeformationMLP(nn.Module):
         self.skip = depth // 2 + 1  # the layer that sees the inputs again
         extra = {0: inputs - width, self.skip: inputs}
         self.layers = nn.ModuleList(nn.Linear(width + extra.get(i, 0), width) for i in range(depth))
-        self.head = nn.Linear(width, 3 + 4 + 3)
+        self.shaded = shaded
+        self.head = nn.Linear(width, 3 + 4 + 3 + shaded)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(
-        self, x: torch.Tensor, t: float | torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor, t: float | torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Shifts (n, 3) m, unit quaternions wxyz (n, 4) and changes of the log sizes (n, 3).
 
+        With shaded also the logs (n, 1), within -1 and 1, of how bright points are.
         x: (n, 3) canonical positions, m; t: one time or (n,), s.
         """
         features, time = self.encode(x, t)
@@ -72,6 +75,7 @@ class DeformationMLP(nn.Module):
             if i == self.skip:
                 h = torch.cat([inputs, h], dim=-1)
             h = torch.relu(layer(h))
-        shift, turn, log_scales = self.head(h).split([3, 4, 3], dim=-1)
-        identity = turn.new_tensor([1.0, 0.0, 0.0, 0.0])
-        return self.encode.scale * shift, functional.normalize(identity + turn, dim=-1), log_scales
+        shift, turn, log_scales, *shade = self.head(h).split([3, 4, 3] + [1] * self.shaded, dim=-1)
+        turn = turn + turn.new_tensor([1.0, 0.0, 0.0, 0.0])
+        moves = self.encode.scale * shift, functional.normalize(turn, dim=-1), log_scales
+        return *moves, *(torch.tanh(logs) for logs in shade)
