@@ -24,7 +24,6 @@ from inverse.trace.photographs import Photographs
 from inverse.trace.ranks import Ranks
 from inverse.trace.shared import without_jumps
 from inverse.trace.trial import Trial, held_out, light_errors, revert, same_parts, shines, worse
-from renderers.camera import Camera
 from renderers.splats.render import render
 
 
@@ -88,6 +87,7 @@ class TraceTrainer(Training):
         self.shared_at = config.share  # progress at which the last of them were made
         later = [k for k, t in enumerate(train.times) if t > self.moment]
         self.held = [] if self.decided else [later[k] for k in held_out(len(later), seed)]
+        self.views = [(k, train.cameras[k], train.times[k]) for k in self.held]
         self.searched = since is not None
         self.quiet = True if self.ranks.rank else None
         groups = gaussian_groups(model.gaussians, config, model.half_side)
@@ -143,27 +143,9 @@ class TraceTrainer(Training):
             generator = self.generator(self.batch)  # the same in all processes
             if (self.iteration + 1) % config.relocate_every == 0:
                 dead, target = relocate(self.model.gaussians, self.optimizer, generator)
-                self._follow(dead, target)
+                _follow(self, dead, target)
             wander(self.model.gaussians, config.noise * rate, generator)
         return total
-
-    @torch.no_grad()
-    def _follow(self, dead: torch.Tensor, target: torch.Tensor) -> None:
-        """Let Gaussians dead (k,), moved onto target (k,), move and be lit as these."""
-        model = self.model
-        model.moving[dead] = model.moving[target]
-        if model.shared is not None:
-            model.shared.part[dead] = model.shared.part[target]
-        if model.light is not None:
-            normals = model.light.normals
-            normals[dead] = normals[target]
-            for values in self.optimizer.state.get(normals, {}).values():
-                if values.shape == normals.shape:
-                    values[dead] = 0
-        to, source = dead.cpu().numpy(), target.cpu().numpy()
-        self.apart[to] = self.apart[source]
-        if self.trial is not None:
-            self.trial.pieces[to] = self.trial.pieces[source]
 
     @property
     def decided(self) -> bool:
@@ -181,7 +163,7 @@ class TraceTrainer(Training):
                 self.shared_at = progress
             self.tries += 1
         if self.decided and self.held and self.model.light is not None:
-            self._judge_light()
+            _judge_light(self)
 
     def _share(self, reach: float) -> bool:
         """Find the rigid parts, and give each one motion; returns whether there are new ones."""
@@ -215,7 +197,7 @@ class TraceTrainer(Training):
         """Take from new parts the pieces that they explain worse than the model before."""
         model, trial = self.model, self.trial
         assert trial is not None
-        errors = trial.compare(model, self.photographs, self._held_views(), self.background)
+        errors = trial.compare(model, self.photographs, self.views, self.background)
         bad = worse(errors)
         for k, (before, now) in enumerate(errors.tolist()):
             own = trial.pieces == k + 1
@@ -229,18 +211,6 @@ class TraceTrainer(Training):
             revert(model, trial, bad, self.optimizer)
             self._learn_shared()
         self.trial = None
-
-    def _held_views(self) -> list[tuple[int, Camera, float]]:
-        return [(k, self.train.cameras[k], self.train.times[k]) for k in self.held]
-
-    def _judge_light(self) -> None:
-        """Put the light out unless photographs that were held out show it."""
-        errors = light_errors(self.model, self.photographs, self._held_views(), self.background)
-        before, now = errors.mean(axis=0).tolist()
-        self.light = {"kept": shines(errors), "error_without": before, "error": now}
-        if not self.light["kept"]:
-            self._forget("light")
-            self.model.put_out_light()
 
     def _learn_shared(self) -> None:
         """Let the optimizer learn the poses of the parts, and the light, where there are any."""
@@ -384,3 +354,33 @@ class TraceTrainer(Training):
             if self.progress >= 1:
                 self.model.find_laws()
             super().save()
+
+
+@torch.no_grad()
+def _follow(trainer: TraceTrainer, dead: torch.Tensor, target: torch.Tensor) -> None:
+    """Let Gaussians dead (k,), moved onto target (k,), move and be lit as these."""
+    model = trainer.model
+    model.moving[dead] = model.moving[target]
+    if model.shared is not None:
+        model.shared.part[dead] = model.shared.part[target]
+    if model.light is not None:
+        normals = model.light.normals
+        normals[dead] = normals[target]
+        for values in trainer.optimizer.state.get(normals, {}).values():
+            if values.shape == normals.shape:
+                values[dead] = 0
+    to, source = dead.cpu().numpy(), target.cpu().numpy()
+    trainer.apart[to] = trainer.apart[source]
+    if trainer.trial is not None:
+        trainer.trial.pieces[to] = trainer.trial.pieces[source]
+
+
+def _judge_light(trainer: TraceTrainer) -> None:
+    """Put the light out unless photographs that were held out show it."""
+    model = trainer.model
+    errors = light_errors(model, trainer.photographs, trainer.views, trainer.background)
+    before, now = errors.mean(axis=0).tolist()
+    trainer.light = {"kept": shines(errors), "error_without": before, "error": now}
+    if not trainer.light["kept"]:
+        trainer._forget("light")
+        model.put_out_light()
