@@ -11,7 +11,8 @@ from inverse.lifting import LiftQuality
 from inverse.lifting.smoothness import differences
 from inverse.perception.relief import is_disc
 from inverse.tracking.discs import Disc, Turned, follow_disc
-from inverse.wind.balls import find_path, follow_ball
+from inverse.wind.ball_path import find_path
+from inverse.wind.balls import follow_ball
 from renderers.camera import camera_from_fov
 
 

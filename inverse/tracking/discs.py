@@ -31,12 +31,16 @@ CONTRAST = 0.25 * MOST  # of a disc over its surroundings, from which on it is o
 BACKGROUNDS = 40  # frames that show what is behind
 LEAST_SHOWN = 3  # of them, in which a pixel shows it
 DIFFERS = 4.0  # standard deviations of noise, from which on a pixel is not the background
-LEAST_NOISE = 2.0  # gray levels: compression
-CORE, EDGE = 0.75, 1.5  # radii: within the first all is ball, beyond the second nothing
+LEAST_NOISE, LARGE_NOISE = 2.0, 64.0  # gray levels: compression; what is no outlier at first
+# Radii: within the first all is ball, of a smeared one within the second most; beyond the third
+# nothing.
+CORE, MIDDLE, EDGE = 0.75, 0.3, 1.5
 EXPOSURES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the time between frames, that are tried
 JUDGES, SMEARS, ROUNDS = 4, 5, 20  # frames that choose; places of a smeared disc; Gauss-Newton
 FEWEST = 4  # frames
 CHANGE = 1.5  # times the usual radius, beyond which it is something else
+GAMMA = 2.2  # of pictures
+SHOWN = 0.9  # radii, within which the rim is no part of the ball's colors
 POINTS = 24  # keypoints of a disc
 FAR = 0.6  # radii, of keypoints from the center
 Progress = Callable[[int, int], None]
@@ -45,11 +49,14 @@ Progress = Callable[[int, int], None]
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Disc:
     """A ball in T frames: its center (T, 2) px, its radius (T,) px in a camera of the same focal
-    length that looks at it, and where it was found, (T,) bool."""
+    length that looks at it, and where it was found, (T,) bool; error: (T, 2) px, of center and
+    radius, as each picture tells it, which is in proportion to that of the others; None where it is
+    the same in all."""
 
     center: np.ndarray
     radius: np.ndarray
     found: np.ndarray
+    error: np.ndarray | None = None
 
     def tracks(self) -> Tracks:
         """Tracks of points on the disc, as those of a ball that does not turn."""
@@ -259,17 +266,18 @@ def _measured(video: Footage, draft: Disc, behind: np.ndarray, camera: Camera) -
             _fit(video[t], draft.center[t], draft.radius[t], behind, smear, camera)
             for t, smear in zip(few, smears, strict=True)
         ]
-        costs.append(np.median([cost for _, _, cost in fits]))
+        costs.append(np.median([cost for _, _, cost, _ in fits]))
     exposure = EXPOSURES[int(np.argmin(costs))]
     center, radius, found = draft.center.copy(), draft.radius.copy(), draft.found.copy()
+    error = np.full((len(found), 2), np.nan)
     for t, motion in zip(frames, speed, strict=True):
-        center[t], radius[t], _ = _fit(
+        center[t], radius[t], _, error[t] = _fit(
             video[t], draft.center[t], draft.radius[t], behind, exposure * motion, camera
         )
     usual = float(np.median(radius[frames]))
     found &= (radius < CHANGE * usual) & (radius > usual / CHANGE)
     found &= np.linalg.norm(center - draft.center, axis=1) < 0.5 * usual
-    return Disc(center=center, radius=radius, found=found)
+    return Disc(center=center, radius=radius, found=found, error=error)
 
 
 def _filled(image: np.ndarray) -> np.ndarray:
@@ -288,8 +296,9 @@ def _fit(
     behind: np.ndarray,
     smear: np.ndarray,
     camera: Camera,
-) -> tuple[np.ndarray, float, float]:
-    """Center (2,) px and radius, px, of the disc that explains a picture best, and its cost.
+) -> tuple[np.ndarray, float, float, np.ndarray]:
+    """Center (2,) px and radius, px, of the disc that explains a picture best, its cost, and the
+    errors (2,) px of both, were those of pixels independent.
 
     The picture is that of the ball where it covers all, and of what is behind where it covers
     nothing; at its rim, the ball's color is that farther inside. center, radius: px, of a draft in
@@ -302,13 +311,13 @@ def _fit(
     turned = Turned(camera, center)
     radius = radius / np.sqrt(turned.area(center))
     if (high - low < 3).any():
-        return center, radius, np.inf
-    part = image[low[1] : high[1], low[0] : high[0]].astype(np.float32)
-    back = behind[low[1] : high[1], low[0] : high[0]]
+        return center, radius, np.inf, np.full(2, np.nan)
+    part = _linear(image[low[1] : high[1], low[0] : high[0]])
+    back = _linear(behind[low[1] : high[1], low[0] : high[0]])
     rows, columns = np.indices(part.shape[:2])
     at = turned.see(np.stack([columns, rows], axis=-1) + low + 0.5)
     smear = turned.see(center + 0.5 * smear) - turned.see(center - 0.5 * smear)
-    soft = cv2.GaussianBlur(part, (0, 0), max(0.08 * radius, 0.5))
+    sigma = max(0.08 * radius, 0.5)
     state = np.array([0.0, 0.0, radius])
     steps = np.array([0.5, 0.5, 0.25])
     length = float(np.linalg.norm(smear))
@@ -319,29 +328,74 @@ def _fit(
         parts = [np.linalg.norm(at - state[:2] - k * smear, axis=-1) for k in shares]
         return np.mean([np.clip(state[2] + 0.5 - away, 0, 1) for away in parts], axis=0)
 
-    cost = np.inf
-    for _ in range(ROUNDS):
-        inner = cv2.remap(soft, *_inside(at, state, along, length, turned, low), cv2.INTER_LINEAR)
-        share = cover(state)
+    cost, error, weight = np.inf, np.full(2, np.nan), np.ones(part.shape[:2])
+    for step in range(ROUNDS):
+        lit = _lit(at, state, [k * smear for k in shares])
+        share = lit[..., 0]
+        # The ball's own colors: light from one side, and what else is seen on it.
+        left = part - (1 - share[..., None]) * back
+        shown = cover(state * [1, 1, SHOWN])
+        shown = shown > 0.5 * shown.max()
+        flat, light = lit[shown], weight[shown][:, None]
+        A = flat.T @ (light * flat)
+        A += 1e-3 * A[0, 0] * np.diag([1e-3, 1, 1, 1])
+        shade = np.linalg.solve(A, flat.T @ (light * left[shown]))
+        bright = lit @ shade
+        own = cv2.GaussianBlur(share[..., None] * (left - bright), (0, 0), sigma)
+        own /= cv2.GaussianBlur(share**2, (0, 0), sigma)[..., None] + 1e-2
+        inner = cv2.remap(own, *_inside(at, state, along, length, turned, low), cv2.INTER_LINEAR)
+        inner += bright / np.maximum(share, 1e-3)[..., None]
+        rim = _lit(at, state, [k * smear for k in shares], beyond=True) @ shade
+        inner = np.where(share[..., None] > 0.02, inner, rim)
         apart = inner - back
         off = part - back - share[..., None] * apart
-        scale = max(float(np.median(np.abs(off[share > 0.02]))) * 1.5, LEAST_NOISE)
+        usual = max(float(np.median(np.abs(off[share > 0.02]))) * 1.5, LEAST_NOISE)
+        scale = max(usual, LARGE_NOISE / 2**step)  # at first the rim is far off, and no outlier
         weight = 1 / (1 + (off**2).sum(axis=-1) / (2 * scale) ** 2)
         cost = float(np.minimum((off**2).sum(axis=-1), (6 * scale) ** 2).mean())
         slopes = [
-            (cover(state + step) - cover(state - step)) / (2 * step.sum())
-            for step in np.diag(steps)
+            (cover(state + nudge) - cover(state - nudge)) / (2 * nudge.sum())
+            for nudge in np.diag(steps)
         ]
         J = np.stack(slopes, axis=-1)[:, :, None] * apart[..., None]
         H = np.einsum("hw,hwca,hwcb->ab", weight, J, J)
         g = np.einsum("hw,hwca,hwc->a", weight, J, off)
-        move = np.linalg.solve(H + 1e-6 * (np.trace(H) + 1) * np.eye(3), g)
+        spread = np.linalg.inv(H + 1e-6 * (np.trace(H) + 1) * np.eye(3))
+        move = spread @ g
+        variance = float((weight * (off**2).sum(axis=-1)).sum() / weight.sum()) * np.diag(spread)
+        error = np.sqrt([variance[:2].mean(), variance[2]])
         move = np.clip(move, -0.1 * radius - 0.5, 0.1 * radius + 0.5)
         state = state + move
         state[2] = np.clip(state[2], 0.6 * radius, 1.6 * radius)
-        if np.abs(move).max() < 0.02:
+        if scale == usual and np.abs(move).max() < 0.02:
             break
-    return turned.back(state[:2]), float(state[2]), cost
+    return turned.back(state[:2]), float(state[2]), cost, error
+
+
+def _lit(
+    at: np.ndarray, state: np.ndarray, shifts: list[np.ndarray], *, beyond: bool = False
+) -> np.ndarray:
+    """(H, W, 4): how much of a smeared ball is seen at places (H, W, 2) px, and how much light it
+    has there from the right, from below and from the front, of a surface that is matt.
+
+    state: center and radius, px; shifts: (2,) px, where it is meanwhile; beyond: as if it were seen
+    everywhere, with the colors of its rim.
+    """
+    total = np.zeros((*at.shape[:2], 4))
+    for shift in shifts:
+        away = at - state[:2] - shift
+        length = np.linalg.norm(away, axis=-1)
+        normal = away / np.maximum(length, state[2])[..., None]
+        front = np.sqrt(np.maximum(1 - (normal**2).sum(axis=-1), 0))
+        lit = np.stack([np.ones_like(front), normal[..., 0], normal[..., 1], front], axis=-1)
+        cover = 1.0 if beyond else np.clip(state[2] + 0.5 - length, 0, 1)[..., None]
+        total += cover * lit / len(shifts)
+    return total
+
+
+def _linear(image: np.ndarray) -> np.ndarray:
+    """Amounts of light, 0 to 255, of the gray levels of an image: light is what blur mixes."""
+    return (255 * (image / 255.0) ** GAMMA).astype(np.float32)
 
 
 def _inside(
@@ -357,9 +411,8 @@ def _inside(
     where nothing has been the rim while the picture was taken."""
     away = at - state[:2]
     length = np.maximum(np.linalg.norm(away, axis=-1, keepdims=True), 1e-6)
-    depth = CORE * state[2]
     blurred = np.abs(away @ along)[..., None] / length
+    depth = np.maximum(CORE * state[2] - blurred * 0.5 * smeared, MIDDLE * state[2])
     inside = state[:2] + away * np.minimum(1, depth / length)
-    inside = inside - blurred * 0.5 * smeared * away / length * (length > depth)
     place = (turned.back(inside) - low - 0.5).astype(np.float32)
     return place[..., 0], place[..., 1]
