@@ -10,7 +10,8 @@ import pytest
 from inverse.lifting import LiftQuality
 from inverse.lifting.smoothness import differences
 from inverse.perception.relief import is_disc
-from inverse.tracking.discs import Disc, Turned, follow_disc
+from inverse.tracking.discs import Disc, follow_disc
+from inverse.tracking.turned import Turned
 from inverse.wind.ball_path import find_path
 from inverse.wind.balls import follow_ball
 from renderers.camera import camera_from_fov
