@@ -1,4 +1,4 @@
-"""A camera that is turned to look at a place in the picture of another: there a ball is a circle."""
+"""A camera turned to look at a place in the picture of another: there a ball is a circle."""
 
 import numpy as np
 from scipy.spatial.transform import Rotation
