@@ -78,8 +78,8 @@ def turning_model(light):
         scales=torch.full((n, 3), 0.05), opacities=torch.full((n,), 0.8), sh=torch.zeros(n, 1, 3),
     )  # fmt: skip
     model = TraceModel(
-        GaussianModel(start), TraceConfig(), center=(0, 0, 0), half_side=1.0, duration=0.6,
-        frame_dt=0.2,
+        GaussianModel(start), TraceConfig(light=True), center=(0, 0, 0), half_side=1.0,
+        duration=0.6, frame_dt=0.2,
     )  # fmt: skip
 
     def turned(t, *_):
@@ -170,7 +170,7 @@ def test_training_with_a_light_can_be_interrupted(kept, tmp_path, monkeypatch):
         for k, camera in enumerate(cameras(12)) for i, t in enumerate(TIMES)
     ]  # fmt: skip
     write_frames(tmp_path, "train", frames)
-    config = TraceConfig(gaussians=120, iterations=30, sh_degree=0, relocate_every=5)
+    config = TraceConfig(gaussians=120, iterations=30, sh_degree=0, relocate_every=5, light=True)
     train = load_photographs(str(tmp_path), "train")
     times, frame_dt = check_training(str(tmp_path), train)
     halves = np.repeat([1, 2], 60)

@@ -37,7 +37,7 @@ class TraceConfig(PhotometricConfig):
         choices=("parts", "particles"),
     )
     light: bool = option(
-        True,
+        False,
         "with parts, learn how light that is fixed in the world shades parts that turn; it is kept "
         "if photographs that were held out show it",
     )
