@@ -52,11 +52,12 @@ class Kernels:
 
     Arguments of forward: states (slots, n): the packed states of substeps first, first + 1, ..., or
     a single one that is overwritten; given (n,) and numbers: see layout.py; nodes and lists: see
-    nodes.py; table and sdf: see contact.py. Further arguments of backward: work (1, n): see
-    layout.py; g (1, n): the gradient in the packed state; ggiven (n,): the gradient in given, to
-    which the kernel adds. settle: where the material moves rigid bodies, the second half of the
-    grid phase, which may be repeated with other velocities in the table; measured: whether numbers
-    have sums behind the settings (reactions.py); steered: whether they have in `backward`.
+    nodes.py; table and sdf: see contact.py. Further arguments of backward: grads: see nodes.py;
+    work (1, n): see layout.py; g (1, n): the gradient in the packed state; ggiven (n,): the
+    gradient in given, to which the kernel adds. settle: where the material moves rigid bodies, the
+    second half of the grid phase, which may be repeated with other velocities in the table;
+    measured: whether numbers have sums behind the settings (reactions.py); steered: whether they
+    have in `backward`.
     """
 
     forward: Callable[..., None]
@@ -138,31 +139,41 @@ def kernels(
             phase.visit(states, given, nodes, lists, c, p, s, first, last, setting)
 
     @ti.func
-    def scatter_again(
-        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        numbers: ti.template(), work: ti.template(), s: ti.template(), first: ti.template(),
+    def visit_adjoint(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), grads: ti.template(),
+        lists: ti.template(), numbers: ti.template(), work: ti.template(), g: ti.template(),
+        ggiven: ti.template(), s: ti.template(), first: ti.template(), last: ti.template(),
     ):  # fmt: skip
-        """From the state of substep s to its grid."""
+        """From the gradient in the grid of substep s + 1 to the particles, and to that of s."""
         if ti.static(atomic):
             empty_list(lists)
             for p in range(given.shape[0]):
-                if s >= first:
+                if s >= first - 1:
                     setting = phase.read(numbers)
-                    phase.p2g_again(states, given, nodes, lists, work, 0, p, s, setting)
+                    phase.visit_adjoint(
+                        states, given, nodes, grads, lists, work, g, ggiven, 0, p, s, first, last,
+                        setting,
+                    )  # fmt: skip
         else:
             for t in range(lists.shape[0] * stride):
                 if t % stride == 0:
-                    p2g_chunk_again(states, given, nodes, lists, numbers, work, t // stride, s)
+                    visit_chunk_adjoint(
+                        states, given, nodes, grads, lists, numbers, work, g, ggiven, t // stride,
+                        s, first, last,
+                    )  # fmt: skip
 
     @ti.func
-    def p2g_chunk_again(
-        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        numbers: ti.template(), work: ti.template(), c, s,
+    def visit_chunk_adjoint(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), grads: ti.template(),
+        lists: ti.template(), numbers: ti.template(), work: ti.template(), g: ti.template(),
+        ggiven: ti.template(), c, s, first, last,
     ):  # fmt: skip
         unlist_blocks(lists, c)
         setting, n, chunks = phase.read(numbers), given.shape[0], lists.shape[0]
         for p in range(c * n // chunks, (c + 1) * n // chunks):
-            phase.p2g_again(states, given, nodes, lists, work, c, p, s, setting)
+            phase.visit_adjoint(
+                states, given, nodes, grads, lists, work, g, ggiven, c, p, s, first, last, setting
+            )
 
     @ti.func
     def show_surfaces(
@@ -182,36 +193,36 @@ def kernels(
                     mark_reached(lists, t // stride, jobs)
             for t in range(lists.shape[0] * stride):
                 if t % stride == 0:
-                    show_chunk(states, given, nodes, lists, numbers, t // stride, s, last)
+                    show_chunk(states, given, nodes, lists, numbers, t // stride, s, first, last)
 
     @ti.func
     def show_chunk(
         states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        numbers: ti.template(), c, s, last,
+        numbers: ti.template(), c, s, first, last,
     ):  # fmt: skip
         setting, n, chunks = phase.read(numbers), given.shape[0], lists.shape[0]
-        if s < last:
+        if first <= s < last:
             for p in range(c * n // chunks, (c + 1) * n // chunks):
                 phase.show(states, given, nodes, lists, c, p, s, setting)
 
     @ti.func
     def grid_phase(
-        nodes: ti.template(), lists: ti.template(), numbers: ti.template(), table: ti.template(),
-        sdf: ti.template(), s: ti.template(), what: ti.template(),
+        nodes: ti.template(), grads: ti.template(), lists: ti.template(), numbers: ti.template(),
+        table: ti.template(), sdf: ti.template(), s: ti.template(), what: ti.template(),
     ):  # fmt: skip
-        """Visit the nodes of all listed blocks."""
+        """Visit the nodes of all listed blocks; grads: used in the backward pass only."""
         if ti.static(atomic):
             for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
-                grid_thread(nodes, lists, numbers, table, sdf, t, s, what)
+                grid_thread(nodes, grads, lists, numbers, table, sdf, t, s, what)
         else:
             for t in range(jobs * stride):
                 if t % stride == 0:
-                    grid_part(nodes, lists, numbers, table, sdf, t // stride, s, what)
+                    grid_part(nodes, grads, lists, numbers, table, sdf, t // stride, s, what)
 
     @ti.func
     def grid_thread(
-        nodes: ti.template(), lists: ti.template(), numbers: ti.template(), table: ti.template(),
-        sdf: ti.template(), t, s, what: ti.template(),
+        nodes: ti.template(), grads: ti.template(), lists: ti.template(), numbers: ti.template(),
+        table: ti.template(), sdf: ti.template(), t, s, what: ti.template(),
     ):  # fmt: skip
         """The grid phase of one node of a listed block, in thread t of a GPU."""
         setting = phase.read(numbers)
@@ -221,49 +232,25 @@ def kernels(
         if (node < setting.shape).all():
             if ti.static(several):
                 field_thread(
-                    nodes, lists, table, sdf, lists[0, LIST, t // BLOCK**3], node, s, setting,
-                    solids, what, numbers, t,
+                    nodes, grads, lists, table, sdf, lists[0, LIST, t // BLOCK**3], node, s,
+                    setting, solids, what, numbers, t,
                 )  # fmt: skip
             else:
-                grid_node(nodes, lists, table, sdf, 1, node, s, setting, solids, what, numbers, t)
+                grid_node(
+                    nodes, grads, lists, table, sdf, 1, node, s, setting, solids, what, numbers, t
+                )
 
     @ti.func
     def grid_part(
-        nodes: ti.template(), lists: ti.template(), numbers: ti.template(), table: ti.template(),
-        sdf: ti.template(), job, s, what: ti.template(),
+        nodes: ti.template(), grads: ti.template(), lists: ti.template(), numbers: ti.template(),
+        table: ti.template(), sdf: ti.template(), job, s, what: ti.template(),
     ):  # fmt: skip
         """The share of a job of the grid phase, on a CPU."""
         setting = phase.read(numbers)
         if ti.static(several):
-            field_job(nodes, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
+            field_job(nodes, grads, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
         else:
-            grid_job(nodes, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
-
-    @ti.func
-    def gather_adjoint(
-        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        numbers: ti.template(), work: ti.template(), g: ti.template(), s: ti.template(),
-        first: ti.template(),
-    ):  # fmt: skip
-        """From the gradient in the particles to the gradient in the grid of substep s."""
-        if ti.static(atomic):
-            for p in range(given.shape[0]):
-                if s >= first:
-                    setting = phase.read(numbers)
-                    phase.g2p_adjoint(states, given, nodes, lists, work, g, 0, p, s, setting)
-        else:
-            for t in range(lists.shape[0] * stride):
-                if t % stride == 0:
-                    g2p_chunk_adjoint(states, given, nodes, lists, numbers, work, g, t // stride, s)
-
-    @ti.func
-    def g2p_chunk_adjoint(
-        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        numbers: ti.template(), work: ti.template(), g: ti.template(), c, s,
-    ):  # fmt: skip
-        setting, n, chunks = phase.read(numbers), states.shape[1], lists.shape[0]
-        for p in range(c * n // chunks, (c + 1) * n // chunks):
-            phase.g2p_adjoint(states, given, nodes, lists, work, g, c, p, s, setting)
+            grid_job(nodes, grads, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
 
     @ti.func
     def substep(
@@ -274,33 +261,19 @@ def kernels(
         visit(states, given, nodes, lists, numbers, s, first, last)
         if ti.static(several):
             show_surfaces(states, given, nodes, lists, numbers, s, first, last)
-        grid_phase(nodes, lists, numbers, table, sdf, s, ahead)
+        grid_phase(nodes, nodes, lists, numbers, table, sdf, s, ahead)
 
     @ti.func
     def substep_adjoint(
         states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        numbers: ti.template(), table: ti.template(), sdf: ti.template(), work: ti.template(),
-        g: ti.template(), ggiven: ti.template(), s: ti.template(), first: ti.template(),
-        last: ti.template(),
+        numbers: ti.template(), table: ti.template(), sdf: ti.template(), grads: ti.template(),
+        work: ti.template(), g: ti.template(), ggiven: ti.template(), s: ti.template(),
+        first: ti.template(), last: ti.template(),
     ):  # fmt: skip
-        """Substep s in reverse. Its grid is computed again from its state."""
-        scatter_again(states, given, nodes, lists, numbers, work, s, first)
+        visit_adjoint(states, given, nodes, grads, lists, numbers, work, g, ggiven, s, first, last)
         if ti.static(several):
             show_surfaces(states, given, nodes, lists, numbers, s, first, last)
-        grid_phase(nodes, lists, numbers, table, sdf, s, "both")
-        gather_adjoint(states, given, nodes, lists, numbers, work, g, s, first)
-        grid_phase(nodes, lists, numbers, table, sdf, s, back)
-        if ti.static(serial):
-            setting = phase.read(numbers)
-            for p in range(given.shape[0]):
-                phase.particle_adjoint(states, given, nodes, lists, work, g, ggiven, p, s, setting)
-        else:
-            for p in range(given.shape[0]):
-                if s >= first:
-                    setting = phase.read(numbers)
-                    phase.particle_adjoint(
-                        states, given, nodes, lists, work, g, ggiven, p, s, setting
-                    )
+        grid_phase(nodes, grads, lists, numbers, table, sdf, s, back)
 
     @ti.kernel
     def forward(
@@ -327,27 +300,34 @@ def kernels(
         nodes: nd(node, 1), lists: nd(ti.i32, 3), numbers: nd(real, 1), table: nd(real, 3),
         sdf: nd(real, 1),
     ):  # fmt: skip
-        grid_phase(nodes, lists, numbers, table, sdf, 0, "settle")
+        grid_phase(nodes, nodes, lists, numbers, table, sdf, 0, "settle")
 
     @ti.kernel
     def backward(
         states: nd(packed, 2), given: nd(row, 1), nodes: nd(node, 1), lists: nd(ti.i32, 3),
-        numbers: nd(real, 1), table: nd(real, 3), sdf: nd(real, 1),
-        work: nd(scratch, 2), g: nd(packed, 2), ggiven: nd(row, 1), first: ti.i32, last: ti.i32,
+        numbers: nd(real, 1), table: nd(real, 3), sdf: nd(real, 1), grads: nd(node, 1),
+        work: nd(scratch, 2), g: nd(packed, 2), ggiven: nd(row, 1),
+        now: ti.i32, first: ti.i32, last: ti.i32,
     ):  # fmt: skip
-        """Run substeps last - 1 to first in reverse; at most batch unless the driver is serial."""
+        """Run substeps last - 1 to first in reverse.
+
+        Step s goes from the gradient in the grid of substep s + 1 to the particles, and from there
+        to that in the grid of substep s, which is computed again. The serial driver runs all steps,
+        last - 1 to first - 1, in one launch; the others run batch steps from now on, down to
+        first - 1.
+        """
         if ti.static(serial):
             ti.loop_config(serialize=True)
-            for turn in range(first, last):
+            for turn in range(first, last + 1):
                 substep_adjoint(
-                    states, given, nodes, lists, numbers, table, sdf, work, g, ggiven,
+                    states, given, nodes, lists, numbers, table, sdf, grads, work, g, ggiven,
                     first + last - 1 - turn, first, last,
                 )  # fmt: skip
         else:
             for k in ti.static(range(batch)):
                 substep_adjoint(
-                    states, given, nodes, lists, numbers, table, sdf, work, g, ggiven,
-                    last - 1 - k, first, last,
+                    states, given, nodes, lists, numbers, table, sdf, grads, work, g, ggiven,
+                    now - k, first, last,
                 )  # fmt: skip
 
     return Kernels(

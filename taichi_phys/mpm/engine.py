@@ -76,7 +76,8 @@ class Engine:
         self.arrangement = "sorted" if chunks > 1 else "given"
         self.solids = solids_of(colliders, larger)
         self.origin = origin_of(grid, body.dtype)
-        fields = 1 if frictions is None else len(frictions)
+        self.fields = fields = 1 if frictions is None else len(frictions)
+        self.grads: torch.Tensor | None = None  # of nodes, from the first backward pass on
         self.frictions = np.zeros(0) if frictions is None else frictions.ravel()
         layers, size = nodes.count_layers(chunks, fields), math.prod(grid.shape)
         blocks = math.prod(-(-length // nodes.BLOCK) for length in grid.shape)
@@ -223,14 +224,18 @@ class Engine:
         """
         count = len(states) - 1
         grid = self._grid_arguments(time, dt, count, back=True)
-        arrays = _as_arguments(states, given, *grid, self.work, g, ggiven)
-        at_once = count if self.kernels.driver == "serial" else self.kernels.batch
-        at_once = 1 if self.pulls else at_once
-        for last in range(count, 0, -at_once):
+        if self.grads is None:
+            layers = self.chunks * self.fields
+            self.grads = self.body.new_zeros(layers * math.prod(self.grid.shape), 4)
+        arrays = _as_arguments(states, given, *grid, self.grads, self.work, g, ggiven)
+        at_once = count + 1 if self.kernels.driver == "serial" else self.kernels.batch
+        runs = [(s, s + 1) for s in reversed(range(count))] if self.pulls else [(0, count)]
+        for first, last in runs:
             with quick_compile():
-                self.kernels.backward(*arrays, max(0, last - at_once), last)
+                for now in range(last - 1, first - 2, -at_once):
+                    self.kernels.backward(*arrays, now, first, last)
             for index, pull in self.pulls.items():
-                self._pull(index, pull, states[last - 1], given, g, ggiven, dt)
+                self._pull(index, pull, states[first], given, g, ggiven, dt)
         if not self.kernels.steered:
             return None
         rows = table(self.solids, time + dt * np.arange(count), dt)

@@ -37,6 +37,7 @@ from taichi_phys.mpm.nodes import (
     chunk_layer,
     count_fields,
     field_layer,
+    take,
 )
 from taichi_phys.mpm.reactions import COLUMNS, COUPLED, PLACES
 from taichi_phys.mpm.transfer import node_index, stencil, stencil_slopes
@@ -159,42 +160,24 @@ def chunks_of(lists: ti.template(), block, bit):
 
 
 @ti.func
-def take(nodes: ti.template(), lists: ti.template(), chunks, f, which, node, shape):
-    """The sum of a node of field f over the chunks in a bit set, whose nodes are set to zero.
-
-    which: 0 for momenta, 1 for surfaces.
-    """
-    g = ti.zero(nodes[0])
-    for c in range(lists.shape[0]):
-        if (chunks >> c) & 1:
-            i = node_index(chunk_layer(lists, c, f, True) + which, node, shape)
-            g += nodes[i]
-            nodes[i] = ti.zero(g)
-    return g
-
-
-@ti.func
 def sum_field(
-    nodes: ti.template(), lists: ti.template(), chunks, shows, f, node, setting,
-    what: ti.template(),
+    nodes: ti.template(), grads: ti.template(), lists: ti.template(), chunks, shows, f, node,
+    setting, what: ti.template(),
 ):  # fmt: skip
-    """Add up field f of a node, and write (velocity, mass) and surface, or the gradient."""
-    shape = setting.shape
-    g = take(nodes, lists, chunks, f, 0, node, shape)
+    """Add up field f of a node: write (velocity, mass), surface and, to scratch -1, gradient."""
+    shape, count, fields = setting.shape, lists.shape[0], count_fields(lists)
+    layer, first = field_layer(f, True), chunk_layer(lists, 0, f, True)
+    g, before = take(nodes, first, 2 * fields, count, chunks, node, shape), ti.zero(nodes[0])
+    if g[3] > 0:
+        v = ti.Vector([g[0], g[1], g[2]]) / g[3] + setting.dt * setting.gravity
+        before = ti.Vector([v[0], v[1], v[2], g[3]])
+    nodes[node_index(layer + VELOCITY, node, shape)] = before
+    if shows != 0:
+        surface = take(nodes, first + 1, 2 * fields, count, shows, node, shape)
+        nodes[node_index(layer + SURFACE, node, shape)] = surface
     if ti.static(what in BACKWARD):
-        nodes[node_index(chunk_layer(lists, 0, f, True), node, shape)] = g
-    else:
-        before = ti.zero(g)
-        if g[3] > 0:
-            v = ti.Vector([g[0], g[1], g[2]]) / g[3] + setting.dt * setting.gravity
-            before = ti.Vector([v[0], v[1], v[2], g[3]])
-        layer = field_layer(f, True)
-        nodes[node_index(layer + VELOCITY, node, shape)] = before
-        if ti.static(what == "both"):
-            nodes[node_index(layer + OTHER, node, shape)] = before
-        if shows != 0:
-            surface = take(nodes, lists, shows, f, 1, node, shape)
-            nodes[node_index(layer + SURFACE, node, shape)] = surface
+        nodes[node_index(layer + OTHER, node, shape)] = before
+        nodes[at(lists, f, -1, node, shape)] = take(grads, f, fields, count, chunks, node, shape)
 
 
 @ti.func
@@ -334,34 +317,33 @@ def field_node(
     place,
 ):  # fmt: skip
     """Contact at a node of which all fields are added up; arguments as in `nodes.grid_node`."""
+    contact_fields(nodes, lists, table, sdf, fields, node, s, setting, solids, what, numbers, place)
     if ti.static(what in BACKWARD):
         contact_fields_adjoint(
             nodes, lists, table, sdf, fields, shown, node, s, setting, solids,
             ti.static(what == "steered"), numbers, place,
         )  # fmt: skip
-    else:
-        contact_fields(
-            nodes, lists, table, sdf, fields, node, s, setting, solids, what, numbers, place
-        )
 
 
 @ti.func
 def sum_block(
-    nodes: ti.template(), lists: ti.template(), block, f, corner, end, setting,
-    what: ti.template(),
+    nodes: ti.template(), grads: ti.template(), lists: ti.template(), block, f, corner, end,
+    setting, what: ti.template(),
 ):  # fmt: skip
     """Run sum_field on the nodes of a block, from its corner to its end."""
     chunks, shows = chunks_of(lists, block, f), chunks_of(lists, block, FIELD_BITS + f)
     for i in range(corner[0], end[0]):
         for j in range(corner[1], end[1]):
             for k in range(corner[2], end[2]):
-                sum_field(nodes, lists, chunks, shows, f, ti.Vector([i, j, k]), setting, what)
+                node = ti.Vector([i, j, k])
+                sum_field(nodes, grads, lists, chunks, shows, f, node, setting, what)
 
 
 @ti.func
 def field_job(
-    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(),
-    job, jobs, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(),
+    nodes: ti.template(), grads: ti.template(), lists: ti.template(), table: ti.template(),
+    sdf: ti.template(), job, jobs, s, setting, solids: ti.template(), what: ti.template(),
+    numbers: ti.template(),
 ):  # fmt: skip
     """Run the grid phase on every jobs-th listed block of each chunk, as `nodes.grid_job` does."""
     for c in range(lists.shape[0]):
@@ -374,7 +356,7 @@ def field_job(
                 if ti.static(what != "settle"):
                     for f in range(count_fields(lists)):
                         if (fields >> f) & 1:
-                            sum_block(nodes, lists, block, f, corner, end, setting, what)
+                            sum_block(nodes, grads, lists, block, f, corner, end, setting, what)
                 for i in range(corner[0], end[0]):
                     for j in range(corner[1], end[1]):
                         for k in range(corner[2], end[2]):
@@ -386,15 +368,16 @@ def field_job(
 
 @ti.func
 def field_thread(
-    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(), block,
-    node, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(), place,
+    nodes: ti.template(), grads: ti.template(), lists: ti.template(), table: ti.template(),
+    sdf: ti.template(), block, node, s, setting, solids: ti.template(), what: ti.template(),
+    numbers: ti.template(), place,
 ):  # fmt: skip
     """The grid phase of one node of a block of the only chunk, in a thread of a GPU."""
     _, fields, shown = fields_of(lists, block)
     if ti.static(what != "settle"):
         for f in range(count_fields(lists)):
             if (fields >> f) & 1:
-                sum_field(nodes, lists, 1, (shown >> f) & 1, f, node, setting, what)
+                sum_field(nodes, grads, lists, 1, (shown >> f) & 1, f, node, setting, what)
     field_node(
         nodes, lists, table, sdf, fields, shown, node, s, setting, solids, what, numbers, place
     )

@@ -32,8 +32,8 @@ X, V, C, F, PLASTIC, STATE_SIZE = itertools.accumulate([0, *STATE_SIZES])
 # bodies have velocity fields of their own, the index of the field
 FORCE, MASS, VOLUME, LAW, PARAMS = 0, 3, 4, 5, 6
 
-# work: A of P2G and F_elastic; at the end the gradient in tau replaces A
-AFFINE, ELASTIC, WORK_SIZE = 0, 9, 18
+# work: A of P2G; at the end the gradient in tau replaces it
+AFFINE, WORK_SIZE = 0, 9
 STRESS_GRADIENT = AFFINE
 
 # numbers

@@ -9,6 +9,9 @@ that the cost depends on the particles and not on the size of the grid.
 If bodies have velocity fields of their own ("several" in the functions below), each field f has the
 layers VELOCITY to TURN from field_layer on, and each chunk and field two layers from chunk_layer
 on, for momenta and for surfaces; see fields.py.
+
+grads, in the backward pass: a layer for each chunk and field, where the chunk scatters the
+gradients in the velocities after contact; zero between substeps, too.
 """
 
 from taichi_phys.language import ti
@@ -77,6 +80,15 @@ def chunk_layer(lists: ti.template(), c, f, several: ti.template()):
     if ti.static(several):
         fields = count_fields(lists)
         layer = FIELD_LAYERS * fields + 2 * (c * fields + f)
+    return layer
+
+
+@ti.func
+def grads_layer(lists: ti.template(), c, f, several: ti.template()):
+    """The layer of grads to which chunk c scatters the gradients of field f."""
+    layer = c
+    if ti.static(several):
+        layer = c * count_fields(lists) + f
     return layer
 
 
@@ -169,12 +181,15 @@ def block_corner(block, shape):
 
 
 @ti.func
-def _take(nodes: ti.template(), count, chunks, node, shape):
-    """The sum of a node over the chunks in the bit set, whose nodes are set to zero."""
+def take(nodes: ti.template(), layer, step, count, chunks, node, shape):
+    """The sum of a node over the chunks in a bit set, whose nodes are set to zero.
+
+    layer: of the first of count chunks; step: from there to the layer of the next.
+    """
     g = ti.zero(nodes[0])
     for c in range(count):
         if (chunks >> c) & 1:
-            i = node_index(CHUNKS + c, node, shape)
+            i = node_index(layer + c * step, node, shape)
             g += nodes[i]
             nodes[i] = ti.zero(g)
     return g
@@ -222,17 +237,17 @@ def _gradient(
 
 @ti.func
 def grid_node(
-    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(),
-    chunks, node, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(),
-    place,
+    nodes: ti.template(), grads: ti.template(), lists: ti.template(), table: ti.template(),
+    sdf: ti.template(), chunks, node, s, setting, solids: ti.template(), what: ti.template(),
+    numbers: ti.template(), place,
 ):  # fmt: skip
     """Add up a node over the chunks, and compute from the sum what the argument what names.
 
     "forward": the velocity after contact; "measured": the same, and what colliders and walls take
-    is recorded in part place of the sums in numbers (reactions.py); "both": the velocities before
-    and after contact; "gradient": the gradient in (momentum, mass), from the gradient in the
-    velocity after contact; "steered": the same, and the gradients in the poses of colliders are
-    added to the sums in numbers (steering.py). Where the material moves rigid bodies, "sum" keeps
+    is recorded in part place of the sums in numbers (reactions.py); "gradient": the same as
+    "forward", and the gradient in (momentum, mass), from the gradient in the velocity after
+    contact; "steered": that, too, and the gradients in the poses of colliders are added to the sums
+    in numbers (steering.py). Where the material moves rigid bodies, "sum" keeps
     the sum, and "settle" does from it what "measured" does, once for each try of the velocities of
     the bodies.
     """
@@ -241,13 +256,8 @@ def grid_node(
     if ti.static(what == "settle"):
         g = nodes[other]
     else:
-        g = _take(nodes, lists.shape[0], chunks, node, setting.shape)
-    if ti.static(what in BACKWARD):
-        nodes[other] = _gradient(
-            g, nodes[other], node, table, sdf, s, setting, solids, ti.static(what == "steered"),
-            numbers, place,
-        )  # fmt: skip
-    elif ti.static(what == "sum"):
+        g = take(nodes, CHUNKS, 1, lists.shape[0], chunks, node, setting.shape)
+    if ti.static(what == "sum"):
         nodes[other] = g
     else:
         columns = ti.static({"measured": COLUMNS, "settle": COUPLED}.get(what, 0))
@@ -255,14 +265,19 @@ def grid_node(
             g, node, table, sdf, s, setting, solids, columns, numbers, place
         )
         nodes[node_index(VELOCITY, node, setting.shape)] = after
-        if ti.static(what == "both"):
-            nodes[other] = before
+        if ti.static(what in BACKWARD):
+            gafter = take(grads, 0, 1, lists.shape[0], chunks, node, setting.shape)
+            nodes[other] = _gradient(
+                gafter, before, node, table, sdf, s, setting, solids,
+                ti.static(what == "steered"), numbers, place,
+            )  # fmt: skip
 
 
 @ti.func
 def grid_job(
-    nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(),
-    job, jobs, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(),
+    nodes: ti.template(), grads: ti.template(), lists: ti.template(), table: ti.template(),
+    sdf: ti.template(), job, jobs, s, setting, solids: ti.template(), what: ti.template(),
+    numbers: ti.template(),
 ):  # fmt: skip
     """Run grid_node on every jobs-th listed block of each chunk, from entry job on.
 
@@ -280,6 +295,6 @@ def grid_job(
                         for k in range(corner[2], end[2]):
                             node = ti.Vector([i, j, k])
                             grid_node(
-                                nodes, lists, table, sdf, chunks, node, s, setting, solids, what,
-                                numbers, s * jobs + job,
+                                nodes, grads, lists, table, sdf, chunks, node, s, setting, solids,
+                                what, numbers, s * jobs + job,
                             )  # fmt: skip

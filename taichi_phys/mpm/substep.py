@@ -24,7 +24,6 @@ from taichi_phys.mpm.layout import (
     AFFINE,
     DT,
     DX,
-    ELASTIC,
     FORCE,
     GRAVITY,
     LAW,
@@ -51,6 +50,7 @@ from taichi_phys.mpm.nodes import (
     TOO_FAST,
     chunk_layer,
     field_layer,
+    grads_layer,
     list_blocks,
     mark_fault,
 )
@@ -236,22 +236,6 @@ def phases(
             states[after, p][PLASTIC] = plastic
 
     @ti.func
-    def p2g_again(
-        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        work: ti.template(), c, p, s, setting,
-    ):  # fmt: skip
-        """Repeat p2g on a stored state for the adjoint, and keep A and F_elastic in work."""
-        q = states[s, p]
-        F_trial = matrix_at(q, F)
-        if not is_removed(F_trial, remove):
-            Fe, _, A = p2g(
-                given, nodes, lists, c, p, vector_at(q, X), vector_at(q, V), matrix_at(q, C),
-                F_trial, q[PLASTIC], setting,
-            )  # fmt: skip
-            put_matrix(work, 0, p, AFFINE, A)
-            put_matrix(work, 0, p, ELASTIC, Fe)
-
-    @ti.func
     def show(
         states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
         c, p, s, setting,
@@ -265,30 +249,48 @@ def phases(
             show_surface(nodes, lists, c, field_of(q), cell, setting.shape, part, atomic)
 
     @ti.func
-    def g2p_adjoint(
-        states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        work: ti.template(), g: ti.template(), c, p, s, setting,
+    def visit_adjoint(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), grads: ti.template(),
+        lists: ti.template(), work: ti.template(), g: ti.template(), ggiven: ti.template(),
+        c, p, s, first, last, setting,
     ):  # fmt: skip
-        """Scatter the gradient in the node velocities.
+        """The adjoint of P2G of substep s + 1; P2G of substep s once more, and the adjoint of G2P.
 
-        In g, the gradients in v, C and F of state s + 1 become the gradients in the v and C that
-        gather returned and in F_elastic.
+        g comes and goes with the gradient in state s + 1. Between the two visits of a substep, its
+        v, C and F are the gradients in the v and C that gather returned and in F_elastic.
         """
-        F_trial = matrix_at(states[s, p], F)
+        if s + 1 < last:
+            particle_adjoint(states, given, nodes, lists, work, g, ggiven, p, s + 1, setting)
+        if s >= first:
+            scatter_adjoint(states, given, nodes, grads, lists, work, g, c, p, s, setting)
+
+    @ti.func
+    def scatter_adjoint(
+        states: ti.template(), given: ti.template(), nodes: ti.template(), grads: ti.template(),
+        lists: ti.template(), work: ti.template(), g: ti.template(), c, p, s, setting,
+    ):  # fmt: skip
+        """P2G of substep s, from the stored state, and the gradient in its node velocities."""
+        q = states[s, p]
+        F_trial = matrix_at(q, F)
         if not is_removed(F_trial, remove):
-            dt = setting.dt
+            dt, x = setting.dt, vector_at(q, X)
+            Fe, _, A = p2g(
+                given, nodes, lists, c, p, x, vector_at(q, V), matrix_at(q, C), F_trial,
+                q[PLASTIC], setting,
+            )  # fmt: skip
+            put_matrix(work, 0, p, AFFINE, A)
             gx, gv = vector_at(g[0, p], X), vector_at(g[0, p], V)
             gC, gF = matrix_at(g[0, p], C), matrix_at(g[0, p], F)
             if is_removed(matrix_at(states[s + 1, p], F), remove):
                 gv, gC, gF = ti.zero(gv), ti.zero(gC), ti.zero(gF)
             else:
                 gv += dt * gx
-                gC += dt * (gF @ matrix_at(work[0, p], ELASTIC).transpose())
+                gC += dt * (gF @ Fe.transpose())
                 gF += dt * (matrix_at(states[s + 1, p], C).transpose() @ gF)
-                cell = (vector_at(states[s, p], X) - setting.lower) * setting.inv_dx
                 scatter(
-                    nodes, chunk_layer(lists, c, field_of(given[p]), several), cell, setting.shape,
-                    setting.dx, gv, 4.0 * setting.inv_dx**2 * gC, ti.zero(dt), atomic,
+                    grads, grads_layer(lists, c, field_of(given[p]), several),
+                    (x - setting.lower) * setting.inv_dx, setting.shape, setting.dx, gv,
+                    4.0 * setting.inv_dx**2 * gC, ti.zero(dt), atomic,
                 )  # fmt: skip
             put_vector(g, 0, p, V, gv)
             put_matrix(g, 0, p, C, gC)
@@ -312,8 +314,8 @@ def phases(
             f = field_of(q)
             gx, P, Q = transfer_gradients(
                 nodes, field_layer(f, several), cell, setting.shape, setting.dx,
-                vector_at(g[0, p], V), apic * matrix_at(g[0, p], C), momentum,
-                matrix_at(work[0, p], AFFINE), mass,
+                vector_at(states[s + 1, p], V), vector_at(g[0, p], V), apic * matrix_at(g[0, p], C),
+                momentum, matrix_at(work[0, p], AFFINE), mass,
             )  # fmt: skip
             if ti.static(several):
                 part = q[VOLUME] * setting.inv_dx**4
@@ -339,5 +341,5 @@ def phases(
 
     return SimpleNamespace(
         types=(real, vec4, packed, row, scratch), columns=columns, read=read, visit=visit,
-        p2g_again=p2g_again, show=show, g2p_adjoint=g2p_adjoint, particle_adjoint=particle_adjoint,
+        visit_adjoint=visit_adjoint, show=show,
     )  # fmt: skip

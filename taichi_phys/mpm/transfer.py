@@ -36,16 +36,14 @@ def stencil_slopes(X, base):
 
 
 @ti.func
-def _column(B, d, scale):
-    """Column d of the 3x3 matrix B, times scale, as a 4-vector that ends in 0."""
-    return ti.Vector([B[0, d] * scale, B[1, d] * scale, B[2, d] * scale, ti.zero(scale)])
+def _column(B, d):
+    return ti.Vector([B[0, d], B[1, d], B[2, d]])
 
 
 @ti.func
-def _affine(X, base, dx, a, B, m):
-    """(a + B d, m) at the first node, with d = x_node - x."""
-    q = a + B @ ((base - X) * dx)
-    return ti.Vector([q[0], q[1], q[2], m])
+def _node(v, m):
+    """The 4-vector of a node."""
+    return ti.Vector([v[0], v[1], v[2], m])
 
 
 @ti.func
@@ -53,8 +51,10 @@ def scatter(nodes: ti.template(), layer, X, shape, dx, a, B, m, atomic: ti.templ
     """Add w (a + B d, m), d = x_node - x, to the nodes of a layer: P2G, and the adjoint of G2P."""
     base, W = stencil(X, shape)
     first = node_index(layer, base, shape)
-    q0 = _affine(X, base, dx, a, B, m)
-    bx, by, bz = _column(B, 0, dx), _column(B, 1, dx), _column(B, 2, dx)
+    zero = ti.zero(m)
+    q0 = _node(a + B @ ((base - X) * dx), m)
+    bx = _node(_column(B, 0) * dx, zero)
+    by, bz = _node(_column(B, 1) * dx, zero), _node(_column(B, 2) * dx, zero)
     for i in range(3):
         qi = q0 + i * bx
         for j in range(3):
@@ -108,55 +108,47 @@ def gather(nodes: ti.template(), layer, X, shape, dx):
 
 
 @ti.func
-def transfer_gradients(nodes: ti.template(), layer, X, shape, dx, a, B, momentum, A, mass):
+def transfer_gradients(nodes: ti.template(), layer, X, shape, dx, v, a, B, momentum, A, mass):
     """The gradients of a particle from both transfers, in one pass over the nodes.
 
     The layer of the nodes holds (velocity v_i, mass), the next one the gradient (gp_i, gm_i) in
-    (momentum, mass). The adjoint of G2P weights a node velocity by (a + B d); P2G sent
-    (momentum + A d, mass). With phi_i = v_i . (a + B d_i) + gp_i . (momentum + A d_i) + gm_i mass,
-    the result is gx = sum grad w_i phi_i - w_i (B^T v_i + A^T gp_i),  P = sum w_i gp_i and
-    Q = sum w_i gp_i d_i^T.
+    (momentum, mass); v = sum w_i v_i. The adjoint of G2P weights a node velocity by (a + B d); P2G
+    sent (momentum + A d, mass). With
+    phi_i = v_i . (a + B d_i) + gp_i . (momentum + A d_i) + gm_i mass, the result is
+    gx = sum grad w_i phi_i - B^T v - A^T P,  P = sum w_i gp_i and  Q = sum w_i gp_i d_i^T.
     """
     base, W = stencil(X, shape)
     D = stencil_slopes(X, base)
     first, size = node_index(layer, base, shape), shape[0] * shape[1] * shape[2]
     f = X - base
-    q0, b = _affine(X, base, dx, a, B, ti.zero(mass)), _column(B, 2, dx)
-    p0, e = _affine(X, base, dx, momentum, A, mass), _column(A, 2, dx)
-    bx, by = _column(B, 0, dx), _column(B, 1, dx)
-    ex, ey = _column(A, 0, dx), _column(A, 1, dx)
-    zero = ti.zero(q0)
-    gx = ti.zero(X)
-    V, P, Qx, Qy, Qz = zero, zero, zero, zero, zero
+    away = (base - X) * dx
+    q0, p0 = a + B @ away, momentum + A @ away
+    bx, by, bz = dx * _column(B, 0), dx * _column(B, 1), dx * _column(B, 2)
+    ex, ey, ez = dx * _column(A, 0), dx * _column(A, 1), dx * _column(A, 2)
+    zero = ti.zero(X)
+    gx, P, Qx, Qy, Qz = zero, zero, zero, zero, zero
     for i in range(3):
-        plane = zero
+        plane, qi, pi = zero, q0 + i * bx, p0 + i * ex
         for j in range(3):
-            q, p = q0 + i * bx + j * by, p0 + i * ex + j * ey
-            s, sd = ti.zero(mass), ti.zero(mass)  # sums of w phi and of dw/dz phi
-            v_row, g_row, gz_row = zero, zero, zero
+            q, p = qi + j * by, pi + j * ey
+            s, sz = ti.zero(mass), ti.zero(mass)  # sums of w phi and of dw/dz phi
+            g_row, gz_row = zero, zero
             row = first + (i * shape[1] + j) * shape[2]
             for k in ti.static(range(3)):
-                v, g = nodes[row + k], nodes[size + row + k]
-                phi = (v * (q + k * b) + g * (p + k * e)).sum()
+                u, h = nodes[row + k], nodes[size + row + k]
+                vk, gk = ti.Vector([u[0], u[1], u[2]]), ti.Vector([h[0], h[1], h[2]])
+                phi = vk.dot(q + k * bz) + gk.dot(p + k * ez) + h[3] * mass
                 s += W[2, k] * phi
-                sd += D[2, k] * phi
-                v_row += W[2, k] * v
-                wg = W[2, k] * g
+                sz += D[2, k] * phi
+                wg = W[2, k] * gk
                 g_row += wg
                 gz_row += k * wg
             wij = W[0, i] * W[1, j]
-            gx[0] += D[0, i] * W[1, j] * s
-            gx[1] += W[0, i] * D[1, j] * s
-            gx[2] += wij * sd
-            V += wij * v_row
+            gx += ti.Vector([D[0, i] * W[1, j] * s, W[0, i] * D[1, j] * s, wij * sz])
             plane += wij * g_row
             Qy += (wij * (j - f[1])) * g_row
             Qz += wij * gz_row
         P += plane
         Qx += (i - f[0]) * plane
     Qz -= f[2] * P
-    Q = ti.zero(W)
-    for d in ti.static(range(3)):
-        Q[d, 0], Q[d, 1], Q[d, 2] = Qx[d], Qy[d], Qz[d]
-    V3, P3 = ti.Vector([V[0], V[1], V[2]]), ti.Vector([P[0], P[1], P[2]])
-    return gx / dx - B.transpose() @ V3 - A.transpose() @ P3, P3, dx * Q
+    return gx / dx - B.transpose() @ v - A.transpose() @ P, P, dx * ti.Matrix.cols([Qx, Qy, Qz])
