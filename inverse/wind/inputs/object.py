@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 
 from inverse.clips import ClipPlan
@@ -16,6 +17,7 @@ from inverse.perception import (
     load_labels,
     load_mask,
     load_masks,
+    moving_disc,
     without_outliers,
 )
 from inverse.perception.networks import (
@@ -39,6 +41,8 @@ FOLLOWED = 1024  # px, longer side of pictures that --segmenter follows: SAM 2 s
 # Size of the object, px, below which the tracker's patches hold more background than object: a leaf
 # of 20 px gave a direction error of 36 degrees.
 TINY = 20.0
+# Frames in which a ball flies away; those of them that show what is behind it; their longer side.
+FLYING, STILLS, LARGE_STILLS = 90, 16, 1280
 TINY_BALL = 6.0  # px: of one that is followed by its silhouette
 
 
@@ -59,7 +63,7 @@ def read_mask(
     if job.mask is not None:
         labels = load_labels(job.mask, plan.size, notes=assumptions)
     else:
-        labels = _found_mask(job, plan.first, assumptions).astype(np.int64)
+        labels = _found_mask(job, plan, assumptions).astype(np.int64)
     return labels, _followed_masks(job, plan, labels, assumptions)
 
 
@@ -83,9 +87,9 @@ def _followed_masks(
     return segment_video(plan.read((width, height)), mask, job.segmenter)
 
 
-def _found_mask(job: WindJob, image: np.ndarray, assumptions: list[str]) -> np.ndarray:
-    """The object's pixels by word, point or box; image: (H, W, 3) uint8, frame 0."""
-    box, place = job.box, ""
+def _found_mask(job: WindJob, plan: ClipPlan, assumptions: list[str]) -> np.ndarray:
+    """The object's pixels (H, W) by word, point or box in frame 0 of the view of a plan."""
+    image, box, place = plan.first, job.box, ""
     if box is None and job.point is not None:
         u, v = job.point
         assumptions.append(
@@ -99,13 +103,36 @@ def _found_mask(job: WindJob, image: np.ndarray, assumptions: list[str]) -> np.n
         place = f", which {detector} finds for {job.object!r} with a score of {score:.2f}"
     box = given("box", box)
     network = job.segmenter or (SEGMENTER if job.box is None else None)
-    mask = grabcut_mask(image, box) if network is None else segment(image, network, box=box)
     corners = " ".join(f"{v:.4g}" for v in box)
+    if network is None:
+        ball = _moving_ball(plan, box)
+        if ball is not None:
+            assumptions.append(
+                f"The object's pixels in frame 0 are those of a ball that flies out of box "
+                f"{corners}, found by what other frames show behind it."
+            )
+            return ball
+    mask = grabcut_mask(image, box) if network is None else segment(image, network, box=box)
     assumptions.append(
         f"The object's pixels in frame 0 are what {network or 'GrabCut'} finds in box {corners}"
         f"{place}."
     )
     return mask
+
+
+def _moving_ball(plan: ClipPlan, box: tuple[float, float, float, float]) -> np.ndarray | None:
+    """The pixels (H, W) bool of a ball that flies out of a box in the first frames of a clip, None
+    without any."""
+    scale = min(1.0, LARGE_STILLS / max(plan.size))
+    size = round(plan.size[0] * scale), round(plan.size[1] * scale)
+    video = plan.read(size, frames=FLYING)
+    later = np.linspace(1, len(video) - 1, STILLS).round().astype(int)
+    stills = np.stack([video[k] for k in np.unique([0, *later])])
+    x0, y0, x1, y1 = (scale * value for value in box)
+    found = moving_disc(stills, (x0, y0, x1, y1))
+    if found is None or scale == 1:
+        return found
+    return cv2.resize(255 * found.astype(np.uint8), plan.size) > 127
 
 
 def check_size(mask: np.ndarray, *, ball: bool = False) -> None:
