@@ -18,6 +18,7 @@ from renderers.camera import camera_from_fov
 
 
 WIDTH, HEIGHT, FRAMES, FPS = 160, 120, 12, 30.0
+SHUTTER = 12  # moments of an exposure
 NARROW = camera_from_fov(WIDTH, HEIGHT, 4.0)  # of which all discs are circles, nearly
 WIDE = camera_from_fov(WIDTH, HEIGHT, 60.0)
 
@@ -42,9 +43,9 @@ def clip(path, radius, exposure=0.5, turns=True):
     rng, video, covers = np.random.default_rng(1), [], []
     for t in range(FRAMES):
         cover = np.zeros((HEIGHT, WIDTH))
-        for part in np.linspace(-0.5, 0.5, 5) * exposure:
+        for part in exposure * ((np.arange(SHUTTER) + 0.5) / SHUTTER - 0.5):
             on = np.linalg.norm(at - path(t + part), axis=-1) < radius[t]
-            cover += on.reshape(HEIGHT, 4, WIDTH, 4).mean(axis=(1, 3)) / 5
+            cover += on.reshape(HEIGHT, 4, WIDTH, 4).mean(axis=(1, 3)) / SHUTTER
         ball = np.array([200.0, 90, 50]) + textured(t + 5 if turns else 5, 3.0, 8)
         image = cover[..., None] * ball + (1 - cover[..., None]) * behind
         image += rng.normal(0, 1, image.shape)
@@ -53,7 +54,7 @@ def clip(path, radius, exposure=0.5, turns=True):
     return np.stack(video), covers
 
 
-@pytest.mark.parametrize("exposure", [0.0, 0.5])
+@pytest.mark.parametrize("exposure", [0.0, 0.4, 0.5])
 def test_a_fast_disc_is_found_to_parts_of_a_pixel(exposure):
     radius = 9.0 + 0.1 * np.arange(FRAMES)
     video, covers = clip(thrown, radius, exposure)
