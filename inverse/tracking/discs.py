@@ -40,6 +40,7 @@ CORE, MIDDLE, EDGE = 0.75, 0.3, 1.5
 EXPOSURES, HALVED = (0.0, 0.25, 0.5, 0.75, 1.0), 3
 JUDGES, SMEARS, ROUNDS = 4, 5, 20  # frames that choose; places of a smeared disc; Gauss-Newton
 FEWEST = 4  # frames
+CUT = 0.25  # radii, by which a disc may be cut by the edge of the picture
 CHANGE = 1.5  # times the usual radius, beyond which it is something else
 GAMMA = 2.2  # of pictures
 SHOWN = 0.9  # radii, within which the rim is no part of the ball's colors
@@ -188,7 +189,8 @@ def _search(
             # Others are about as good: the size that it had, unless one is clearly better.
             if contrast > best + (0.02 * MOST if factor != 1 else 0.0):
                 best, place, size = contrast, at + low, factor * last
-        inside = (place > 0.5 * size).all() and (place < [width, height] - 0.5 * size).all()
+        edge = (1 - CUT) * size
+        inside = (place > edge).all() and (place < [width, height] - edge).all()
         found[t] = best > CONTRAST and inside and 1 / 4 < size / radius < 4
         if found[t]:
             speed = place - center[t - 1] if lost == 0 else speed
@@ -223,25 +225,19 @@ def _best_disc(
 def _measured(video: Footage, draft: Disc, behind: np.ndarray, camera: Camera) -> Disc:
     """The same discs to parts of a pixel, with the exposure that explains the pictures best."""
     behind = _filled(behind)
-    frames = np.flatnonzero(draft.found)
-    speed = np.gradient(draft.center[frames], frames, axis=0)
+    frames, speed = np.flatnonzero(draft.found), np.zeros_like(draft.center)
+    speed[frames] = np.gradient(draft.center[frames], frames, axis=0)
     few = frames[np.unique(np.linspace(0, len(frames) - 1, JUDGES).round().astype(int))]
 
-    def cost(exposure: float) -> float:
-        smears = [exposure * speed[np.searchsorted(frames, t)] for t in few]
-        fits = [
-            _fit(video[t], draft.center[t], draft.radius[t], behind, smear, camera)
-            for t, smear in zip(few, smears, strict=True)
-        ]
-        return float(np.median([cost for _, _, cost, _ in fits]))
+    def fit(t: np.intp, exposure: float) -> tuple[np.ndarray, float, float, np.ndarray]:
+        smear = exposure * speed[t]
+        return _fit(video[t], draft.center[t], draft.radius[t], behind, smear, camera)
 
-    exposure = _cheapest(cost)
+    exposure = _cheapest(lambda one: float(np.median([fit(t, one)[2] for t in few])))
     center, radius, found = draft.center.copy(), draft.radius.copy(), draft.found.copy()
     error = np.full((len(found), 2), np.nan)
-    for t, motion in zip(frames, speed, strict=True):
-        center[t], radius[t], _, error[t] = _fit(
-            video[t], draft.center[t], draft.radius[t], behind, exposure * motion, camera
-        )
+    for t in frames:
+        center[t], radius[t], _, error[t] = fit(t, exposure)
     usual = float(np.median(radius[frames]))
     found &= (radius < CHANGE * usual) & (radius > usual / CHANGE)
     found &= np.linalg.norm(center - draft.center, axis=1) < 0.5 * usual
