@@ -30,11 +30,16 @@ class PhotoLoss:
     def __len__(self) -> int:
         return len(self.rgb)
 
+    def over(self, index: int, background: torch.Tensor) -> torch.Tensor:
+        """Photograph `index` (H, W, 3) composited over a background color (3,)."""
+        alpha = self.alpha[index][..., None]
+        return self.rgb[index] * alpha + (1 - alpha) * background
+
     def loss(
         self, index: int, image: torch.Tensor, background: torch.Tensor, ssim_weight: float
     ) -> tuple[torch.Tensor, str]:
         """The loss of an image (H, W, 3) of photograph `index`, and its PSNR as a note to show."""
-        target = over(self.rgb[index], self.alpha[index], background)
+        target = self.over(index, background)
         seen = self.seen[index]
         if seen is not None:
             target = torch.where(seen[..., None], target, image.detach())
@@ -56,11 +61,6 @@ def compare(
     truth = torch.as_tensor(photograph.over(background))
     seen = None if photograph.seen is None else torch.as_tensor(photograph.seen)
     return image_metrics(image.cpu(), truth, seen)
-
-
-def over(rgb: torch.Tensor, alpha: torch.Tensor, background: torch.Tensor) -> torch.Tensor:
-    """Composite a photograph (H, W, 3) with alpha (H, W) over a background color."""
-    return rgb * alpha[..., None] + (1 - alpha[..., None]) * background
 
 
 def psnr_note(image: torch.Tensor, target: torch.Tensor, seen: torch.Tensor | None = None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from inverse.fitting.photometric import PhotoLoss, over
+from inverse.fitting.photometric import PhotoLoss
 from inverse.trace.model import TraceModel
 from inverse.trace.photographs import Photographs
 from renderers.splats.render import render
@@ -13,10 +13,7 @@ from renderers.splats.render import render
 
 LATEST = 8  # photographs, the last ones before and after, that are compared
 WRONG = 0.1  # root mean square error of a pixel's color, in 0..1, from which it is wrong
-MOST, FEW = (
-    0.5,
-    0.25,
-)  # shares of a Gaussian's pixels that are wrong where it has left, and where not
+MOST, FEW = 0.5, 0.25  # shares of a Gaussian's pixels that are wrong where it has left, or not
 SEEN = 1.0  # px of a picture, by opacity, from which it shows a Gaussian
 
 
@@ -57,7 +54,7 @@ def wrong_shares(
         ones = torch.ones(len(model.gaussians), 2, device=device, requires_grad=True)
         image = render(train.cameras[index], **tensors, features=ones, background=color)
         assert image.features is not None
-        target = over(photographs.rgb[k], photographs.alpha[k], color)
+        target = photographs.over(k, color)
         wrong = (image.rgb.detach() - target).square().mean(dim=-1) > WRONG**2
         weight, seen = torch.ones_like(image.alpha.detach()), photographs.seen[k]
         if seen is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from inverse.fitting.photometric import PhotoLoss, over
+from inverse.fitting.photometric import PhotoLoss
 from inverse.trace.model import TraceModel
 from inverse.trace.shared import SharedMotion
 from renderers.camera import Camera
@@ -96,7 +96,7 @@ class Trial:
         total, pixels = np.zeros((count, 2)), np.zeros(count)
         color = torch.tensor(background).to(model.moving.device)
         for index, camera, t in views:
-            target = over(photographs.rgb[index], photographs.alpha[index], color)
+            target = photographs.over(index, color)
             misses, shares = [], []
             for side in (self.before, model):
                 image = render(camera, **side.tensors_at(t), features=one_hot, background=color)
@@ -143,7 +143,7 @@ def light_errors(
     color = torch.tensor(background).to(model.moving.device)
     errors = np.zeros((len(views), 2))
     for k, (index, camera, t) in enumerate(views):
-        target = over(photographs.rgb[index], photographs.alpha[index], color)
+        target = photographs.over(index, color)
         seen = photographs.seen[index]
         for side, one in enumerate((dark, model)):
             square = (render(camera, **one.tensors_at(t), background=color).rgb - target).square()

@@ -299,14 +299,15 @@ def _fit(
     along = smear / max(length, 1e-9)
     # Places in the middle of equal parts of the way.
     shares = (np.arange(SMEARS) + 0.5) / SMEARS - 0.5 if np.abs(smear).max() > 0.5 else np.zeros(1)
+    shifts = [share * smear for share in shares]
 
     def cover(state: np.ndarray) -> np.ndarray:
-        parts = [np.linalg.norm(at - state[:2] - k * smear, axis=-1) for k in shares]
+        parts = [np.linalg.norm(at - state[:2] - shift, axis=-1) for shift in shifts]
         return np.mean([np.clip(state[2] + 0.5 - away, 0, 1) for away in parts], axis=0)
 
     cost, error, weight = np.inf, np.full(2, np.nan), np.ones(part.shape[:2])
     for step in range(ROUNDS):
-        lit = _lit(at, state, [k * smear for k in shares])
+        lit = _lit(at, state, shifts)
         share = lit[..., 0]
         # The ball's own colors: light from one side, and what else is seen on it.
         left = part - (1 - share[..., None]) * back
@@ -321,7 +322,7 @@ def _fit(
         own /= cv2.GaussianBlur(share**2, (0, 0), sigma)[..., None] + 1e-2
         inner = cv2.remap(own, *_inside(at, state, along, length, turned, low), cv2.INTER_LINEAR)
         inner += bright / np.maximum(share, 1e-3)[..., None]
-        rim = _lit(at, state, [k * smear for k in shares], beyond=True) @ shade
+        rim = _lit(at, state, shifts, beyond=True) @ shade
         inner = np.where(share[..., None] > 0.02, inner, rim)
         apart = inner - back
         off = part - back - share[..., None] * apart

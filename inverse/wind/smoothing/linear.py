@@ -74,15 +74,14 @@ class LinearClip:
         self.kept = min(modes.count, MODES)
         self.start = self._start_speeds(modes)
         size, seen = float(np.ptp(self.x, axis=0).max()), self.seen[:, 0] ** 2
-        shifts = np.zeros((0, self.steps + 1, self.kept))
+        shifts, pixels = np.zeros((0, self.steps + 1, self.kept)), USUAL
         if self.tracked is not None:
             known = self.tracked
             shifts = self.response.shifts(known.shifts, known.sampled, self.kept)
-        bent, pixels = self.path(), USUAL
+            pixels = known.quality.object_px
+        bent = self.path()
         if modes.free:
             bent[:, :RIGID] = 0
-        if self.tracked is not None:
-            pixels = self.tracked.quality.object_px
         self.evidence = Evidence(
             self.response, size, self.start, seen, shifts, bent, pixels, self.only
         )
