@@ -17,8 +17,11 @@ from inverse.lifting import (
     solid_targets,
 )
 from inverse.lifting.solid import SolidShape
+from inverse.lifting.warp import CarriedSurface
+from inverse.perception.mesh import mesh_in_view
 from inverse.tracking import Tracks
 from renderers.orbit import look_at
+from taichi_phys.geometry.repair import Triangles
 
 
 FPS, FRAMES = 24, 16
@@ -166,3 +169,57 @@ def test_a_part_that_stands_alone_is_carried_too():
     x = np.concatenate([rng.random((200, 3)), rng.random((5, 3)) * 0.1 + 4.0])
     volume = VolumeNodes(x, 12)
     assert np.isfinite(volume.weights).all() and np.abs(volume.weights).max() < 50
+
+
+def turning_block(x):
+    """A block with a pattern, seen edge on, that turns by 0.5 rad: its surface, volume, camera,
+    keypoints beside the edge, their motion and two pictures."""
+    corners = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij"), -1) * SIZE / 2
+    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    faces = np.array([[q[i] for i in tri] for q in quads for tri in ([0, 1, 2], [0, 2, 3])])
+    surface = Triangles(corners.reshape(-1, 3), faces)
+    camera = look_at((1.2, -1.2, 0.3), (0.1, -0.05, 0.0), fov=22, width=160, height=160)
+    turn = Rotation.from_rotvec([0, 0, 0.5]).as_matrix()
+    pixels = np.stack(np.meshgrid(np.arange(160) + 0.5, np.arange(160) + 0.5), axis=-1)
+    video = []
+    for R in (np.eye(3), turn):
+        depth, owner = mesh_in_view(Triangles(surface.vertices @ R.T, faces), camera)
+        at = camera.unproject(pixels, np.where(owner < 0, 1.0, depth)) @ R
+        waves = np.sin(at @ [[150, 40, 90], [-60, 130, 110], [90, 70, -140]]).sum(axis=-1)
+        video.append(np.where(owner < 0, 0, 130 + 35 * waves).astype(np.uint8))
+    video = np.repeat(np.stack(video)[..., None], 3, axis=3)
+    z = np.linspace(-0.09, 0.09, 7)[:, None]
+    sides = [[0.2, -0.06], [0.2, -0.08], [0.17, -0.1], [0.14, -0.1]]
+    front = np.concatenate([np.hstack([np.tile(side, (7, 1)), z]) for side in sides])
+    volume = VolumeNodes(x, 24)
+    motion = [np.stack([p, p @ turn.T]) for p in (front, volume.rest)]
+    return surface, volume, camera, front, motion, video, turn
+
+
+def test_pixels_of_a_patch_over_an_edge_follow_the_sides_that_they_lie_on(block):
+    """A patch bent as little as can be is wrong there, and so are the tracks that it gives."""
+    surface, volume, camera, front, (points, nodes), video, turn = turning_block(block[0])
+    seen = np.ones((2, len(front)), dtype=bool)
+    still = np.repeat(camera.project(front)[0][None], 2, axis=0)
+    first = lift([(Tracks(xy=still, visible=seen), camera)], front, FPS, volume=volume)
+    lifted = dataclasses.replace(first, points=points, nodes=nodes)
+    skin = CarriedSurface(surface, volume)
+    places = still[0][:, None] + np.array([[-4.0, 2.0], [0.0, 0.0], [5.0, -3.0]])
+    warp = skin.warp(places, camera, lifted, 0)
+    now, later = (warp.positions(lifted, frame) for frame in (0, 1))
+    assert np.abs(camera.project(now.reshape(-1, 3))[0].reshape(places.shape) - places).max() < 1e-3
+    assert np.abs(now @ turn.T - later).max() < 1e-5
+    # On the surface; within a pixel of the edge in the plane of either side.
+    assert np.abs(np.abs(now / (SIZE / 2)).max(axis=-1) - 1).max() < 0.05
+    inside = mesh_in_view(surface, camera)[1] >= 0
+    keypoints = Keypoints(
+        points=front, queries=[still[0]], usable=[seen[0]], masks=[inside],
+    )  # fmt: skip
+    truth = camera.project(points[1])[0]
+    off = []
+    for known in (skin, None):
+        found = refine_tracks([video], [camera], keypoints, lifted, skin=known)[0]
+        error = np.linalg.norm(found.xy[1] - truth, axis=1)
+        off.append(np.where(found.visible[1], error, 3.0))
+    assert off[0].max() < 0.15
+    assert np.median(off[1]) > 3 * np.median(off[0])

@@ -27,6 +27,7 @@ from inverse.lifting.shrink import (
 from inverse.lifting.solve import Lifted, lift
 from inverse.lifting.timed import refine_timed
 from inverse.lifting.volume import VolumeNodes
+from inverse.lifting.warp import CarriedSurface
 from inverse.perception.surface import visible_surface
 from inverse.spread import farthest_points
 from inverse.tracking.lucas_kanade import track_lucas_kanade
@@ -38,6 +39,7 @@ from taichi_phys.geometry.repair import Triangles
 
 
 SAMPLED = 200  # particles whose uncertainty is found
+ON_SKIN = 2  # times that tracks are sought through the motion, where the surface is known
 
 StageProgress = Callable[[str, int, int], None]  # called with (stage, done, total)
 
@@ -142,11 +144,21 @@ def targets_from_video(
             )  # fmt: skip
         if late is not None:
             points, tracks, draft = late.points, late.tracks, late.draft
-        report = _stage(progress, "refine tracks")
-        tracks = refine_timed(
-            videos, paths, points, draft, taken, tracks=tracks, progress=report,
-            own_frames=surface is not None and all(at[0] == taken[0][0] for at in taken),
-        )  # fmt: skip
+        skin = None if surface is None or volume is None else CarriedSurface(surface, volume)
+        # Where the surface is known, tracks are as good as the motion that they are sought with.
+        rounds = 1 if skin is None or late is not None else ON_SKIN
+        for k in range(rounds):
+            if k > 0:
+                tracks = _inside(tracks, masks, paths[0][0])
+                draft = lift(
+                    list(zip(tracks, paths, strict=True)), points.points, fps, config=config,
+                    volume=volume, initial=draft.points, progress=_stage(progress, "lift again"),
+                )  # fmt: skip
+            tracks = refine_timed(
+                videos, paths, points, draft, taken, tracks=tracks, skin=skin,
+                own_frames=surface is not None and all(at[0] == taken[0][0] for at in taken),
+                progress=_stage(progress, "refine tracks"),
+            )  # fmt: skip
         tracks = _inside(tracks, masks, paths[0][0])
         initial = draft.points
     else:

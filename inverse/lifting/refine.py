@@ -13,9 +13,8 @@ import numpy as np
 from inverse.clips.footage import Footage
 from inverse.lifting.energy import camera_path
 from inverse.lifting.keypoints import Keypoints
-from inverse.lifting.sheet import thin_plate_weights
 from inverse.lifting.solve import Lifted
-from inverse.spread import farthest_points
+from inverse.lifting.warp import CarriedSurface, SheetWarp, Warp
 from inverse.tracking.lucas_kanade import is_inside, normalized_information
 from inverse.tracking.registration import Patches, SplineImage
 from inverse.tracking.tracks import Tracks
@@ -36,8 +35,8 @@ def refine_tracks(
     *,
     tracks: Sequence[Tracks] | None = None,
     own_frames: bool = False,
+    skin: CarriedSurface | None = None,
     radius: int = 10,
-    nodes: int = 100,
     min_correlation: float = 0.75,
     max_shift: float = 3.0,
     progress: Callable[[int, int], None] | None = None,
@@ -50,9 +49,9 @@ def refine_tracks(
     points: the keypoints; lifted: a first lift of them; tracks: that it was made from, per view,
     which say what else is seen where keypoints were chosen after frame 0; own_frames: views compare
     what they see in their own frame 0 with that, which looks more alike, and is as good where the
-    keypoints' places in space are known well; radius: half the patch's side, px; nodes: control
-    points of the warp; min_correlation: below it a point counts as hidden; max_shift: px by which
-    the lift may be wrong; progress: called with (done, frames in all views).
+    keypoints' places in space are known well; skin: the surface of a solid, whose pixels follow it;
+    radius: half the patch's side, px; min_correlation: below it a point counts as hidden;
+    max_shift: px by which the lift may be wrong; progress: called with (done, frames in all views).
     """
     frames, count = lifted.points.shape[:2]
     paths = [camera_path(camera, frames) for camera in cameras]
@@ -86,8 +85,8 @@ def refine_tracks(
             k += len(of)  # too few to say how the surface around them bends
             continue
         home = _Home(
-            points, (view, frame), own, np.flatnonzero(around), videos, paths, lifted.points,
-            radius=radius, nodes=nodes,
+            points, (view, frame), own, np.flatnonzero(around), videos, paths, lifted, skin,
+            radius=radius,
         )  # fmt: skip
         for v in of:
             xy, visible, information = found[v]
@@ -96,9 +95,7 @@ def refine_tracks(
                 if progress is not None:
                     progress((at * frames + t) * len(videos) // total, frames * len(videos))
 
-            one = home.register(
-                videos[v], paths[v], lifted.points, min_correlation, max_shift, report
-            )
+            one = home.register(videos[v], paths[v], lifted, min_correlation, max_shift, report)
             xy[:, own], visible[:, own], information[:, own] = one.xy, one.visible, one.information
             k += 1
     return [Tracks(xy=xy, visible=visible, information=i) for xy, visible, i in found]
@@ -119,25 +116,28 @@ class _Home:
         around: np.ndarray,
         videos: Sequence[Footage],
         paths: Sequence[list[Camera]],
-        lifted: np.ndarray,
+        lifted: Lifted,
+        skin: CarriedSurface | None,
         *,
         radius: int,
-        nodes: int,
     ):
         view, frame = key
         origins = points.origins
         chosen_here = (origins.view[own] == view)[:, None]
         self.own, queries = own, np.where(chosen_here, origins.xy[own], points.queries[view][own])
         self.patches = Patches(videos[view][frame], queries, radius, origins.masks.get(key))
-        # Where a keypoint was not chosen here, it is where the lift puts it.
-        places = paths[view][frame].project(lifted[frame])[0]
-        places[own] = queries
-        template = places[around]
         offsets = self.patches.offsets
         places0 = queries[:, None] + offsets
-        chosen = farthest_points(template, nodes)
-        self.nodes = around[chosen]
-        self.W = thin_plate_weights(template[chosen], places0.reshape(-1, 2))
+        camera = paths[view][frame]
+        on_skin = None if skin is None else skin.warp(places0, camera, lifted, frame)
+        self.warp: Warp
+        if on_skin is None:
+            # Where a keypoint was not chosen here, it is where the lift puts it.
+            places = camera.project(lifted.points[frame])[0]
+            places[own] = queries
+            self.warp = SheetWarp(places0, places[around], around)
+        else:
+            self.warp = on_skin
         self.moments = np.linalg.inv(offsets.T @ offsets)
         self.sharpness = self.patches.information(affine_free=False)
 
@@ -145,18 +145,19 @@ class _Home:
         self,
         video: Footage,
         path: list[Camera],
-        lifted: np.ndarray,
+        lifted: Lifted,
         min_correlation: float,
         max_shift: float,
         report: Callable[[int], None],
     ) -> Tracks:
-        """The keypoints in all frames of a view, near where the lift (T, N, 3) m puts them."""
+        """The keypoints in all frames of a view, near where the lift puts them."""
         own, offsets = self.own, self.patches.offsets
-        xy = np.stack([one.project(p)[0] for one, p in zip(path, lifted[:, own], strict=True)])
+        expected = lifted.points[:, own]
+        xy = np.stack([one.project(p)[0] for one, p in zip(path, expected, strict=True)])
         visible = np.zeros(xy.shape[:2], dtype=bool)
         affine = np.empty((*visible.shape, 2, 2))
-        for t in range(len(lifted)):
-            warp = path[t].project(self.W @ lifted[t, self.nodes])[0]
+        for t in range(len(expected)):
+            warp = path[t].project(self.warp.positions(lifted, t).reshape(-1, 3))[0]
             warp = warp.reshape(len(own), len(offsets), 2)
             # What the interpolation misses at the keypoint itself is no change of the shape.
             warp += (xy[t] - warp[:, len(offsets) // 2])[:, None]

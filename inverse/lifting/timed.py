@@ -34,7 +34,8 @@ def refine_timed(
         moved = at_times_taken(lifted.points, times, lifted.fps)
         key = moved.tobytes()  # views that were taken at the same times are looked at together
         if key not in found:
-            at = dataclasses.replace(lifted, points=moved)
+            nodes = at_times_taken(lifted.nodes, times, lifted.fps)
+            at = dataclasses.replace(lifted, points=moved, nodes=nodes)
             found[key] = refine_tracks(videos, paths, points, at, **options)
         tracks.append(at_even_times(found[key][view], times, lifted.fps))
     return tracks
