@@ -59,10 +59,10 @@ def run_and_gradient():
 
 
 def test_threads_and_runs_do_not_matter():
-    """States and gradients are bitwise the same here and with 1, 2 and 4 threads elsewhere."""
+    """States and gradients are bitwise the same here and with 1 and 4 threads elsewhere."""
     expected = run_and_gradient()
     assert run_and_gradient() == expected
-    for threads in (1, 2, 4):
+    for threads in (1, 4):
         script = (
             "import json, torch, taichi_phys as tp; torch.set_num_threads(1); "
             f"tp.init(arch='cpu', precision='f32', threads={threads}); "

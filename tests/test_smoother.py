@@ -208,7 +208,7 @@ def test_what_is_presumed_turns_with_the_body_and_keeps_the_axes_of_the_world():
 @pytest.mark.parametrize("pulse", [1.0, 0.3])
 def test_a_constant_force_is_found_in_every_frame(pulse):
     solver = block_solver(falling(), dataclasses.replace(FAST, pulse=pulse))
-    result = solve_clip(solver, 3)
+    result = solve_clip(solver, 2)
     assert result.nudges is not None and result.x.shape == (8, 96, 3)
     np.testing.assert_allclose(net(result, solver), np.tile([1.0, -2.0, 0.5], (8, 1)), atol=0.08)
     nudged = result.nudges.norm() / result.force.norm()
@@ -244,7 +244,7 @@ class Stop(Exception):
 
 
 def test_a_smoothing_pass_resumes_with_the_same_forces(tmp_path):
-    whole = solve_clip(block_solver(falling()), 3)
+    whole = solve_clip(block_solver(falling()), 2)
     first = WindSmoother(block_solver(falling()), checkpoint=tmp_path / "smooth.pt")
     run, count = first._run, []
 
@@ -256,11 +256,11 @@ def test_a_smoothing_pass_resumes_with_the_same_forces(tmp_path):
 
     first._run = run_twice
     with pytest.raises(Stop):
-        first.solve(3)
+        first.solve(2)
     again = WindSmoother(block_solver(falling()), checkpoint=tmp_path / "smooth.pt")
     again.resume()
     assert again.done == 1
-    assert torch.equal(again.solve(3).force, whole.force)
+    assert torch.equal(again.solve(2).force, whole.force)
 
 
 def test_where_the_linear_model_is_no_guide_intervals_are_fitted(tmp_path, monkeypatch):
