@@ -55,3 +55,19 @@ def test_what_is_long_by_itself_is_no_smeared_ball():
 
 def test_nothing_is_found_of_what_stays():
     assert moving_disc(film((0.0, 0.0), 0.5), BOX) is None
+
+
+def test_what_flaps_on_in_its_box_is_no_ball_that_flew_away():
+    """The end of a flag may be round in frame 0, where it is away in usual pictures."""
+    box, flown = (20.0, 90.0, 80.0, 150.0), film((26.0, 0.0), 0.1)
+    assert moving_disc(flown, box) is not None
+    for t in range(1, FRAMES):
+        rows = slice(46 + 16 * t, 62 + 16 * t)  # a part of it, each time another one
+        flown[t, rows, 68:108] = 255 - flown[t, rows, 68:108]
+    assert moving_disc(flown, box) is None
+
+
+def test_a_box_around_something_large_was_not_drawn_around_a_ball():
+    flown = film((26.0, 0.0), 0.1)
+    assert moving_disc(flown, (10.0, 80.0, 90.0, 160.0)) is not None
+    assert moving_disc(flown, (2.0, 60.0, 122.0, 180.0)) is None

@@ -17,9 +17,13 @@ SPECKS = np.ones((3, 3), np.uint8)  # px; smaller pieces are removed
 # color of what is behind them.
 FILLED = 0.75
 AROUND = 0.5  # of the box, by which a smeared ball may reach beyond it, on each side
+LEAST_SHARE = 0.1  # of the box, which was drawn around the ball
 LIKE = 0.91  # pixels in both over those in either, of what differs and of a smeared disc
 FEWEST = 4  # pictures
 EXPOSURES = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # of the time between frames, that are tried
+# Share of the ball's pixels, as many as which still move in the box in usual pictures of the second
+# half: a flag does not fly out of it.
+GONE = 0.5
 ROUND = 0.2  # radii, of a smear that is not told from none
 
 
@@ -46,7 +50,8 @@ def moving_disc(stills: np.ndarray, box: tuple[float, float, float, float]) -> n
     edge = np.concatenate([piece[0], piece[-1], piece[:, 0], piece[:, -1]])
     outline = cv2.convexHull(np.argwhere(piece)[:, ::-1].astype(np.int32))
     hull = cv2.fillConvexPoly(np.zeros_like(piece), outline, 1) > 0
-    if edge.any() or piece.sum() < FILLED * hull.sum():
+    few = piece.sum() < LEAST_SHARE * np.ptp(given, axis=0).prod()
+    if edge.any() or few or piece.sum() < FILLED * hull.sum():
         return None
     middle, radius, smear = _smeared_disc(hull)
     rows, columns = np.indices(stills.shape[1:3])
@@ -55,6 +60,8 @@ def moving_disc(stills: np.ndarray, box: tuple[float, float, float, float]) -> n
     whole = np.zeros((height, width), dtype=bool)
     whole[y0:y1, x0:x1] = hull
     if (like & whole).sum() < LIKE * (like | whole).sum():
+        return None
+    if not _leaves(stills[:, y0:y1, x0:x1], piece > 0):
         return None
     if smear.any() and not _flies(_moving(stills, 1), at, middle, radius, smear):
         return None
@@ -77,6 +84,14 @@ def _smeared(at: np.ndarray, middle: np.ndarray, radius: float, smear: np.ndarra
     away = at - middle
     share = np.clip(away @ smear / max(float(smear @ smear), 1e-12), -0.5, 0.5)
     return np.linalg.norm(away - share[..., None] * smear, axis=-1) <= radius
+
+
+def _leaves(stills: np.ndarray, piece: np.ndarray) -> bool:
+    """Whether a piece (h, w) bool that moved in the first of pictures (K, h, w, 3) is away in the
+    second half of them, also from places around it."""
+    later = range((len(stills) + 1) // 2, len(stills))
+    still = [cv2.morphologyEx(_moving(stills, k), cv2.MORPH_OPEN, SPECKS).sum() for k in later]
+    return bool(np.median(still) < GONE * piece.sum())
 
 
 def _flies(
