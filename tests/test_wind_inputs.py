@@ -14,6 +14,7 @@ from seer import Server
 
 from inverse.commands.wind import main
 from inverse.lifting import depth_from_motion
+from inverse.tracking.travel import Corners
 from inverse.tracking.unsteady import Unsteadiness
 from inverse.wind import WindJob
 from inverse.wind.inputs import camera, preview
@@ -293,8 +294,16 @@ def test_a_background_that_is_not_found_again_is_asked_for_corners_that_shift_to
     )
     monkeypatch.setattr(camera, "find_unsteadiness", lambda *arguments: lost)
     assert said(load(clip, tmp_path), "The camera stands still.")
-    monkeypatch.setattr(camera, "follow_corners", lambda *arguments: None)
+    corners = Corners(xy=np.zeros((FRAMES, 0, 2)), seen=np.zeros((FRAMES, 0), bool), first=0)
+    monkeypatch.setattr(camera, "follow_corners", lambda *arguments: corners)
     monkeypatch.setattr(camera, "moved_as_one", lambda corners: 45.0)
+    monkeypatch.setattr(camera, "travels", lambda *arguments: True)
     inputs = load(clip, tmp_path)
     assert inputs.as_one and inputs.adrift == 45.0
-    assert said(inputs, "The camera moves", "--moving-camera")
+    assert said(inputs, "The camera travels", "--moving-camera")
+    monkeypatch.setattr(camera, "travels", lambda *arguments: False)
+    turns = [dataclasses.replace(inputs.cameras[0][0]) for _ in range(FRAMES)]
+    monkeypatch.setattr(camera, "camera_rotation", lambda *arguments: turns)
+    inputs = load(clip, tmp_path)
+    assert inputs.cameras[0] is turns and not inputs.as_one and inputs.adrift == 0
+    assert said(inputs, "The camera turns on the spot", "by up to 45 px", "taken out")

@@ -11,7 +11,7 @@ from inverse.perception.camera_files import CameraFile, read_camera_file
 from inverse.perception.focal import focal_of_file
 from inverse.perception.networks import NetworkDepth
 from inverse.tracking import camera_rotation
-from inverse.tracking.travel import camera_travel, follow_corners, moved_as_one, travels
+from inverse.tracking.travel import Corners, camera_travel, follow_corners, moved_as_one, travels
 from inverse.tracking.unsteady import find_unsteadiness
 from inverse.wind.config import WindJob
 from inverse.wind.inputs.object import file_depth
@@ -194,8 +194,17 @@ def camera_paths(
         )
         paths = [seen.cameras]
     else:
-        together = _moved_as_one(videos[0], mask)
-        if together or np.nanmedian(seen.shift) > MOVING:
+        corners = _corners(videos[0], mask)
+        together = 0.0 if corners is None else moved_as_one(corners)
+        turned = _turned(videos[0], cameras[0], mask, corners) if corners and together else None
+        if turned is not None:
+            assumptions.append(
+                f"The camera turns on the spot: the background shifts by up to {together:.0f} px. "
+                "Its rotation was found from corners of the background, as if that stood still far "
+                "away, and taken out."
+            )
+            paths = [turned]
+        elif together or np.nanmedian(seen.shift) > MOVING:
             adrift, as_one = together or shift, together > 0
             assumptions.insert(0, _moving_background(adrift, as_one=as_one))  # to be read first
         else:
@@ -208,9 +217,9 @@ def _moving_background(adrift: float, *, as_one: bool) -> str:
     taken to stand still; as_one: whether it does so together."""
     if as_one:
         return (
-            f"The camera moves: what is behind the object shifts as one, by {adrift:.0f} px. It is "
-            "taken to stand still, so that the force holds its accelerations, too; give "
-            "--moving-camera, which takes them out."
+            f"The camera travels: what is behind the object shifts as one, by {adrift:.0f} px. It "
+            "is taken to stand still, so that the force holds its accelerations, too; "
+            "--moving-camera with a --depth of the whole picture or a --depth-model takes them out."
         )
     return (
         f"The camera stands still. But what is behind the object moves, too, by {adrift:.0f} px. "
@@ -219,12 +228,24 @@ def _moving_background(adrift: float, *, as_one: bool) -> str:
     )
 
 
-def _moved_as_one(video: Footage, mask: np.ndarray) -> float:
-    """How far, px, what is behind the object shifts as one, 0 where it does not."""
+def _corners(video: Footage, mask: np.ndarray) -> Corners | None:
+    """Corners of what is behind the object, None where there are too few."""
     try:
-        return moved_as_one(follow_corners(video, mask))
-    except ValueError:  # too few corners
-        return 0.0
+        return follow_corners(video, mask)
+    except ValueError:
+        return None
+
+
+def _turned(
+    video: Footage, camera: Camera, mask: np.ndarray, corners: Corners
+) -> list[Camera] | None:
+    """The camera of each frame, of one that turns on the spot; None for one that travels."""
+    if travels(corners, camera):
+        return None
+    try:
+        return camera_rotation(video, camera, mask)
+    except ValueError:  # too few corners move as one from a frame to the next
+        return None
 
 
 def _moving(

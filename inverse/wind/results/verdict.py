@@ -259,9 +259,10 @@ def _assumptions(facts: Facts) -> Reasons:
         found.append((1, "the object was taken to be flat and to face the camera, and forces on "
                          "what is not are wrong in direction"))  # fmt: skip
     if facts.adrift > 0 and facts.as_one:
-        found.append((2, "the camera moved: what is behind the object shifts as one, by "
+        found.append((2, "the camera travels: what is behind the object shifts as one, by "
                       f"{facts.adrift:.0f} px, and the camera's accelerations are part of the "
-                      "force; --moving-camera takes them out"))  # fmt: skip
+                      "force; --moving-camera with a --depth of the whole picture or a "
+                      "--depth-model takes them out"))  # fmt: skip
     elif facts.adrift > 0:
         # What moves no farther than all that is behind it may well lie still.
         alike = facts.moved_px <= 2 * facts.adrift
