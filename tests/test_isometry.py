@@ -92,7 +92,7 @@ def test_too_few_points_or_frames_say_nothing(coarse):
     tracks, camera, mask, _ = sheet()
     few = tracks.of(np.arange(6))
     assert depth_from_motion(few, [camera] * FRAMES, mask, 2.0) is None
-    assert depth_from_motion(tracks.until(4), [camera] * 4, mask, 2.0) is None
+    assert depth_from_motion(tracks.until(7), [camera] * 7, mask, 2.0) is None
 
 
 def test_the_gradient_is_that_of_the_energy():

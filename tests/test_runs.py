@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tiny_scene import cameras, figure, write_frames
 
 from inverse.fitting import FitConfig, FitJob, FitRun, fit_splats
 from inverse.opening import open_run
-from inverse.runs import RunFolder
+from inverse.runs import RunFolder, clock
 from inverse.runs.checkpoint import Resumable
 from inverse.runs.settings import as_plain, check_settings, from_record, option, setting
 from inverse.simulation import SceneJob, SceneRun, run_scene
@@ -430,3 +431,21 @@ def test_inputs_are_hashed_once(tmp_path):
         work.save()
     work.resume()
     assert work.n == 3 and work.hashed == 1
+
+
+def test_a_long_wait_is_said_with_what_shortens_it(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
+
+    def walk(seconds: float) -> int:
+        steps = 0
+        for _ in clock.warned_if_long(range(103), "force", "--every 2"):
+            now[0] += seconds
+            steps += 1
+        return steps
+
+    with pytest.warns(UserWarning, match="force: about 17 minutes are left; --every 2"):
+        assert walk(10.0) == 103
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert walk(5.0) == 103

@@ -14,7 +14,7 @@ from scipy.linalg import eigh
 
 from inverse.lifting.energy import LASTING, MIN_TRACKS
 from inverse.lifting.isometry import ReliefEnergy, ReliefFit
-from inverse.lifting.motion import MIN_FRAMES, measure_motion
+from inverse.lifting.motion import measure_motion
 from inverse.perception.relief import measure_relief
 from inverse.spread import farthest_points
 from inverse.tracking.tracks import Tracks
@@ -22,6 +22,9 @@ from renderers.camera import Camera
 
 
 FRAMES, KEYPOINTS = 12, 80  # that are looked at: more say the same again, and take long
+# Frames that are watched, at least. In fewer a smooth motion is nearly one field of velocities, and
+# any surface has one that looks like it and does not stretch: the velocities in depth are free.
+MIN_FRAMES = 8
 WATCHED = 0.6  # of the keypoints, to be seen in a frame that is looked at
 # Usual slopes of the surface, its bend over the size of the object, and its bulge over that of a
 # body as round as its silhouette.

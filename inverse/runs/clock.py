@@ -2,7 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+
+
+# Steps after which the time of the rest is known, and s of it that nobody waits for unwarned.
+TIMED, PATIENCE = 3, 600.0
 
 
 class Clock:
@@ -16,3 +21,19 @@ class Clock:
         start = time.perf_counter()
         yield
         self.seconds[stage] = time.perf_counter() - start
+
+
+def warned_if_long(steps: Sequence[int], what: str, shorter: str) -> Iterator[int]:
+    """Steps, one after another, with a warning after the first few if the rest takes long.
+
+    what: takes the time, a word; shorter: what a user may do about it.
+    """
+    began = time.monotonic()
+    for done, step in enumerate(steps):
+        if done == TIMED:
+            left = (time.monotonic() - began) / TIMED * (len(steps) - TIMED)
+            if left > PATIENCE:
+                warnings.warn(
+                    f"{what}: about {left / 60:.0f} minutes are left; {shorter}", stacklevel=2
+                )
+        yield step

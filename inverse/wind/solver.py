@@ -28,6 +28,7 @@ from scipy.interpolate import CubicSpline
 from tqdm import tqdm
 
 from inverse.runs.checkpoint import Resumable, fingerprint_of
+from inverse.runs.clock import warned_if_long
 from inverse.wind.config import WindConfig
 from inverse.wind.forces import Form
 from inverse.wind.forces.field import Field
@@ -40,6 +41,7 @@ from taichi_phys.rotations import nearest_rotation
 
 
 MIN_SUBSTEPS = 8  # per video interval
+SHORTER = "--every 2, --frames 100 or --iterations 30 shortens that, --resume goes on after a stop"
 TORN = 5.0  # particles that are stretched or crushed by more than this factor are torn
 
 
@@ -227,7 +229,7 @@ class WindSolver(Resumable):
         with tqdm(
             total=intervals, initial=len(self.forces), desc="force", unit="frame", disable=disable
         ) as bar:
-            for step in range(len(self.forces), intervals):
+            for step in warned_if_long(range(len(self.forces), intervals), "force", SHORTER):
                 self.field.begin_step(step)
                 if step in self.gaps:
                     self._bridge(step)

@@ -161,7 +161,7 @@ def result_frames(
     tracked: says where particles are seen. Arrows stand where the object is seen, not held, and the
     force is above two standard deviations, and are faint where it is hardly above them; they end
     where the object is lost, and there are none if it is still: slow changes of light move tracks,
-    too.
+    too. Where there are none at all, the label says so.
     """
     cameras, x = run.cameras, run.x
     specific = run.force / run.mass[:, None]
@@ -171,8 +171,8 @@ def result_frames(
     drawn = (tracked.confidence[:, shown] >= SEEN) & (sure > 0)
     drawn &= ~run.held[shown]
     drawn[0 if verdict.still else verdict.until + 1 :] = False
-    strongest = float(np.percentile(strength[drawn], 98)) if drawn.any() else 0.0
-    strongest = max(strongest, 1e-9)
+    none = not drawn.any()
+    strongest = 1.0 if none else max(float(np.percentile(strength[drawn], 98)), 1e-9)
     distance = float(np.median(cameras[0].project(x[0])[1]))
     pixel = distance / cameras[0].fy  # m
     length = ARROW_LENGTH * cameras[0].height * pixel / strongest  # m per m/s^2
@@ -184,9 +184,11 @@ def result_frames(
         faded = (0.55 * video[frame].astype(np.float32) + 0.45 * 255).astype(np.uint8)
         arrows = draw_arrows(
             faded, starts, ends, strength[frame, some], limits=(0, strongest),
-            legend="m/s²", opacity=sure[frame, some],
+            legend=None if none else "m/s²", opacity=sure[frame, some],
         )  # fmt: skip
-        label = "force per mass: none" if verdict.still else "force per mass"
+        label = "force per mass"
+        if none:
+            label += ": none" if verdict.still else ": none stands out"
         if frame > verdict.until:
             label = "object lost"
         panels = [video[frame], motion[frame], arrows]
