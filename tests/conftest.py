@@ -14,6 +14,9 @@ import pytest
 ARCH = os.environ.get("TAICHI_PHYS_ARCH", "auto")
 if ARCH == "cpu":  # also for the programs that tests start, which ask for "auto"
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# One thread of BLAS for each of the session's processes: where these share the cores, its threads
+# wait for each other, and small matrices took up to twenty times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Begun in the background of a script, a process ignores Ctrl-C, and so does what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
