@@ -110,6 +110,27 @@ def test_auto_and_none():
     assert not nothing.held.any() and not nothing.touch and not nothing.sentences(JOB)
 
 
+def test_what_is_found_to_rest_does_not_drift_along_the_rays_of_one_view():
+    """What is lifted from one view grows and comes nearer alike, off what holds it."""
+    swing = 0.3 * np.linspace(0, 1, 9)[:, None] * np.maximum(LENGTH - 0.3, 0) ** 2
+    true = PLACE + swing[..., None] * [0, 0, 1.0]
+    nearer = np.linspace(1, 0.9, 9)[:, None, None]
+    drifting = tracked(CAMERA.position + nearer * (true - CAMERA.position))
+    supports = find_supports(JOB, make_inputs(), PLACE, drifting, DX)
+    assert [part.pose for part in supports.parts] == [None]
+    path, one = [CAMERA] * 9, np.zeros(len(PLACE), dtype=int)
+    found = supports.steadied(drifting.targets, [path], one)
+    np.testing.assert_allclose(found, true, atol=1e-3)
+    assert np.abs(drifting.targets - true).max() > 0.1
+    np.testing.assert_allclose(
+        CAMERA.project(found)[0], CAMERA.project(drifting.targets)[0], atol=1e-9
+    )
+    assert supports.steadied(drifting.targets, [path, path], one) is drifting.targets
+    said = tuple(dataclasses.replace(part, found=False) for part in supports.parts)
+    given = dataclasses.replace(supports, parts=said)
+    assert given.steadied(drifting.targets, [path], one) is drifting.targets
+
+
 def test_a_floor_lies_across_gravity():
     job = dataclasses.replace(JOB, floor=0.2, gravity=(0.0, -3.0, -4.0), floor_friction=0.7)
     still = tracked(np.repeat(PLACE[None], 5, axis=0))

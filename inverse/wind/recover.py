@@ -98,8 +98,9 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     with clock("targets"), _one_thread():
         followed = follow_objects(each, models, folder.checkpoint(TARGETS))
     tracked, body = joined_tracks(followed), body_of_particles(models)
-    targets = tracked.targets
     supports = find_all_supports(each, models, followed, dx)
+    targets = supports.steadied(tracked.targets, inputs.cameras, body)
+    tracked = dataclasses.replace(tracked, targets=targets)
     if tracked.by in ASSUMED:
         inputs.assumptions.append(ASSUMED[tracked.by])
     inputs.assumptions.extend(supports.sentences(job))

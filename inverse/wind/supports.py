@@ -1,9 +1,9 @@
 """What holds the object, and what it touches: colliders of its simulator.
 
-A part of the object that is held follows its own tracked motion, as a rigid body: the nodes of the
-grid in and around it lie in a sticky collider. Forces that act there meet the collider, which
-pushes back with what is called the reaction. It follows from the momentum p of the object, by
-dp/dt = external force + reaction.
+A part of the object that is held follows its own tracked motion, as a rigid body, or rests, where
+it was found because it does: the nodes of the grid in and around it lie in a sticky collider.
+Forces that act there meet the collider, which pushes back with what is called the reaction. It
+follows from the momentum p of the object, by dp/dt = external force + reaction.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from inverse.wind.inputs.load import Inputs
 from inverse.wind.solver import WindResult, at_frames
 from inverse.wind.stillness import LEAST, STILL, pixel_size, still_part
 from inverse.wind.targets import Tracked
+from renderers.camera import Camera
 from taichi_phys.geometry.signed_distance import SignedDistance
 from taichi_phys.mpm.colliders import Collider
 from taichi_phys.rotations import nearest_rotation
@@ -40,10 +41,11 @@ WIDEST_GAP = 0.9  # grid spacings: more than any point is away from its nearest 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
     """Particles that one support holds; pose: of the support, as a collider takes it, None for
-    one at rest."""
+    one at rest; found: whether nobody said so, but the clip shows that they rest."""
 
     particles: np.ndarray
     pose: Pose | None = None
+    found: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +66,32 @@ class Supports:
     def touch(self) -> bool:
         """Whether anything but the force to be found acts on the object."""
         return bool(self.parts) or self.floor is not None
+
+    def steadied(
+        self, targets: np.ndarray, cameras: Sequence[Sequence[Camera]], body: np.ndarray
+    ) -> np.ndarray:
+        """Targets (T, n, 3) m with which the parts that were found to rest are as deep as in frame
+        0.
+
+        One view hardly tells that an object as a whole comes nearer from that it grows: what is
+        lifted drifts along the rays, and off what holds it. Each frame is scaled about its camera,
+        by which nothing moves in its picture. Several views tell, and targets stay.
+
+        cameras: of each view, for each frame; body: (n,) number of the object of each particle.
+        """
+        rest = np.zeros(len(self.held), dtype=bool)
+        for part in self.parts:
+            rest[part.particles] = part.found
+        if len(cameras) > 1 or not rest.any():
+            return targets
+        targets = targets.copy()
+        for number in np.unique(body[rest]):
+            own = body == number
+            known = rest & own
+            for camera, x in zip(cameras[0], targets, strict=True):
+                deep = [camera.to_camera(at[known])[:, 2].mean() for at in (targets[0], x)]
+                x[own] = camera.position + (x[own] - camera.position) * (deep[0] / deep[1])
+        return targets
 
     def colliders(self, x: np.ndarray, grid: tp.Grid) -> list[Collider]:
         """The colliders of a simulation that begins with particles x (n, 3) m."""
@@ -124,6 +152,7 @@ def find_supports(
     x: (n, 3) m, its particles in frame 0; tracked: what the tracks say of them; dx: of the grid, m.
     Raises ValueError where no particle, or each of them, is held as the job says.
     """
+    found = inputs.hold is None and job.hold == "auto"
     if inputs.hold is not None:
         pixels, _ = inputs.cameras[0][0].project(x)
         held = _in_pixels(pixels, inputs.hold)
@@ -131,7 +160,7 @@ def find_supports(
             name = "hold" if job.hold_box is None else "hold_box"
             got = "no part" if not held.any() else "all"
             raise ValueError(f"{name}: {got} of the object lies in it, expected a part")
-    elif job.hold == "auto":
+    elif found:
         # Pictures of large objects are made smaller before anything is followed in them.
         shrunk = 1.0 if inputs.tracks else shrink_factor(inputs.mask)
         pixels = inputs.cameras[0][0].project(x)[0]
@@ -139,8 +168,10 @@ def find_supports(
     else:
         held = np.zeros(len(x), dtype=bool)
     noise = tracked.quality.sigma_px * pixel_size(inputs.cameras, x)
+    if found:
+        noise = np.inf  # along the axis of a camera it may seem to move
     parts = make_parts(
-        held, x, tracked.targets, tracked.confidence, inputs.fps, dx, STILL * noise
+        held, x, tracked.targets, tracked.confidence, inputs.fps, dx, STILL * noise, found=found
     )  # fmt: skip
     floor, impacts = _floor(job), []
     if floor is not None and not parts:  # what is held as well swings rather than flies
@@ -185,13 +216,13 @@ def reaction(supports: Supports, result: WindResult, mass: torch.Tensor, fps: fl
 
 def make_parts(
     held: np.ndarray, x: np.ndarray, targets: np.ndarray, confidence: np.ndarray, fps: float,
-    dx: float, still: float,
+    dx: float, still: float, found: bool = False,
 ) -> tuple[Part, ...]:  # fmt: skip
     """The supports of particles that are held.
 
     held: (n,) bool; x: (n, 3) m in frame 0; targets: (T, n, 3) m and confidence: (T, n), of the
     tracks; fps: frames per second; dx: of the grid, m; still: m, a part that moves by less is at
-    rest.
+    rest; found: as in Part.
     """
     parts = []
     for particles in _pieces(x, held, APART * dx):
@@ -204,7 +235,7 @@ def make_parts(
         moved = np.einsum("tij,nj->tni", R, x[particles]) + translation[:, None] - x[particles]
         rests = np.sqrt((moved**2).sum(axis=-1).mean(axis=1)).max() <= still
         pose = None if rests else _pose(R, translation, fps)
-        parts.append(Part(particles=particles, pose=pose))
+        parts.append(Part(particles=particles, pose=pose, found=found))
     return tuple(parts)
 
 
