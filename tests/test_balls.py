@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from inverse.lifting import LiftQuality
 from inverse.lifting.smoothness import differences
@@ -13,7 +14,7 @@ from inverse.perception.relief import is_disc
 from inverse.tracking.discs import Disc, follow_disc
 from inverse.tracking.turned import Turned
 from inverse.wind.ball_path import find_path
-from inverse.wind.balls import follow_ball
+from inverse.wind.balls import _modes, follow_ball, steadied
 from renderers.camera import camera_from_fov
 
 
@@ -44,8 +45,12 @@ def clip(path, radius, exposure=0.5, turns=True):
     for t in range(FRAMES):
         cover = np.zeros((HEIGHT, WIDTH))
         for part in exposure * ((np.arange(SHUTTER) + 0.5) / SHUTTER - 0.5):
-            on = np.linalg.norm(at - path(t + part), axis=-1) < radius[t]
-            cover += on.reshape(HEIGHT, 4, WIDTH, 4).mean(axis=(1, 3)) / SHUTTER
+            low = np.maximum(np.floor(path(t + part) - radius[t]).astype(int), 0)
+            high = np.ceil(path(t + part) + radius[t]).astype(int)
+            near = at[4 * low[1] : 4 * high[1], 4 * low[0] : 4 * high[0]]
+            on = np.linalg.norm(near - path(t + part), axis=-1) < radius[t]
+            blocks = on.reshape(len(on) // 4, 4, -1, 4).mean(axis=(1, 3))
+            cover[low[1] : high[1], low[0] : high[0]] += blocks / SHUTTER
         ball = np.array([200.0, 90, 50]) + textured(t + 5 if turns else 5, 3.0, 8)
         image = cover[..., None] * ball + (1 - cover[..., None]) * behind
         image += rng.normal(0, 1, image.shape)
@@ -54,7 +59,7 @@ def clip(path, radius, exposure=0.5, turns=True):
     return np.stack(video), covers
 
 
-@pytest.mark.parametrize("exposure", [0.0, 0.4, 0.5])
+@pytest.mark.parametrize("exposure", [0.0, 0.5])
 def test_a_fast_disc_is_found_to_parts_of_a_pixel(exposure):
     radius = 9.0 + 0.1 * np.arange(FRAMES)
     video, covers = clip(thrown, radius, exposure)
@@ -63,7 +68,7 @@ def test_a_fast_disc_is_found_to_parts_of_a_pixel(exposure):
     true = np.stack([thrown(t) for t in range(FRAMES)])
     assert np.linalg.norm(disc.center - true, axis=1).max() < 0.5
     assert np.diff(disc.center - true, 2, axis=0).std() < 0.25  # of 1.8 px by gravity
-    assert np.abs(disc.radius - radius).max() < 0.4
+    assert np.abs(disc.radius - radius).max() < 0.35
 
 
 def test_a_camera_that_is_turned_sees_a_ball_as_a_circle():
@@ -129,6 +134,33 @@ def test_the_distance_of_a_ball_is_as_uncertain_as_it_is_said(order, rough_m):
         off.append(np.abs(second @ wrong) / np.sqrt(np.diagonal(second @ path.depths @ second.T)))
     assert 0.6 < (np.concatenate(off) < 1).mean() < 0.97
     assert (np.concatenate(off) < 2).mean() > 0.9
+
+
+def test_errors_of_a_frame_that_is_hardly_known_do_not_hide_those_of_others():
+    known = 1e-4 * np.exp(-0.5 * (np.arange(8)[:, None] - np.arange(8)) ** 2)
+    known[-1, -1] = 1e4  # a frame in which nothing was seen
+    spread = (_modes(known) ** 2).sum(axis=0)
+    np.testing.assert_allclose(spread, np.diagonal(known), rtol=0.01)
+
+
+def test_a_camera_that_turns_is_steadied():
+    turn = Rotation.from_rotvec([0.02, -0.03, 0.05]).as_matrix()
+    pose = np.eye(4)
+    pose[:3, :3] = turn @ WIDE.rotation
+    cameras = [
+        WIDE, dataclasses.replace(WIDE, world_to_camera=pose),
+        dataclasses.replace(WIDE, cx=WIDE.cx + 3.3, cy=WIDE.cy - 1.6),
+    ]  # fmt: skip
+    at = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), axis=-1) + 0.5
+    video = []
+    for camera in cameras:
+        rays = camera.unproject(at, 1.0) - camera.position
+        rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+        video.append((128 + 100 * np.sin(20 * rays)).round().astype(np.uint8))
+    still = steadied(np.stack(video), cameras)
+    for picture in still:
+        off = picture.astype(float) - video[0]
+        assert np.abs(off[15:-15, 15:-15]).max() < 3
 
 
 def test_a_disc_that_rests_is_left_to_tracks():

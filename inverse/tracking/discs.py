@@ -3,10 +3,11 @@
 A ball is a disc wherever it is and however it turns. In each frame the disc is sought whose pixels
 have the ball's colors, and whose surroundings have not; it also differs from what the camera, which
 stands still, sees there in other frames. Center and radius are then those of the smeared disc over
-this background that explains the picture best: motion blur smears a ball along its way.
+this background that explains the picture best (smeared_disc.py): motion blur smears a ball along
+its way. How long the camera exposes a picture, the fastest smears tell.
 
 Off the axis of a camera a ball is an ellipse, whose middle is not where the ball's center is seen.
-So discs are fitted in the picture of a camera that looks at the ball (`Turned`).
+So discs are fitted in the picture of a camera that looks at the ball (turned.py).
 """
 
 import dataclasses
@@ -17,8 +18,8 @@ import numpy as np
 from scipy import ndimage
 
 from inverse.clips.footage import Footage, as_footage
+from inverse.tracking.smeared_disc import EDGES, SmearedDisc, fit_disc
 from inverse.tracking.tracks import Tracks
-from inverse.tracking.turned import Turned
 from renderers.camera import Camera
 
 
@@ -31,19 +32,14 @@ CONTRAST = 0.25 * MOST  # of a disc over its surroundings, from which on it is o
 BACKGROUNDS = 40  # frames that show what is behind
 LEAST_SHOWN = 3  # of them, in which a pixel shows it
 DIFFERS = 4.0  # standard deviations of noise, from which on a pixel is not the background
-LEAST_NOISE, LARGE_NOISE = 2.0, 64.0  # gray levels: compression; what is no outlier at first
-# Radii: within the first all is ball, of a smeared one within the second most; beyond the third
-# nothing.
-CORE, MIDDLE, EDGE = 0.75, 0.3, 1.5
-# Of the time between frames, that are tried first; then steps around the best are halved so often.
-# A ball of 17 px that smears by 30 px is 2 px too large where the exposure is 0.15 too short.
-EXPOSURES, HALVED = (0.0, 0.25, 0.5, 0.75, 1.0), 3
-JUDGES, SMEARS, ROUNDS = 4, 5, 20  # frames that choose; places of a smeared disc; Gauss-Newton
+LEAST_NOISE = 2.0  # gray levels: compression
+EDGE = 1.5  # radii, beyond which nothing is ball
+JUDGES = 8  # frames that tell the exposure
+USUAL = 0.5  # exposure, of the time between frames, where no smear tells it
+TURNS = 0.25  # radii, by which smears before and after a blow differ, so that both are tried
 FEWEST = 4  # frames
 CUT = 0.25  # radii, by which a disc may be cut by the edge of the picture
 CHANGE = 1.5  # times the usual radius, beyond which it is something else
-GAMMA = 2.2  # of pictures
-SHOWN = 0.9  # radii, within which the rim is no part of the ball's colors
 POINTS = 24  # keypoints of a disc
 FAR = 0.6  # radii, of keypoints from the center
 Progress = Callable[[int, int], None]
@@ -225,34 +221,53 @@ def _best_disc(
 def _measured(video: Footage, draft: Disc, behind: np.ndarray, camera: Camera) -> Disc:
     """The same discs to parts of a pixel, with the exposure that explains the pictures best."""
     behind = _filled(behind)
-    frames, speed = np.flatnonzero(draft.found), np.zeros_like(draft.center)
-    speed[frames] = np.gradient(draft.center[frames], frames, axis=0)
-    few = frames[np.unique(np.linspace(0, len(frames) - 1, JUDGES).round().astype(int))]
+    frames, ways = np.flatnonzero(draft.found), np.zeros_like(draft.center)
+    ways[frames] = np.gradient(draft.center[frames], frames, axis=0)
 
-    def fit(t: np.intp, exposure: float) -> tuple[np.ndarray, float, float, np.ndarray]:
-        smear = exposure * speed[t]
-        return _fit(video[t], draft.center[t], draft.radius[t], behind, smear, camera)
+    def fit(t: int, way: np.ndarray, exposure: float | None, edge: float) -> SmearedDisc:
+        return fit_disc(
+            video[t], behind, camera, draft.center[t], float(draft.radius[t]), way, exposure,
+            edge=edge,
+        )  # fmt: skip
 
-    exposure = _cheapest(lambda one: float(np.median([fit(t, one)[2] for t in few])))
+    speed = np.linalg.norm(ways, axis=1)
+    fast = frames[speed[frames] >= np.median(speed[frames])]
+    judges = fast[np.unique(np.linspace(0, len(fast) - 1, JUDGES).round().astype(int))].tolist()
+    tried = {edge: [fit(t, ways[t], None, edge) for t in judges] for edge in EDGES}
+    edge = min(tried, key=lambda one: float(np.median([disc.cost for disc in tried[one]])))
+    exposure = _exposure(tried[edge], speed[judges])
     center, radius, found = draft.center.copy(), draft.radius.copy(), draft.found.copy()
     error = np.full((len(found), 2), np.nan)
-    for t in frames:
-        center[t], radius[t], _, error[t] = fit(t, exposure)
+    for k, t in enumerate(frames.tolist()):
+        leads = [ways[t]]
+        before, after = frames[max(k - 1, 0)], frames[min(k + 1, len(frames) - 1)]
+        if before < t < after:
+            beside = [
+                (draft.center[t] - draft.center[before]) / (t - before),
+                (draft.center[after] - draft.center[t]) / (after - t),
+            ]
+            if exposure * np.linalg.norm(beside[1] - beside[0]) > TURNS * radius[t]:
+                leads += beside  # it was hit: before, meanwhile, or afterwards
+        best = min((fit(t, way, exposure, edge) for way in leads), key=lambda one: one.cost)
+        center[t], radius[t], error[t] = best.center, best.radius, best.error
     usual = float(np.median(radius[frames]))
     found &= (radius < CHANGE * usual) & (radius > usual / CHANGE)
     found &= np.linalg.norm(center - draft.center, axis=1) < 0.5 * usual
+    found &= np.isfinite(error).all(axis=1)
     return Disc(center=center, radius=radius, found=found, error=error)
 
 
-def _cheapest(cost: Callable[[float], float]) -> float:
-    """The exposure of the least cost."""
-    costs, step = {exposure: cost(exposure) for exposure in EXPOSURES}, EXPOSURES[1]
-    for _ in range(HALVED):
-        best, step = min(costs, key=costs.__getitem__), 0.5 * step
-        for exposure in (best - step, best + step):
-            if 0 <= exposure <= 1:
-                costs[exposure] = cost(exposure)
-    return min(costs, key=costs.__getitem__)
+def _exposure(discs: list[SmearedDisc], speed: np.ndarray) -> float:
+    """The share of the time between frames in which light is taken in, from discs with speeds px a
+    frame: the median of what they say, weighed by how well they know it."""
+    errors = np.array([disc.smear_error for disc in discs])
+    told = errors > 0
+    if not told.any():
+        return USUAL
+    shares = np.array([disc.smear for disc in discs])[told] / speed[told]
+    weight, order = speed[told] / errors[told], np.argsort(shares)
+    passed = np.cumsum(weight[order])
+    return float(shares[order][np.searchsorted(passed, 0.5 * passed[-1])])
 
 
 def _filled(image: np.ndarray) -> np.ndarray:
@@ -262,134 +277,3 @@ def _filled(image: np.ndarray) -> np.ndarray:
         return np.nan_to_num(image, nan=128.0)
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     return image[tuple(nearest)]
-
-
-def _fit(
-    image: np.ndarray,
-    center: np.ndarray,
-    radius: float,
-    behind: np.ndarray,
-    smear: np.ndarray,
-    camera: Camera,
-) -> tuple[np.ndarray, float, float, np.ndarray]:
-    """Center (2,) px and radius, px, of the disc that explains a picture best, its cost, and the
-    errors (2,) px of both, were those of pixels independent.
-
-    The picture is that of the ball where it covers all, and of what is behind where it covers
-    nothing; at its rim, the ball's color is that farther inside. center, radius: px, of a draft in
-    the picture; smear: (2,) px, its way while the picture is taken.
-    """
-    height, width = image.shape[:2]
-    pad = EDGE * radius + 0.5 * np.abs(smear) + 2
-    low = np.maximum(np.floor(center - pad).astype(int), 0)
-    high = np.minimum(np.ceil(center + pad).astype(int) + 1, [width, height])
-    turned = Turned(camera, center)
-    radius = radius / np.sqrt(turned.area(center))
-    if (high - low < 3).any():
-        return center, radius, np.inf, np.full(2, np.nan)
-    part = _linear(image[low[1] : high[1], low[0] : high[0]])
-    back = _linear(behind[low[1] : high[1], low[0] : high[0]])
-    rows, columns = np.indices(part.shape[:2])
-    at = turned.see(np.stack([columns, rows], axis=-1) + low + 0.5)
-    smear = turned.see(center + 0.5 * smear) - turned.see(center - 0.5 * smear)
-    sigma = max(0.08 * radius, 0.5)
-    state = np.array([0.0, 0.0, radius])
-    steps = np.array([0.5, 0.5, 0.25])
-    length = float(np.linalg.norm(smear))
-    along = smear / max(length, 1e-9)
-    # Places in the middle of equal parts of the way.
-    shares = (np.arange(SMEARS) + 0.5) / SMEARS - 0.5 if np.abs(smear).max() > 0.5 else np.zeros(1)
-    shifts = [share * smear for share in shares]
-
-    def cover(state: np.ndarray) -> np.ndarray:
-        parts = [np.linalg.norm(at - state[:2] - shift, axis=-1) for shift in shifts]
-        return np.mean([np.clip(state[2] + 0.5 - away, 0, 1) for away in parts], axis=0)
-
-    cost, error, weight = np.inf, np.full(2, np.nan), np.ones(part.shape[:2])
-    for step in range(ROUNDS):
-        lit = _lit(at, state, shifts)
-        share = lit[..., 0]
-        # The ball's own colors: light from one side, and what else is seen on it.
-        left = part - (1 - share[..., None]) * back
-        shown = cover(state * [1, 1, SHOWN])
-        shown = shown > 0.5 * shown.max()
-        flat, light = lit[shown], weight[shown][:, None]
-        A = flat.T @ (light * flat)
-        A += 1e-3 * A[0, 0] * np.diag([1e-3, 1, 1, 1])
-        shade = np.linalg.solve(A, flat.T @ (light * left[shown]))
-        bright = lit @ shade
-        own = cv2.GaussianBlur(share[..., None] * (left - bright), (0, 0), sigma)
-        own /= cv2.GaussianBlur(share**2, (0, 0), sigma)[..., None] + 1e-2
-        inner = cv2.remap(own, *_inside(at, state, along, length, turned, low), cv2.INTER_LINEAR)
-        inner += bright / np.maximum(share, 1e-3)[..., None]
-        rim = _lit(at, state, shifts, beyond=True) @ shade
-        inner = np.where(share[..., None] > 0.02, inner, rim)
-        apart = inner - back
-        off = part - back - share[..., None] * apart
-        usual = max(float(np.median(np.abs(off[share > 0.02]))) * 1.5, LEAST_NOISE)
-        scale = max(usual, LARGE_NOISE / 2**step)  # at first the rim is far off, and no outlier
-        weight = 1 / (1 + (off**2).sum(axis=-1) / (2 * scale) ** 2)
-        cost = float(np.minimum((off**2).sum(axis=-1), (6 * scale) ** 2).mean())
-        slopes = [
-            (cover(state + nudge) - cover(state - nudge)) / (2 * nudge.sum())
-            for nudge in np.diag(steps)
-        ]
-        J = np.stack(slopes, axis=-1)[:, :, None] * apart[..., None]
-        H = np.einsum("hw,hwca,hwcb->ab", weight, J, J)
-        g = np.einsum("hw,hwca,hwc->a", weight, J, off)
-        spread = np.linalg.inv(H + 1e-6 * (np.trace(H) + 1) * np.eye(3))
-        move = spread @ g
-        variance = float((weight * (off**2).sum(axis=-1)).sum() / weight.sum()) * np.diag(spread)
-        error = np.sqrt([variance[:2].mean(), variance[2]])
-        move = np.clip(move, -0.1 * radius - 0.5, 0.1 * radius + 0.5)
-        state = state + move
-        state[2] = np.clip(state[2], 0.6 * radius, 1.6 * radius)
-        if scale == usual and np.abs(move).max() < 0.02:
-            break
-    return turned.back(state[:2]), float(state[2]), cost, error
-
-
-def _lit(
-    at: np.ndarray, state: np.ndarray, shifts: list[np.ndarray], *, beyond: bool = False
-) -> np.ndarray:
-    """(H, W, 4): how much of a smeared ball is seen at places (H, W, 2) px, and how much light it
-    has there from the right, from below and from the front, of a surface that is matt.
-
-    state: center and radius, px; shifts: (2,) px, where it is meanwhile; beyond: as if it were seen
-    everywhere, with the colors of its rim.
-    """
-    total = np.zeros((*at.shape[:2], 4))
-    for shift in shifts:
-        away = at - state[:2] - shift
-        length = np.linalg.norm(away, axis=-1)
-        normal = away / np.maximum(length, state[2])[..., None]
-        front = np.sqrt(np.maximum(1 - (normal**2).sum(axis=-1), 0))
-        lit = np.stack([np.ones_like(front), normal[..., 0], normal[..., 1], front], axis=-1)
-        cover = 1.0 if beyond else np.clip(state[2] + 0.5 - length, 0, 1)[..., None]
-        total += cover * lit / len(shifts)
-    return total
-
-
-def _linear(image: np.ndarray) -> np.ndarray:
-    """Amounts of light, 0 to 255, of the gray levels of an image: light is what blur mixes."""
-    return (255 * (image / 255.0) ** GAMMA).astype(np.float32)
-
-
-def _inside(
-    at: np.ndarray,
-    state: np.ndarray,
-    along: np.ndarray,
-    smeared: float,
-    turned: Turned,
-    low: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows, from low on, of the places in the picture whose colors those at (H, W, 2)
-    px in the turned one have: themselves, and for what is near the rim of a disc, farther inside,
-    where nothing has been the rim while the picture was taken."""
-    away = at - state[:2]
-    length = np.maximum(np.linalg.norm(away, axis=-1, keepdims=True), 1e-6)
-    blurred = np.abs(away @ along)[..., None] / length
-    depth = np.maximum(CORE * state[2] - blurred * 0.5 * smeared, MIDDLE * state[2])
-    inside = state[:2] + away * np.minimum(1, depth / length)
-    place = (turned.back(inside) - low - 0.5).astype(np.float32)
-    return place[..., 0], place[..., 1]

@@ -13,8 +13,10 @@ become shifts of the targets, and so a part of how uncertain the force is.
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 
+from inverse.clips.footage import Footage, keep_pictures
 from inverse.lifting import Targets
 from inverse.perception.relief import is_disc
 from inverse.tracking.discs import Disc, follow_disc
@@ -54,14 +56,14 @@ def follow_ball(
     """
     path = inputs.cameras[0]  # what is behind the ball must stay in its place
     ball = inputs.tracks is None and len(inputs.videos) == 1 and _is_ball(inputs)
-    if not ball or inputs.adrift != 0 or not all(camera is path[0] for camera in path):
+    if not ball or inputs.adrift != 0 or not _in_place(path):
         return follow(inputs.tracks, inputs.masks), "tracks"
     found, failure = None, None
     try:
         found = follow(None, inputs.masks)
     except ValueError as error:
         failure = error
-    disc = follow_disc(inputs.videos[0], inputs.mask, path[0])
+    disc = follow_disc(steadied(inputs.videos[0], path), inputs.mask, path[0])
     disc = None if disc is None else _at_even_times(disc, inputs)
     if disc is None or disc.found.mean() < FOUND:
         if failure is not None:
@@ -76,8 +78,53 @@ def follow_ball(
             return moved, "both"
         by = "doubt"
     everywhere = np.ones((len(disc.found), 1, 1), dtype=bool)  # what is found is on the ball
-    found = follow([disc.tracks()], everywhere)
+    found = follow([_as_seen(disc.tracks(), path)], everywhere)
     return _placed(found, where, path[0], turns=False), by
+
+
+def _in_place(path: Sequence[Camera]) -> bool:
+    """Whether a camera turns at most."""
+    moved = max(float(np.linalg.norm(camera.position - path[0].position)) for camera in path)
+    return moved < 1e-9
+
+
+def steadied(video: Footage, path: Sequence[Camera]) -> Footage:
+    """A video (T, H, W, 3) uint8 of a camera that turns, or whose picture shifts, as if it stood
+    still as in frame 0.
+
+    path: the camera of each frame. What it does not show is as the edge of its picture.
+    """
+    first = path[0]
+    if all(camera is first for camera in path):
+        return video
+
+    def turned(picture: np.ndarray, camera: Camera) -> np.ndarray:
+        back = _intrinsics(camera) @ camera.rotation @ first.rotation.T
+        # Pixels are counted from the middle of the first one there.
+        half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+        H = np.linalg.inv(half) @ back @ np.linalg.inv(_intrinsics(first)) @ half
+        how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        return cv2.warpPerspective(
+            picture, H, first.size, flags=how, borderMode=cv2.BORDER_REPLICATE
+        )
+
+    pictures = (turned(picture, camera) for picture, camera in zip(video, path, strict=True))
+    return keep_pictures(pictures, len(video))
+
+
+def _intrinsics(camera: Camera) -> np.ndarray:
+    return np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+
+
+def _as_seen(tracks: Tracks, path: Sequence[Camera]) -> Tracks:
+    """Tracks in steadied pictures, where those of the cameras show them."""
+    if all(camera is path[0] for camera in path):
+        return tracks
+    xy = [
+        camera.project(path[0].unproject(points, 1.0))[0]
+        for points, camera in zip(tracks.xy, path, strict=True)
+    ]
+    return dataclasses.replace(tracks, xy=np.stack(xy))
 
 
 def _is_ball(inputs: Inputs) -> bool:
@@ -134,9 +181,13 @@ def _placed(found: Targets, path: BallPath, camera: Camera, *, turns: bool = Tru
 
 
 def _modes(covariance: np.ndarray) -> np.ndarray:
-    """(B, T): independent errors whose squares add up to a covariance (T, T), nearly."""
-    values, vectors = np.linalg.eigh(covariance)
+    """(B, T): independent errors whose squares add up to a covariance (T, T), nearly, and in each
+    frame: what is hardly known in some does not count for more there than what is known in
+    others."""
+    size = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    scale = np.maximum(size, 1e-6 * size.max() + 1e-300)
+    values, vectors = np.linalg.eigh(covariance / scale[:, None] / scale)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
     share = np.cumsum(values) / max(values.sum(), 1e-300)
     count = int((share < SHIFTS).sum()) + 1
-    return (vectors * np.sqrt(values))[:, :count].T
+    return (scale[:, None] * vectors * np.sqrt(values))[:, :count].T
