@@ -60,6 +60,7 @@ def test_a_good_run_is_believable():
             CARE,
             "shifts by 20 px, the object itself by 60 px",
         ),
+        ({"held": True, "taut": True}, CARE, "no pull that it carries along itself"),
         ({"adrift": 40.0}, DOUBTFUL, "if it is the camera that moved"),
         ({"adrift": 20.0, "as_one": True}, DOUBTFUL, "the camera travels: what is behind"),
         ({"torn_share": 0.01}, CARE, "1 % of the object was torn"),

@@ -56,8 +56,8 @@ class Facts:
     size_px: of the object in frame 0; flat: whether its depth was assumed; strength, noise: (T,)
     m/s^2 of the net force, and its standard deviation; adrift: px, by which what is behind the
     object shifts although the camera is taken to stand still, as_one: whether it does so together,
-    as before a camera that moves; held: whether something holds the
-    object; factors: names of what is not known, and by which factor all forces may be off for it;
+    as before a camera that moves; held: whether something holds the object; taut: whether that is
+    a sheet; factors: names of what is not known, and by which factor all forces may be off for it;
     reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether it fits the tracks,
     None where that is not known; at_rest: whether its iterations ended because nothing changed any
     more; by: what it was followed by (balls.FOLLOWED); missed_px: how far the middle of the
@@ -79,6 +79,7 @@ class Facts:
     adrift: float = 0.0
     as_one: bool = False
     held: bool = False
+    taut: bool = False
     factors: tuple[tuple[str, float], ...] = ()
     reprojection_px: np.ndarray | None = None
     converged: np.ndarray | None = None
@@ -258,6 +259,10 @@ def _assumptions(facts: Facts) -> Reasons:
     if facts.flat and facts.moved_px >= MOVED:
         found.append((1, "the object was taken to be flat and to face the camera, and forces on "
                          "what is not are wrong in direction"))  # fmt: skip
+    if facts.taut:
+        found.append((1, "a sheet that something holds shows no pull that it carries along itself, "
+                         "and no push that bent it in frame 0 already, such as its weight: the "
+                         "force lacks these"))  # fmt: skip
     if facts.adrift > 0 and facts.as_one:
         found.append((2, "the camera travels: what is behind the object shifts as one, by "
                       f"{facts.adrift:.0f} px, and the camera's accelerations are part of the "

@@ -223,6 +223,7 @@ def find_facts(
         strength=np.linalg.norm(specific, axis=1),
         noise=np.linalg.norm(run.net_std, axis=1) / run.mass.sum(),
         held=bool(run.held.any()),
+        taut=bool(run.held.any()) and any(one.surface is None for one in inputs.each),
         factors=tuple(factors.items()),
         reprojection_px=tracked.quality.reprojection_px[:, 0],
         converged=tracked.quality.fits,
