@@ -11,6 +11,7 @@ from benchmarks import force_recovery
 from inverse.runs.checkpoint import peek_checkpoint
 from inverse.wind.config import WindConfig
 from inverse.wind.smoothing import smoother
+from inverse.wind.smoothing.evidence import LENGTHS
 from inverse.wind.smoothing.field_fit import fit_field
 from inverse.wind.smoothing.linear import LinearClip, onset
 from inverse.wind.smoothing.modes import RIGID, find_modes
@@ -136,6 +137,24 @@ def test_what_is_held_says_whether_its_weight_sets_in(sinks):
     found = linear.forces(model, coefficients).mean(axis=1)
     off = np.linalg.norm(found - gust - weight, axis=1)
     assert np.sqrt((off**2).mean()) < (1.0 if sinks else 0.15)
+
+
+def test_over_what_length_a_force_varies_is_asked_again_after_a_run():
+    """A force that grows along a bar and swings; what was chosen before varies far too soon."""
+    x, modes = bar_modes()
+    mass, steps = np.full(len(x), 500 * 0.05**3), 14
+    still = np.broadcast_to(x, (steps + 1, *x.shape))
+    ones = np.ones(still.shape[:2])
+    linear = LinearClip(modes, np.zeros(3), x, mass, still, ones, 1 / FPS, 1.0, None, None)
+    t = (np.arange(steps) + 0.5) / FPS
+    swings = np.stack([0 * t, 20 * np.sin(9 * t), 10 * np.cos(7 * t)], axis=1)
+    pushes = linear.response.pushes(linear.response.loads(x[:, :1]), swings[..., None])
+    path = linear.response.follow(pushes, np.zeros(modes.count))[:, : linear.kept]
+    model = linear.evidence.choose(path)
+    short = dataclasses.replace(model.strength, length=LENGTHS[0] * linear.evidence.size)
+    assert model.strength.length > 2 * short.length
+    again = linear.evidence.choose(path, near=dataclasses.replace(model, strength=short))
+    assert again.strength.length > 2 * short.length
 
 
 def test_the_linear_model_is_exact_for_rigid_motion():
