@@ -3,11 +3,13 @@
     python benchmarks/futures.py --out out/futures --iterations 1500
 
 A ray caster in numpy draws small pictures of a pendulum (its acceleration is not constant), of two
-bodies that swerve on curved paths at changing speed, and of a shaded body that spins under a fixed
-light. Each scene is learned twice with the same steps: with one motion and one law for each rigid
-part, and in TRACE's form (--motion particles --dynamics trd). Prints PSNR of the frames between the
-learned ones and of those after them, and how far points of the bodies are then from their true
-places. The runs are ordinary ones; what is complete is not run again.
+bodies that swerve on curved paths at changing speed, of a shaded body that spins under a fixed
+light, of the same body unshaded, and of a flywheel that speeds up beside a block that is thrown
+(its accelerations are constant, as TRACE's form has them). Each scene is learned twice with the
+same steps: with one motion and one law for each rigid part, and in TRACE's form (--motion particles
+--dynamics trd). --methods has the other forms of motion for comparison. Prints PSNR of the frames
+between the learned ones and of those after them, and how far points of the bodies are then from
+their true places. The runs are ordinary ones; what is complete is not run again.
 """
 
 import argparse
@@ -28,9 +30,14 @@ FOCAL, DISTANCE = 70.0, 3.4  # px; m, of the cameras from the origin
 DURATION, FRAMES, LATER = 0.75, 16, 6  # s, observed; photographs of it and of the next quarter
 LIGHT = np.array([0.7, -0.4, 0.6]) / np.linalg.norm([0.7, -0.4, 0.6])
 AMBIENT = 0.25
+PARTICLES = ["--motion", "particles"]
 METHODS = {
     "parts": ["--motion", "parts"],
-    "trd": ["--motion", "particles", "--dynamics", "trd"],
+    "trd": [*PARTICLES, "--dynamics", "trd"],
+    "rigid": [*PARTICLES, "--dynamics", "rigid"],
+    "velocity": [*PARTICLES, "--dynamics", "velocity"],
+    "none": [*PARTICLES, "--dynamics", "none"],
+    "rk1": [*PARTICLES, "--rk", "1"],
 }
 
 Pose = Callable[[float], tuple[np.ndarray, np.ndarray]]
@@ -223,7 +230,31 @@ def spinner() -> list[PaintedBox]:
     ]
 
 
-SCENES = {"pendulum": pendulum, "swerve": swerve, "spinner": spinner}
+def unshaded() -> list[PaintedBox]:
+    """The block that spins, and its foot, with the same brightness on all sides."""
+    return [dataclasses.replace(body, shaded=False) for body in spinner()]
+
+
+def flywheel() -> list[PaintedBox]:
+    """A bar whose spin grows from 1.5 to 13.5 rad/s in 1 s, and a block that is thrown up."""
+
+    def spun(t: float) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([-0.3, 0.1, 0.35]), turn(2, 1.5 * t + 6 * t**2)
+
+    def thrown(t: float) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([0.8 - 0.5 * t, -0.8 + 0.6 * t, -0.5 + 2.6 * t - 3 * t**2]), np.eye(3)
+
+    return [
+        PaintedBox((0.55, 0.14, 0.1), spun, ((0.85, 0.3, 0.15), (0.95, 0.75, 0.3))),
+        PaintedBox((0.18, 0.14, 0.16), thrown, ((0.15, 0.4, 0.8), (0.5, 0.85, 0.7))),
+        PaintedBox((0.08, 0.08, 0.25), still(-0.3, 0.1, -0.1), ((0.4,) * 3, (0.6,) * 3)),
+    ]
+
+
+SCENES = {
+    "pendulum": pendulum, "swerve": swerve, "spinner": spinner, "unshaded": unshaded,
+    "flywheel": flywheel,
+}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -232,7 +263,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", default="out/futures", help="folder of the scenes and runs")
     parser.add_argument("--scenes", nargs="+", choices=tuple(SCENES), default=tuple(SCENES))
-    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=tuple(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=("parts", "trd"))
     parser.add_argument("--iterations", default="1500")
     parser.add_argument("--gaussians", default="1500")
     args, flags = parser.parse_known_args(argv)
@@ -254,9 +285,13 @@ def main(argv: list[str] | None = None) -> int:
                     return status
             metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
             psnr = [metrics[kind]["psnr"] for kind in ("interpolation", "extrapolation")]
+            motion = out / "motion.json"
+            parts = (
+                json.loads(motion.read_text(encoding="utf-8"))["parts"] if motion.exists() else []
+            )
             laws = [
                 "/".join((part["law"]["path"], part["law"]["rotation"])) if part["law"] else "free"
-                for part in json.loads((out / "motion.json").read_text(encoding="utf-8"))["parts"]
+                for part in parts
             ]
             lines.append(
                 f"{scene:<10}{method:<8}{psnr[0]:>10.2f} dB{psnr[1]:>10.2f} dB"

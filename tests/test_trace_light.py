@@ -1,5 +1,7 @@
 """Light that is fixed in the world: what it does to colors, and when it is kept."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -78,7 +80,7 @@ def turning_model(light):
         scales=torch.full((n, 3), 0.05), opacities=torch.full((n,), 0.8), sh=torch.zeros(n, 1, 3),
     )  # fmt: skip
     model = TraceModel(
-        GaussianModel(start), TraceConfig(light=True), center=(0, 0, 0), half_side=1.0,
+        GaussianModel(start), TraceConfig(light="on"), center=(0, 0, 0), half_side=1.0,
         duration=0.6, frame_dt=0.2,
     )  # fmt: skip
 
@@ -162,6 +164,28 @@ def test_the_deformation_shades_what_moves_by_itself():
     torch.testing.assert_close(model.tensors_at(0.3)["sh"], sh)
 
 
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_parts_are_sought_with_shades_only_where_photographs_show_them(strength):
+    """Before there are parts, the deformation alone says how bright Gaussians are."""
+    model = turning_model(0.0)
+    model.shared = model.light = None
+    head, seen = model.deformation.head, []
+    torch.manual_seed(0)
+    weights = torch.randn(head.weight.shape[1])
+    head.weight.data[-1] = weights
+    weights *= 0.2 / torch.stack([model.deformed(t)[3] for t in TIMES]).std(dim=0).mean()
+    head.weight.data[-1] = strength * weights
+    photographs = PhotoLoss(pictures(model), torch.device("cpu"))
+    head.weight.data[-1] = weights
+    views = [(k, c, t) for k, (c, t) in enumerate((c, t) for c in cameras(3) for t in TIMES)]
+    one = SimpleNamespace(
+        model=model, photographs=photographs, views=views, background=WHITE, config=TraceConfig(),
+        light=None, _forget=seen.append,
+    )  # fmt: skip
+    trainer._judge_light(one, trainer.CLEAR)
+    assert one.light["kept"] == model.shaded == bool(strength)
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_training_with_a_light_can_be_interrupted(kept, tmp_path, monkeypatch):
     """Before the light is judged, and after, with the same end."""
@@ -170,14 +194,14 @@ def test_training_with_a_light_can_be_interrupted(kept, tmp_path, monkeypatch):
         for k, camera in enumerate(cameras(12)) for i, t in enumerate(TIMES)
     ]  # fmt: skip
     write_frames(tmp_path, "train", frames)
-    config = TraceConfig(gaussians=120, iterations=30, sh_degree=0, relocate_every=5, light=True)
+    config = TraceConfig(gaussians=120, iterations=30, sh_degree=0, relocate_every=5)
     train = load_photographs(str(tmp_path), "train")
     times, frame_dt = check_training(str(tmp_path), train)
     halves = np.repeat([1, 2], 60)
     monkeypatch.setattr(trainer, "label_parts", lambda *_: halves)
     monkeypatch.setattr(trainer, "rigid_parts", lambda *_: halves)
     monkeypatch.setattr(trainer, "worse", lambda errors: np.array([False, True]))
-    monkeypatch.setattr(trainer, "shines", lambda errors: kept)
+    monkeypatch.setattr(trainer, "shines", lambda errors, least: kept or least is not None)
 
     def make(checkpoint=None):
         job = TraceJob(data=str(tmp_path))

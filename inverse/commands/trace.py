@@ -57,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 def _learn(args: argparse.Namespace, command: list[str]) -> None:
     from inverse.trace.learn import learn_motion
     from inverse.trace.ranks import own_gpu
+    from inverse.trace.report import light_words
 
     own_gpu()
     job, config = settings(args)
@@ -78,6 +79,8 @@ def _learn(args: argparse.Namespace, command: list[str]) -> None:
             print(f"{name}: PSNR {metrics[name]['psnr']:.2f} dB, SSIM {metrics[name]['ssim']:.4f}")
     if metrics["segmentation"]:
         print(f"parts: {metrics['parts']}, mIoU {metrics['segmentation']['miou']:.3f}")
+    if metrics["light"]:
+        print(light_words(metrics["light"]))
     if metrics["tracks"]:
         found = (metrics["tracks"][name] for name in ("interpolation", "extrapolation"))
         words = " and ".join("none" if error is None else f"{error:.3g} m" for error in found)

@@ -36,10 +36,11 @@ class TraceConfig(PhotometricConfig):
         "the observed times; particles lets each Gaussian move by itself, as in the paper",
         choices=("parts", "particles"),
     )
-    light: bool = option(
-        False,
-        "with parts, learn how light that is fixed in the world shades parts that turn; it is kept "
-        "if photographs that were held out show it",
+    light: str = option(
+        "auto",
+        "with parts, whether light that is fixed in the world shades parts that turn: auto finds "
+        "out by photographs that are held out",
+        choices=("auto", "on", "off"),
     )
     deformation: bool = option(True, "use the auxiliary deformation field")
     rk: int = option(2, "order of the time integration", choices=(1, 2))

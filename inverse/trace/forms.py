@@ -190,13 +190,14 @@ class PathForm:
     fit(times, centers, turns, size) finds parameters, None where the form cannot be;
     centers(parameters, times, turns) gives the positions (T, 3), with `turns` a function of times;
     count: the number of parameters, without the place in the body of the point that follows the
-    form.
+    form; carried: whether the path depends on the turns.
     """
 
     name: str
     count: int
     fit: Callable[[np.ndarray, np.ndarray, Turns, float], np.ndarray | None]
     centers: Callable[[np.ndarray, np.ndarray, Turns], np.ndarray]
+    carried: bool = False
 
 
 def _linear(
@@ -237,7 +238,7 @@ def _linear(
     def evaluate(p: np.ndarray, times: np.ndarray, turns: Turns) -> np.ndarray:
         return rows(times, turns) @ p
 
-    return PathForm(name=name, count=unknowns, fit=fit, centers=evaluate)
+    return PathForm(name=name, count=unknowns, fit=fit, centers=evaluate, carried=True)
 
 
 def _polynomial_basis(degree: int) -> Callable[[np.ndarray, Turns], np.ndarray]:

@@ -8,17 +8,19 @@ continuation is.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from inverse.trace.forms import PATHS, ROTATIONS
+from inverse.trace.forms import PATHS, ROTATIONS, solved
 
 
 HELD_OUT = (1 / 6, 1 / 4, 1 / 3)  # shares of the observed frames, the last ones, that are predicted
 ABOUT = 1.5  # times the error of the best form: forms up to there predict about as well
+AGAIN = 4.0  # the same, up to which rotations are compared again with the path
 PRIOR = 4  # predictions whose scatter is believed before any is made
 RIVAL = 2.0  # times the error of the chosen form, up to which forms are possible
 TURNED = (2 / 3) ** 0.5  # movement of the particles of a round body by a turn, over its size
@@ -152,40 +154,57 @@ def find_law(times: np.ndarray, centers: np.ndarray, turns: Rotation, size: floa
     # Rotations first: they do not depend on the path. Forms go from simple to rich, until one
     # predicts to within the noise: it or a simpler one is the choice, whatever the others do.
     errors: dict[str, dict[str, float]] = {"rotation": {}, "path": {}}
-    known: dict[str, list[np.ndarray]] = {}
     for name, form in sorted(ROTATIONS.items(), key=lambda item: item[1].count):
         fits = [form.fit(s.tau, s.turns) for s in starts]
-        known[name] = [p for p in fits if p is not None]
-        if len(known[name]) == len(folds):
-            pairs = zip(folds, known[name], strict=True)
+        found = [p for p in fits if p is not None]
+        if len(found) == len(folds):
+            pairs = zip(folds, found, strict=True)
             errors["rotation"][name] = _root_mean(
                 path.turn_errors(fold, form.turns(p, path.tau[-fold:])) for fold, p in pairs
             )
             if errors["rotation"][name] <= ABOUT * path.turn_noise():
                 break
-    rotation = _choice(errors["rotation"], path.turn_noise())
-    turning = [turns_of(rotation, p) for p in known[rotation]]
+    first = _choice(errors["rotation"], path.turn_noise())
+    # How the center moves is asked given how the body turns at all times: what the rotation is
+    # mispredicted by would be the same for all forms, and hide what tells them apart.
+    whole = ROTATIONS[first].fit(path.tau, path.turns)
+    assert whole is not None  # it was fitted to fewer poses
+    turn = turns_of(first, whole)
     for name, path_form in sorted(PATHS.items(), key=lambda item: item[1].count):
-        fits = [
-            path_form.fit(s.tau, s.centers, turn, size)
-            for s, turn in zip(starts, turning, strict=True)
-        ]
+        fits = [path_form.fit(s.tau, s.centers, turn, size) for s in starts]
         found = [p for p in fits if p is not None]
         if len(found) == len(folds):
             errors["path"][name] = _root_mean(
                 path_form.centers(p, path.tau[-fold:], turn) - path.centers[-fold:]
-                for fold, p, turn in zip(folds, found, turning, strict=True)
+                for fold, p in zip(folds, found, strict=True)
             )
             if errors["path"][name] <= ABOUT * path.center_noise():
                 break
     chosen = _choice(errors["path"], path.center_noise())
+    # A center that is far from a pivot shows well how the body turns, so rotations are compared
+    # again, with the path.
+    noise = math.hypot(path.center_noise(), path.turn_noise())
+    limit = AGAIN * max(min(errors["rotation"].values()), path.turn_noise())
+    again = [name for name, error in errors["rotation"].items() if error <= limit]
+    laws = {name: [_fitted(start, name, chosen) for start in starts] for name in again}
+    errors["both"] = {
+        name: _root_mean(
+            _misses(earlier, path, fold)[:, None]
+            for fold, earlier in zip(folds, own, strict=True)
+            if earlier is not None
+        )
+        for name, own in laws.items()
+        if None not in own
+    }
+    rotation = _choice(errors["both"], noise)
     law = _fitted(path, rotation, chosen)
     assert law is not None  # it was fitted to fewer poses
-    law = _calibrated(law, path, folds)
-    paths = _rivals(errors["path"], chosen, path.center_noise())
-    rotations = _rivals(errors["rotation"], rotation, path.turn_noise())
-    rivals = [(weight, _fitted(path, rotation, name)) for name, weight in paths]
-    rivals += [(weight, _fitted(path, name, chosen)) for name, weight in rotations]
+    law = _calibrated(law, path, folds, laws[rotation])
+    rivals = [
+        *((w, _fitted(path, rotation, n)) for n, w in
+          _rivals(errors["path"], chosen, path.center_noise())),
+        *((w, _fitted(path, n, chosen)) for n, w in _rivals(errors["both"], rotation, noise)),
+    ]  # fmt: skip
     others = [(weight, other) for weight, other in rivals if other is not None]
     total = 1 + sum(weight for weight, _ in others)
     return dataclasses.replace(
@@ -274,17 +293,28 @@ def _rivals(errors: Mapping[str, float], chosen: str, noise: float) -> list[tupl
     ]
 
 
-def _fitted(path: ObservedPoses, rotation: str, form: str) -> MotionLaw | None:
+def _fitted(path: ObservedPoses, rotation: str, name: str) -> MotionLaw | None:
     """The law of these forms that fits the poses, and the covariance of its parameters."""
-    r = ROTATIONS[rotation].fit(path.tau, path.turns)
-    p = None if r is None else PATHS[form].fit(
-        path.tau, path.centers, turns_of(rotation, r), path.size
-    )  # fmt: skip
+    form, r = PATHS[name], ROTATIONS[rotation].fit(path.tau, path.turns)
+    p = None if r is None else form.fit(path.tau, path.centers, turns_of(rotation, r), path.size)
     if r is None or p is None:
         return None
+    if form.carried:
+
+        def misfit(parameters: np.ndarray) -> np.ndarray:
+            turn = turns_of(rotation, parameters)
+            own = form.fit(path.tau, path.centers, turn, path.size)
+            assert own is not None  # as it was before
+            shift = form.centers(own, path.tau, turn) - path.centers
+            turned = (turn(path.tau) * path.turns.inv()).as_rotvec() * path.size * TURNED
+            return np.concatenate([shift.ravel(), turned.ravel()])
+
+        r = solved(misfit, r)
+        p = form.fit(path.tau, path.centers, turns_of(rotation, r), path.size)
+        assert p is not None
     count = len(r) + len(p)
     law = MotionLaw(
-        rotation=rotation, path=form, end=path.end, span=path.span, size=path.size,
+        rotation=rotation, path=name, end=path.end, span=path.span, size=path.size,
         rotation_parameters=r, path_parameters=p, covariance=np.zeros((count, count)),
     )  # fmt: skip
     c, R = law.poses(path.times)
@@ -302,16 +332,24 @@ def _fitted(path: ObservedPoses, rotation: str, form: str) -> MotionLaw | None:
     return dataclasses.replace(law, covariance=covariance, floor=noise * 3**0.5)
 
 
-def _calibrated(law: MotionLaw, path: ObservedPoses, folds: Sequence[int]) -> MotionLaw:
-    """The law with a covariance that explains how far its forms missed the held-out poses."""
+def _misses(law: MotionLaw, path: ObservedPoses, fold: int) -> np.ndarray:
+    """How far (fold,) m a law misses the last poses, to which it was not fitted."""
+    last = slice(-fold, None)
+    return distances(law.poses(path.times[last]), (path.centers[last], path.turns[last]), law.size)
+
+
+def _calibrated(
+    law: MotionLaw, path: ObservedPoses, folds: Sequence[int], earlier: Sequence[MotionLaw | None]
+) -> MotionLaw:
+    """The law with a covariance that explains how far its forms missed the held-out poses.
+
+    earlier: the laws of these forms that were fitted to all poses but the last ones, by folds.
+    """
     ratios: list[float] = []
-    for fold in folds:
-        own = _fitted(path.until(len(path.times) - fold), law.rotation, law.path)
-        if own is None:
-            continue
-        times = path.times[-fold:]
-        miss = distances(own.poses(times), (path.centers[-fold:], path.turns[-fold:]), law.size)
-        ratios += list((miss / np.maximum(own.deviations(times), 1e-12)) ** 2)
+    for fold, own in zip(folds, earlier, strict=True):
+        if own is not None:
+            claimed = np.maximum(own.deviations(path.times[-fold:]), 1e-12)
+            ratios += list((_misses(own, path, fold) / claimed) ** 2)
     count = 2 * len(folds)  # errors within a fold are alike, so that it counts as two predictions
     factor = (count * float(np.mean(ratios)) + PRIOR) / (count + PRIOR) if ratios else 1.0
     return dataclasses.replace(law, covariance=factor * law.covariance)

@@ -91,7 +91,7 @@ class TraceModel(nn.Module):
                 **scene, depth=config.deformation_depth, width=config.deformation_width,
                 frequencies=config.deformation_frequencies,
                 time_frequencies=config.time_frequencies,
-                shaded=config.light and config.motion == "parts",
+                shaded=config.light != "off" and config.motion == "parts",
             )  # fmt: skip
         self.dynamics = None
         if config.dynamics != "none":
@@ -102,6 +102,7 @@ class TraceModel(nn.Module):
         self.register_buffer("moving", torch.ones(len(gaussians), dtype=torch.bool))
         self.shared: SharedMotion | None = None  # until parts are found
         self.light: Light | None = None  # that shines on parts
+        self.lit = True  # until it is found that nothing changes its brightness
 
     def scene(self) -> dict[str, Any]:
         """What a checkpoint needs, besides weights and settings, to make the model again."""
@@ -112,6 +113,7 @@ class TraceModel(nn.Module):
             "duration": self.duration,
             "frame_dt": self.frame_dt,
             "laws": None if laws is None else [law.record() for law in laws],
+            "lit": self.lit,
         }
 
     @classmethod
@@ -134,12 +136,13 @@ class TraceModel(nn.Module):
                 opacities=torch.full((count,), 0.5),
                 sh=torch.zeros(count, colors, 3),
             )
-            laws = scene.get("laws")
-            scene = {name: value for name, value in scene.items() if name != "laws"}
+            laws, is_lit = scene.get("laws"), bool(scene.get("lit", True))
+            scene = {name: scene[name] for name in scene if name not in ("laws", "lit")}
             head = state.get("deformation.head.weight")
             if head is not None and len(head) == 3 + 4 + 3:  # as of runs before there was light
-                config = dataclasses.replace(config, light=False)
+                config = dataclasses.replace(config, light="off")
             model = cls(GaussianModel(blank), config, **scene)
+            model.lit = is_lit
             model.prepare(state)
             model.load_state_dict(state)
             if model.shared is not None and laws:
@@ -188,7 +191,7 @@ class TraceModel(nn.Module):
 
     @torch.no_grad()
     def put_out_light(self) -> None:
-        """Give the Gaussians of parts the mean of their shades at the knots, and no light."""
+        """Give all Gaussians their mean shades, those of parts at the knots, and no light."""
         if self.light is not None and self.shared is not None:
             g, own = self.gaussians, self.shared.part.nonzero()[:, 0]
             x, quats = g.means[own], g.quats[own]
@@ -197,7 +200,9 @@ class TraceModel(nn.Module):
             sh = lit(g.tensors()["sh"][own], shade)
             colors = g.tensors()["sh"].index_copy(0, own, sh)
             g.recolor(self.shared.part > 0, colors)
-        self.light = None
+        if self.shaded:
+            self._settle_shades(self.free)
+        self.light, self.lit = None, False
 
     def extend(self, times: Sequence[float], knots: Sequence[float]) -> None:
         """Go on to later observed times, s, with knots, s, among them, for the shared motions."""
@@ -232,7 +237,7 @@ class TraceModel(nn.Module):
     @property
     def shaded(self) -> bool:
         """Whether the deformation says how bright Gaussians are that move by themselves."""
-        return self.deformation is not None and self.deformation.shaded
+        return self.lit and self.deformation is not None and self.deformation.shaded
 
     @property
     def frozen(self) -> bool:
@@ -252,7 +257,7 @@ class TraceModel(nn.Module):
             identity = x.new_tensor([1.0, 0, 0, 0]).expand(len(x), 4)
             return torch.zeros_like(x), identity, torch.zeros_like(x), torch.ones_like(x[:, :1])
         dx, dq, ds, *shade = self.deformation(x, t)
-        return dx, dq, ds, shade[0].exp() if shade else torch.ones_like(dx[:, :1])
+        return dx, dq, ds, shade[0].exp() if self.shaded else torch.ones_like(dx[:, :1])
 
     def motion(self, x: torch.Tensor, t: float) -> Rates:
         """The rates that the dynamics give particles at x (m, 3) m at time t s.
@@ -343,19 +348,25 @@ class TraceModel(nn.Module):
         since t = 0 of a Gaussian that stands still, in half sides; samples: number of observed
         times that are compared.
         """
-        first, dq, ds, bright = self.deformed(0.0)
+        first, dq, ds, _ = self.deformed(0.0)
         farthest = torch.zeros_like(first[:, 0])
         for k in range(1, samples + 1):
-            dx, _, _, now = self.deformed(self.duration * k / samples)
+            dx = self.deformed(self.duration * k / samples)[0]
             farthest = torch.maximum(farthest, (dx - first).norm(dim=1))
-            bright = bright + now
         moving = farthest > threshold * self.half_side
         frozen = self.moving & ~moving
         g = self.gaussians
+        if self.shaded:
+            self._settle_shades(frozen, samples)
         g.means[frozen] += first[frozen]
         g.quats[frozen] = quaternion_product(dq, g.quats)[frozen]
         g.log_scales[frozen] += ds[frozen]
-        if self.shaded:
-            g.recolor(frozen, lit(g.tensors()["sh"], (bright / (samples + 1)).expand(-1, 3)))
         self.moving &= moving
         return int((~self.moving).sum())
+
+    def _settle_shades(self, which: torch.Tensor, samples: int = 16) -> None:
+        """Make the mean brightness of Gaussians, which (n,) bool, a part of their colors."""
+        times = [self.duration * k / samples for k in range(samples + 1)]
+        bright = torch.stack([self.deformed(t)[3] for t in times]).mean(dim=0)
+        g = self.gaussians
+        g.recolor(which, lit(g.tensors()["sh"], bright.expand(-1, 3)))

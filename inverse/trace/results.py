@@ -159,8 +159,9 @@ def law_record(model: TraceModel, label: int) -> dict[str, Any] | None:
     """What motion.json says of the law of a part, None if its Gaussians move by themselves.
 
     rotation and path: the forms; held_out: root mean square errors, m, with which each form
-    predicts observed frames that it was not fitted to; future: time s, centre m and deviation m,
-    the standard deviation of the places of the part's Gaussians, at some later times.
+    predicts observed frames that it was not fitted to, `both` for rotations with the path; future:
+    time s, centre m and deviation m, the standard deviation of the places of the part's Gaussians,
+    at some later times.
     """
     shared = model.shared
     if shared is None or shared.laws is None or label > len(shared.laws):

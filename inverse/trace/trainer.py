@@ -30,6 +30,9 @@ from renderers.splats.render import render
 # How far apart, relative to what is sure, the motions of parts may be that are tried as one, at
 # each search; once there are parts, pixels decide.
 REACHES = (1.0, 4.0, 4.0, 2.0)
+# Share of the errors of held-out photographs, by which these must be larger without changes of
+# brightness, before there are parts. Where nothing is shaded it is a thousandth, either way.
+CLEAR = 0.01
 SHADES = 256  # Gaussians whose brightness counts in a step's loss
 SHARED_START = 0.3  # of the rate of the means, with which they go on once parts share a motion
 
@@ -88,6 +91,8 @@ class TraceTrainer(Training):
         later = [k for k, t in enumerate(train.times) if t > self.moment]
         self.held = [] if self.decided else [later[k] for k in held_out(len(later), seed)]
         self.views = [(k, train.cameras[k], train.times[k]) for k in self.held]
+        if config.light == "auto" and not self.held and not self.decided:
+            model.lit = False  # since nothing could show whether there is a light
         self.searched = since is not None
         self.quiet = True if self.ranks.rank else None
         groups = gaussian_groups(model.gaussians, config, model.half_side)
@@ -158,6 +163,8 @@ class TraceTrainer(Training):
             return
         if self.trial is not None:
             self._judge(progress)
+        if self.tries == 0 and self.held and self.model.shaded:
+            _judge_light(self, CLEAR)
         if self.tries < len(REACHES):
             if self._share(REACHES[self.tries]):
                 self.shared_at = progress
@@ -185,7 +192,7 @@ class TraceTrainer(Training):
             return False
         before = copy.deepcopy(model)
         self._forget("shared")
-        model.share(labels, knots, light=self.config.light and bool(self.held))
+        model.share(labels, knots, light=model.shaded)
         assert model.shared is not None
         if self.held:
             trial = Trial(before, labels, pieces, model.shared.mend_jumps())
@@ -312,7 +319,7 @@ class TraceTrainer(Training):
         settings = dataclasses.asdict(self.config) | {"batch": self.batch, "seed": self.seed}
         settings["since"] = self.since
         views = [(view.time, dataclasses.asdict(view.camera)) for view in self.train.views]
-        scene = self.model.scene() | {"laws": None}  # which come of the training
+        scene = self.model.scene() | {"laws": None, "lit": None}  # which come of the training
         return fingerprint_of((settings, scene, views), self.photographs.arrays())
 
     def own_state(self) -> dict[str, Any]:
@@ -337,6 +344,7 @@ class TraceTrainer(Training):
             self.model.prepare(state["model"])
             self._learn_shared()
         self.model.load_state_dict(state["model"])
+        self.model.lit = state["scene"]["lit"]
         self.optimizer.load_state_dict(state["optimizer"])
         for name in ("searched", "tries", "shared_at", "verdicts", "light"):
             setattr(self, name, state[name])
@@ -375,12 +383,17 @@ def _follow(trainer: TraceTrainer, dead: torch.Tensor, target: torch.Tensor) -> 
         trainer.trial.pieces[to] = trainer.trial.pieces[source]
 
 
-def _judge_light(trainer: TraceTrainer) -> None:
-    """Put the light out unless photographs that were held out show it."""
+def _judge_light(trainer: TraceTrainer, least: float | None = None) -> None:
+    """Put the light out unless it is on, or photographs that were held out show it.
+
+    least: as in `shines`.
+    """
     model = trainer.model
+    if trainer.config.light != "auto":
+        return
     errors = light_errors(model, trainer.photographs, trainer.views, trainer.background)
     before, now = errors.mean(axis=0).tolist()
-    trainer.light = {"kept": shines(errors), "error_without": before, "error": now}
+    trainer.light = {"kept": shines(errors, least), "error_without": before, "error": now}
     if not trainer.light["kept"]:
         trainer._forget("light")
         model.put_out_light()

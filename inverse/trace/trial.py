@@ -151,10 +151,14 @@ def light_errors(
     return errors
 
 
-def shines(errors: np.ndarray) -> bool:
-    """Whether errors (V, 2) of `light_errors` say that there is light, by more than chance."""
+def shines(errors: np.ndarray, least: float | None = None) -> bool:
+    """Whether errors (V, 2) of `light_errors` say that there is light.
+
+    least: the share by which their mean has to be larger without it, by default more than chance.
+    """
     gain = errors[:, 0] - errors[:, 1]
-    return bool(gain.mean() > max(gain.std(ddof=1) / len(gain) ** 0.5, DARK))
+    chance = gain.std(ddof=1) / len(gain) ** 0.5
+    return bool(gain.mean() > max(chance if least is None else least * errors[:, 1].mean(), DARK))
 
 
 @torch.no_grad()
