@@ -42,7 +42,8 @@ TIME, SOURCES = 0.25, 0.1  # s, of the force; odds
 WIDTH = 1.5
 # The least drift, px, and the least jitter, of all errors: those of lifts with a known surface were
 # 0.03 to 0.18 px in modes that move the whole body, of which 0.01 to 0.03 were new in each frame.
-DRIFT, JITTER = 0.12, 0.03
+# Points that are held were seen to drift by 0.1 to 0.4 px beside what bends.
+DRIFT, HELD_DRIFT, JITTER = 0.12, 0.25, 0.03
 USUAL = 125.0  # px, size of an object, where it is not known
 # What blocks of tracks show is this part of errors: those of four lifts were 1 to 5 times as large.
 SHOWN = 0.5
@@ -183,7 +184,8 @@ class Evidence:
         only: Shapes | None = None,
     ):
         self.response, self.size, self.start, self.only = response, size, start, only
-        self._least = DRIFT * size / pixels  # m, of the drift
+        drift = DRIFT if response.modes.free else HELD_DRIFT
+        self._least = drift * size / pixels  # m, of the drift
         self.intervals = response.frames - 1
         kept = int(np.clip(ROWS // self.intervals, FEWEST, MOST))
         self.kept = min(kept, response.modes.count)
@@ -218,7 +220,7 @@ class Evidence:
 
     def choose(self, coordinates: np.ndarray, *, near: Model | None = None) -> Model:
         """The likeliest model of coordinates (T, K) sqrt(kg) m; near: one of nearly the same, not
-        far from which it is."""
+        far from which it is, and whose length it takes of what is held."""
         d = coordinates[:, : self.kept] * self._seen
         scale, least = self._scale(coordinates), self._least
         h = self.response.frame_dt
@@ -232,7 +234,7 @@ class Evidence:
             length, guess = near.strength.length, self._encode(near.strength, near.noise)
         for _ in range(2):
             guess = self._refine(d, length, guess, middle, EVALUATIONS if near is None else FEW)
-            if self.only is not None:
+            if self.only is not None or (near is not None and not self.response.modes.free):
                 break
             misfits = [self._misfit(d, part * self.size, guess, middle) for part in LENGTHS]
             best = LENGTHS[int(np.argmin(misfits))] * self.size
