@@ -58,9 +58,7 @@ class TraceConfig(PhotometricConfig):
     share: float = setting(0.55, low=0, high=0.65)  # then, Gaussians of a part share one motion
     trial: float = setting(0.08, low=0)  # long, before shared motions are judged by pixels
     poses_rate: float = setting(2e-3, low=0)  # of the poses of parts, in half sides; falls as well
-    light_rate: float = setting(
-        0.03, low=0
-    )  # of the light and of the directions that Gaussians face
+    light_rate: float = setting(0.03, low=0)  # of the light and of where Gaussians face
     # Of the squared logs of the brightness of what moves by itself, in the loss: light changes
     # brightness by tens of percent, and motion that is not learned yet looks like a little of it.
     shade_weight: float = setting(0.01, low=0)
