@@ -12,7 +12,7 @@ import taichi_phys as tp
 from inverse.metrics import vector_errors
 from inverse.tracking import Tracks
 from inverse.wind.config import WindConfig, WindJob
-from inverse.wind.impacts import bridged, find_impacts, pieces
+from inverse.wind.impacts import bridged, find_impacts, pieces, thrown_back
 from inverse.wind.run import FORCES, WindRun
 from inverse.wind.solver import WindSolver, at_frames
 from inverse.wind.strayed import strayed_px
@@ -251,6 +251,22 @@ def test_blows_are_found_where_the_floor_throws_an_object_back():
 def test_what_rests_or_slides_on_a_floor_is_not_hit():
     sliding = BEAM - [0, 0, DOWN] + (np.arange(14) / FPS)[:, None, None] * [1.0, 0, 0]
     assert find_impacts(FLOOR, sliding, FPS, DX, 9.81) == []
+    assert len(thrown_back(sliding[..., 2].min(axis=1))) == 0
+
+
+def test_a_floor_tells_how_far_away_the_object_is():
+    """A guess makes all too small alike, about the camera, and the floor with it."""
+    true = bounce() + [0, 3.0, -BEAM[:, 2].min()]
+    np.testing.assert_allclose(thrown_back(true[..., 2].min(axis=1)), [-DOWN], atol=1e-6)
+    seen = tracked(0.4 * true)  # the camera is in the origin, above the floor
+    job = dataclasses.replace(JOB, floor=-DOWN, hold="none")
+    found = find_supports(job, make_inputs(), seen.targets[0], seen, DX, guessed=1.2)
+    assert found.distance == pytest.approx(3.0)
+    np.testing.assert_allclose(found.floor.point, (0, 0, -0.4 * DOWN), atol=1e-6)
+    assert found.impacts == (5, 6, 7)
+    assert any("--distance 3 makes" in sentence for sentence in found.sentences(job))
+    said = find_supports(job, make_inputs(), seen.targets[0], seen, DX)
+    assert said.distance is None and said.floor.point[2] == -DOWN and not said.impacts
 
 
 def test_a_short_flight_between_blows_belongs_to_them():

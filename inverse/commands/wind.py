@@ -58,7 +58,7 @@ def _recover(args: argparse.Namespace, command: list[str]) -> None:
     run = recover_wind(job, config, command=command)
     metrics = run.metrics
     print(metrics["verdict"]["sentence"])
-    for told in ("swing", "explained"):
+    for told in ("swing", "flight", "explained"):
         if metrics.get(told):
             print(metrics[told]["sentence"])
     inner = f"in frames 1 to {metrics['frames'] - 4}"

@@ -18,6 +18,7 @@ HIT = 1.0  # times gravity: an object whose weight a floor carries is not accele
 BESIDE = 0.3  # the same, above free flight, in frames beside a blow: lifts smooth it over some
 WIDEST = 3  # frames on each side
 SHORTEST = 3  # intervals between blows that tell a force
+FLOWN = 3  # frames on each side of a blow, by which the moment of it is found
 
 
 def find_impacts(
@@ -52,6 +53,32 @@ def find_impacts(
             blows[first:end] = True
         first = end + 1
     return [] if blows.all() else np.flatnonzero(blows).tolist()
+
+
+def thrown_back(height: np.ndarray) -> np.ndarray:
+    """Heights (k,) m at which something that falls is thrown back, between frames.
+
+    height: (T,) m, of its lowest point. On both sides of a blow it flies as it mostly does, and the
+    two flights meet where it touches.
+    """
+    rise = np.diff(height, 2)
+    flight = float(np.median(rise)) if len(rise) else 0.0
+    if flight >= 0:
+        return np.zeros(0)
+    frame = np.arange(len(height), dtype=float)
+    line = height - 0.5 * flight * frame**2  # a flight is straight in it
+    found = []
+    for k in range(FLOWN + 1, len(height) - FLOWN - 1):
+        near = rise[max(k - 2, 0) : k + 1]  # of the frames k - 1 to k + 1
+        if rise[k - 1] != near.max() or rise[k - 1] - flight < HIT * -flight:
+            continue
+        before, after = slice(k - FLOWN - 1, k - 1), slice(k + 2, k + FLOWN + 2)
+        fall, start = np.polyfit(frame[before], line[before], 1)
+        climb, end = np.polyfit(frame[after], line[after], 1)
+        moment = (start - end) / (climb - fall) if climb > fall else np.inf
+        if abs(moment - k) < 1.5:
+            found.append(start + fall * moment + 0.5 * flight * moment**2)
+    return np.asarray(found)
 
 
 def pieces(frames: int, gaps: Collection[int]) -> list[tuple[int, int]]:

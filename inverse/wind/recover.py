@@ -17,6 +17,7 @@ from inverse.wind.balls import ASSUMED
 from inverse.wind.body import make_bodies, make_simulator
 from inverse.wind.confidence import find_confidence
 from inverse.wind.config import WindConfig, WindJob
+from inverse.wind.flight import Flight, find_flight
 from inverse.wind.forces import Form
 from inverse.wind.forces.air import SampledAir, find_air
 from inverse.wind.forces.compare import (
@@ -98,7 +99,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     with clock("targets"), _one_thread():
         followed = follow_objects(each, models, folder.checkpoint(TARGETS))
     tracked, body = joined_tracks(followed), body_of_particles(models)
-    supports = find_all_supports(each, models, followed, dx)
+    guessed = job.distance if given.distance is None and not given.depth_given else None
+    supports = find_all_supports(each, models, followed, dx, guessed=guessed)
     targets = supports.steadied(tracked.targets, inputs.cameras, body)
     tracked = dataclasses.replace(tracked, targets=targets)
     if tracked.by in ASSUMED:
@@ -159,7 +161,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     run.save()  # the forces, whatever becomes of the pictures
     metrics = write_results(
         run, inputs, result, gaussians, tracked=tracked, factors=confidence.factors,
-        explained=explained, swing=_swing(given, run, tracked), clock=clock, command=command,
+        explained=explained, by_gravity=_by_gravity(guessed, run, tracked), clock=clock,
+        command=command,
     )  # fmt: skip
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
 
@@ -187,19 +190,19 @@ def _smoothing_runs(config: WindConfig, inputs: Inputs, supports: Supports) -> i
     return SOLID_RUNS if solid and config.force != "kplanes" else 0
 
 
-def _swing(given: WindJob, run: WindRun, tracked: Tracked) -> Swing | None:
-    """How the only object of a run swings, None where it does not, or where something that is seen
-    holds or carries it; given: the job as its user gave it."""
+def _by_gravity(guessed: float | None, run: WindRun, tracked: Tracked) -> Swing | Flight | None:
+    """How the only object of a run swings or flies, None where it does neither, or where something
+    that is seen holds or carries it; guessed: its distance, m, where that is a guess."""
     if run.body.any() or run.held.any() or run.reaction.any():
         return None
     until = followed_until(tracked.quality.seen_share) + 1
     share = run.mass / run.mass.sum()
-    return find_swing(
-        np.einsum("n,tnd->td", share, run.x[:until]),
-        run.force[:until].sum(axis=1) / run.mass.sum(),
-        run.gravity,
-        guessed=run.job.distance if given.distance is None and not given.depth_given else None,
-    )
+    specific = run.force[:until].sum(axis=1) / run.mass.sum()
+    path = np.einsum("n,tnd->td", share, run.x[:until])
+    swing = find_swing(path, specific, run.gravity, guessed=guessed)
+    if swing is not None or guessed is None:
+        return swing
+    return find_flight(specific, run.gravity, guessed)
 
 
 def _air(

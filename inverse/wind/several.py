@@ -103,15 +103,21 @@ def _joined_shifts(each: Sequence[Tracked]) -> np.ndarray:
 
 
 def find_all_supports(
-    each: Sequence[Inputs], models: Sequence[ObjectModel], tracked: Sequence[Tracked], dx: float
+    each: Sequence[Inputs],
+    models: Sequence[ObjectModel],
+    tracked: Sequence[Tracked],
+    dx: float,
+    *,
+    guessed: float | None = None,
 ) -> Supports:
-    """What holds each of the objects and what they stand on; dx: of the grid, m.
+    """What holds each of the objects and what they stand on.
 
+    dx: of the grid, m; guessed: m, the distance of an only object, where that is a guess.
     Raises ValueError as `find_supports` does, and where nothing of any object is held as the job
     says.
     """
     if len(each) == 1:
-        return find_supports(each[0].job, each[0], models[0].x, tracked[0], dx)
+        return find_supports(each[0].job, each[0], models[0].x, tracked[0], dx, guessed=guessed)
     touched = [one.hold is None or (one.hold & one.mask).any() for one in each]
     if not any(touched):
         raise ValueError("hold: no part of any object lies in it, expected a part of one")

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 import taichi_phys as tp
 from inverse.lifting.shrink import shrink_factor
 from inverse.wind.config import WindJob
-from inverse.wind.impacts import find_impacts
+from inverse.wind.impacts import find_impacts, thrown_back
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.solver import WindResult, at_frames
 from inverse.wind.stillness import LEAST, STILL, pixel_size, still_part
@@ -54,13 +54,15 @@ class Supports:
 
     held: (n,) bool, particles that are held; parts: the supports, one for each set of held
     particles that hangs together; floor: None where there is none; impacts: intervals of the clip
-    in which the floor hits the object (impacts.py).
+    in which the floor hits the object (impacts.py); distance: m, of the object in frame 0, at
+    which the floor is as high as it was said to be, None where a guess did not have to move it.
     """
 
     held: np.ndarray
     parts: tuple[Part, ...] = ()
     floor: tp.Plane | None = None
     impacts: tuple[int, ...] = ()
+    distance: float | None = None
 
     @property
     def touch(self) -> bool:
@@ -124,6 +126,12 @@ class Supports:
                 f"A floor at height {job.floor:g} m, with a friction of {job.floor_friction:g}, "
                 "carries what lies on it; its push is not part of the force."
             )
+        if self.distance is not None:
+            said.append(
+                "The floor was put where it throws the object back. It is at the height that was "
+                f"given if the object is {self.distance:.3g} m away in frame 0: --distance "
+                f"{self.distance:.3g} makes lengths and forces right."
+            )
         if self.impacts:
             frames = sorted({frame for step in self.impacts for frame in (step, step + 1)})
             said.append(
@@ -145,12 +153,20 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def find_supports(
-    job: WindJob, inputs: Inputs, x: np.ndarray, tracked: Tracked, dx: float
+    job: WindJob,
+    inputs: Inputs,
+    x: np.ndarray,
+    tracked: Tracked,
+    dx: float,
+    *,
+    guessed: float | None = None,
 ) -> Supports:
     """What holds an object and what it stands on.
 
-    x: (n, 3) m, its particles in frame 0; tracked: what the tracks say of them; dx: of the grid, m.
-    Raises ValueError where no particle, or each of them, is held as the job says.
+    x: (n, 3) m, its particles in frame 0; tracked: what the tracks say of them; dx: of the grid, m;
+    guessed: m, the distance of the object where that is a guess: then all lengths may be too long
+    or too short alike, and the floor is put where it throws the object back. Raises ValueError
+    where no particle, or each of them, is held as the job says.
     """
     found = inputs.hold is None and job.hold == "auto"
     if inputs.hold is not None:
@@ -173,11 +189,14 @@ def find_supports(
     parts = make_parts(
         held, x, tracked.targets, tracked.confidence, inputs.fps, dx, STILL * noise, found=found
     )  # fmt: skip
-    floor, impacts = _floor(job), []
+    floor, impacts, distance = _floor(job), [], None
     if floor is not None and not parts:  # what is held as well swings rather than flies
+        if guessed is not None:
+            floor, nearer = _met(floor, tracked.targets, inputs.cameras[0][0])
+            distance = None if nearer is None else guessed / nearer
         gravity = float(np.linalg.norm(job.gravity))
         impacts = find_impacts(floor, tracked.targets, inputs.fps, dx, gravity)
-    return Supports(held=held, parts=parts, floor=floor, impacts=tuple(impacts))
+    return Supports(held=held, parts=parts, floor=floor, impacts=tuple(impacts), distance=distance)
 
 
 def _in_pixels(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -197,6 +216,20 @@ def _floor(job: WindJob) -> tp.Plane | None:
         point=tuple(job.floor * up), normal=tuple(up), contact="separate",
         friction=job.floor_friction,
     )  # fmt: skip
+
+
+def _met(floor: tp.Plane, targets: np.ndarray, camera: Camera) -> tuple[tp.Plane, float | None]:
+    """The floor at the height where it throws back targets (T, n, 3) m, and the share of its true
+    distance from the camera that it has there; the floor as it is, and None, where nothing is
+    thrown back below the camera."""
+    point, up = np.asarray(floor.point), np.asarray(floor.normal)
+    heights = thrown_back(((targets - point) @ up).min(axis=1))
+    above = float((camera.position - point) @ up)
+    if not len(heights) or not np.median(heights) < above:
+        return floor, None
+    height = float(np.median(heights))
+    put = dataclasses.replace(floor, point=tuple((point + height * up).tolist()))
+    return put, 1 - height / above
 
 
 def reaction(supports: Supports, result: WindResult, mass: torch.Tensor, fps: float) -> np.ndarray:

@@ -47,7 +47,7 @@ def write_report(
     strength, known = strength.copy(), specific.copy()
     strength[until + 1 :] = known[until + 1 :] = np.nan
     mean = float(np.nanmean(strength))
-    sentences = [metrics[k]["sentence"] for k in ("swing", "explained") if metrics.get(k)]
+    sentences = [metrics[k]["sentence"] for k in ("swing", "flight", "explained") if metrics.get(k)]
     report = Report("What moved this?")
     report.notice(verdict.sentence, NOTICES[LEVELS.index(verdict.belief)])
     report.summary(

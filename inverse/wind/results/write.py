@@ -11,6 +11,7 @@ import numpy as np
 from inverse.clips.footage import keep_pictures
 from inverse.runs.clock import Clock
 from inverse.runs.folder import VIDEO
+from inverse.wind.flight import Flight
 from inverse.wind.forces.compare import Explained
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.results.pictures import (
@@ -53,7 +54,7 @@ def write_results(
     tracked: Tracked,
     factors: Mapping[str, float],
     explained: Explained | None = None,
-    swing: Swing | None = None,
+    by_gravity: Swing | Flight | None = None,
     clock: Clock,
     command: list[str] | None,
 ) -> dict[str, Any]:
@@ -61,8 +62,8 @@ def write_results(
 
     run: without metrics yet; result: of the solver; gaussians: of the object in frame 0; tracked:
     what the tracks say; factors: by which all forces may be off, by what is not known; explained:
-    which force explains the motion, if that is known; swing: how the object swings, if it does;
-    clock: has timed the stages before; command: as in the report.
+    which force explains the motion, if that is known; by_gravity: how gravity alone moves the
+    object, if it does; clock: has timed the stages before; command: as in the report.
     """
     video, cameras, targets = inputs.videos[0], run.cameras, tracked.targets
     seen_share = tracked.quality.seen_share
@@ -86,14 +87,17 @@ def write_results(
         verdict = judge(facts)
         frames = result_frames(run, video, motion, tracked, verdict)
         write_video(run.folder / VIDEO, frames, inputs.fps)
-    metrics = {
+    metrics: dict[str, Any] = {
         "frames": len(run.t),
         "particles": len(run.mass),
         "loss": result.loss,
         "healed": result.healed,
         "nudged": result.nudged,
         "explained": None if explained is None else explained.record(),
-        "swing": None if swing is None else swing.record(),
+        **{
+            name: by_gravity.record() if isinstance(by_gravity, kind) else None
+            for name, kind in (("swing", Swing), ("flight", Flight))
+        },
         "roughness": roughness(run.x, run.force / run.mass[:, None]),
         "held_share": float(run.held.mean()),
         "reaction_n": reaction_record(run.reaction),
