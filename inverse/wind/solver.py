@@ -15,6 +15,7 @@ forces alternate. With the slopes vhat of the targets beside it errors decay (in
 Gravity is part of the force that is recovered: a video cannot tell it from a wind.
 """
 
+import contextlib
 import copy
 import dataclasses
 import warnings
@@ -36,13 +37,13 @@ from inverse.wind.forces.make import make_field
 from inverse.wind.forces.own import choose_objects, own_fields
 from inverse.wind.impacts import bridged, pieces
 from inverse.wind.spread import Spread
+from inverse.wind.torn import heal
 from taichi_phys import MPM, SimulationError, State
 from taichi_phys.rotations import nearest_rotation
 
 
 MIN_SUBSTEPS = 8  # per video interval
 SHORTER = "--every 2, --frames 100 or --iterations 30 shortens that, --resume goes on after a stop"
-TORN = 5.0  # particles that are stretched or crushed by more than this factor are torn
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -236,15 +237,12 @@ class WindSolver(Resumable):
                     bar.update()
                     continue
                 try:
-                    loss = self._fit(step)
+                    self._commit(step, self._fit(step))
                 except SimulationError:
-                    if not self._heal(step):
-                        raise
-                    loss = self._fit(step)
-                self._commit(step, loss)
+                    self._mend(step)
                 self.save_at(len(self.forces))
                 bar.update()
-                bar.set_postfix_str(f"loss {loss:.3g} m/s²")
+                bar.set_postfix_str(f"loss {self.losses[-1]:.3g} m/s²")
         self.save()
         return WindResult(
             x=torch.stack([s.x for s in self.states]),
@@ -347,28 +345,24 @@ class WindSolver(Resumable):
             missed = sums[0] if len(sums) == 1 else torch.stack(sums)
             self.field.shift(missed / self.form.slope)
 
-    def _heal(self, step: int) -> bool:
-        """Particles that are torn in the last state take their present shape as that at rest.
-
-        Where tracks are lost or wrong, forces tear the object until no time step is short enough
-        to go on. F = R S becomes R. Returns whether there were any.
-        """
-        state = self.states[-1]
-        F = state.F.double()
-        stretch = torch.linalg.svdvals(F)
-        torn = (stretch.amax(dim=1) > TORN) | (stretch.amin(dim=1) < 1 / TORN)
-        count = int(torn.sum())
-        if count == 0:
-            return False
-        F = torch.where(torn[:, None, None], nearest_rotation(F).to(state.F), state.F)
-        self.states[-1] = state.replace(F=F, C=torch.where(torn[:, None, None], 0, state.C))
-        self.healed[step] = count
+    def _mend(self, step: int) -> None:
+        """Go on where the simulation could not: with torn particles healed, or from the targets."""
+        self.states[-1], self.healed[step] = heal(self.states[-1])
+        if self.healed[step]:
+            warnings.warn(
+                f"frame {step}: the object was torn; {self.healed[step]} of {len(self.body)} "
+                "particles went on with the shape that they had as the one at rest",
+                stacklevel=2,
+            )
+            with contextlib.suppress(SimulationError):
+                return self._commit(step, self._fit(step))
+        self.healed[step] = len(self.body)
         warnings.warn(
-            f"frame {step}: the object was torn; {count} of {len(torn)} particles went on with the "
-            "shape that they had as the one at rest",
+            f"frame {step}: no force takes the object where its tracks are in the next frame; it "
+            "goes on from there, free of stress",
             stacklevel=2,
         )
-        return True
+        self._bridge(step)
 
     def _bridge(self, step: int) -> None:
         """Go on from the targets after an interval of a gap, as a body that is free of stress."""

@@ -218,7 +218,7 @@ def find_facts(
         moved_px=float(np.linalg.norm(pixels - pixels[0], axis=-1).mean(axis=1).max()),
         along_axis=float(moved[2] / max(moved.sum(), 1e-300)),
         views=len(inputs.videos),
-        torn_share=torn / len(run.mass),
+        torn_share=min(torn / len(run.mass), 1.0),
         tracks=tracked.count,
         size_px=float(np.sqrt(inputs.mask.sum())),
         flat=inputs.flat,
