@@ -11,6 +11,7 @@ from inverse.lifting.solve import lift
 from inverse.materials import Range
 from inverse.tracking.tracks import Tracks
 from inverse.wind.confidence import Confidence, accelerations, find_factors, free_spread
+from inverse.wind.config import WindJob
 from inverse.wind.results.truth import within
 from inverse.wind.smoothing.covariance import Gain, force_spread
 from inverse.wind.smoothing.evidence import (
@@ -199,16 +200,13 @@ def test_factors_are_those_of_what_is_not_known():
         density=Range(low=100.0, typical=200.0, high=400.0), thickness=None,
         E=Range(low=1e3, typical=1e4, high=1e5),
     )  # fmt: skip
-    job = SimpleNamespace(
-        density=200.0, E=1e4, distance=None, depth=None, depth_model=None, solid_given=False,
-        depth_given=False,
-    )  # fmt: skip
+    job = WindJob(video=("clip.mp4",), fov=30, box=(0, 0, 9, 9), density=200.0, E=1e4)
     inputs = SimpleNamespace(substance=known, job=job, surface=None)
     free, held = (find_factors(job, inputs, held=held) for held in (False, True))
     assert free == {"density": pytest.approx(4 ** (1 / np.sqrt(12))), "distance": 2.0}
     assert set(held) == {"density", "distance", "E"}
-    inputs.job = SimpleNamespace(**{**vars(job), "density": 250.0})  # as the user said
-    job.distance = 3.0
+    inputs.job = dataclasses.replace(job, density=250.0)  # as the user said
+    job = dataclasses.replace(job, distance=3.0)
     assert find_factors(job, inputs, held=False) == {}
     both = Confidence(
         std=np.zeros(0), net=np.zeros(0), factors={"a": np.exp(0.3), "b": np.exp(0.4)}

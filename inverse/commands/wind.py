@@ -54,13 +54,13 @@ def _recover(args: argparse.Namespace, command: list[str]) -> None:
         return
 
     from inverse.wind.recover import recover_wind
+    from inverse.wind.results.report import told_besides
 
     run = recover_wind(job, config, command=command)
     metrics = run.metrics
     print(metrics["verdict"]["sentence"])
-    for told in ("swing", "flight", "explained"):
-        if metrics.get(told):
-            print(metrics[told]["sentence"])
+    for sentence in told_besides(metrics):
+        print(sentence)
     inner = f"in frames 1 to {metrics['frames'] - 4}"
     for key, name in (
         ("errors", f"errors {inner}"),

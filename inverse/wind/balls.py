@@ -99,10 +99,10 @@ def steadied(video: Footage, path: Sequence[Camera]) -> Footage:
         return video
 
     def turned(picture: np.ndarray, camera: Camera) -> np.ndarray:
-        back = _intrinsics(camera) @ camera.rotation @ first.rotation.T
+        back = camera.K @ camera.rotation @ first.rotation.T
         # Pixels are counted from the middle of the first one there.
         half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-        H = np.linalg.inv(half) @ back @ np.linalg.inv(_intrinsics(first)) @ half
+        H = np.linalg.inv(half) @ back @ np.linalg.inv(first.K) @ half
         how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         return cv2.warpPerspective(
             picture, H, first.size, flags=how, borderMode=cv2.BORDER_REPLICATE
@@ -110,10 +110,6 @@ def steadied(video: Footage, path: Sequence[Camera]) -> Footage:
 
     pictures = (turned(picture, camera) for picture, camera in zip(video, path, strict=True))
     return keep_pictures(pictures, len(video))
-
-
-def _intrinsics(camera: Camera) -> np.ndarray:
-    return np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
 
 
 def _as_seen(tracks: Tracks, path: Sequence[Camera]) -> Tracks:

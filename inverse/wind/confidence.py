@@ -213,7 +213,7 @@ def find_factors(given: WindJob, inputs: Inputs, *, held: bool) -> dict[str, flo
             known: Range | None = getattr(substance, name)
             if known is not None and getattr(job, name) == known.typical:
                 found[name] = _factor(known)
-    if given.distance is None and not given.depth_given:
+    if given.distance_guessed:
         found["distance"] = GUESSED
     elif given.depth is None and given.depth_model is not None and not given.solid_given:
         found["distance"] = NETWORK

@@ -246,6 +246,11 @@ class WindJob:
         """Whether the job says how deep the object is in frame 0, or names a network that does."""
         return self.solid_given or self.depth is not None or self.depth_model is not None
 
+    @property
+    def distance_guessed(self) -> bool:
+        """Whether nothing says how far away the object is."""
+        return self.distance is None and not self.depth_given
+
     def make_material(self) -> Material:
         """The material of the settings. Raises ValueError for impossible parameters."""
         kind = MATERIALS[self.material]

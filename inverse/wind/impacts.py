@@ -69,7 +69,7 @@ def thrown_back(height: np.ndarray) -> np.ndarray:
     line = height - 0.5 * flight * frame**2  # a flight is straight in it
     found = []
     for k in range(FLOWN + 1, len(height) - FLOWN - 1):
-        near = rise[max(k - 2, 0) : k + 1]  # of the frames k - 1 to k + 1
+        near = rise[k - 2 : k + 1]  # of the frames k - 1 to k + 1
         if rise[k - 1] != near.max() or rise[k - 1] - flight < HIT * -flight:
             continue
         before, after = slice(k - FLOWN - 1, k - 1), slice(k + 2, k + FLOWN + 2)

@@ -99,7 +99,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     with clock("targets"), _one_thread():
         followed = follow_objects(each, models, folder.checkpoint(TARGETS))
     tracked, body = joined_tracks(followed), body_of_particles(models)
-    guessed = job.distance if given.distance is None and not given.depth_given else None
+    guessed = job.distance if given.distance_guessed else None
     supports = find_all_supports(each, models, followed, dx, guessed=guessed)
     targets = supports.steadied(tracked.targets, inputs.cameras, body)
     tracked = dataclasses.replace(tracked, targets=targets)

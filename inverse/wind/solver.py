@@ -234,12 +234,11 @@ class WindSolver(Resumable):
                 self.field.begin_step(step)
                 if step in self.gaps:
                     self._bridge(step)
-                    bar.update()
-                    continue
-                try:
-                    self._commit(step, self._fit(step))
-                except SimulationError:
-                    self._mend(step)
+                else:
+                    try:
+                        self._commit(step, self._fit(step))
+                    except SimulationError:
+                        self._mend(step)
                 self.save_at(len(self.forces))
                 bar.update()
                 bar.set_postfix_str(f"loss {self.losses[-1]:.3g} m/s²")
@@ -370,7 +369,6 @@ class WindSolver(Resumable):
         self.forces.append(self.forces[-1] if self.forces else torch.zeros_like(self.targets[0]))
         self.losses.append(0.0)
         self.fields.append(copy.deepcopy(self.field.state_dict()))
-        self.save_at(len(self.forces))
 
     def placed(self, frame: int) -> State:
         """The body as the targets of a frame have it: its place and speed; free of stress."""

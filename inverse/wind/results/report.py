@@ -23,6 +23,11 @@ ERRORS = {
 MISSES = {"median": "median", "90 %": "90_percent"}
 
 
+def told_besides(metrics: Mapping[str, Any]) -> list[str]:
+    """Sentences on what moved the object, beside the verdict of a run with these metrics."""
+    return [metrics[k]["sentence"] for k in ("swing", "flight", "explained") if metrics.get(k)]
+
+
 def write_report(
     run: WindRun,
     metrics: Mapping[str, Any],
@@ -47,7 +52,6 @@ def write_report(
     strength, known = strength.copy(), specific.copy()
     strength[until + 1 :] = known[until + 1 :] = np.nan
     mean = float(np.nanmean(strength))
-    sentences = [metrics[k]["sentence"] for k in ("swing", "flight", "explained") if metrics.get(k)]
     report = Report("What moved this?")
     report.notice(verdict.sentence, NOTICES[LEVELS.index(verdict.belief)])
     report.summary(
@@ -56,7 +60,7 @@ def write_report(
         f"{t[peak]:.2f} s into the clip. It is everything that acts on the object from outside, "
         "gravity included"
         + (", but for what holds it." if run.reaction.any() else ".")
-        + "".join(f" {sentence}" for sentence in sentences)
+        + "".join(f" {sentence}" for sentence in told_besides(metrics))
     )
     figures = {
         "mean strength": (f"{mean:.2f}", "m/s²", f"± {_usual(metrics):.2g} in a frame"),
