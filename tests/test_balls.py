@@ -13,8 +13,9 @@ from inverse.lifting.smoothness import differences
 from inverse.perception.relief import is_disc
 from inverse.tracking.discs import Disc, follow_disc
 from inverse.tracking.turned import Turned
+from inverse.tracking.unsteady import steadied
 from inverse.wind.ball_path import find_path
-from inverse.wind.balls import _modes, follow_ball, steadied
+from inverse.wind.balls import _modes, follow_ball
 from renderers.camera import camera_from_fov
 
 

@@ -13,6 +13,7 @@ SEEN = 0.2  # confidence below which a particle's place, and so its force, is a 
 # Reprojection error, the median of a frame, above which a motion does not fit its tracks there: in
 # sigmas of their noise, and as a share of the object's width.
 LOOSE_SIGMAS, LOOSE_SHARE = 5.0, 0.01
+LOST = 0.5  # of what is seen in frame 0, and of the clip: what is lost so early was never followed
 # A share of the width in over half of the frames above which nothing of a lift can be used.
 FAILED_SHARE = 0.1
 
@@ -48,11 +49,16 @@ class LiftQuality:
         usual = float(np.median(median)) if len(median) else 0.0
         if usual <= FAILED_SHARE * self.object_px:
             return None
+        lost = np.flatnonzero(self.seen_share < LOST)
+        early = len(lost) and lost[0] < LOST * len(self.seen_share)
         return (
             f"tracks: no motion of the object explains them, keypoints are {usual:.0f} px from "
-            f"where they were tracked and the object is {self.object_px:.0f} px wide; the depth, "
-            "the camera or the mask may be wrong, or the tracks are"
-        )
+            f"where they were tracked and the object is {self.object_px:.0f} px wide; "
+            + (f"from frame {lost[0]} on less than half of it is seen, so that it is too fast, too "
+               "blurred or too folded to be followed: begin where it moves less (--start, and a "
+               "mask or box of that frame), or give --tracks; otherwise " if early else "")
+            + "the depth, the camera or the mask may be wrong, or the tracks are"
+        )  # fmt: skip
 
     def to_record(self) -> dict[str, Any]:
         """For JSON: numbers of each frame to four digits, None where there is none."""

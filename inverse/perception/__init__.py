@@ -14,6 +14,7 @@ from inverse.perception.mesh import mesh_volume as mesh_volume
 from inverse.perception.model import ObjectModel as ObjectModel
 from inverse.perception.model import object_model as object_model
 from inverse.perception.moving_disc import moving_disc as moving_disc
+from inverse.perception.moving_disc import moving_object as moving_object
 from inverse.perception.refine import refine_on_image as refine_on_image
 from inverse.perception.relief import measure_relief as measure_relief
 from inverse.perception.relief import relief_solid as relief_solid
@@ -40,6 +41,7 @@ __all__ = [
     "mesh_in_view",
     "mesh_volume",
     "moving_disc",
+    "moving_object",
     "object_model",
     "refine_on_image",
     "relief_solid",

@@ -43,7 +43,10 @@ def grabcut_mask(image: np.ndarray, box: tuple[float, float, float, float]) -> n
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, SPECKS)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
-        raise ValueError(f"{nothing}; draw the box tighter or wider, or give a mask")
+        raise ValueError(
+            f"{nothing}; draw the box tighter or wider, or give a --mask, "
+            "an image of frame 0 that is white on the object and black elsewhere"
+        )
     return parts == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
 
 

@@ -1,13 +1,15 @@
-"""A ball in a box, found by what a camera that stands still sees behind it in other frames.
+"""What flies out of a box, found by what a camera that stands still sees behind it in other frames.
 
-A small ball before a lively background has colors that are there, too, and motion blur mixes it
-with what is behind: GrabCut then finds too little or nothing. But where a ball flies away, later
-pictures show what it hid. What differs from that is the ball, smeared along its way: a disc, or, of
-a fast one, the hull of two discs.
+A small thing before a lively background has colors that are there, too, and motion blur mixes it
+with what is behind: GrabCut then finds too little or nothing. But where it flies away, later
+pictures show what it hid. What differs from that is the thing, smeared along its way: of a ball a
+disc, or, of a fast one, the hull of two discs.
 """
 
 import cv2
 import numpy as np
+
+from inverse.perception.grabcut import grabcut_mask
 
 
 DIFFERS = 6.0  # standard deviations of noise, from which on a pixel is not the background
@@ -25,6 +27,8 @@ EXPOSURES = (0.25, 0.4, 0.5, 0.6, 0.75, 1.0)  # of the time between frames, that
 # half: a flag does not fly out of it.
 GONE = 0.5
 ROUND = 0.2  # radii, of a smear that is not told from none
+CLEAR = 3.0  # standard deviations of noise, by which a usual pixel of what flies away differs
+SHOWN = 10.0  # gray levels of a standard deviation, in a picture of how much pixels differ
 
 
 def moving_disc(stills: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray | None:
@@ -68,15 +72,41 @@ def moving_disc(stills: np.ndarray, box: tuple[float, float, float, float]) -> n
     return np.linalg.norm(at - middle, axis=-1) <= radius
 
 
-def _moving(pictures: np.ndarray, which: int) -> np.ndarray:
-    """(H, W) uint8: where one of pictures (K, H, W, 3) shows what others do not."""
+def moving_object(stills: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray | None:
+    """The pixels (H, W) bool of what flies out of a box, whatever its form, by GrabCut of how it
+    differs from what is behind it; None where nothing does.
+
+    stills: (K, H, W, 3) uint8, pictures of a camera that stands still, of which the first shows it
+    in the box; box: x0 y0 x1 y1, px.
+    """
+    if len(stills) < FEWEST:
+        return None
+    apart = _apart(stills, 0)
+    try:
+        found = grabcut_mask(np.clip(128 + SHOWN * apart, 0, 255).astype(np.uint8), box)
+    except ValueError:
+        return None
+    # Noise has pieces, too; and of what stays in the box only a part differs.
+    clear = np.median(np.abs(apart).max(axis=-1)[found]) > CLEAR
+    x0, y0, x1, y1 = (round(value) for value in box)
+    leaves = _leaves(stills[:, y0:y1, x0:x1], found[y0:y1, x0:x1])
+    return found if clear and leaves else None
+
+
+def _apart(pictures: np.ndarray, which: int) -> np.ndarray:
+    """(H, W, 3): by how many standard deviations of noise one of pictures (K, H, W, 3) differs from
+    what others show."""
     others = np.delete(pictures, which, axis=0).astype(np.float32)
     behind = np.median(others, axis=0)
     # Noise, and what sways behind: what is usual there in other pictures.
     usual = 1.5 * np.median(np.abs(others - behind).max(axis=-1), axis=0)
     noise = np.maximum(usual, max(float(np.median(usual)), LEAST_NOISE))
-    apart = np.abs(pictures[which] - behind).max(axis=-1)
-    return (apart > DIFFERS * noise).astype(np.uint8)
+    return (pictures[which] - behind) / noise[..., None]
+
+
+def _moving(pictures: np.ndarray, which: int) -> np.ndarray:
+    """(H, W) uint8: where one of pictures (K, H, W, 3) shows what others do not."""
+    return (np.abs(_apart(pictures, which)).max(axis=-1) > DIFFERS).astype(np.uint8)
 
 
 def _smeared(at: np.ndarray, middle: np.ndarray, radius: float, smear: np.ndarray) -> np.ndarray:

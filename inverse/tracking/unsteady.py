@@ -1,11 +1,12 @@
 """Whether a camera stands still: how the background moves as a whole, from frame 0 on."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from inverse.clips.footage import Footage
+from inverse.clips.footage import Footage, keep_pictures
 from inverse.tracking.alignment import MODELS, Alignment, PictureMotion
 from inverse.tracking.lucas_kanade import forward_backward
 from renderers.camera import Camera
@@ -104,6 +105,30 @@ def find_unsteadiness(video: Footage, camera: Camera, mask: np.ndarray) -> Unste
     if not seen.moves or not seen.known:
         return seen
     return _exactly(seen, video, camera, small, free, rough)
+
+
+def steadied(video: Footage, path: Sequence[Camera]) -> Footage:
+    """A video (T, H, W, 3) uint8 of a camera that turns, or whose picture shifts, as if it stood
+    still as in frame 0.
+
+    path: the camera of each frame. What it does not show is as the edge of its picture.
+    """
+    first = path[0]
+    if all(camera is first for camera in path):
+        return video
+
+    def turned(picture: np.ndarray, camera: Camera) -> np.ndarray:
+        back = camera.K @ camera.rotation @ first.rotation.T
+        # Pixels are counted from the middle of the first one there.
+        half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+        H = np.linalg.inv(half) @ back @ np.linalg.inv(first.K) @ half
+        how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        return cv2.warpPerspective(
+            picture, H, first.size, flags=how, borderMode=cv2.BORDER_REPLICATE
+        )
+
+    pictures = (turned(picture, camera) for picture, camera in zip(video, path, strict=True))
+    return keep_pictures(pictures, len(video))
 
 
 def _exactly(

@@ -13,15 +13,14 @@ become shifts of the targets, and so a part of how uncertain the force is.
 import dataclasses
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 
-from inverse.clips.footage import Footage, keep_pictures
 from inverse.lifting import Targets
 from inverse.perception.relief import is_disc
 from inverse.tracking.discs import Disc, follow_disc
 from inverse.tracking.timing import at_even_times
 from inverse.tracking.tracks import Tracks
+from inverse.tracking.unsteady import steadied
 from inverse.wind.ball_path import BallPath, find_path
 from inverse.wind.inputs.load import Inputs
 from renderers.camera import Camera
@@ -86,30 +85,6 @@ def _in_place(path: Sequence[Camera]) -> bool:
     """Whether a camera turns at most."""
     moved = max(float(np.linalg.norm(camera.position - path[0].position)) for camera in path)
     return moved < 1e-9
-
-
-def steadied(video: Footage, path: Sequence[Camera]) -> Footage:
-    """A video (T, H, W, 3) uint8 of a camera that turns, or whose picture shifts, as if it stood
-    still as in frame 0.
-
-    path: the camera of each frame. What it does not show is as the edge of its picture.
-    """
-    first = path[0]
-    if all(camera is first for camera in path):
-        return video
-
-    def turned(picture: np.ndarray, camera: Camera) -> np.ndarray:
-        back = camera.K @ camera.rotation @ first.rotation.T
-        # Pixels are counted from the middle of the first one there.
-        half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
-        H = np.linalg.inv(half) @ back @ np.linalg.inv(first.K) @ half
-        how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        return cv2.warpPerspective(
-            picture, H, first.size, flags=how, borderMode=cv2.BORDER_REPLICATE
-        )
-
-    pictures = (turned(picture, camera) for picture, camera in zip(video, path, strict=True))
-    return keep_pictures(pictures, len(video))
 
 
 def _as_seen(tracks: Tracks, path: Sequence[Camera]) -> Tracks:

@@ -241,7 +241,9 @@ def _find_objects(
     plan, camera: of the first view; extra: other keys of the camera's file; network: what a network
     says of frame 0; assumptions: takes sentences about what was not given.
     """
-    labels, masks = (None, None) if not job.object_given else read_mask(job, plan, assumptions)
+    labels, masks = None, None
+    if job.object_given:
+        labels, masks = read_mask(job, plan, camera, assumptions)
     count = 1 if labels is None else max(int(labels.max()), 1)
     if count > 1 and job.solid_given:
         raise ValueError(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from inverse.clips import ClipPlan
-from inverse.lifting.shrink import shrink_image
+from inverse.lifting.shrink import shrink_camera, shrink_image
 from inverse.perception import (
     fill_depth,
     grabcut_mask,
@@ -18,6 +18,7 @@ from inverse.perception import (
     load_mask,
     load_masks,
     moving_disc,
+    moving_object,
     without_outliers,
 )
 from inverse.perception.networks import (
@@ -32,6 +33,8 @@ from inverse.perception.networks.depth import eroded
 from inverse.perception.networks.detection import DEFAULT as DETECTOR
 from inverse.perception.networks.segmentation import DEFAULT as SEGMENTER
 from inverse.runs.settings import given, positive
+from inverse.tracking import camera_rotation
+from inverse.tracking.unsteady import STILL, steadied
 from inverse.wind.config import HOLDS, WindJob
 from renderers.camera import Camera
 
@@ -41,20 +44,20 @@ FOLLOWED = 1024  # px, longer side of pictures that --segmenter follows: SAM 2 s
 # Size of the object, px, below which the tracker's patches hold more background than object: a leaf
 # of 20 px gave a direction error of 36 degrees.
 TINY = 20.0
-# Frames in which a ball flies away; those of them that show what is behind it; their longer side.
+# Frames in which something flies away; those that show what is behind it; their longer side.
 FLYING, STILLS, LARGE_STILLS = 90, 16, 1280
 TINY_BALL = 6.0  # px: of one that is followed by its silhouette
 
 
 def read_mask(
-    job: WindJob, plan: ClipPlan, assumptions: list[str]
+    job: WindJob, plan: ClipPlan, camera: Camera, assumptions: list[str]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Labels (H, W) of frame 0 of the first view, 0 where no object is, and the object's pixels
     (T, h, w) bool in all frames, which may be smaller.
 
-    plan: of that view; assumptions: takes sentences about what was not given. The second is None
-    where masks of later frames are neither given nor found. Raises ValueError for a mask that
-    cannot be read, and for a box in which nothing is found.
+    plan: of that view; camera: of frame 0; assumptions: takes sentences about what was not given.
+    The second is None where masks of later frames are neither given nor found. Raises ValueError
+    for a mask that cannot be read, and for a box in which nothing is found.
     """
     if job.mask is not None and is_sequence(job.mask):
         used = plan.filled  # of all pictures of the file
@@ -63,7 +66,7 @@ def read_mask(
     if job.mask is not None:
         labels = load_labels(job.mask, plan.size, notes=assumptions)
     else:
-        labels = _found_mask(job, plan, assumptions).astype(np.int64)
+        labels = _found_mask(job, plan, camera, assumptions).astype(np.int64)
     return labels, _followed_masks(job, plan, labels, assumptions)
 
 
@@ -87,8 +90,9 @@ def _followed_masks(
     return segment_video(plan.read((width, height)), mask, job.segmenter)
 
 
-def _found_mask(job: WindJob, plan: ClipPlan, assumptions: list[str]) -> np.ndarray:
-    """The object's pixels (H, W) by word, point or box in frame 0 of the view of a plan."""
+def _found_mask(job: WindJob, plan: ClipPlan, camera: Camera, assumptions: list[str]) -> np.ndarray:
+    """The object's pixels (H, W) by word, point or box in frame 0 of the view of a plan, whose
+    camera is that of frame 0."""
     image, box, place = plan.first, job.box, ""
     if box is None and job.point is not None:
         u, v = job.point
@@ -103,36 +107,61 @@ def _found_mask(job: WindJob, plan: ClipPlan, assumptions: list[str]) -> np.ndar
         place = f", which {detector} finds for {job.object!r} with a score of {score:.2f}"
     box = given("box", box)
     network = job.segmenter or (SEGMENTER if job.box is None else None)
-    corners = " ".join(f"{v:.4g}" for v in box)
+    place = f"box {' '.join(f'{v:.4g}' for v in box)}{place}"
     if network is None:
-        ball = _moving_ball(plan, box)
-        if ball is not None:
-            assumptions.append(
-                f"The object's pixels in frame 0 are those of a ball that flies out of box "
-                f"{corners}, found by what other frames show behind it."
-            )
-            return ball
-    mask = grabcut_mask(image, box) if network is None else segment(image, network, box=box)
-    assumptions.append(
-        f"The object's pixels in frame 0 are what {network or 'GrabCut'} finds in box {corners}"
-        f"{place}."
-    )
+        mask, how = _without_network(plan, camera, box, place)
+    else:
+        mask, how = segment(image, network, box=box), f"what {network} finds in {place}"
+    assumptions.append(f"The object's pixels in frame 0 are {how}.")
     return mask
 
 
-def _moving_ball(plan: ClipPlan, box: tuple[float, float, float, float]) -> np.ndarray | None:
-    """The pixels (H, W) bool of a ball that flies out of a box in the first frames of a clip, None
-    without any."""
+def _without_network(
+    plan: ClipPlan, camera: Camera, box: tuple[float, float, float, float], place: str
+) -> tuple[np.ndarray, str]:
+    """The object's pixels (H, W) bool in a box in frame 0, and which these are, in words.
+
+    camera: of that frame; place: the box in words. Raises ValueError where nothing is found.
+    """
+    stills, steady = _steady_stills(plan, camera, box)
+    x0, y0, x1, y1 = (stills.shape[2] / plan.size[0] * value for value in box)
+    found, what = moving_disc(stills, (x0, y0, x1, y1)), "a ball"
+    if found is None:
+        try:
+            return grabcut_mask(plan.first, box), f"what GrabCut finds in {place}"
+        except ValueError:
+            found = moving_object(stills, (x0, y0, x1, y1)) if steady else None
+            if found is None:
+                raise
+            what = "something"
+    mask = cv2.resize(255 * found.astype(np.uint8), plan.size) > 127
+    how = f"those of {what} that flies out of {place}, found by what other frames show behind it"
+    return mask, how
+
+
+def _steady_stills(
+    plan: ClipPlan, camera: Camera, box: tuple[float, float, float, float]
+) -> tuple[np.ndarray, bool]:
+    """Pictures (K, h, w, 3) uint8 of the first frames of a clip, reduced where they are large, as
+    if the camera stood still as in frame 0; and whether it is known how it turned.
+
+    camera: that of frame 0; box: around the object, which is left out.
+    """
     scale = min(1.0, LARGE_STILLS / max(plan.size))
-    size = round(plan.size[0] * scale), round(plan.size[1] * scale)
-    video = plan.read(size, frames=FLYING)
+    small = shrink_camera(camera, scale)
+    video = plan.read(small.size, frames=FLYING)
     later = np.linspace(1, len(video) - 1, STILLS).round().astype(int)
     stills = np.stack([video[k] for k in np.unique([0, *later])])
-    x0, y0, x1, y1 = (scale * value for value in box)
-    found = moving_disc(stills, (x0, y0, x1, y1))
-    if found is None or scale == 1:
-        return found
-    return cv2.resize(255 * found.astype(np.uint8), plan.size) > 127
+    x0, y0, x1, y1 = np.clip(np.rint(np.multiply(box, scale)).astype(int), 0, None)
+    inside = np.zeros(stills.shape[1:3], dtype=bool)
+    inside[y0:y1, x0:x1] = True
+    try:
+        path = camera_rotation(stills, small, inside)
+    except ValueError:
+        return stills, False
+    center = small.unproject(0.5 * np.array([small.size]), 1.0)
+    shifts = [np.ptp([c.project(center)[0] for c in (small, one)], axis=0) for one in path]
+    return (steadied(stills, path) if np.max(shifts) > STILL else stills), True
 
 
 def check_size(mask: np.ndarray, *, ball: bool = False) -> None:
