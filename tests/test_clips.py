@@ -15,7 +15,7 @@ from inverse.tracking import Tracks
 from inverse.tracking.timing import at_even_times, at_times_taken
 from inverse.tracking.unsteady import find_unsteadiness
 from inverse.wind.config import WindJob
-from inverse.wind.inputs.clip import plan_clips, sensible_scale
+from inverse.wind.inputs.clip import how_long, plan_clips, sensible_scale
 from inverse.wind.inputs.overridden import overridden
 from renderers.camera import camera_from_fov
 from renderers.video import write_video
@@ -271,6 +271,11 @@ def test_views_of_different_rates_share_the_steps_of_the_first(tmp_path):
     first, second = plan_clips(job)
     assert used(first) == list(range(24)) and used(second) == list(range(0, 48, 2))
     assert second.timing.even and second.timing.fps == 24
+
+
+def test_a_run_of_many_frames_says_how_long_it_takes():
+    assert how_long(100) is None
+    assert "300 frames take about 18 to 35 minutes" in how_long(300)
 
 
 def test_tracks_at_even_times_are_those_of_the_motion():

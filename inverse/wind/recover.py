@@ -30,6 +30,7 @@ from inverse.wind.forces.compare import (
 )
 from inverse.wind.forces.find import find_form
 from inverse.wind.forces.make import check_force
+from inverse.wind.inputs.clip import how_long
 from inverse.wind.inputs.load import Inputs, load_inputs
 from inverse.wind.inputs.material import material_record
 from inverse.wind.results.pictures import carried_deformation
@@ -79,6 +80,9 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     for assumption in inputs.assumptions:
         print(f"assumed: {assumption}")
     said = len(inputs.assumptions)
+    duration = how_long(len(inputs.videos[0]))
+    if duration is not None:
+        print(duration)
     folder.begin(
         _record(job, config, inputs, each),
         results=RESULTS,
