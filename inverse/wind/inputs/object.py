@@ -161,7 +161,9 @@ def _steady_stills(
         return stills, False
     center = small.unproject(0.5 * np.array([small.size]), 1.0)
     shifts = [np.ptp([c.project(center)[0] for c in (small, one)], axis=0) for one in path]
-    return (steadied(stills, path) if np.max(shifts) > STILL else stills), True
+    if np.max(shifts) > STILL:
+        stills = np.stack(list(steadied(stills, path)))
+    return stills, True
 
 
 def check_size(mask: np.ndarray, *, ball: bool = False) -> None:
