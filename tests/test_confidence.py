@@ -202,17 +202,25 @@ def test_factors_are_those_of_what_is_not_known():
     )  # fmt: skip
     job = WindJob(video=("clip.mp4",), fov=30, box=(0, 0, 9, 9), density=200.0, E=1e4)
     inputs = SimpleNamespace(substance=known, job=job, surface=None)
-    free, held = (find_factors(job, inputs, held=held) for held in (False, True))
+    free, held = (find_factors(job, inputs, bent=bent) for bent in (False, True))
     assert free == {"density": pytest.approx(4 ** (1 / np.sqrt(12))), "distance": 2.0}
     assert set(held) == {"density", "distance", "E"}
     inputs.job = dataclasses.replace(job, density=250.0)  # as the user said
     job = dataclasses.replace(job, distance=3.0)
-    assert find_factors(job, inputs, held=False) == {}
+    assert find_factors(job, inputs, bent=False) == {}
     both = Confidence(
         std=np.zeros(0), net=np.zeros(0), factors={"a": np.exp(0.3), "b": np.exp(0.4)}
     )
     assert both.factor == pytest.approx(np.exp(0.5))
     assert dataclasses.replace(both, factors={}).factor == 1
+
+
+@pytest.mark.parametrize("too_large", [2.5, 0.4])
+def test_a_distance_that_something_tells_is_off_by_what_it_tells(too_large):
+    guessed = Confidence(std=np.zeros(0), net=np.zeros(0), factors={"distance": 2.0, "E": 1.3})
+    told = guessed.scaled(too_large)
+    assert told.factors == {"distance": pytest.approx(2.5), "E": 1.3}
+    assert guessed.factors["distance"] == 2.0
 
 
 def test_shares_within_the_standard_deviation():

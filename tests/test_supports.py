@@ -9,10 +9,12 @@ import torch
 from small_runs import wind_run as wind_run
 
 import taichi_phys as tp
+from inverse.commands.wind import make_parser, settings
 from inverse.metrics import vector_errors
 from inverse.tracking import Tracks
 from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.impacts import bridged, find_impacts, pieces, thrown_back
+from inverse.wind.inputs.object import read_hold
 from inverse.wind.run import FORCES, WindRun
 from inverse.wind.solver import WindSolver, at_frames
 from inverse.wind.strayed import strayed_px
@@ -144,6 +146,7 @@ def test_a_floor_lies_across_gravity():
     ("change", "message"),
     [
         ({"hold": "mask.png", "hold_box": (0, 0, 5, 5)}, "hold: .* beside hold_box"),
+        ({"hold_box": (0, 0, 5, 5, 7)}, "hold_box: .* expected 4 values, or 4 each"),
         ({"floor": 0.0, "gravity": (0.0, 0.0, 0.0)}, "floor: gravity is zero"),
         ({"floor_friction": -1.0}, "floor_friction"),
     ],
@@ -151,6 +154,17 @@ def test_a_floor_lies_across_gravity():
 def test_bad_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(JOB, **change)
+
+
+def test_a_cloth_is_held_at_each_of_its_corners():
+    flags = ["--hold-box", "0", "0", "2", "3", "--hold-box", "7", "1", "9", "4"]
+    job, _ = settings(make_parser().parse_args([*flags, "--video", "a.mp4", "--box", *"0199"]))
+    held = read_hold(job, (5, 10))
+    assert held[:3, :2].all() and held[1:4, 7:9].all() and held.sum() == 12
+    with pytest.raises(ValueError, match=r"got \(7.0, 1.0, 9.0, 4.0\), expected x0 < x1"):
+        read_hold(job, (5, 8))
+    with pytest.raises(ValueError, match="hold_box: got no values"):
+        read_hold(dataclasses.replace(job, hold_box=()), (5, 8))
 
 
 # What the simulation makes of it

@@ -60,7 +60,7 @@ def test_a_good_run_is_believable():
             CARE,
             "shifts by 20 px, the object itself by 60 px",
         ),
-        ({"held": True, "taut": True}, CARE, "no pull that it carries along itself"),
+        ({"held": True, "taut": True}, CARE, "along it is taken to be its weight"),
         ({"adrift": 40.0}, DOUBTFUL, "if it is the camera that moved"),
         ({"adrift": 20.0, "as_one": True}, DOUBTFUL, "the camera travels: what is behind"),
         ({"torn_share": 0.01}, CARE, "1 % of the object was torn"),
@@ -82,6 +82,12 @@ def test_a_good_run_is_believable():
             "all forces may be off by a factor of 1.3 for the density and 2 for the distance",
         ),
         (
+            {"factors": (("density", 1.3), ("distance", 1.9)), "too_large": 1.9},
+            BELIEVABLE,
+            "all forces are 1.9 times as large as they should be; besides, all forces may be off "
+            "by a factor of 1.3 for the density.",
+        ),
+        (
             {"strength": np.full(T, 0.5), "noise": np.full(T, 0.9)},
             BELIEVABLE,
             "no net force stands out of its uncertainty (0.9 m/s²)",
@@ -93,6 +99,11 @@ def test_what_is_wrong_is_said(change, belief, reason):
     verdict = judge(dataclasses.replace(GOOD, **change))
     assert verdict.belief == belief
     assert reason in verdict.sentence
+
+
+def test_that_no_force_stands_out_is_said_once():
+    sentence = judge(dataclasses.replace(GOOD, noise=np.full(T, 5.4))).sentence
+    assert sentence.count("stands out") == 1
 
 
 def test_a_clip_of_a_few_frames_determines_little():

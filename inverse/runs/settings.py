@@ -29,7 +29,8 @@ def setting(default: Any, **limits: Any) -> Any:
     """Make a dataclass field that has no flag.
 
     limits: low and high, the least and the largest value; above, a number that the value must
-    exceed; choices, the allowed values. `check_settings` checks them.
+    exceed; choices, the allowed values; each, of a tuple of any length, how many values its flag
+    takes, which may be repeated. `check_settings` checks them.
     """
     return dataclasses.field(default=default, metadata=limits)
 
@@ -49,6 +50,8 @@ def check_settings(settings: Any) -> None:
         elif not isinstance(value, tuple | list) or count not in (-1, len(value)):
             expected = "several values" if count == -1 else f"{count} values"
             raise ValueError(f"{field.name}: got {value!r}, expected {expected}")
+        elif len(value) % (each := field.metadata.get("each", 1)):
+            raise ValueError(f"{field.name}: got {value!r}, expected {each} values, or {each} each")
         else:
             for item in value:
                 _check_one(field.name, item, kind, field.metadata)
@@ -142,6 +145,9 @@ def add_flags(parser: Adder, settings: type) -> None:
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
         elif count is None:
             parser.add_argument(flag, type=kind, **common, **extra)
+        elif count == -1 and "each" in field.metadata:
+            each = field.metadata["each"]
+            parser.add_argument(flag, type=kind, nargs=each, action="extend", **common, **extra)
         elif count == -1:
             parser.add_argument(flag, type=kind, action="append", **common, **extra)
         else:

@@ -12,7 +12,8 @@ known as that:
 
 The force on a part is known no better than that, and than the tracks of the part show it beside
 the stiffness that couples it to others. Where that is hopeless, what remains is that forces vary
-over the object by as much as was found. Of an object that is held, the linear model says it.
+over the object by as much as was found. Of a solid that is held, the linear model says it; of a
+sheet that is, what it carries along itself is open beside all of this (taut.py).
 
 What scales all forces by one factor is no noise: the density (force is mass times what is seen),
 the stiffness of what is held, a distance that was guessed. Such factors stand beside.
@@ -20,7 +21,7 @@ the stiffness of what is held, a distance that was guessed. Such factors stand b
 
 import dataclasses
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -35,6 +36,7 @@ from inverse.wind.solver import WindResult, WindSolver, at_frames
 from inverse.wind.spread import Spread
 from inverse.wind.supports import Supports
 from inverse.wind.targets import Tracked
+from inverse.wind.taut import find_taut, is_taut
 
 
 MISPLACED = 0.2  # share of the accelerations beside the mean, by which unknown mass shifts that
@@ -64,6 +66,11 @@ class Confidence:
         logs = np.log([1.0, *self.factors.values()])
         return float(np.exp(np.sqrt((logs**2).sum())))
 
+    def scaled(self, too_large: float) -> "Confidence":
+        """The same where something tells by which factor forces are too large for the distance."""
+        off = {"distance": max(too_large, 1 / too_large)}
+        return dataclasses.replace(self, factors={**self.factors, **off})
+
 
 def find_confidence(
     given: WindJob,
@@ -81,7 +88,12 @@ def find_confidence(
     mass = solver.sim.mass.double().cpu().numpy()
     force = result.frame_forces().double().cpu().numpy()
     pushed = reaction / mass.sum()
-    if result.spread is not None:
+    taut = is_taut(inputs, supports.held)
+    if taut:
+        spread = taut_spread(
+            tracked, supports, force, mass, pushed, inputs.fps, given.gravity, solver.sim.grid.dx
+        )  # fmt: skip
+    elif result.spread is not None:
         spread = _with_nudges(result.spread, result, mass)
     elif supports.held.any():
         spread = _held_spread(tracked, supports, solver, force.sum(axis=1) / mass.sum(), given)
@@ -100,7 +112,7 @@ def find_confidence(
     return Confidence(
         std=mass[:, None] * np.sqrt(part),
         net=mass.sum() * np.sqrt(variance),
-        factors=find_factors(given, inputs, held=bool(supports.held.any())),
+        factors=find_factors(given, inputs, bent=bool(supports.held.any()) and not taut),
     )
 
 
@@ -168,6 +180,30 @@ def free_spread(
     return Spread(net=np.sqrt(variance), part=np.sqrt(part))
 
 
+def taut_spread(
+    tracked: Tracked,
+    supports: Supports,
+    force: np.ndarray,
+    mass: np.ndarray,
+    pushed: np.ndarray,
+    fps: float,
+    gravity: Sequence[float],
+    dx: float,
+) -> Spread:
+    """How well the force on a sheet that something holds is known (taut.py).
+
+    force, mass, pushed, fps: as for free_spread; gravity: (3,) m/s^2; dx: of the grid, m.
+    """
+    spread = free_spread(tracked, force, mass, pushed, fps, supports.impacts)
+    net = force.sum(axis=1) / mass.sum()
+    taut = find_taut(
+        tracked.targets, mass, supports.held, net + pushed, np.asarray(gravity), dx
+    )  # fmt: skip
+    hidden = taut.hidden + (taut.likeliest - net) ** 2
+    part = np.sqrt(spread.part**2 + hidden[:, None])
+    return Spread(net=np.sqrt(spread.net**2 + hidden), part=part)
+
+
 def accelerations(paths: np.ndarray, fps: float, gaps: Collection[int] = ()) -> np.ndarray:
     """Accelerations (..., T, 3) m/s^2 of paths (..., T, 3) m, averaged over the frames beside, as
     forces at frames are; gaps: intervals that no difference may reach over."""
@@ -201,15 +237,15 @@ def _carried(supports: Supports, result: WindResult, dx: float) -> np.ndarray:
     return touches[:, None] * normal**2
 
 
-def find_factors(given: WindJob, inputs: Inputs, *, held: bool) -> dict[str, float]:
+def find_factors(given: WindJob, inputs: Inputs, *, bent: bool) -> dict[str, float]:
     """Factors by which all forces may be off, one standard deviation either way, by what is not
-    known; held: whether something holds the object, so that the force is in proportion to its
+    known; bent: whether the force shows by how far it bends the object, and so in proportion to its
     stiffness."""
     found = {}
     substance, job = inputs.substance, inputs.job
     if substance is not None:
         names = ["density", *(["thickness"] if inputs.surface is None else [])]
-        for name in [*names, *(["E"] if held else [])]:
+        for name in [*names, *(["E"] if bent else [])]:
             known: Range | None = getattr(substance, name)
             if known is not None and getattr(job, name) == known.typical:
                 found[name] = _factor(known)

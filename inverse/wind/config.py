@@ -162,9 +162,10 @@ class WindJob:
         "auto", "what holds the object: auto finds parts that stay where they are, none holds "
         "nothing, or an image of the pixels of frame 0 of the first view whose particles are held"
     )  # fmt: skip
-    hold_box: tuple[float, float, float, float] | None = option(
-        None, "x0 y0 x1 y1 px of frame 0 of the first view, in which the object is held"
-    )
+    hold_box: tuple[float, ...] | None = option(
+        None, "x0 y0 x1 y1 px of frame 0 of the first view, in which the object is held; repeat it "
+        "for several places, such as the corners of a cloth", each=4,
+    )  # fmt: skip
     floor: float | None = option(None, "height of a floor, m, against gravity; default: none")
     floor_friction: float = option(0.5, "Coulomb coefficient of the floor", low=0)
     gravity: tuple[float, float, float] = option(

@@ -50,6 +50,7 @@ from inverse.wind.solver import WindResult, WindSolver
 from inverse.wind.supports import Supports, reaction
 from inverse.wind.swing import Swing, find_swing
 from inverse.wind.targets import Tracked
+from inverse.wind.taut import is_taut, with_weight
 from taichi_phys import runtime
 
 
@@ -136,6 +137,10 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
             inputs.assumptions.append(result.weight)
             print(result.weight)
         air = _air(form, result, sim.mass, inputs.fps, supports.held)
+        if len(each) == 1 and config.force != "point" and is_taut(inputs, supports.held):
+            result = with_weight(
+                result, targets, sim.mass, supports.held, job.gravity, inputs.fps, dx
+            )  # fmt: skip
         pushed = reaction(supports, result, sim.mass, inputs.fps)
         confidence = find_confidence(given, inputs, tracked, supports, solver, result, pushed)
     with clock("compare"), _one_thread():
@@ -162,10 +167,15 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     )
     if air is not None:
         folder.write_npz(AIR, **{name: getattr(air, name) for name in AIR_ARRAYS})
+    by_gravity = _by_gravity(guessed, run, tracked)
+    too_large = _too_large(guessed, supports, by_gravity)
+    if too_large is not None:
+        confidence = confidence.scaled(too_large)
+        run = dataclasses.replace(run, factor=confidence.factor)
     run.save()  # the forces, whatever becomes of the pictures
     metrics = write_results(
         run, inputs, result, gaussians, tracked=tracked, factors=confidence.factors,
-        explained=explained, by_gravity=_by_gravity(guessed, run, tracked), clock=clock,
+        explained=explained, by_gravity=by_gravity, too_large=too_large, clock=clock,
         command=command,
     )  # fmt: skip
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
@@ -207,6 +217,15 @@ def _by_gravity(guessed: float | None, run: WindRun, tracked: Tracked) -> Swing 
     if swing is not None or guessed is None:
         return swing
     return find_flight(specific, run.gravity, guessed)
+
+
+def _too_large(
+    guessed: float | None, supports: Supports, by_gravity: Swing | Flight | None
+) -> float | None:
+    """By which factor all forces are too large for a guessed distance, m, where a floor or gravity
+    tells the true one; None where none was guessed, or nothing tells it."""
+    told = supports.distance if by_gravity is None else by_gravity.distance
+    return None if guessed is None or told is None else guessed / told
 
 
 def _air(

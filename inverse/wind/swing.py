@@ -36,6 +36,11 @@ class Swing:
     guessed: float | None = None
 
     @property
+    def distance(self) -> float | None:
+        """m, of the object, at which it would swing like that; None where it was said."""
+        return None if self.guessed is None else self.guessed / self.scale
+
+    @property
     def sentence(self) -> str:
         """What that says of the force."""
         shrunk = 1.0 if self.guessed is None else self.scale
@@ -44,9 +49,9 @@ class Swing:
             f"it hangs from: of the force per mass, {float(np.mean(self.pull)):.2g} m/s² on "
             "average are the pull towards that point, and not wind."
         )
-        if self.guessed is None:
+        if self.distance is None:
             return text
-        away = f"{self.guessed / shrunk:.2g}"
+        away = f"{self.distance:.2g}"
         return text + (
             f" If only gravity and that pull move it, it is {away} m away, and not "
             f"{self.guessed:g} m as was guessed; --distance {away} says so."

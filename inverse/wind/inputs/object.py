@@ -206,22 +206,25 @@ def read_hold(job: WindJob, shape: tuple[int, int]) -> np.ndarray | None:
     """Pixels (H, W) bool of frame 0 of the first view in which the object is held, None where the
     job does not say.
 
-    shape: (H, W). Raises ValueError for an image that cannot be read and for a box without area or
-    outside the image.
+    shape: (H, W). Raises ValueError for an image that cannot be read, for no box, and for one
+    without area or outside the image.
     """
     height, width = shape
     if job.hold not in HOLDS:
         return load_mask(job.hold, (width, height))
     if job.hold_box is None:
         return None
-    x0, y0, x1, y1 = (round(value) for value in job.hold_box)
-    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise ValueError(
-            f"hold_box: got {job.hold_box}, expected x0 < x1 and y0 < y1 within the "
-            f"{width}x{height} pixels of the image"
-        )
+    if not job.hold_box:
+        raise ValueError("hold_box: got no values, expected x0 y0 x1 y1")
     pixels = np.zeros(shape, dtype=bool)
-    pixels[y0:y1, x0:x1] = True
+    for box in np.reshape(job.hold_box, (-1, 4)).tolist():
+        x0, y0, x1, y1 = (round(value) for value in box)
+        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+            raise ValueError(
+                f"hold_box: got {tuple(box)}, expected x0 < x1 and y0 < y1 within the "
+                f"{width}x{height} pixels of the image"
+            )
+        pixels[y0:y1, x0:x1] = True
     return pixels
 
 

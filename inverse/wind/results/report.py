@@ -131,10 +131,13 @@ def write_report(
         )
     if run.reaction.any():
         report.plot(
-            plot_components(t[: until + 1], run.reaction[: until + 1], "time (s)", "reaction (N)"),
+            plot_components(
+                t[: until + 1], run.reaction[: until + 1], "time (s)", "reaction (N)",
+                band=run.net_std[: until + 1],
+            ),
             "Force by which what holds the object, and the floor, push it. The forces above leave "
-            "it out.",
-        )
+            "it out. It is as uncertain as their sum, which it balances.",
+        )  # fmt: skip
     if truth is not None:
         report.heading("Against the truth")
         columns = [

@@ -58,10 +58,11 @@ class Facts:
     object shifts although the camera is taken to stand still, as_one: whether it does so together,
     as before a camera that moves; held: whether something holds the object; taut: whether that is
     a sheet; factors: names of what is not known, and by which factor all forces may be off for it;
-    reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether it fits the tracks,
-    None where that is not known; at_rest: whether its iterations ended because nothing changed any
-    more; by: what it was followed by (balls.FOLLOWED); missed_px: how far the middle of the
-    re-simulation is off where the object was found, usually.
+    too_large: factor by which they are, for a guessed distance, where a floor or gravity tells the
+    true one, else None; reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether
+    it fits the tracks, None where that is not known; at_rest: whether its iterations ended because
+    nothing changed any more; by: what it was followed by (balls.FOLLOWED); missed_px: how far the
+    middle of the re-simulation is off where the object was found, usually.
     """
 
     seen_share: np.ndarray
@@ -81,6 +82,7 @@ class Facts:
     held: bool = False
     taut: bool = False
     factors: tuple[tuple[str, float], ...] = ()
+    too_large: float | None = None
     reprojection_px: np.ndarray | None = None
     converged: np.ndarray | None = None
     at_rest: bool = True
@@ -261,8 +263,8 @@ def _assumptions(facts: Facts) -> Reasons:
                          "what is not are wrong in direction"))  # fmt: skip
     if facts.taut:
         found.append((1, "a sheet that something holds shows no pull that it carries along itself, "
-                         "and no push that bent it in frame 0 already, such as its weight: the "
-                         "force lacks these"))  # fmt: skip
+                         "and so no wind along itself: where it leaves what holds it, the force "
+                         "along it is taken to be its weight alone"))  # fmt: skip
     if facts.adrift > 0 and facts.as_one:
         found.append((2, "the camera travels: what is behind the object shifts as one, by "
                       f"{facts.adrift:.0f} px, and the camera's accelerations are part of the "
@@ -295,10 +297,16 @@ def _known(facts: Facts, until: int) -> list[str]:
     found = []
     if not _is_noise(facts, until) and facts.known_to < ROUGHLY:
         found.append(f"the net force is known to about {_percent(facts.known_to)}")
-    if facts.held:
+    if facts.held and not facts.taut:
         found.append("as something holds the object, the force is in proportion to the stiffness "
                      "that was assumed")  # fmt: skip
     factors = [(name, value) for name, value in facts.factors if value >= 1 + ROUGHLY / 2]
+    if facts.too_large is not None:
+        told = [pair for pair in factors if pair[0] == "distance"]
+        factors = [pair for pair in factors if pair not in told]
+        if told:
+            found.append("as gravity or the floor tells the distance, all forces are "
+                         f"{facts.too_large:.2g} times as large as they should be")  # fmt: skip
     if factors:
         words = " and ".join(f"{value:.2g} for the {name}" for name, value in factors)
         found.append(f"besides, all forces may be off by a factor of {words}")
@@ -324,7 +332,7 @@ def _good(facts: Facts, until: int) -> list[str]:
     else:
         found[0] += f", and the re-simulation is {_gain(facts, until):.1f} dB closer to the clip "
         found[0] += "than holding it still"
-    if _is_noise(facts, until):
+    if _is_noise(facts, until) and not _force(facts, until):  # which says so
         usual = float(np.median(facts.noise[: until + 1]))
         found.append(f"no net force stands out of its uncertainty ({usual:.2g} m/s²)")
     return found

@@ -37,6 +37,7 @@ from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
 from inverse.wind.swing import Swing
 from inverse.wind.targets import Tracked
+from inverse.wind.taut import is_taut
 from renderers.splats.gaussians import Gaussians
 from renderers.video import write_video
 from taichi_phys import runtime
@@ -55,6 +56,7 @@ def write_results(
     factors: Mapping[str, float],
     explained: Explained | None = None,
     by_gravity: Swing | Flight | None = None,
+    too_large: float | None = None,
     clock: Clock,
     command: list[str] | None,
 ) -> dict[str, Any]:
@@ -63,7 +65,8 @@ def write_results(
     run: without metrics yet; result: of the solver; gaussians: of the object in frame 0; tracked:
     what the tracks say; factors: by which all forces may be off, by what is not known; explained:
     which force explains the motion, if that is known; by_gravity: how gravity alone moves the
-    object, if it does; clock: has timed the stages before; command: as in the report.
+    object, if it does; too_large: factor by which all forces are, for a guessed distance, where
+    something tells the true one; clock: has timed the stages before; command: as in the report.
     """
     video, cameras, targets = inputs.videos[0], run.cameras, tracked.targets
     seen_share = tracked.quality.seen_share
@@ -82,7 +85,7 @@ def write_results(
         specific = net_force(run.force, run.mass)
         facts = find_facts(
             run, inputs, tracked, specific, torn=sum(result.healed.values()),
-            psnr=pictures["psnr"], psnr_held=held["psnr"], factors=factors,
+            psnr=pictures["psnr"], psnr_held=held["psnr"], factors=factors, too_large=too_large,
         )  # fmt: skip
         verdict = judge(facts)
         frames = result_frames(run, video, motion, tracked, verdict)
@@ -199,9 +202,10 @@ def find_facts(
     psnr: np.ndarray,
     psnr_held: np.ndarray,
     factors: Mapping[str, float],
+    too_large: float | None,
 ) -> Facts:
-    """What the verdict on a run is made of; torn: particles that were; factors: as for
-    `write_results`; the rest: as in Facts."""
+    """What the verdict on a run is made of; torn: particles that were; factors,
+    too_large: as for `write_results`; the rest: as in Facts."""
     seen_share = tracked.quality.seen_share
     followed = slice(0, followed_until(seen_share) + 1)
     # Where particles are in the picture, also where the camera turns: as frame 0 saw it.
@@ -227,8 +231,9 @@ def find_facts(
         strength=np.linalg.norm(specific, axis=1),
         noise=np.linalg.norm(run.net_std, axis=1) / run.mass.sum(),
         held=bool(run.held.any()),
-        taut=bool(run.held.any()) and any(one.surface is None for one in inputs.each),
+        taut=is_taut(inputs, run.held),
         factors=tuple(factors.items()),
+        too_large=too_large,
         reprojection_px=tracked.quality.reprojection_px[:, 0],
         converged=tracked.quality.fits,
         at_rest=tracked.quality.converged,
