@@ -227,7 +227,7 @@ def test_arrows_of_the_film_stand_out_of_their_std_where_the_object_is_seen(nois
     confidence[2] = seen
     tracked = Tracked(
         targets=x, confidence=confidence, keypoints=np.zeros((0, 2)), count=np.array(9),
-        paths=np.zeros((2, 0, 2)), anchors=np.zeros((0, 3)), strayed=np.zeros((frames, 0)),
+        paths=np.zeros((2, 0, 2)), anchors=np.zeros((0, 3)), strayed=np.zeros((1, frames, 0, 2)),
         noise=np.zeros(frames), sampled=np.arange(0), shifts=np.zeros((0, frames, 0, 3)),
         quality=LiftQuality(
             converged=True, reprojection_px=np.zeros((frames, 2)), sigma_px=0.1, object_px=60.0,

@@ -73,7 +73,7 @@ def joined_tracks(each: Sequence[Tracked]) -> Tracked:
         paths=np.concatenate([one.paths for one in each], axis=1),
         count=min(one.count for one in each),
         anchors=np.concatenate([one.anchors for one in each]),
-        strayed=np.concatenate([one.strayed for one in each], axis=1),
+        strayed=np.concatenate([one.strayed for one in each], axis=2),
         noise=np.max([one.noise for one in each], axis=0),
         sampled=_joined_samples(each),
         shifts=_joined_shifts(each),

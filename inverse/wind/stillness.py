@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 from inverse.wind.results.verdict import SEEN, followed_until
+from inverse.wind.strayed import between, farthest_px, nearest, strayed_between
 from inverse.wind.targets import Tracked
 from renderers.camera import Camera
 
@@ -32,25 +33,21 @@ LEAST = 1.0  # px of the pictures that are followed, the same for better tracks:
 HARDLY = 0.05  # of the usual motion of the rest: what moves less is still beside it
 ALONG = 0.1  # the same, along an edge that is held: its particles lie half a spacing within it
 BESIDE = 0.2  # the same, up to which motion is looked at beside such an edge
+DRIFT = 0.25  # of the limit of what still may seem to move: what few points may share
+THIN = 0.1  # of the size of a part: along less than that its motion is not told apart
 TOLD = 3.0  # times the largest motion of a still part, that a motion in proportion would show
-DRIFT = 0.25  # of the limit of what still may seem to move: what hardly all points of a part share
 PROFILE = 9.0  # the same: up to here the rest shows how motion grows beyond the support
 EDGE = 4.0  # the same: up to here, where motion begins; farther on the object has another width
 NEAR = 0.5  # of the usual distance from a part: a beam moves by a quarter there, what turns by half
 STIFF = 0.7  # of the motion that a turn would make there: halfway, in ratio
 DEEP = 0.5  # of the way into a held part, beyond which nothing moves
-POWERS = (1.0, 2.0)
-FEWEST = 8  # particles that show it
+FEWEST = 8  # particles or points that show it
 SEEN_SHARE = 0.1  # of the particles of a still part: of a solid, views see a part of the surface
 ONE_SIDE = 0.5  # mean of the directions to the rest, from which on it lies on one side
-UNSURE = 0.25  # of the rim of a part: so badly it is known
+LAW = 0.2  # of the motion: so badly its laws describe it
+PLACES = 100  # where motion may begin, that are tried
 REACH = 1.5  # times the usual distance of neighbors: particles farther away are not connected
 NEIGHBORS = 6
-MOST_FLOOR = 0.8  # of the limit, that is taken for noise
-POINTS = 8  # that were followed, by which the motion of a particle is found
-BEYOND = 2.0  # times how far these spread, that their motion goes on beyond them
-SMALLEST = 1e-12  # m^2, of that: points in one place
-FLAT = 0.02  # of their spread, squared: along less than that their motion is not told apart
 
 
 def pixel_size(cameras: Sequence[Sequence[Camera]], x: np.ndarray) -> float:
@@ -59,80 +56,63 @@ def pixel_size(cameras: Sequence[Sequence[Camera]], x: np.ndarray) -> float:
     return float(np.median(camera.to_camera(x)[:, 2])) / camera.fx
 
 
-def still_part(
-    x: np.ndarray, pixels: np.ndarray, tracked: Tracked, least: float = LEAST
-) -> np.ndarray:
+def still_part(x: np.ndarray, tracked: Tracked, least: float = LEAST) -> np.ndarray:
     """Particles (n,) bool that something holds, as they stay where they are while the rest moves.
 
-    x: (n, 3) m and pixels: (n, 2) px in frame 0; tracked: what the tracks say; least: px, what
-    tracks may drift by.
+    x: (n, 3) m in frame 0; tracked: what the tracks say of them; least: px, what tracks may drift
+    by.
     """
     until = followed_until(tracked.quality.seen_share) + 1
-    strayed = tracked.strayed[:until]
-    farthest = np.nanmax(strayed, axis=0)
+    off = tracked.strayed[:, :until]
+    size = np.linalg.norm(off, axis=3)
+    farthest = np.nanmax(size, axis=(0, 1))
     limit = max(STILL * tracked.quality.sigma_px, least)
     # A point that is soon lost does not show that it stays, but may show that it moves.
-    known = (np.isfinite(strayed).mean(axis=0) > 0.5) | (farthest > TOLD * limit)
-    if not known.any():
-        return np.zeros(len(x), dtype=bool)
-    points, farthest = tracked.anchors[known], farthest[known]
+    known = np.isfinite(size).any(axis=0).mean(axis=0) > 0.5
+    known |= farthest > TOLD * limit
     # A patch at the rim of a still thing may hold something that moves before or behind it, and one
     # that moves may have strayed onto something still: no point stands alone.
-    beside = np.sort(farthest[nearest(points, points)[1]], axis=1)
-    usual, second = np.median(beside, axis=1), beside[:, min(1, beside.shape[1] - 1)]
-    farthest = np.where(farthest > TOLD * usual, usual, farthest)
-    farthest = np.where(TOLD * farthest < second, second, farthest)
-    moved = between(points, farthest, x)
+    if known.any():
+        around = nearest(tracked.anchors[known], tracked.anchors)[1]
+        beside = np.sort(farthest[known][around], axis=1)
+        usual, second = np.median(beside, axis=1), beside[:, min(1, beside.shape[1] - 1)]
+        known &= (farthest <= TOLD * usual) & (TOLD * farthest >= second)
+    if not known.any():
+        return np.zeros(len(x), dtype=bool)
+    seen = (tracked.confidence[1:until] >= SEEN).mean(axis=0) if until > 1 else np.zeros(len(x))
+    points, off = tracked.anchors[known], off[:, :, known]
+    motion, farthest = strayed_between(points, off, x), farthest_px(off)
+    # Drift of single points makes how far they stray too large, and waves the motion between them.
+    moved = np.fmin(between(points, farthest, x), farthest_px(motion))
     # Beyond the last points motion fades only towards something still.
     near = farthest[nearest(points, x)[1]].min(axis=1)
     fades = near <= max(limit, BESIDE * float(np.median(farthest)))
     moved = np.where(fades, moved, np.maximum(moved, near))
-    seen = (tracked.confidence[:until] >= SEEN).mean(axis=0) > 0.5
-    return held_part(x, pixels, moved, seen, limit)
-
-
-def nearest(points: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (n, p) m and indices (n, p) of the points (k, 3) m that are nearest to x (n, 3) m,
-    the nearest first."""
-    away, near = cKDTree(points).query(x, k=min(POINTS, len(points)))
-    return away.reshape(len(x), -1), near.reshape(len(x), -1)
-
-
-def between(points: np.ndarray, values: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Values (k,) >= 0 of points (k, 3) m at places x (n, 3) m, by the plane through those of the
-    nearest, which also goes on beyond the last of them."""
-    away, near = nearest(points, x)
-    weight = 1 / (away**2 + np.median(away) ** 2)
-    weight /= weight.sum(axis=1, keepdims=True)
-    middle = np.einsum("nk,nkd->nd", weight, points[near])
-    mean = (weight * values[near]).sum(axis=1)
-    arms = points[near] - middle[:, None]
-    spread = np.einsum("nk,nkd,nke->nde", weight, arms, arms)
-    wide = np.maximum(np.trace(spread, axis1=1, axis2=2), SMALLEST)
-    spread += FLAT * wide[:, None, None] * np.eye(3)
-    along = np.einsum("nk,nkd,nk->nd", weight, arms, values[near] - mean[:, None])
-    slope = np.linalg.solve(spread, along[..., None])[..., 0]
-    off = x - middle
-    share = BEYOND * np.sqrt(wide) / np.maximum(np.linalg.norm(off, axis=1), np.sqrt(SMALLEST))
-    value = mean + np.minimum(share, 1) * (off * slope).sum(axis=1)
-    return np.clip(value, 0, values[near].max(axis=1))
+    at = cKDTree(x).query(points)[1]
+    return held_part(x, motion, moved, seen, limit, at=at, off=off)
 
 
 def held_part(
-    x: np.ndarray, pixels: np.ndarray, moved: np.ndarray, seen: np.ndarray, limit: float
-) -> np.ndarray:
+    x: np.ndarray, motion: np.ndarray, moved: np.ndarray, seen: np.ndarray, limit: float, *,
+    at: np.ndarray, off: np.ndarray,
+) -> np.ndarray:  # fmt: skip
     """Particles (n,) bool that are held.
 
-    x: (n, 3) m and pixels: (n, 2) px in frame 0; moved: (n,) px, how far they move at most; seen:
-    (n,) bool, whether tracks show that, and do not merely suggest it; limit: px, by which something
-    still may seem to move.
+    x: (n, 3) m in frame 0; motion: (V, T, n, 2) px, how each view sees them move, NaN where it does
+    not; moved: (n,) px, how far they move at most; seen: (n,) share of the frames in which tracks
+    show that, and do not merely suggest it, for what is soon lost may still show that it moves;
+    limit: px, by which something still may seem to move; at: (m,), the particle nearest to each of
+    the points that were followed, and off: (V, T, m, 2) px, how these move.
     """
     held = np.zeros(len(x), dtype=bool)
-    moving = seen & (moved > TOLD * limit)
+    body = _Body(
+        x=x, motion=motion, moved=moved, seen=seen, limit=limit, at=at, off=off,
+        graph=_neighbors(x),
+    )  # fmt: skip
+    moving = body.moving(limit)
     if not moving.any():
         return held
-    body = _Body(x=x, pixels=pixels, moved=moved, seen=seen, graph=_neighbors(x), limit=limit)
-    usual = float(np.median(moved[moving]))
+    usual = float(np.median(body.moved[moving]))
     wide, line = (max(limit, share * usual) for share in (HARDLY, BESIDE))
     for part in _still_pieces(body, wide):
         kept = part[_beyond_rim(body, part, wide)]
@@ -142,7 +122,7 @@ def held_part(
     for part in _still_pieces(body, line):
         if not held.any() or held[part].any():
             kept = part[_outermost(body, part, line)]
-            edges.append(kept[moved[kept] <= max(limit, ALONG * usual)])
+            edges.append(kept[body.moved[kept] <= max(limit, ALONG * usual)])
     # Of an object that one edge holds, another short piece does not stay where it is by chance.
     if held.any() or any(len(edge) and _is_held(body, edge) for edge in edges):
         held[np.concatenate([*edges, []]).astype(int)] = True
@@ -154,15 +134,17 @@ class _Body:
     """What `held_part` is given, and the graph of neighbors."""
 
     x: np.ndarray
-    pixels: np.ndarray
+    motion: np.ndarray
     moved: np.ndarray
     seen: np.ndarray
-    graph: csr_array
     limit: float
+    at: np.ndarray
+    off: np.ndarray
+    graph: csr_array
 
     def moving(self, limit: float) -> np.ndarray:
         """(n,) bool: what is seen to move by far more than a limit, px."""
-        return self.seen & (self.moved > TOLD * limit)
+        return (self.seen > 0) & (self.moved > TOLD * limit)
 
 
 def _still_pieces(body: _Body, limit: float) -> list[np.ndarray]:
@@ -173,7 +155,7 @@ def _still_pieces(body: _Body, limit: float) -> list[np.ndarray]:
         return []
     # Also where nothing is seen, behind or inside of what is.
     for part in _pieces(body.graph, body.moved <= limit):
-        still[part] = body.seen[part].mean() >= SEEN_SHARE
+        still[part] = (body.seen[part] > 0.5).mean() >= SEEN_SHARE
     if not still.any():
         return []
     # What they separate from all that moves cannot move either.
@@ -188,19 +170,45 @@ def _is_held(body: _Body, part: np.ndarray) -> bool:
 
 
 def _would_turn(body: _Body, part: np.ndarray) -> bool:
-    """Whether a part would be seen to move if the object turned about it."""
-    pixels = body.pixels[part] - body.pixels[part].mean(axis=0)
-    rest = body.moving(body.limit)
-    away = np.linalg.norm(body.pixels[rest] - body.pixels[part].mean(axis=0), axis=1)
-    rate = float(np.median(body.moved[rest] / np.maximum(away, 1e-9)))
-    least = max(DRIFT * body.limit, float(np.percentile(body.moved[part], 90)))
-    return rate * float(np.linalg.norm(pixels, axis=1).max()) >= TOLD * least
+    """Whether a part would be seen to move if the object turned about it.
+
+    Points drift, each by itself; what turns moves as one. So it is the affine motion that fits the
+    part best which is compared with that of the rest.
+    """
+    middle = body.x[part].mean(axis=0)
+    arms, rest = body.x[part] - middle, body.moving(body.limit)
+    radius = float(np.sqrt((arms**2).sum(axis=1).mean()))
+    if radius == 0:
+        return False
+    away = np.linalg.norm(body.x[rest] - middle, axis=1)
+    rate = float(np.median(_usual_px(body.motion[:, :, rest]) / np.maximum(away, 1e-9)))
+    U, size, _ = np.linalg.svd(arms, full_matrices=False)
+    U = U[:, size > THIN * size[0]]
+    turning = U @ np.einsum("ka,vtkd->vtad", U, body.motion[:, :, part])
+    # Drift by a third of the limit, of each point, makes an affine motion that is smaller.
+    points = int(np.isin(body.at, part).sum())
+    drift = min(DRIFT, np.sqrt(U.shape[1] / max(points, 1)) / STILL) * body.limit
+    return bool(rate * radius >= TOLD * max(drift, _size_px(turning)))
+
+
+def _size_px(motion: np.ndarray) -> float:
+    """How far particles move by motion (V, T, k, 2) px, the root mean square of all."""
+    return float(np.sqrt((_usual_px(motion) ** 2).mean()))
+
+
+def _usual_px(motion: np.ndarray) -> np.ndarray:
+    """How far particles move by motion (V, T, k, 2) px: (k,) px, root mean squares of all frames,
+    in the view in which that is most."""
+    square = (motion**2).sum(axis=3)
+    count = np.maximum(np.isfinite(square).sum(axis=1), 1)
+    usual: np.ndarray = np.sqrt((np.nansum(square, axis=1) / count).max(axis=0))
+    return usual
 
 
 def _bends(body: _Body, part: np.ndarray) -> bool:
     """Whether the object moves less near a part than it would if it turned about it, as beams do
     beyond their supports."""
-    away = cKDTree(body.pixels[part]).query(body.pixels)[0]
+    away = cKDTree(body.x[part]).query(body.x)[0]
     rest = body.moving(body.limit)
     near = (away > 0) & (away <= NEAR * np.median(away[rest]))
     if near.sum() < FEWEST:
@@ -211,50 +219,86 @@ def _bends(body: _Body, part: np.ndarray) -> bool:
 
 def _beyond_rim(body: _Body, part: np.ndarray, limit: float) -> np.ndarray:
     """Which (k,) bool of the particles of a part are held: those near the rest move, only by less
-    than can be seen.
-
-    Beyond its support an object moves in proportion to the distance s from it, as cloth does, or to
-    its square, as a beam does: u = (s / a)^p. The law that fits the rest better, where it begins to
-    move, tells where motion begins.
-    """
+    than can be seen."""
     inside = np.zeros(len(body.x), dtype=bool)
     inside[part] = True
     depth, beyond = _way(body.graph, ~inside)[part], _way(body.graph, inside)
-    near = ~inside & np.isfinite(beyond) & (body.moved > limit) & (body.moved <= PROFILE * limit)
-    if near.sum() < FEWEST or not np.isfinite(depth).all():
+    near = np.flatnonzero(~inside & np.isfinite(beyond) & (body.moved > limit))
+    if len(near) < FEWEST or not np.isfinite(depth).all():
         return np.ones(len(part), dtype=bool)
-    # What cannot move seems to, by the noise of tracks, which adds to motion in squares.
-    floor = float(np.median(body.moved[part][depth >= DEEP * depth.max()]))
-    floor = min(floor, MOST_FLOOR * limit)
-    grown = np.sqrt(np.maximum(body.moved[near] ** 2 - floor**2, 0))
-    rim = _rim(beyond[near], grown, float(np.sqrt(limit**2 - floor**2)))
+    # Up to where motion has grown: what hangs far out may move as little again.
+    near = near[np.argsort(beyond[near], kind="stable")]
+    grown = ndimage.median_filter(body.moved[near], FEWEST, mode="nearest") > EDGE * limit
+    near, far = np.split(near, [max(int(grown.argmax()) if grown.any() else len(near), FEWEST)])
+    # It is told better from there how far something is than from the edge of what seems still.
+    start = np.zeros(len(body.x), dtype=bool)
+    start[far[body.moved[far] > EDGE * limit]] = True
+    if not start.any():
+        start[near[-FEWEST:]] = True
+    away = _way(body.graph, start)
+    way = np.full(len(body.x), np.nan)
+    way[part], way[near] = -away[part], -away[near]
+    way -= np.median(way[near[:FEWEST]])
     step = depth.min()
-    kept: np.ndarray = depth > rim + 0.5 * step  # the edge lies between particles
-    if _one_sided(body.x, part, near & (beyond <= np.median(beyond[near]))):
+    points = np.flatnonzero(np.isfinite(way[body.at]))
+    if len(points) == 0:
+        return np.ones(len(part), dtype=bool)
+    begins, error = _begins(way[body.at[points]], _moved_along(body, points, near), way[part].min())
+    kept: np.ndarray = way[part] <= begins
+    if _one_sided(body.x, part, near[beyond[near] <= np.median(beyond[near])]):
         outermost = _farthest(body, part, depth)
         return kept if kept.sum() >= outermost.sum() else outermost
-    return kept & (rim + max(step, UNSURE * rim) < depth.max())
+    return kept & (begins - max(step, error) > way[part].min())
 
 
-def _rim(beyond: np.ndarray, grown: np.ndarray, limit: float) -> float:
-    """How far, m, within a part motion begins.
+def _moved_along(body: _Body, points: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """How far (k,) px, root mean square, points move along with the particles near that are nearest
+    to them; noise makes it neither larger nor smaller."""
+    beside = near[cKDTree(body.x[near]).query(body.x[body.at[points]], k=FEWEST)[1]]
+    path = body.motion[:, :, beside]
+    along = np.nansum(path, axis=3) / np.maximum(np.isfinite(path).sum(axis=3), 1)
+    along = np.where(np.isfinite(body.off[:, :, points]), along, np.nan)
+    frames = np.isfinite(along).any(axis=(0, 3)).sum(axis=0)
+    size = np.maximum(np.nansum(along**2, axis=(0, 1, 3)), 1e-300)
+    moved: np.ndarray = np.nansum(body.off[:, :, points] * along, axis=(0, 1, 3))
+    return moved / np.sqrt(size * np.maximum(frames, 1))
 
-    beyond: (k,) m, how far other particles are from the part; grown: (k,) px, how far they move;
-    limit: px, the same at the edge of the part.
+
+def _begins(way: np.ndarray, moved: np.ndarray, deepest: float) -> tuple[float, float]:
+    """Where motion begins, m, and the standard deviation of that.
+
+    Beyond its support an object moves in proportion to the distance s from it, as cloth does, or to
+    its square, as a beam does, or by some of both, as one that shears as well: u = a s + b s^2. The
+    place is the mean over all that the motion leaves possible, each as likely as it makes it.
+
+    way: (k,) m, of points, from the edge of what seems still outwards; moved: (k,) px, how far
+    they move; deepest: m, the way of what is farthest inside.
     """
-    # The nearest, up to where motion has grown: what hangs far out may move as little again.
-    order = np.argsort(beyond, kind="stable")
-    far = np.flatnonzero(ndimage.median_filter(grown[order], FEWEST, mode="nearest") > EDGE * limit)
-    edge = order[: max(int(far[0]) if len(far) else len(order), FEWEST)]
-    rims, misses = [], []
-    for power in POWERS:
-        root, start = grown ** (1 / power), limit ** (1 / power)
-        slope = max(beyond @ (root - start) / (beyond @ beyond), 1e-300)
-        misses.append(np.square((start + slope * beyond) ** power / grown - 1).mean())
-        # Particles at the edge move by less than the limit: where the line begins, they say.
-        slope, first = np.polyfit(beyond[edge], root[edge], 1)
-        rims.append(float(np.clip(first, 0, start) / slope) if slope > 0 else np.inf)
-    return rims[int(np.argmin(misses))]
+    inner, beyond = moved[way <= DEEP * deepest], moved[way > 0][np.argsort(way[way > 0])[:FEWEST]]
+    noise = float(np.sqrt((inner**2).mean())) if len(inner) else 0.0
+    edge = float(np.median(beyond)) if len(beyond) else 0.0
+    weight = 1 / np.maximum(np.hypot(noise, LAW * moved), max(LAW * edge, 1e-300))
+    places = np.linspace(deepest, max(way.max(), 0) / 2, PLACES)
+    s = np.maximum(way - places[:, None], 0)
+    misses = _misses(s * weight, s**2 * weight, moved * weight)
+    log = -0.5 * max(len(way) - 3, 1) * np.log(np.maximum(misses, 1e-12 * len(way)))
+    chance = np.exp(log - log.max())
+    chance /= chance.sum()
+    mean = float(chance @ places)
+    return mean, float(np.sqrt(chance @ (places - mean) ** 2))
+
+
+def _misses(A: np.ndarray, B: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Sums of squares (l,) of y (k,) - a A - b B, for the best a, b >= 0 of each row of A and B
+    (l, k)."""
+    aa, bb, ab = (A * A).sum(axis=1), (B * B).sum(axis=1), (A * B).sum(axis=1)
+    ay, by = A @ y, B @ y
+    aa, bb = np.maximum(aa, 1e-300), np.maximum(bb, 1e-300)
+    det = np.maximum(aa * bb - ab**2, np.maximum(1e-12 * aa * bb, 1e-300))
+    a, b = (bb * ay - ab * by) / det, (aa * by - ab * ay) / det
+    gained = np.where((a >= 0) & (b >= 0), a * ay + b * by, np.maximum(ay**2 / aa, by**2 / bb))
+    missed: np.ndarray = np.maximum(y @ y - gained, 0)
+    return missed
 
 
 def _outermost(body: _Body, part: np.ndarray, limit: float) -> np.ndarray:
@@ -266,7 +310,7 @@ def _outermost(body: _Body, part: np.ndarray, limit: float) -> np.ndarray:
     near = ~inside & np.isfinite(beyond) & (body.moved <= PROFILE * limit)
     if not near.any() or not np.isfinite(depth).all():
         return np.zeros(len(part), dtype=bool)
-    if not _one_sided(body.x, part, near & (beyond <= np.median(beyond[near]))):
+    if not _one_sided(body.x, part, np.flatnonzero(near & (beyond <= np.median(beyond[near])))):
         return np.zeros(len(part), dtype=bool)
     return _farthest(body, part, depth)
 
@@ -283,7 +327,7 @@ def _farthest(body: _Body, part: np.ndarray, depth: np.ndarray) -> np.ndarray:
 
 
 def _one_sided(x: np.ndarray, part: np.ndarray, near: np.ndarray) -> bool:
-    """Whether particles near (n,) bool a part lie on one side of it."""
+    """Whether particles near a part, by index, lie on one side of it."""
     at = x[near]
     arms = at - x[part][cKDTree(x[part]).query(at)[1]]
     arms /= np.linalg.norm(arms, axis=1, keepdims=True)

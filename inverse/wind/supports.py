@@ -179,8 +179,7 @@ def find_supports(
     elif found:
         # Pictures of large objects are made smaller before anything is followed in them.
         shrunk = 1.0 if inputs.tracks else shrink_factor(inputs.mask)
-        pixels = inputs.cameras[0][0].project(x)[0]
-        held = still_part(x, pixels, tracked, LEAST / shrunk)
+        held = still_part(x, tracked, LEAST / shrunk)
     else:
         held = np.zeros(len(x), dtype=bool)
     noise = tracked.quality.sigma_px * pixel_size(inputs.cameras, x)

@@ -33,8 +33,8 @@ class Tracked:
     targets: (T, n, 3) m; confidence: (T, n) in 0..1, how well each is seen; keypoints: (k, 2) px of
     those in frame 0 of the first view; paths: (SHOWN, k, 2) px, of these in the first frames, NaN
     where they are not seen; count: number of points that were followed in any view; anchors: (m, 3)
-    m, where those seen in frame 0 are in it, and strayed: (T, m) px, how far off from there they
-    are seen (strayed.py), NaN where they are not;
+    m, where those seen in frame 0 are in it, and strayed: (V, T, m, 2) px, how far off from there
+    each of V views sees them (strayed.py), NaN where it does not;
     noise: (T,) m/s^2, standard deviation, along an axis across the camera's, of the force per mass
     on a part beside that on the whole, as far as single tracks make it (noise.py); sampled: (m,)
     particles and shifts: (B, T, m, 3) m, by how much these move without a block of the tracks,
@@ -118,7 +118,7 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> 
     stiff = job.E / job.density * off / apart**2
     usable, tracks = found.keypoints.usable[0], found.tracks[0].until(SHOWN)
     strayed = strayed_px(found.tracks, inputs.cameras, lifted.points)
-    there = np.isfinite(strayed[0])
+    there = np.isfinite(strayed[:, 0, :, 0]).any(axis=0)
     return Tracked(
         targets=found.targets,
         confidence=found.confidence * seen,
@@ -126,7 +126,7 @@ def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> 
         paths=np.where(tracks.visible[..., None], tracks.xy, np.nan)[:, usable],
         count=count,
         anchors=found.keypoints.points[there],
-        strayed=strayed[:, there],
+        strayed=strayed[:, :, there],
         noise=np.hypot(local, stiff),
         sampled=found.sampled,
         shifts=found.shifts.astype(np.float32),
