@@ -62,7 +62,9 @@ class Facts:
     true one, else None; reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether
     it fits the tracks, None where that is not known; at_rest: whether its iterations ended because
     nothing changed any more; by: what it was followed by (balls.FOLLOWED); missed_px: how far the
-    middle of the re-simulation is off where the object was found, usually.
+    middle of the re-simulation is off where the object was found, usually; falls: m, by which its
+    weight would have moved what stays in its place though nothing was found to carry it
+    (carried.py), None where there is none, and sheet: whether that is a sheet.
     """
 
     seen_share: np.ndarray
@@ -88,6 +90,8 @@ class Facts:
     at_rest: bool = True
     by: str = "tracks"
     missed_px: float = 0.0
+    falls: float | None = None
+    sheet: bool = False
 
     @property
     def known_to(self) -> float:
@@ -265,6 +269,13 @@ def _assumptions(facts: Facts) -> Reasons:
         found.append((1, "a sheet that something holds shows no pull that it carries along itself, "
                          "and so no wind along itself: where it leaves what holds it, the force "
                          "along it is taken to be its weight alone"))  # fmt: skip
+    if facts.falls is not None and facts.moved_px >= MOVED:
+        # A balloon may hover, and a ball roll; no wind keeps a loose sheet in its place.
+        found.append((2 if facts.sheet else 1, "the object stays in its place, where its weight "
+                      f"would have moved it by {facts.falls:.2g} m: something holds or carries it "
+                      "that was not found, and the net force is that of the wind, of the weight "
+                      "and of its pull together; --hold-box or --floor says where it "
+                      "is"))  # fmt: skip
     if facts.adrift > 0 and facts.as_one:
         found.append((2, "the camera travels: what is behind the object shifts as one, by "
                       f"{facts.adrift:.0f} px, and the camera's accelerations are part of the "
