@@ -15,6 +15,7 @@ from inverse.runs.clock import Clock
 from inverse.runs.folder import METRICS, RunFolder
 from inverse.wind.balls import ASSUMED
 from inverse.wind.body import make_bodies, make_simulator
+from inverse.wind.carried import find_carried, pulled
 from inverse.wind.confidence import find_confidence
 from inverse.wind.config import WindConfig, WindJob
 from inverse.wind.flight import Flight, find_flight
@@ -165,6 +166,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         air=None if air is None else air.along(result.x.double().cpu().numpy()),
         drag=None if form.drag is None else form.drag.rate,
     )
+    run = pulled(run, find_carried(run, inputs, tracked))
     if air is not None:
         folder.write_npz(AIR, **{name: getattr(air, name) for name in AIR_ARRAYS})
     by_gravity = _by_gravity(guessed, run, tracked)

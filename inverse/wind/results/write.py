@@ -11,7 +11,7 @@ import numpy as np
 from inverse.clips.footage import keep_pictures
 from inverse.runs.clock import Clock
 from inverse.runs.folder import VIDEO
-from inverse.wind.carried import canceled_fall
+from inverse.wind.carried import find_carried
 from inverse.wind.flight import Flight
 from inverse.wind.forces.compare import Explained
 from inverse.wind.inputs.load import Inputs
@@ -216,7 +216,7 @@ def find_facts(
     pixels = np.stack([first.project(place)[0] for place in x])
     moved = first.to_camera(x.mean(axis=1))
     moved = ((moved - moved[0]) ** 2).mean(axis=0)
-    falls = _canceled_falls(run, inputs, tracked.targets[followed])
+    carried = find_carried(run, inputs, tracked)
     return Facts(
         seen_share=seen_share,
         psnr=psnr,
@@ -241,24 +241,9 @@ def find_facts(
         at_rest=tracked.quality.converged,
         by=tracked.by,
         missed_px=float(np.median(np.linalg.norm(middles[0] - middles[1], axis=1))),
-        falls=max((fall for fall, _ in falls), default=None),
-        sheet=any(sheet for _, sheet in falls),
+        falls=max((one.fall for one in carried), default=None),
+        sheet=any(one.sheet for one in carried),
     )
-
-
-def _canceled_falls(run: WindRun, inputs: Inputs, x: np.ndarray) -> list[tuple[float, bool]]:
-    """How far, m, its weight would have moved each object that stays in its place, and whether that
-    is a sheet, where supports were searched for and none was found; x: (T, n, 3) m, targets."""
-    found: list[tuple[float, bool]] = []
-    if run.job.hold != "auto" or run.job.hold_box is not None or run.job.floor is not None:
-        return found
-    for number, one in enumerate(inputs.each):
-        own = run.body == number
-        duration = (len(x) - 1) / inputs.fps
-        fall = canceled_fall(x[:, own], run.mass[own], run.job.gravity, duration)
-        if fall is not None and not run.held[own].any():
-            found.append((fall, one.surface is None))
-    return found
 
 
 def peak_memory_mb() -> float:
