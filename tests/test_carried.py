@@ -62,11 +62,11 @@ def as_seen(x, *, held=False, surface=None, **given):
     """What `find_carried` is given of a run in which a sheet was seen at x (T, n, 3) m."""
     frames, n = x.shape[:2]
     run = WindRun(
-        folder=Path("run"), job=WindJob(video=("clip.mp4",), mask="mask.png", **given), config=WindConfig(),
-        t=TIME, x=x, force=np.zeros(x.shape), mass=np.full(n, 0.1), gravity=np.array(GRAVITY),
-        held=np.full(n, held), reaction=np.zeros((frames, 3)), body=np.zeros(n, dtype=int),
-        std=np.full(x.shape, 0.3), net_std=np.full((frames, 3), 2.0), factor=1.0, metrics={},
-        cameras=[],
+        folder=Path("run"), job=WindJob(video=("clip.mp4",), mask="mask.png", **given),
+        config=WindConfig(), t=TIME, x=x, force=np.zeros(x.shape), mass=np.full(n, 0.1),
+        gravity=np.array(GRAVITY), held=np.full(n, held), reaction=np.zeros((frames, 3)),
+        body=np.zeros(n, dtype=int), std=np.full(x.shape, 0.3),
+        net_std=np.full((frames, 3), 2.0), factor=1.0, metrics={}, cameras=[],
     )  # fmt: skip
     inputs = SimpleNamespace(each=[SimpleNamespace(surface=surface)], fps=FPS)
     tracked = SimpleNamespace(targets=x, quality=SimpleNamespace(seen_share=np.ones(frames)))
@@ -82,7 +82,8 @@ def test_a_pull_that_was_not_found_is_no_smaller_than_the_weight():
 
 
 @pytest.mark.parametrize(
-    "given", [{"held": True}, {"hold_box": (0.0, 0.0, 9.0, 9.0)}, {"floor": 0.0}, {"surface": "a solid"}]
+    "given",
+    [{"held": True}, {"hold_box": (0.0, 0.0, 9.0, 9.0)}, {"floor": 0.0}, {"surface": "a solid"}],
 )
 def test_what_is_known_to_be_held_or_may_hover_is_as_sure_as_before(given):
     run, inputs, tracked = as_seen(waving(), **given)
