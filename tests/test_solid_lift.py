@@ -223,3 +223,16 @@ def test_pixels_of_a_patch_over_an_edge_follow_the_sides_that_they_lie_on(block)
         off.append(np.where(found.visible[1], error, 3.0))
     assert off[0].max() < 0.15
     assert np.median(off[1]) > 3 * np.median(off[0])
+
+
+def test_points_behind_the_body_are_not_shown(block):
+    surface, volume, camera, front, (points, nodes), _, turn = turning_block(block[0])
+    seen = np.ones((2, len(front)), dtype=bool)
+    still = np.repeat(camera.project(front)[0][None], 2, axis=0)
+    first = lift([(Tracks(xy=still, visible=seen), camera)], front, FPS, volume=volume)
+    lifted = dataclasses.replace(first, points=points, nodes=nodes)
+    skin = CarriedSurface(surface, volume)
+    half = SIZE / 2
+    middle, fold, back = [0.0, -half[1], 0.0], [half[0], -half[1], 0.0], [0.0, half[1], 0.0]
+    shown = skin.shown(np.array([middle, fold, back]), camera, lifted, 0)
+    assert shown.tolist() == [True, True, False]

@@ -125,6 +125,7 @@ class _Home:
         origins = points.origins
         chosen_here = (origins.view[own] == view)[:, None]
         self.own, queries = own, np.where(chosen_here, origins.xy[own], points.queries[view][own])
+        self.skin = skin
         self.patches = Patches(videos[view][frame], queries, radius, origins.masks.get(key))
         offsets = self.patches.offsets
         places0 = queries[:, None] + offsets
@@ -170,6 +171,8 @@ class _Home:
             facing &= (stretch[:, 1] > STRETCH[0]) & (stretch[:, 0] < STRETCH[1])
             inside = is_inside(fit.xy, path[0].width, path[0].height)
             visible[t] = (fit.ncc > min_correlation) & (shift < max_shift) & facing & inside
+            if self.skin is not None:
+                visible[t] &= self.skin.shown(expected[t], path[t], lifted, t)
             xy[t] = np.where(visible[t][:, None], fit.xy, xy[t])
             report(t + 1)
         safe = np.where(visible[..., None, None], affine, np.eye(2))

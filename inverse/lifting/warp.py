@@ -21,6 +21,7 @@ from taichi_phys.geometry.repair import Triangles
 
 SHEET_NODES = 100  # control points of the warp of a sheet
 BEYOND = 3.0  # of a face: farther out of it, its plane says nothing
+BEHIND = 3.0  # widths of a pixel behind what a picture shows, beyond which a point is hidden
 
 
 class Warp(Protocol):
@@ -73,6 +74,17 @@ class CarriedSurface:
         faces = self.faces[owner[rows[row, column], columns[row, column]]]
         share = _on_planes(places, vertices[faces], camera)
         return SurfaceWarp(self, faces, share)
+
+    def shown(self, points: np.ndarray, camera: Camera, lifted: Lifted, frame: int) -> np.ndarray:
+        """Whether a picture of a frame shows points (N, 3) m on the surface: (N,) bool, False for
+        those behind another part."""
+        surface = Triangles(self.vertices(lifted, frame), self.faces)
+        depth = mesh_in_view(surface, camera)[0]
+        xy, z = camera.project(points)
+        size = np.array([camera.width, camera.height])
+        column, row = np.clip(np.floor(xy).astype(int), 0, size - 1).T
+        behind: np.ndarray = z - depth[row, column] > BEHIND * z / camera.fx
+        return ~behind
 
 
 class SurfaceWarp:
