@@ -172,8 +172,8 @@ def test_a_part_that_stands_alone_is_carried_too():
 
 
 def turning_block(x):
-    """A block with a pattern, seen edge on, that turns by 0.5 rad: its surface, volume, camera,
-    keypoints beside the edge, their motion and two pictures."""
+    """A block with a pattern, seen edge on, that turns by 0.5 rad: its surface, camera, keypoints
+    beside the edge, their true motion, two pictures, the turn, and the surface as it is carried."""
     corners = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij"), -1) * SIZE / 2
     quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
     faces = np.array([[q[i] for i in tri] for q in quads for tri in ([0, 1, 2], [0, 2, 3])])
@@ -192,19 +192,19 @@ def turning_block(x):
     sides = [[0.2, -0.06], [0.2, -0.08], [0.17, -0.1], [0.14, -0.1]]
     front = np.concatenate([np.hstack([np.tile(side, (7, 1)), z]) for side in sides])
     volume = VolumeNodes(x, 24)
-    motion = [np.stack([p, p @ turn.T]) for p in (front, volume.rest)]
-    return surface, volume, camera, front, motion, video, turn
+    points, nodes = (np.stack([p, p @ turn.T]) for p in (front, volume.rest))
+    still = np.repeat(camera.project(front)[0][None], 2, axis=0)
+    seen = np.ones(still.shape[:2], dtype=bool)
+    first = lift([(Tracks(xy=still, visible=seen), camera)], front, FPS, volume=volume)
+    lifted = dataclasses.replace(first, points=points, nodes=nodes)
+    return surface, camera, front, lifted, video, turn, CarriedSurface(surface, volume)
 
 
 def test_pixels_of_a_patch_over_an_edge_follow_the_sides_that_they_lie_on(block):
     """A patch bent as little as can be is wrong there, and so are the tracks that it gives."""
-    surface, volume, camera, front, (points, nodes), video, turn = turning_block(block[0])
-    seen = np.ones((2, len(front)), dtype=bool)
-    still = np.repeat(camera.project(front)[0][None], 2, axis=0)
-    first = lift([(Tracks(xy=still, visible=seen), camera)], front, FPS, volume=volume)
-    lifted = dataclasses.replace(first, points=points, nodes=nodes)
-    skin = CarriedSurface(surface, volume)
-    places = still[0][:, None] + np.array([[-4.0, 2.0], [0.0, 0.0], [5.0, -3.0]])
+    surface, camera, front, lifted, video, turn, skin = turning_block(block[0])
+    start, truth = (camera.project(points)[0] for points in lifted.points)
+    places = start[:, None] + np.array([[-4.0, 2.0], [0.0, 0.0], [5.0, -3.0]])
     warp = skin.warp(places, camera, lifted, 0)
     now, later = (warp.positions(lifted, frame) for frame in (0, 1))
     assert np.abs(camera.project(now.reshape(-1, 3))[0].reshape(places.shape) - places).max() < 1e-3
@@ -213,9 +213,8 @@ def test_pixels_of_a_patch_over_an_edge_follow_the_sides_that_they_lie_on(block)
     assert np.abs(np.abs(now / (SIZE / 2)).max(axis=-1) - 1).max() < 0.05
     inside = mesh_in_view(surface, camera)[1] >= 0
     keypoints = Keypoints(
-        points=front, queries=[still[0]], usable=[seen[0]], masks=[inside],
+        points=front, queries=[start], usable=[np.ones(len(front), dtype=bool)], masks=[inside],
     )  # fmt: skip
-    truth = camera.project(points[1])[0]
     off = []
     for known in (skin, None):
         found = refine_tracks([video], [camera], keypoints, lifted, skin=known)[0]
@@ -226,12 +225,7 @@ def test_pixels_of_a_patch_over_an_edge_follow_the_sides_that_they_lie_on(block)
 
 
 def test_points_behind_the_body_are_not_shown(block):
-    surface, volume, camera, front, (points, nodes), _, turn = turning_block(block[0])
-    seen = np.ones((2, len(front)), dtype=bool)
-    still = np.repeat(camera.project(front)[0][None], 2, axis=0)
-    first = lift([(Tracks(xy=still, visible=seen), camera)], front, FPS, volume=volume)
-    lifted = dataclasses.replace(first, points=points, nodes=nodes)
-    skin = CarriedSurface(surface, volume)
+    _, camera, _, lifted, _, _, skin = turning_block(block[0])
     half = SIZE / 2
     middle, fold, back = [0.0, -half[1], 0.0], [half[0], -half[1], 0.0], [0.0, half[1], 0.0]
     shown = skin.shown(np.array([middle, fold, back]), camera, lifted, 0)

@@ -166,7 +166,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         air=None if air is None else air.along(result.x.double().cpu().numpy()),
         drag=None if form.drag is None else form.drag.rate,
     )
-    run = pulled(run, find_carried(run, inputs, tracked))
+    carried = find_carried(run, inputs, tracked)
+    run = pulled(run, carried)
     if air is not None:
         folder.write_npz(AIR, **{name: getattr(air, name) for name in AIR_ARRAYS})
     by_gravity = _by_gravity(guessed, run, tracked)
@@ -177,8 +178,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     run.save()  # the forces, whatever becomes of the pictures
     metrics = write_results(
         run, inputs, result, gaussians, tracked=tracked, factors=confidence.factors,
-        explained=explained, by_gravity=by_gravity, too_large=too_large, clock=clock,
-        command=command,
+        explained=explained, by_gravity=by_gravity, too_large=too_large, carried=carried,
+        clock=clock, command=command,
     )  # fmt: skip
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
 

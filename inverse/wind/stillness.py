@@ -64,11 +64,10 @@ def still_part(x: np.ndarray, tracked: Tracked, least: float = LEAST) -> np.ndar
     """
     until = followed_until(tracked.quality.seen_share) + 1
     off = tracked.strayed[:, :until]
-    size = np.linalg.norm(off, axis=3)
-    farthest = np.nanmax(size, axis=(0, 1))
+    farthest = farthest_px(off)
     limit = max(STILL * tracked.quality.sigma_px, least)
     # A point that is soon lost does not show that it stays, but may show that it moves.
-    known = np.isfinite(size).any(axis=0).mean(axis=0) > 0.5
+    known = np.isfinite(off[..., 0]).any(axis=0).mean(axis=0) > 0.5
     known |= farthest > TOLD * limit
     # A patch at the rim of a still thing may hold something that moves before or behind it, and one
     # that moves may have strayed onto something still: no point stands alone.
@@ -80,8 +79,8 @@ def still_part(x: np.ndarray, tracked: Tracked, least: float = LEAST) -> np.ndar
     if not known.any():
         return np.zeros(len(x), dtype=bool)
     seen = (tracked.confidence[1:until] >= SEEN).mean(axis=0) if until > 1 else np.zeros(len(x))
-    points, off = tracked.anchors[known], off[:, :, known]
-    motion, farthest = strayed_between(points, off, x), farthest_px(off)
+    points, off, farthest = tracked.anchors[known], off[:, :, known], farthest[known]
+    motion = strayed_between(points, off, x)
     # Drift of single points makes how far they stray too large, and waves the motion between them.
     moved = np.fmin(between(points, farthest, x), farthest_px(motion))
     # Beyond the last points motion fades only towards something still.
@@ -188,12 +187,8 @@ def _would_turn(body: _Body, part: np.ndarray) -> bool:
     # Drift by a third of the limit, of each point, makes an affine motion that is smaller.
     points = int(np.isin(body.at, part).sum())
     drift = min(DRIFT, np.sqrt(U.shape[1] / max(points, 1)) / STILL) * body.limit
-    return bool(rate * radius >= TOLD * max(drift, _size_px(turning)))
-
-
-def _size_px(motion: np.ndarray) -> float:
-    """How far particles move by motion (V, T, k, 2) px, the root mean square of all."""
-    return float(np.sqrt((_usual_px(motion) ** 2).mean()))
+    usual = np.sqrt((_usual_px(turning) ** 2).mean())
+    return bool(rate * radius >= TOLD * max(drift, usual))
 
 
 def _usual_px(motion: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from inverse.clips.footage import keep_pictures
 from inverse.runs.clock import Clock
 from inverse.runs.folder import VIDEO
-from inverse.wind.carried import find_carried
+from inverse.wind.carried import Carried
 from inverse.wind.flight import Flight
 from inverse.wind.forces.compare import Explained
 from inverse.wind.inputs.load import Inputs
@@ -58,6 +58,7 @@ def write_results(
     explained: Explained | None = None,
     by_gravity: Swing | Flight | None = None,
     too_large: float | None = None,
+    carried: Sequence[Carried] = (),
     clock: Clock,
     command: list[str] | None,
 ) -> dict[str, Any]:
@@ -67,7 +68,8 @@ def write_results(
     what the tracks say; factors: by which all forces may be off, by what is not known; explained:
     which force explains the motion, if that is known; by_gravity: how gravity alone moves the
     object, if it does; too_large: factor by which all forces are, for a guessed distance, where
-    something tells the true one; clock: has timed the stages before; command: as in the report.
+    something tells the true one; carried: objects by something that was not found; clock: has timed
+    the stages before; command: as in the report.
     """
     video, cameras, targets = inputs.videos[0], run.cameras, tracked.targets
     seen_share = tracked.quality.seen_share
@@ -87,6 +89,7 @@ def write_results(
         facts = find_facts(
             run, inputs, tracked, specific, torn=sum(result.healed.values()),
             psnr=pictures["psnr"], psnr_held=held["psnr"], factors=factors, too_large=too_large,
+            carried=carried,
         )  # fmt: skip
         verdict = judge(facts)
         frames = result_frames(run, video, motion, tracked, verdict)
@@ -204,9 +207,10 @@ def find_facts(
     psnr_held: np.ndarray,
     factors: Mapping[str, float],
     too_large: float | None,
+    carried: Sequence[Carried],
 ) -> Facts:
-    """What the verdict on a run is made of; torn: particles that were; factors,
-    too_large: as for `write_results`; the rest: as in Facts."""
+    """What the verdict on a run is made of; torn: particles that were; factors, too_large, carried:
+    as for `write_results`; the rest: as in Facts."""
     seen_share = tracked.quality.seen_share
     followed = slice(0, followed_until(seen_share) + 1)
     # Where particles are in the picture, also where the camera turns: as frame 0 saw it.
@@ -216,7 +220,6 @@ def find_facts(
     pixels = np.stack([first.project(place)[0] for place in x])
     moved = first.to_camera(x.mean(axis=1))
     moved = ((moved - moved[0]) ** 2).mean(axis=0)
-    carried = find_carried(run, inputs, tracked)
     return Facts(
         seen_share=seen_share,
         psnr=psnr,
