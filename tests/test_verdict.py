@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from inverse.lifting.quality import LiftQuality, seen_share
+from inverse.lifting.quality import LiftQuality, followed_until, seen_share
 from inverse.lifting.smoothness import Smoothness
 from inverse.wind.noise import track_noise
 from inverse.wind.results.pictures import result_frames
@@ -16,7 +16,6 @@ from inverse.wind.results.verdict import (
     DOUBTFUL,
     Facts,
     Verdict,
-    followed_until,
     judge,
     surely,
 )
@@ -160,6 +159,16 @@ def test_what_passes_in_front_hides_an_object_for_a_few_frames(hidden, until):
     share = np.full(T, 0.95)
     share[list(hidden)] = 0.1
     assert followed_until(share) == until
+
+
+def test_where_the_result_ends_is_said_first():
+    share = np.append(GOOD.seen_share[:20], np.zeros(10))
+    facts = dataclasses.replace(GOOD, seen_share=share, ends=20)
+    sentence = judge(facts).sentence
+    assert "care up to frame 19 of 30" in sentence
+    assert "(0 % at worst), and the result ends with frame 19 of 30" in sentence
+    travels = judge(dataclasses.replace(facts, adrift=20.0, as_one=True))
+    assert travels.belief == DOUBTFUL and travels.reasons[0].startswith("from frame 20 on")
 
 
 def test_frames_in_which_the_object_is_hidden_are_named():

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from inverse.lifting.energy import MIN_TRACKS, LiftConfig, TrackedView
+from inverse.lifting.energy import LiftConfig, TrackedView
+from inverse.lifting.followed import well_followed
 from inverse.lifting.quality import width_px
 from inverse.lifting.rigid import motion_between
 from inverse.lifting.solve import Lifted, lift
@@ -34,7 +35,6 @@ WRONG = 0.03
 FAR = 2.0  # of the object's size, from all known points: a new one there is no part of it, either
 NODES = 24  # that carry a draft of the deformation
 LEAST_SEEN = 3  # frames, in which the motion is known, for a point to be found
-SPARSE = 0.15  # of the points usually seen: where fewer are, the motion is not known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -217,9 +217,8 @@ def _seen(views: Sequence[TrackedView], frames: slice) -> np.ndarray:
 
 def _horizon(views: Sequence[TrackedView], known: np.ndarray) -> int:
     """The last frame up to which enough of the known points are seen for their motion."""
-    count = _seen(views, slice(None))[:, known].sum(axis=1)
-    few = np.flatnonzero(count < max(MIN_TRACKS, SPARSE * count[:2].max()))
-    return int(few[0]) - 1 if len(few) else len(count) - 1
+    few = np.flatnonzero(~well_followed([tracks.of(known) for tracks, _ in views]))
+    return int(few[0]) - 1 if len(few) else views[0][0].frames - 1
 
 
 def _first_guess(

@@ -145,14 +145,15 @@ class LiftEnergy:
         rows, rest = [], []
         for seen, r, J, robust in self.residuals(t, X, scale):
             w = np.sqrt(robust)[:, None]
-            rows.append((J * w[..., None])[:, :, None] * self.W[seen][:, None, :, None])
+            rows.append((J * w[..., None])[..., None] * self.W[seen][:, None, None])
             rest.append((r * w).ravel())
         strain, slope, matrix, pull = self.shape.terms(C)
         rows.append(slope)
         rest.append(strain)
+        # Axes before nodes: numpy is slow over runs of three numbers.
         J, r = np.concatenate([row.reshape(-1, 3 * m) for row in rows]), np.concatenate(rest)
-        H = J.T @ J + matrix
-        g = J.T @ r + pull
+        H = (J.T @ J).reshape(3, m, 3, m).transpose(1, 0, 3, 2).reshape(3 * m, 3 * m) + matrix
+        g = (J.T @ r).reshape(3, m).T.ravel() + pull
         if t == 0:
             H = H + np.diag(np.repeat(self.anchor, 3))
             g = g + (self.anchor[:, None] * (C - self.rest)).ravel()
@@ -181,22 +182,23 @@ class LiftEnergy:
 
     def solve(self, blocks: np.ndarray, gradient: np.ndarray, damping: float) -> np.ndarray:
         """The damped step (T, M, 3), by a banded matrix: differences tie few frames together."""
-        size = blocks.shape[1]
-        reach = 1 + max(self.motion.centroid.order, self.motion.local.order)
-        band = np.zeros((reach * size, size * self.frames))
-        time = [(K, np.kron(H, np.eye(3))) for K, H in self.time]
-        a, b = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
-        for t in range(self.frames):
-            for s in range(min(reach, self.frames - t)):
-                block = sum(K[t + s, t] * H for K, H in time)
-                row, column = s * size + a - b, t * size + b
-                if s == 0:
-                    block = block + blocks[t]
-                    block = block + damping * np.diag(np.diag(block))
-                    keep = row >= 0
-                    band[row[keep], column[keep]] = block[keep]
-                else:
-                    band[row, column] = block
+        frames, m = self.frames, len(self.rest)
+        size, reach = 3 * m, 1 + max(self.motion.centroid.order, self.motion.local.order)
+        reach = min(reach, frames)
+        # The columns of the lower triangle: of each unknown of a frame, this and the next frames.
+        columns = np.zeros((frames, size, reach * size))
+        ties = columns.reshape(frames, m, 3, reach, m, 3)
+        for s in range(reach):
+            tie = sum(np.diagonal(K, -s)[:, None, None] * H for K, H in self.time)
+            for axis in range(3):
+                ties[: frames - s, :, axis, s, :, axis] = tie
+        columns[:, :, :size] += np.swapaxes(blocks, 1, 2)
+        diagonal = np.einsum("taa->ta", columns[:, :, :size])
+        diagonal += damping * diagonal
+        for k in range(1, size):  # each begins on the diagonal
+            columns[:, k, :-k] = columns[:, k, k:]
+            columns[:, k, -k:] = 0
+        band = columns.reshape(frames * size, reach * size).T
         step = solveh_banded(band, -gradient.ravel(), lower=True, overwrite_ab=True)
         return step.reshape(gradient.shape)
 

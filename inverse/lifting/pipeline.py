@@ -14,8 +14,10 @@ from inverse.lifting.binding import (
     solid_targets,
 )
 from inverse.lifting.energy import MIN_TRACKS, LiftConfig, camera_path
+from inverse.lifting.followed import frames_followed
 from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
-from inverse.lifting.late import add_late_points, lift_with_late_points, many_lost
+from inverse.lifting.late import WithLate, lift_with_late_points
+from inverse.lifting.look import Clip, StageProgress, look_twice, stage
 from inverse.lifting.quality import LiftQuality, seen_share, width_px
 from inverse.lifting.shrink import (
     enlarge,
@@ -25,13 +27,11 @@ from inverse.lifting.shrink import (
     shrink_image,
 )
 from inverse.lifting.solve import Lifted, lift
-from inverse.lifting.timed import refine_timed
 from inverse.lifting.volume import VolumeNodes
-from inverse.lifting.warp import CarriedSurface
 from inverse.perception.surface import visible_surface
 from inverse.spread import farthest_points
 from inverse.tracking.lucas_kanade import track_lucas_kanade
-from inverse.tracking.silhouettes import carried_masks, inside_masks
+from inverse.tracking.silhouettes import carried_masks
 from inverse.tracking.timing import at_even_times
 from inverse.tracking.tracks import Tracks
 from renderers.camera import Camera
@@ -39,19 +39,18 @@ from taichi_phys.geometry.repair import Triangles
 
 
 SAMPLED = 200  # particles whose uncertainty is found
-ON_SKIN = 2  # times that tracks are sought through the motion, where the surface is known
-
-StageProgress = Callable[[str, int, int], None]  # called with (stage, done, total)
+FEWEST_FRAMES = 4  # of a motion that shows a force
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Targets:
     """Targets of particles, and what they were made from.
 
-    targets: (T, n, 3) m; confidence: (T, n), 0 to 1; lifted: the keypoints in space; tracks: of the
-    keypoints, per view; quality: how far all this is to be believed; sampled: (m,) particles whose
-    uncertainty was found, and shifts: (B, T, m, 3) m, by how much these move without a block of the
-    tracks: the sum of squares over the blocks is the variance.
+    targets: (T, n, 3) m, up to the frame after which the object is lost; confidence: (T, n), 0 to
+    1; lifted: the keypoints in space; tracks: of the keypoints, per view; quality: how far all this
+    is to be believed; sampled: (m,) particles whose uncertainty was found, and shifts: (B, T, m, 3)
+    m, by how much these move without a block of the tracks: the sum of squares over the blocks is
+    the variance.
     """
 
     targets: np.ndarray
@@ -85,7 +84,7 @@ def targets_from_video(
 
     Videos are looked at twice: tracks, a draft of the motion, tracks again through the surface of
     the draft (`refine_tracks`), the motion. Pictures of a large object are made smaller for that.
-    Ready tracks are taken as they are.
+    Ready tracks are taken as they are. Where the object is lost for good, the targets end.
 
     videos: (T, H, W, 3) uint8 per view, synchronized; cameras: one for each, or one per frame where
     it turns (`camera_rotation`); mask (H, W) bool and depth (H, W) m: frame 0 of the first view;
@@ -97,7 +96,8 @@ def targets_from_video(
     the same points per view, instead of the tracker; tracker: called with (video, queries, mask=,
     progress=); max_count: keypoints;
     progress: called with (stage, done, total). Raises ValueError for inputs that disagree, for
-    fewer than 8 usable tracks, and for tracks that no motion of the object explains.
+    fewer than 8 usable tracks, for an object that is lost at once, and for tracks that no motion of
+    the object explains.
     """
     if len(videos) != len(cameras) or len(videos) == 0:
         raise ValueError(
@@ -111,7 +111,9 @@ def targets_from_video(
         taken = [np.arange(frames) / fps] * len(videos)
     config = config or LiftConfig()
     volume = None if surface is None else VolumeNodes(x0, config.nodes)
-    scale, late = shrink_factor(mask) if tracks is None else 1.0, None
+    scale = shrink_factor(mask) if tracks is None else 1.0
+    late: WithLate | None = None
+    initial: np.ndarray | None
     if tracks is None:
         if scale < 1:
             videos = [shrink_footage(video, scale) for video in videos]
@@ -123,61 +125,43 @@ def targets_from_video(
         )
         _check_count(len(points.points), mask)
         tracks = [
-            _track(tracker, videos[k], points, k, _stage(progress, f"track view {k}"))
+            _track(tracker, videos[k], points, k, stage(progress, f"track view {k}"))
             for k in range(len(videos))
         ]
         compared = tracks[0].compared
         tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
         if masks is None and not compared:
             masks = carried_masks(videos[0], mask, tracks[0])
-        tracks = _inside(tracks, masks, paths[0][0])
+        clip = Clip(videos=videos, paths=paths, taken=list(taken), masks=masks)
+        tracks = clip.inside(tracks)
         seen = np.any([one.visible[1:].any(axis=0) for one in tracks], axis=0)
         _check_count(int(seen.sum()), mask)
-        report = _stage(progress, "lift draft")
-        views = list(zip(tracks, paths, strict=True))
-        draft = lift(views, points.points, fps, config=config, volume=volume, progress=report)
-        _quality(draft, points, draft.confidence)  # a false draft finds false tracks
-        if many_lost(tracks):
-            late = add_late_points(
-                videos, paths, points, tracks, draft, taken, tracker=tracker, max_count=max_count,
-                config=config, volume=volume, surface=surface, progress=progress,
-            )  # fmt: skip
-        if late is not None:
-            points, tracks, draft = late.points, late.tracks, late.draft
-        skin = None if surface is None or volume is None else CarriedSurface(surface, volume)
-        # Where the surface is known, tracks are as good as the motion that they are sought with.
-        rounds = 1 if skin is None or late is not None else ON_SKIN
-        for k in range(rounds):
-            if k > 0:
-                tracks = _inside(tracks, masks, paths[0][0])
-                draft = lift(
-                    list(zip(tracks, paths, strict=True)), points.points, fps, config=config,
-                    volume=volume, initial=draft.points, progress=_stage(progress, "lift again"),
-                )  # fmt: skip
-            tracks = refine_timed(
-                videos, paths, points, draft, taken, tracks=tracks, skin=skin,
-                own_frames=surface is not None and all(at[0] == taken[0][0] for at in taken),
-                progress=_stage(progress, "refine tracks"),
-            )  # fmt: skip
-        tracks = _inside(tracks, masks, paths[0][0])
-        initial = draft.points
+        looked = look_twice(
+            clip, points, tracks, fps, tracker=tracker, max_count=max_count, config=config,
+            check=lambda draft, points: _quality(draft, points, draft.confidence),
+            volume=volume, surface=surface, progress=progress,
+        )  # fmt: skip
+        points, tracks, late = looked.points, looked.tracks, looked.late
+        initial = looked.draft.points
     else:
         points, tracks = _from_tracks(tracks, mask, depth, first, frames)
         tracks = [at_even_times(one, at, fps) for one, at in zip(tracks, taken, strict=True)]
         if masks is None:
             masks = _silhouettes(videos[0], mask, tracks[0])
-        tracks = _inside(tracks, masks, first[0])
+        clip = Clip(videos=videos, paths=paths, taken=list(taken), masks=masks)
+        tracks = clip.inside(tracks)
+        tracks = [one.until(frames_followed(tracks)) for one in tracks]
         initial = None
-    report = _stage(progress, "lift")
+    clip = clip.until(tracks[0].frames)
+    _check_length(clip.frames, frames)
+    report = stage(progress, "lift")
     if late is not None:
-        late = dataclasses.replace(late, tracks=tracks)
         points, tracks, lifted = lift_with_late_points(
-            late, paths, config=config, volume=volume, surface=surface, progress=report
+            late, clip.paths, config=config, volume=volume, surface=surface, progress=report
         )
     else:
-        views = list(zip(tracks, paths, strict=True))
         lifted = lift(
-            views, points.points, fps, config=config, volume=volume, initial=initial,
+            clip.views(tracks), points.points, fps, config=config, volume=volume, initial=initial,
             spread=True, progress=report,
         )  # fmt: skip
     if scale < 1:
@@ -212,14 +196,6 @@ def _silhouettes(video: Footage, mask: np.ndarray, tracks: Tracks) -> np.ndarray
         tracks = dataclasses.replace(tracks, xy=tracks.xy * (video.shape[2] / width))
         mask = shrink_image(np.asarray(mask), scale)
     return carried_masks(video, mask, tracks)
-
-
-def _inside(tracks: Sequence[Tracks], masks: np.ndarray | None, camera: Camera) -> list[Tracks]:
-    """Tracks of all views, of which those of the first count only inside its masks, if any."""
-    if masks is None:
-        return list(tracks)
-    size = (camera.width, camera.height)
-    return [inside_masks(tracks[0], masks, size), *tracks[1:]]
 
 
 def _quality(lifted: Lifted, points: Keypoints, confidence: np.ndarray) -> LiftQuality:
@@ -313,7 +289,11 @@ def _check_count(count: int, mask: np.ndarray) -> None:
         )
 
 
-def _stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return lambda done, total: progress(name, done, total)
+def _check_length(frames: int, given: int) -> None:
+    if frames < min(FEWEST_FRAMES, given):
+        raise ValueError(
+            f"tracks: the object is lost in frame {frames}, and {frames} of {given} frames show no "
+            "force; it is too fast, too blurred or too small to be followed, or the mask is not of "
+            "it: begin where it moves less (--start, and a mask or box of that frame), or give "
+            "--tracks"
+        )

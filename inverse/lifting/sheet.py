@@ -60,11 +60,11 @@ class SheetShape:
         return edge, now, self.stiffness * (now - self.length), bend
 
     def terms(self, C: np.ndarray) -> tuple[np.ndarray, ...]:
-        """At nodes C (M, 3) m: residuals (e,) and their Jacobian (e, 3 M); and of what has none, a
+        """At nodes C (M, 3) m: residuals (e,) and their Jacobian (e, 3, M); and of what has none, a
         Gauss-Newton matrix (3 M, 3 M) and gradient (3 M,)."""
         edge, now, strain, bend = self._state(self.W @ C)
         unit = edge * (self.stiffness / np.maximum(now, 1e-12))[:, None]
-        J = (unit[:, None] * self.edge_W[..., None]).reshape(-1, 3 * len(C))
+        J = unit[..., None] * self.edge_W[:, None]
         pull = (self.star_weight[..., None] * bend).reshape(-1, 3)
         flat = self.star_W.reshape(-1, len(C))
         return strain, J, self.matrix, (flat.T @ pull).ravel()

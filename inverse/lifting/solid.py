@@ -28,7 +28,7 @@ class SolidShape:
     def terms(self, C: np.ndarray) -> tuple[np.ndarray, ...]:
         """As of a `SheetShape`; there are no residuals with a Jacobian of their own."""
         _, pull = self.volume.energy(C)
-        return np.zeros(0), np.zeros((0, C.size)), self.matrix, self.weight * pull.ravel()
+        return np.zeros(0), np.zeros((0, 3, len(C))), self.matrix, self.weight * pull.ravel()
 
     def cost(self, C: np.ndarray) -> float:
         """The energy of nodes C (M, 3) m."""

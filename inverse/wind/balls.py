@@ -70,7 +70,7 @@ def follow_ball(
         assert found is not None
         return found, "tracks"
     where, by = find_path(disc, path[0]), "outline"
-    if found is not None and found.quality.seen_share.min() >= LOST:
+    if found is not None and _followed(found, len(disc.found)):
         moved = _placed(found, where, path[0])
         off = (_pixels(found.targets, path[0]) - _pixels(moved.targets, path[0]))[disc.found]
         if np.linalg.norm(off, axis=1).max() < AWAY * disc.radius[0]:
@@ -79,6 +79,11 @@ def follow_ball(
     everywhere = np.ones((len(disc.found), 1, 1), dtype=bool)  # what is found is on the ball
     found = follow([_as_seen(disc.tracks(), path)], everywhere)
     return _placed(found, where, path[0], turns=False), by
+
+
+def _followed(found: Targets, frames: int) -> bool:
+    """Whether tracks carry the ball through all frames."""
+    return len(found.targets) == frames and bool(found.quality.seen_share.min() >= LOST)
 
 
 def _in_place(path: Sequence[Camera]) -> bool:

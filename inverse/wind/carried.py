@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from inverse.lifting.quality import followed_until
 from inverse.wind.inputs.load import Inputs
-from inverse.wind.results.verdict import followed_until
 from inverse.wind.run import WindRun
 from inverse.wind.targets import Tracked
 

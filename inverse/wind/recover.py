@@ -10,6 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 import taichi_phys as tp
+from inverse.lifting.quality import followed_until
 from inverse.perception import refine_on_image
 from inverse.runs.clock import Clock
 from inverse.runs.folder import METRICS, RunFolder
@@ -35,7 +36,6 @@ from inverse.wind.inputs.clip import how_long
 from inverse.wind.inputs.load import Inputs, load_inputs
 from inverse.wind.inputs.material import material_record
 from inverse.wind.results.pictures import carried_deformation
-from inverse.wind.results.verdict import followed_until
 from inverse.wind.results.write import write_results
 from inverse.wind.run import AIR, AIR_ARRAYS, FORCE, FREE, RESULTS, SMOOTH, TARGETS, WindRun
 from inverse.wind.several import (
@@ -105,6 +105,8 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     with clock("targets"), _one_thread():
         followed = follow_objects(each, models, folder.checkpoint(TARGETS))
     tracked, body = joined_tracks(followed), body_of_particles(models)
+    inputs = inputs.until(len(tracked.targets))
+    each = [one.until(len(tracked.targets)) for one in each]
     guessed = job.distance if given.distance_guessed else None
     supports = find_all_supports(each, models, followed, dx, guessed=guessed)
     targets = supports.steadied(tracked.targets, inputs.cameras, body)

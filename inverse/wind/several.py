@@ -33,7 +33,7 @@ def joined_gaussians(each: Sequence[Gaussians]) -> Gaussians:
 def follow_objects(
     each: Sequence[Inputs], models: Sequence[ObjectModel], path: Path
 ) -> list[Tracked]:
-    """What the tracks of a clip say of each of its objects.
+    """What the tracks of a clip say of each of its objects, up to where one of them is lost.
 
     each: inputs of each object; path: of the checkpoint of the first one. Raises ValueError for
     tracks that no motion of an object explains.
@@ -47,7 +47,8 @@ def follow_objects(
             if len(each) == 1:
                 raise
             raise ValueError(f"object {number + 1} of {len(each)}: {error}") from None
-    return found
+    frames = min(len(one.targets) for one in found)
+    return [one.until(frames) for one in found]
 
 
 def joined_tracks(each: Sequence[Tracked]) -> Tracked:

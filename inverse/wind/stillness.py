@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
-from inverse.wind.results.verdict import SEEN, followed_until
+from inverse.lifting.quality import SEEN, followed_until
 from inverse.wind.strayed import between, farthest_px, nearest, strayed_between
 from inverse.wind.targets import Tracked
 from renderers.camera import Camera

@@ -28,7 +28,7 @@ from taichi_phys import runtime
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Tracked:
-    """What the tracks of a clip of T frames say of n particles.
+    """What the tracks of a clip say of n particles, in T frames up to where the object is lost.
 
     targets: (T, n, 3) m; confidence: (T, n) in 0..1, how well each is seen; keypoints: (k, 2) px of
     those in frame 0 of the first view; paths: (SHOWN, k, 2) px, of these in the first frames, NaN
@@ -54,6 +54,18 @@ class Tracked:
     shifts: np.ndarray
     quality: LiftQuality
     by: str = "tracks"
+
+    def until(self, frames: int) -> "Tracked":
+        """What the tracks say of the first frames."""
+        return dataclasses.replace(
+            self,
+            targets=self.targets[:frames],
+            confidence=self.confidence[:frames],
+            strayed=self.strayed[:, :frames],
+            noise=self.noise[:frames],
+            shifts=self.shifts[:, :frames],
+            quality=self.quality.until(frames),
+        )
 
 
 SHOWN = 12  # frames at the beginning of the clip, through which points are shown

@@ -54,9 +54,10 @@ class Inputs:
     None; substance: where the material comes from, None for the job itself; flat: whether the
     object was taken to face the camera, for want of its depth; adrift: px, by which what is behind
     it shifts although the camera is taken to stand still, and as_one: whether it does so together,
-    as before a camera that moves; parts: of other materials, None where it
-    has none; objects: of each of several objects, as if it were the only one, none where there is
-    one. Mask and depth are then those of all.
+    as before a camera that moves; parts: of other materials, None where it has none; objects: of
+    each of several objects, as if it were the only one, none where there is one. Mask and depth are
+    then those of all; left: frames of the clip after these, which were left out because the object
+    is lost.
     """
 
     videos: list[Footage]
@@ -80,6 +81,23 @@ class Inputs:
     as_one: bool = False
     parts: Parts | None = None
     objects: tuple["Inputs", ...] = ()
+    left: int = 0
+
+    def until(self, frames: int) -> "Inputs":
+        """The first frames only."""
+        left = len(self.videos[0]) - frames
+        if left == 0:
+            return self
+        return dataclasses.replace(
+            self,
+            videos=[video[:frames] for video in self.videos],
+            cameras=[path[:frames] for path in self.cameras],
+            taken=[at[:frames] for at in self.taken],
+            tracks=self.tracks and [one.until(frames) for one in self.tracks],
+            masks=None if self.masks is None else self.masks[:frames],
+            objects=tuple(one.until(frames) for one in self.objects),
+            left=self.left + left,
+        )
 
     @property
     def each(self) -> tuple["Inputs", ...]:

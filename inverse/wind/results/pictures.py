@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from inverse.clips.footage import Footage, keep_pictures
+from inverse.lifting.quality import SEEN
 from inverse.metrics import image_metrics
 from inverse.spread import farthest_points
-from inverse.wind.results.verdict import SEEN, Verdict, surely
+from inverse.wind.results.verdict import Verdict, surely
 from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
 from inverse.wind.targets import Tracked

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from inverse.lifting.quality import LOST
 from inverse.runs.folder import REPORT, VIDEO
 from inverse.runs.plots import plot_components, plot_lines
 from inverse.runs.report import NOTICES, Report
 from inverse.tracking import Tracks
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.inputs.preview import first_look, preview_picture
-from inverse.wind.results.verdict import LEVELS, LOST, Verdict
+from inverse.wind.results.verdict import LEVELS, Verdict
 from inverse.wind.run import WindRun
 
 

@@ -1,12 +1,11 @@
 """Whether to believe a wind run, in words, from what the run knows of itself."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from inverse.lifting.quality import SEEN as SEEN
+from inverse.lifting.quality import followed_until, hidden
 from inverse.wind.inputs.object import TINY
 
 
@@ -19,12 +18,6 @@ CLEAR = 4.0  # the same: stronger ones are drawn in full
 ROUGHLY = 0.3
 WEIGHT = 9.81  # m/s^2: no force stands out of a share ROUGHLY of it, and it is to be read with care
 INNER = slice(1, -3)  # frames that this looks at: the ends of a clip determine hardly any force
-# Share of the particles below which a frame is lost. Thirteen filmed clips were tried: in every one
-# that failed it was reached by frame 1 to 10, and in none of those that a user was content with.
-LOST = 0.5
-# Frames in a row, and share of the clip, in which what passes in front may hide the object:
-# the motion is carried over them as over pictures that are missing.
-GAP, GAPS = 5, 0.2
 EARLY = 10  # frames: what is lost by then was never followed
 EARLY_SHARE = 1 / 3  # the same, as a share of the clip: a camera that travels loses an object later
 # Motion in the picture, px, of an object that moved at all: tracks drift by one or two.
@@ -48,23 +41,25 @@ OUTLINE = ("outline", "doubt")  # ways to follow a ball by its silhouette alone
 class Facts:
     """What a verdict is made of, of a run of T frames.
 
-    seen_share: (T,) share of the particles that tracks still see; psnr, psnr_held: (T,) dB of the
-    re-simulation, and of the object held as in frame 0, over the object's pixels, NaN where there
-    are none; moved_px: how far the particles moved from frame 0, at most, on average over them;
-    along_axis: share of that motion which lies along the optical axis; views: number of cameras;
-    torn_share: particles that were torn, of all; tracks: number of points that were followed;
-    size_px: of the object in frame 0; flat: whether its depth was assumed; strength, noise: (T,)
-    m/s^2 of the net force, and its standard deviation; adrift: px, by which what is behind the
-    object shifts although the camera is taken to stand still, as_one: whether it does so together,
-    as before a camera that moves; held: whether something holds the object; taut: whether that is
-    a sheet; factors: names of what is not known, and by which factor all forces may be off for it;
-    too_large: factor by which they are, for a guessed distance, where a floor or gravity tells the
-    true one, else None; reprojection_px: (T,) error of the lift, and converged: (T,) bool, whether
-    it fits the tracks, None where that is not known; at_rest: whether its iterations ended because
-    nothing changed any more; by: what it was followed by (balls.FOLLOWED); missed_px: how far the
-    middle of the re-simulation is off where the object was found, usually; falls: m, by which its
-    weight would have moved what stays in its place though nothing was found to carry it
-    (carried.py), None where there is none, and sheet: whether that is a sheet.
+    seen_share: (T,) share of the particles that tracks still see, and none in the frames of the
+    clip after these, which were left out because the object is lost; psnr, psnr_held: (T,) dB of
+    the re-simulation, and of the object held as in frame 0, over the object's pixels, NaN where
+    there are none; moved_px: how far the particles moved from frame 0, at most, on average over
+    them; along_axis: share of that motion which lies along the optical axis; views: number of
+    cameras; torn_share: particles that were torn, of all; tracks: number of points that were
+    followed; size_px: of the object in frame 0; flat: whether its depth was assumed; strength,
+    noise: (T,) m/s^2 of the net force, and its standard deviation; adrift: px, by which what is
+    behind the object shifts although the camera is taken to stand still, as_one: whether it does so
+    together, as before a camera that moves; held: whether something holds the object; taut: whether
+    that is a sheet; factors: names of what is not known, and by which factor all forces may be off
+    for it; too_large: factor by which they are, for a guessed distance, where a floor or gravity
+    tells the true one, else None; reprojection_px: (T,) error of the lift, and converged: (T,)
+    bool, whether it fits the tracks, None where that is not known; at_rest: whether its iterations
+    ended because nothing changed any more; by: what it was followed by (balls.FOLLOWED); missed_px:
+    how far the middle of the re-simulation is off where the object was found, usually; falls: m, by
+    which its weight would have moved what stays in its place though nothing was found to carry it
+    (carried.py), None where there is none, and sheet: whether that is a sheet; ends: T, or None
+    where no frames were left out.
     """
 
     seen_share: np.ndarray
@@ -92,6 +87,7 @@ class Facts:
     missed_px: float = 0.0
     falls: float | None = None
     sheet: bool = False
+    ends: int | None = None
 
     @property
     def known_to(self) -> float:
@@ -127,42 +123,15 @@ class Verdict:
         return {**dataclasses.asdict(self), "sentence": self.sentence}
 
 
-def followed_until(seen_share: Sequence[float] | np.ndarray) -> int:
-    """The last frame before tracks see less than half of the particles for good; frame 0 is always
-    seen.
-
-    A few frames in which something hides the object do not count, where it is seen for as long
-    before and after them.
-    """
-    first, _ = _hidden(np.asarray(seen_share))
-    return len(seen_share) - 1 if first is None else first - 1
-
-
-def _hidden(seen_share: np.ndarray) -> tuple[int | None, list[tuple[int, int]]]:
-    """The frame from which on an object is lost, None where it is not; and the first and last of
-    the frames before in which it is hidden."""
-    lost = np.append(seen_share < LOST, False)
-    lost[0] = False
-    edges = np.flatnonzero(np.diff(lost.astype(int))) + 1
-    starts, ends = edges[::2].tolist(), edges[1::2].tolist()  # lost from a start to before an end
-    gaps: list[tuple[int, int]] = []
-    for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        long = end - start
-        before = start - (gaps[-1][1] + 1 if gaps else 0)
-        after = (starts[k + 1] if k + 1 < len(starts) else len(seen_share)) - end
-        hidden = long + sum(b + 1 - a for a, b in gaps)
-        if long > min(GAP, before, after) or hidden > GAPS * len(seen_share):
-            return start, gaps
-        gaps.append((start, end - 1))
-    return None, gaps
-
-
 def judge(facts: Facts) -> Verdict:
     """The verdict on a run."""
     frames, until = len(facts.seen_share), followed_until(facts.seen_share)
-    found = [*_lost(facts, until), *_lift(facts, until), *_picture(facts, until), *_body(facts)]
+    lost = _lost(facts, until)
+    found = [*lost, *_lift(facts, until), *_picture(facts, until), *_body(facts)]
     found += _assumptions(facts) + _force(facts, until)
     found.sort(key=lambda pair: -pair[0])  # stable: of the same level in the order above
+    if facts.ends is not None:  # first of all where the result ends
+        found.sort(key=lambda pair: pair not in lost)
     level = max((rank for rank, _ in found), default=0)
     reasons = [text for _, text in found]
     if level < 2:
@@ -182,7 +151,7 @@ Reasons = list[tuple[int, str]]  # (index in LEVELS, part of a sentence)
 def _lost(facts: Facts, until: int) -> Reasons:
     frames = len(facts.seen_share)
     found: Reasons = []
-    _, gaps = _hidden(np.asarray(facts.seen_share))
+    _, gaps = hidden(np.asarray(facts.seen_share))
     if gaps:
         names = ", ".join(f"{a} to {b}" if b > a else f"{a}" for a, b in gaps)
         one = len(gaps) == 1 and gaps[0][0] == gaps[0][1]
@@ -192,6 +161,8 @@ def _lost(facts: Facts, until: int) -> Reasons:
         return found
     least = f"{100 * float(np.min(facts.seen_share)):.0f} %"
     text = f"from frame {until + 1} on tracks see less than half of the object ({least} at worst)"
+    if facts.ends is not None:
+        text += f", and the result ends with frame {facts.ends - 1} of {frames}"
     never = until < max(EARLY, EARLY_SHARE * frames)
     return [(2 if never else 1, text), *found]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from inverse.clips.footage import keep_pictures
+from inverse.lifting.quality import followed_until
 from inverse.runs.clock import Clock
 from inverse.runs.folder import VIDEO
 from inverse.wind.carried import Carried
@@ -33,7 +34,7 @@ from inverse.wind.results.truth import (
     roughness,
     within,
 )
-from inverse.wind.results.verdict import Facts, followed_until, judge
+from inverse.wind.results.verdict import Facts, judge
 from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
 from inverse.wind.swing import Swing
@@ -221,7 +222,8 @@ def find_facts(
     moved = first.to_camera(x.mean(axis=1))
     moved = ((moved - moved[0]) ** 2).mean(axis=0)
     return Facts(
-        seen_share=seen_share,
+        seen_share=np.pad(seen_share, (0, inputs.left)),
+        ends=len(seen_share) if inputs.left else None,
         psnr=psnr,
         psnr_held=psnr_held,
         moved_px=float(np.linalg.norm(pixels - pixels[0], axis=-1).mean(axis=1).max()),
