@@ -134,20 +134,23 @@ def ensure_initialized() -> Runtime:
 
 
 @contextlib.contextmanager
-def quick_compile() -> Iterator[None]:
-    """Compile the kernels in this block without Taichi's own data-flow passes.
+def quick_compile(dtype: torch.dtype = torch.float32) -> Iterator[None]:
+    """Compile the kernels in this block, which compute in dtype, without passes that LLVM repeats.
 
-    Such kernels run as fast, since LLVM repeats these passes, and compile up to five times faster:
-    a backward kernel in 6 s instead of 33 s. Kernels that Taichi differentiates need the passes:
-    without them, Taichi 1.7.4 returns gradients of zero in f32.
+    Without Taichi's own data-flow passes kernels run as fast, and compile up to five times faster:
+    a backward kernel in 6 s instead of 33 s. Without its other optimizations they compile up to six
+    times faster once more, but run by a fifth slower: so are kernels in f64, which check gradients.
+    Kernels that Taichi differentiates need the passes: without them, Taichi 1.7.4 returns gradients
+    of zero in f32.
     """
     config = ti.lang.impl.current_cfg()
-    before = config.cfg_optimization
+    before = config.cfg_optimization, config.advanced_optimization
     config.cfg_optimization = False
+    config.advanced_optimization = before[1] and dtype != torch.float64
     try:
         yield
     finally:
-        config.cfg_optimization = before
+        config.cfg_optimization, config.advanced_optimization = before
 
 
 @contextlib.contextmanager

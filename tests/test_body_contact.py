@@ -63,8 +63,8 @@ def test_central_differences(friction):
     assert_agrees(problem.loss, problem.inputs, gradients, tolerance=1e-5)
 
 
-@pytest.mark.parametrize("driver, batch", [("gpu", 2), ("pooled", 1)])
-def test_other_drivers(driver, batch):
+@pytest.mark.parametrize("driver", ["gpu", "pooled"])
+def test_other_drivers(driver):
     """The kernels for GPUs, and those for many particles, agree with the serial ones."""
     grid = dataclasses.replace(GRID, contact="separate")
     contact = tp.BodyContact(friction=0.3)
@@ -73,7 +73,7 @@ def test_other_drivers(driver, batch):
     loss, gradients = problem.gradients()
     engine = problem.sim._engine
     other = Engine(
-        kernels=kernels("f64", (tp.Elastic.law,), driver, False, False, several=True, batch=batch),
+        kernels=kernels("f64", (tp.Elastic.law,), driver, False, False, several=True),
         body=engine.body,
         grid=grid,
         gravity=engine.gravity,

@@ -3,15 +3,10 @@
 import dataclasses
 import hashlib
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import PATIENCE
 
 import taichi_phys as tp
 from taichi_phys.language import ti
@@ -270,21 +265,6 @@ def test_run_is_advance_repeated_and_bitwise_repeatable(fall):
     assert [digest(s) for s in sim.run(frames=30, fps=24)] == [digest(s) for s in fall]
     assert fall[-1].time == pytest.approx(30 / 24)
     assert len({digest(s) for s in fall}) == 30
-
-
-def test_threads_do_not_matter(fall):
-    here = Path(__file__).parent
-    script = (
-        "import torch; torch.set_num_threads(1); import taichi_phys as tp; "
-        "tp.init(arch='cpu', precision='f32', threads=1); "
-        "import test_mpm; *_, s = test_mpm.three_bodies().run(frames=30); print(test_mpm.digest(s))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, cwd=here,
-        env=dict(os.environ, PYTHONPATH=str(here.parent)),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1] == digest(fall[-1])
 
 
 def test_plastic_bodies_keep_their_dents(fall):

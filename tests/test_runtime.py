@@ -133,6 +133,19 @@ def test_a_simulator_starts_it_with_the_defaults():
     assert out == "f32 None 0 True\nrefused\n"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernels_that_check_gradients_compile_with_the_fewest_passes(runtime, dtype):
+    def passes():
+        config = taichi_runtime.ti.lang.impl.current_cfg()
+        return config.cfg_optimization, config.advanced_optimization
+
+    before = passes()
+    with pytest.raises(KeyboardInterrupt), taichi_runtime.quick_compile(dtype):
+        assert passes() == (False, dtype == torch.float32)
+        raise KeyboardInterrupt
+    assert passes() == before == (True, True)
+
+
 def test_seed(tmp_path):
     """Of Taichi's and of torch's random numbers."""
     script = tmp_path / "draw.py"

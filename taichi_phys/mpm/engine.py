@@ -83,12 +83,11 @@ class Engine:
         blocks = math.prod(-(-length // nodes.BLOCK) for length in grid.shape)
         lists = (chunks, nodes.count_rows(fields), max(blocks, nodes.MARKED))
         try:
-            # On a CPU, pages of nodes that no particle reaches stay untouched and take no memory.
-            self.nodes = body.new_zeros(layers * size, 4)
+            self.nodes = _zeros(body, layers * size, 4)
             self.lists = torch.zeros(lists, dtype=torch.int32, device=body.device)
             self.work = body.new_zeros(1, len(body), WORK_SIZE)
             self.distances = torch.as_tensor(distances(self.solids)).to(body)
-        except RuntimeError:  # torch has no memory left
+        except (RuntimeError, MemoryError):  # of torch and of NumPy
             gigabytes = layers * size * 4 * body.element_size() / 1e9
             raise ValueError(
                 f"grid: got {grid.shape} nodes, whose {layers} layers take {gigabytes:.1f} GB, "
@@ -177,7 +176,7 @@ class Engine:
         grid = self._grid_arguments(time, dt, count, tally)
         arrays = _as_arguments(states, given, *grid)
         at_once = count + 1 if self.kernels.driver == "serial" else self.kernels.batch
-        with quick_compile():
+        with quick_compile(self.body.dtype):
             for now in range(0, count + 1, at_once):
                 self.kernels.forward(*arrays, now, 0, count)
                 if tally is not None and tally.motion is not None and now < count:
@@ -226,12 +225,12 @@ class Engine:
         grid = self._grid_arguments(time, dt, count, back=True)
         if self.grads is None:
             layers = self.chunks * self.fields
-            self.grads = self.body.new_zeros(layers * math.prod(self.grid.shape), 4)
+            self.grads = _zeros(self.body, layers * math.prod(self.grid.shape), 4)
         arrays = _as_arguments(states, given, *grid, self.grads, self.work, g, ggiven)
         at_once = count + 1 if self.kernels.driver == "serial" else self.kernels.batch
         runs = [(s, s + 1) for s in reversed(range(count))] if self.pulls else [(0, count)]
         for first, last in runs:
-            with quick_compile():
+            with quick_compile(self.body.dtype):
                 for now in range(last - 1, first - 2, -at_once):
                     self.kernels.backward(*arrays, now, first, last)
             for index, pull in self.pulls.items():
@@ -307,6 +306,17 @@ class Engine:
                 "softer material or weaker forces"
             )
         raise SimulationError(message, particle=p, smaller_dt_helps=fault != nodes.OUTSIDE)
+
+
+def _zeros(like: torch.Tensor, *shape: int) -> torch.Tensor:
+    """Zeros of the type of `like`, where it is.
+
+    On a CPU they are NumPy's, whose pages take no memory until they are written: those of nodes
+    that no particle reaches never are. Torch writes them all.
+    """
+    if like.device.type == "cpu":
+        return torch.from_numpy(np.zeros(shape, dtype=like.numpy().dtype))
+    return like.new_zeros(shape)
 
 
 def _deal(order: torch.Tensor) -> torch.Tensor:
