@@ -99,7 +99,7 @@ CROWN, _ = tp.sample_box((-0.16, -0.02, 0.35), (0.16, 0.02, 0.6), spacing=0.02)
 PLANT = np.concatenate([POT, STEM, CROWN])
 
 
-def found(x, points, motion, noise=0.1, drift=0.0, lost=None):
+def found(x, points, motion, noise=0.1, drift=0.0, lost=None, odds=0.0):
     """What is held of particles x (n, 3) m of an object whose points (k, 3) m are followed; motion:
     (T, k, 3) m, of these, beside the first frame; drift: px, of each point by the end; lost: height
     in m, above which points are lost after the first quarter of the clip."""
@@ -116,7 +116,7 @@ def found(x, points, motion, noise=0.1, drift=0.0, lost=None):
         strayed=off[None], anchors=points, confidence=confidence,
         quality=SimpleNamespace(sigma_px=noise, seen_share=np.ones(len(off))),
     )  # fmt: skip
-    return still_part(x, tracked)
+    return still_part(x, tracked, sheet=x is SHEET, odds=odds)
 
 
 def scattered(low, high, count, seed=0):

@@ -64,7 +64,9 @@ def pixels(x):
 
 
 def make_inputs(**options):
-    inputs = SimpleNamespace(cameras=[[CAMERA]], hold=None, fps=FPS, tracks=None, **options)
+    inputs = SimpleNamespace(
+        cameras=[[CAMERA]], hold=None, fps=FPS, tracks=None, surface=None, **options
+    )  # fmt: skip
     inputs.mask = np.ones((100, 100), dtype=bool)
     return inputs
 

@@ -9,8 +9,10 @@ A part counts as held if all of this is so:
    still as a whole: a motion that grew in proportion from the middle of the part to the rest of the
    object would be seen in the part itself.
 3. How the motion grows beyond it says that it begins within the part; or at its outermost layer,
-   where the rest lies on one side of it, as a flag beside its pole. A free body that bends has
-   lines that stay where they are, with the rest on both sides.
+   where the rest lies on one side of it. A free body that bends has lines that stay where they
+   are, with the rest on both sides.
+
+A sheet is often held at an edge, as a flag at its pole, on which no point lies: edges.py finds it.
 """
 
 import dataclasses
@@ -23,6 +25,7 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
 from inverse.lifting.quality import SEEN, followed_until
+from inverse.wind.edges import held_edge
 from inverse.wind.strayed import between, farthest_px, nearest, strayed_between
 from inverse.wind.targets import Tracked
 from renderers.camera import Camera
@@ -31,12 +34,10 @@ from renderers.camera import Camera
 STILL = 3.0  # standard deviations of the tracks by which something still may seem to move
 LEAST = 1.0  # px of the pictures that are followed, the same for better tracks: they drift
 HARDLY = 0.05  # of the usual motion of the rest: what moves less is still beside it
-ALONG = 0.1  # the same, along an edge that is held: its particles lie half a spacing within it
-BESIDE = 0.2  # the same, up to which motion is looked at beside such an edge
+BESIDE = 0.2  # the same, beside the last points of what is held
 DRIFT = 0.25  # of the limit of what still may seem to move: what few points may share
 THIN = 0.1  # of the size of a part: along less than that its motion is not told apart
 TOLD = 3.0  # times the largest motion of a still part, that a motion in proportion would show
-PROFILE = 9.0  # the same: up to here the rest shows how motion grows beyond the support
 EDGE = 4.0  # the same: up to here, where motion begins; farther on the object has another width
 NEAR = 0.5  # of the usual distance from a part: a beam moves by a quarter there, what turns by half
 STIFF = 0.7  # of the motion that a turn would make there: halfway, in ratio
@@ -56,11 +57,14 @@ def pixel_size(cameras: Sequence[Sequence[Camera]], x: np.ndarray) -> float:
     return float(np.median(camera.to_camera(x)[:, 2])) / camera.fx
 
 
-def still_part(x: np.ndarray, tracked: Tracked, least: float = LEAST) -> np.ndarray:
+def still_part(
+    x: np.ndarray, tracked: Tracked, least: float = LEAST, sheet: bool = False, odds: float = 0.0
+) -> np.ndarray:
     """Particles (n,) bool that something holds, as they stay where they are while the rest moves.
 
     x: (n, 3) m in frame 0; tracked: what the tracks say of them; least: px, what tracks may drift
-    by.
+    by; sheet: whether x is one; odds: logarithm of those that something holds it, by all else that
+    is known.
     """
     until = followed_until(tracked.quality.seen_share) + 1
     off = tracked.strayed[:, :until]
@@ -88,12 +92,12 @@ def still_part(x: np.ndarray, tracked: Tracked, least: float = LEAST) -> np.ndar
     fades = near <= max(limit, BESIDE * float(np.median(farthest)))
     moved = np.where(fades, moved, np.maximum(moved, near))
     at = cKDTree(x).query(points)[1]
-    return held_part(x, motion, moved, seen, limit, at=at, off=off)
+    return held_part(x, motion, moved, seen, limit, at=at, off=off, sheet=sheet, odds=odds)
 
 
 def held_part(
     x: np.ndarray, motion: np.ndarray, moved: np.ndarray, seen: np.ndarray, limit: float, *,
-    at: np.ndarray, off: np.ndarray,
+    at: np.ndarray, off: np.ndarray, sheet: bool = False, odds: float = 0.0,
 ) -> np.ndarray:  # fmt: skip
     """Particles (n,) bool that are held.
 
@@ -101,7 +105,8 @@ def held_part(
     not; moved: (n,) px, how far they move at most; seen: (n,) share of the frames in which tracks
     show that, and do not merely suggest it, for what is soon lost may still show that it moves;
     limit: px, by which something still may seem to move; at: (m,), the particle nearest to each of
-    the points that were followed, and off: (V, T, m, 2) px, how these move.
+    the points that were followed, and off: (V, T, m, 2) px, how these move; sheet and odds: as for
+    still_part.
     """
     held = np.zeros(len(x), dtype=bool)
     body = _Body(
@@ -112,19 +117,19 @@ def held_part(
     if not moving.any():
         return held
     usual = float(np.median(body.moved[moving]))
-    wide, line = (max(limit, share * usual) for share in (HARDLY, BESIDE))
+    wide = max(limit, HARDLY * usual)
     for part in _still_pieces(body, wide):
         kept = part[_beyond_rim(body, part, wide)]
         if len(kept) and _is_held(body, kept):
             held[kept] = True
-    edges = []
-    for part in _still_pieces(body, line):
-        if not held.any() or held[part].any():
-            kept = part[_outermost(body, part, line)]
-            edges.append(kept[body.moved[kept] <= max(limit, ALONG * usual)])
-    # Of an object that one edge holds, another short piece does not stay where it is by chance.
-    if held.any() or any(len(edge) and _is_held(body, edge) for edge in edges):
-        held[np.concatenate([*edges, []]).astype(int)] = True
+    if held.any() and not sheet:
+        return held
+    shown = seen[at] > 0.5
+    edge = held_edge(
+        x, x[at[shown]], off[:, :, shown], limit / STILL, sheet=sheet, odds=odds
+    )  # fmt: skip
+    if held.any() or (edge.any() and _is_held(body, np.flatnonzero(edge))):
+        held |= edge
     return held
 
 
@@ -294,20 +299,6 @@ def _misses(A: np.ndarray, B: np.ndarray, y: np.ndarray) -> np.ndarray:
     gained = np.where((a >= 0) & (b >= 0), a * ay + b * by, np.maximum(ay**2 / aa, by**2 / bb))
     missed: np.ndarray = np.maximum(y @ y - gained, 0)
     return missed
-
-
-def _outermost(body: _Body, part: np.ndarray, limit: float) -> np.ndarray:
-    """Which (k,) bool of the particles of a part at the edge of the object are at that edge, none
-    where the rest lies on both sides."""
-    inside = np.zeros(len(body.x), dtype=bool)
-    inside[part] = True
-    depth, beyond = _way(body.graph, ~inside)[part], _way(body.graph, inside)
-    near = ~inside & np.isfinite(beyond) & (body.moved <= PROFILE * limit)
-    if not near.any() or not np.isfinite(depth).all():
-        return np.zeros(len(part), dtype=bool)
-    if not _one_sided(body.x, part, np.flatnonzero(near & (beyond <= np.median(beyond[near])))):
-        return np.zeros(len(part), dtype=bool)
-    return _farthest(body, part, depth)
 
 
 def _farthest(body: _Body, part: np.ndarray, depth: np.ndarray) -> np.ndarray:

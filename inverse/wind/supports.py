@@ -18,7 +18,9 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation, RotationSpline
 
 import taichi_phys as tp
+from inverse.lifting.quality import followed_until
 from inverse.lifting.shrink import shrink_factor
+from inverse.wind.carried import CANCELED, canceled_fall
 from inverse.wind.config import WindJob
 from inverse.wind.impacts import find_impacts, thrown_back
 from inverse.wind.inputs.load import Inputs
@@ -179,7 +181,9 @@ def find_supports(
     elif found:
         # Pictures of large objects are made smaller before anything is followed in them.
         shrunk = 1.0 if inputs.tracks else shrink_factor(inputs.mask)
-        held = still_part(x, tracked, LEAST / shrunk)
+        sheet = inputs.surface is None
+        odds = _odds_of_hold(job, inputs.fps, tracked) if sheet else 0.0
+        held = still_part(x, tracked, LEAST / shrunk, sheet, odds)
     else:
         held = np.zeros(len(x), dtype=bool)
     noise = tracked.quality.sigma_px * pixel_size(inputs.cameras, x)
@@ -196,6 +200,14 @@ def find_supports(
         gravity = float(np.linalg.norm(job.gravity))
         impacts = find_impacts(floor, tracked.targets, inputs.fps, dx, gravity)
     return Supports(held=held, parts=parts, floor=floor, impacts=tuple(impacts), distance=distance)
+
+
+def _odds_of_hold(job: WindJob, fps: float, tracked: Tracked) -> float:
+    """Logarithm of the odds that something holds a sheet: it stays in its place only if winds
+    cancel its weight along each axis, by chance."""
+    x = tracked.targets[: followed_until(tracked.quality.seen_share) + 1]
+    fall = canceled_fall(x, np.ones(x.shape[1]), job.gravity, (len(x) - 1) / fps)
+    return 0.0 if fall is None else 3 * float(np.log(CANCELED))
 
 
 def _in_pixels(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
