@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from inverse.lifting import LiftQuality
+from inverse.lifting import Lifted, LiftQuality, Smoothness, Targets
+from inverse.lifting.followed import frames_followed
 from inverse.lifting.smoothness import differences
 from inverse.perception.relief import is_disc
 from inverse.tracking.discs import Disc, follow_disc
@@ -244,6 +245,47 @@ def test_a_ball_is_put_where_its_silhouette_is(share):
     seen = np.concatenate([camera.project(middle[None])[0] for middle in middles])
     true = np.stack([thrown(t) for t in range(FRAMES)])
     assert np.diff(seen - true, 2, axis=0).std() < 0.25
+
+
+@pytest.mark.parametrize(
+    ("tracked", "frames", "by"),
+    [(0, FRAMES - 2, "outline"), (FRAMES - 1, FRAMES - 2, "both"), (3, FRAMES - 2, "outline")],
+)
+def test_a_ball_that_leaves_is_followed_up_to_there(tracked, frames, by, monkeypatch):
+    """Whether its points are followed in no, in one frame more, or in few frames."""
+    camera, t = NARROW, np.arange(FRAMES)
+    center = np.stack([60 + 3.0 * t, np.full(FRAMES, 60.0)], axis=1)
+    disc = Disc(center=center, radius=np.full(FRAMES, 9.0), found=t < frames)
+    monkeypatch.setattr("inverse.wind.balls.follow_disc", lambda *_: disc)
+
+    def follow(tracks, masks):
+        count = tracked if tracks is None else frames_followed(tracks)
+        if count == 0:
+            raise ValueError("tracks: got 0")
+        way = camera.unproject(center[:count], np.full(count, 2.0))
+        quality = LiftQuality(
+            converged=True, reprojection_px=np.zeros((count, 2)), seen_share=np.ones(count),
+            keypoints_seen_share=np.ones(count), sigma_px=0.1, object_px=18.0,
+        )  # fmt: skip
+        one = Smoothness(order=2, amplitude=0.1, noise=0.1)
+        cloud = 0.01 * np.random.default_rng(2).normal(size=(9, 3))
+        points = way[:, None] + cloud - cloud.mean(axis=0)
+        seen = np.ones(points.shape[:2])
+        lifted = Lifted(
+            points=points, nodes=points, confidence=seen, fps=FPS, sigma_px=0.1, centroid=one,
+            local=one, strain=0.0, converged=True, reprojection_px=np.zeros((count, 2)),
+        )  # fmt: skip
+        return Targets(
+            targets=points, confidence=seen, lifted=lifted, keypoints=None,
+            tracks=[disc.until(count).tracks()], quality=quality, sampled=np.arange(4),
+            shifts=np.ones((2, count, 4, 3)),
+        )  # fmt: skip
+
+    video, mask = clip(lambda _: center[0], np.full(FRAMES, 9.0))
+    found, how = follow_ball(inputs_of(video, mask[0], camera), follow)
+    assert how == by and len(found.targets) == len(found.quality.seen_share) == frames
+    assert found.shifts.shape[1] == found.tracks[0].frames == len(found.lifted.points) == frames
+    assert np.abs(camera.project(found.targets.mean(axis=1))[0] - center[:frames]).max() < 1.5
 
 
 def test_what_is_no_disc_is_followed_by_its_tracks_alone():

@@ -9,6 +9,7 @@ from inverse.lifting.quality import GAP, followed_until
 from inverse.tracking.tracks import Tracks
 
 
+FEWEST_FRAMES = 4  # of a motion that shows a force
 SPARSE = 0.15  # of the points usually seen: where fewer are, the motion is not known
 
 

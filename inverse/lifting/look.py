@@ -88,7 +88,7 @@ class Looked:
     def until(self, frames: int) -> "Looked":
         """What was found in the first frames."""
         tracks = [one.until(frames) for one in self.tracks]
-        draft = dataclasses.replace(self.draft, points=self.draft.points[:frames])
+        draft = self.draft.until(frames)
         late = self.late and dataclasses.replace(self.late, tracks=tracks, draft=draft)
         return dataclasses.replace(self, tracks=tracks, draft=draft, late=late)
 

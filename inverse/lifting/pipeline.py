@@ -14,7 +14,7 @@ from inverse.lifting.binding import (
     solid_targets,
 )
 from inverse.lifting.energy import MIN_TRACKS, LiftConfig, camera_path
-from inverse.lifting.followed import frames_followed
+from inverse.lifting.followed import FEWEST_FRAMES, frames_followed
 from inverse.lifting.keypoints import Keypoints, keypoints, unproject_on
 from inverse.lifting.late import WithLate, lift_with_late_points
 from inverse.lifting.look import Clip, StageProgress, look_twice, stage
@@ -39,7 +39,6 @@ from taichi_phys.geometry.repair import Triangles
 
 
 SAMPLED = 200  # particles whose uncertainty is found
-FEWEST_FRAMES = 4  # of a motion that shows a force
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +60,18 @@ class Targets:
     quality: LiftQuality
     sampled: np.ndarray
     shifts: np.ndarray
+
+    def until(self, frames: int) -> "Targets":
+        """The first frames of the targets."""
+        return dataclasses.replace(
+            self,
+            targets=self.targets[:frames],
+            confidence=self.confidence[:frames],
+            lifted=self.lifted.until(frames),
+            tracks=[one.until(frames) for one in self.tracks],
+            quality=self.quality.until(frames),
+            shifts=self.shifts[:, :frames],
+        )
 
 
 def targets_from_video(

@@ -66,6 +66,17 @@ class Lifted:
     reprojection_px: np.ndarray
     shifts: np.ndarray | None = None
 
+    def until(self, frames: int) -> "Lifted":
+        """The first frames of the motion."""
+        return dataclasses.replace(
+            self,
+            points=self.points[:frames],
+            nodes=self.nodes[:frames],
+            confidence=self.confidence[:frames],
+            reprojection_px=self.reprojection_px[:frames],
+            shifts=None if self.shifts is None else self.shifts[:, :frames],
+        )
+
 
 def lift(
     views: Sequence[tuple[Tracks, Camera | Sequence[Camera]]],

@@ -57,6 +57,14 @@ class Disc:
     found: np.ndarray
     error: np.ndarray | None = None
 
+    def until(self, frames: int) -> "Disc":
+        """The disc in the first frames."""
+        error = None if self.error is None else self.error[:frames]
+        return Disc(
+            center=self.center[:frames], radius=self.radius[:frames], found=self.found[:frames],
+            error=error,
+        )  # fmt: skip
+
     def tracks(self) -> Tracks:
         """Tracks of points on the disc, as those of a ball that does not turn."""
         angle = np.arange(POINTS) * np.pi * (3 - np.sqrt(5))  # a sunflower's

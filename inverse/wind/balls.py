@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from inverse.lifting import Targets
+from inverse.lifting.followed import FEWEST_FRAMES
+from inverse.lifting.quality import followed_until
 from inverse.perception.relief import is_disc
 from inverse.tracking.discs import Disc, follow_disc
 from inverse.tracking.timing import at_even_times
@@ -37,7 +39,9 @@ ASSUMED = {
 }
 LOST = 0.5  # of the particles, in some frame: tracks do not carry the ball
 AWAY = 0.5  # radii, from the silhouette: nor do they
-FOUND = 0.8  # of the frames, in which the silhouette is found, for it to be believed
+# Of the frames in which anything shows the ball, those in which the silhouette is found, for it to
+# be believed.
+FOUND = 0.8
 UNEVEN = 0.15  # of its radius, by which the surface of a ball is off it
 LEAST_SEEN = 1e-3  # confidence of what is not seen, beside that of what is
 SHIFTS = 0.999  # of the variance of a path, which few shifts carry
@@ -46,9 +50,9 @@ SHIFTS = 0.999  # of the variance of a path, which few shifts carry
 def follow_ball(
     inputs: Inputs, follow: Callable[[Sequence[Tracks] | None, np.ndarray | None], Targets]
 ) -> tuple[Targets, str]:
-    """Targets of an object, put where its silhouette is if that is the disc of a ball; and what it
-    was followed by (FOLLOWED): tracks, both, the outline where tracks were too few, or in doubt the
-    outline, where tracks see something else.
+    """Targets of an object, put where its silhouette is if that is the disc of a ball, up to where
+    that is lost for good; and what it was followed by (FOLLOWED): tracks, both, the outline where
+    tracks were too few, or in doubt the outline, where tracks see something else.
 
     follow: finds targets from tracks, or, for None, these too, inside of masks, if any. Raises its
     ValueError where the silhouette does not help.
@@ -64,20 +68,25 @@ def follow_ball(
         failure = error
     disc = follow_disc(steadied(inputs.videos[0], path), inputs.mask, path[0])
     disc = None if disc is None else _at_even_times(disc, inputs)
-    if disc is None or disc.found.mean() < FOUND:
+    end = 0 if disc is None else followed_until(disc.found.astype(float)) + 1
+    reach = end if found is None else max(end, len(found.targets))
+    if disc is None or end < FEWEST_FRAMES or disc.found[:reach].mean() < FOUND:
         if failure is not None:
             raise failure
         assert found is not None
         return found, "tracks"
+    outline, disc = disc.tracks(), disc.until(end)  # it may leave the picture
     where, by = find_path(disc, path[0]), "outline"
-    if found is not None and _followed(found, len(disc.found)):
+    if found is not None and len(found.targets) > end:
+        found = found.until(end)
+    if found is not None and _followed(found, end):
         moved = _placed(found, where, path[0])
         off = (_pixels(found.targets, path[0]) - _pixels(moved.targets, path[0]))[disc.found]
         if np.linalg.norm(off, axis=1).max() < AWAY * disc.radius[0]:
             return moved, "both"
         by = "doubt"
-    everywhere = np.ones((len(disc.found), 1, 1), dtype=bool)  # what is found is on the ball
-    found = follow([_as_seen(disc.tracks(), path)], everywhere)
+    everywhere = np.ones((outline.frames, 1, 1), dtype=bool)  # what is found is on the ball
+    found = follow([_as_seen(outline, path)], everywhere)
     return _placed(found, where, path[0], turns=False), by
 
 
