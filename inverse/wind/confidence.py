@@ -36,7 +36,7 @@ from inverse.wind.solver import WindResult, WindSolver, at_frames
 from inverse.wind.spread import Spread
 from inverse.wind.supports import Supports
 from inverse.wind.targets import Tracked
-from inverse.wind.taut import find_taut, is_taut
+from inverse.wind.taut import find_taut, hidden, is_taut
 
 
 MISPLACED = 0.2  # share of the accelerations beside the mean, by which unknown mass shifts that
@@ -196,12 +196,12 @@ def taut_spread(
     """
     spread = free_spread(tracked, force, mass, pushed, fps, supports.impacts)
     net = force.sum(axis=1) / mass.sum()
-    taut = find_taut(
-        tracked.targets, mass, supports.held, net + pushed, np.asarray(gravity), dx
-    )  # fmt: skip
-    hidden = taut.hidden + (taut.likeliest - net) ** 2
-    part = np.sqrt(spread.part**2 + hidden[:, None])
-    return Spread(net=np.sqrt(spread.net**2 + hidden), part=part)
+    down = np.asarray(gravity)
+    taut = find_taut(tracked.targets, mass, supports.held, net + pushed, down, dx)
+    variance = hidden(taut, tracked.targets, supports.held, down, fps, dx)
+    variance += (taut.likeliest - net) ** 2
+    part = np.sqrt(spread.part**2 + variance[:, None])
+    return Spread(net=np.sqrt(spread.net**2 + variance), part=part)
 
 
 def accelerations(paths: np.ndarray, fps: float, gaps: Collection[int] = ()) -> np.ndarray:

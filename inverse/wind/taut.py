@@ -9,9 +9,14 @@ a, obeys
 
 Along the sheet it is carried as tension. That shows by how far the sheet stretches, by less than
 tracks see of any cloth; its simulation, with a stiffness and a thickness that can be afforded,
-stretches more, and says nothing. What is known there is gravity, and how strong a wind may be: the
-whole hangs in the wind and its weight about as a mass on a thread, so that its directions across
-that thread show how strong such forces are.
+stretches more, and says nothing. What is known there is
+
+1. gravity,
+2. that cloth is no beam: a flag is held out beside its weight, as a line between two poles is, by a
+   pull about as strong, or it would droop by more than 45 degrees; what hangs needs none,
+3. that air presses across a sheet, wherever it is: along the planes at its edge that acts on what
+   is not parallel to them. By the inequality of Cauchy and Schwarz it is at most what presses on it
+   (root mean square), times that of the normals along these planes.
 """
 
 import dataclasses
@@ -27,7 +32,10 @@ from inverse.wind.solver import WindResult
 
 EDGE = 1.5  # grid spacings from what is held, within which a sheet leaves it
 AROUND = 3.0  # the same, within which particles show how the sheet lies there
+PRESSED = 1.5  # the same, where air presses on it: what is smaller than a cell is not simulated
 FEWEST = 6  # of those
+OPEN = 0.5  # of the pull that holds a sheet out: with twice of it, it droops by half as much
+PLACES = 100  # of the sheet, at which that is looked at
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,19 +43,13 @@ class Taut:
     """A sheet that is held, in T frames.
 
     across: (T, 3, 3), the mean of n n^T over normals n where it leaves its supports; likeliest:
-    (T, 3) m/s^2, its external force per mass without a wind along itself; wind: m/s^2, standard
-    deviation along each axis of one that may act there.
+    (T, 3) m/s^2, its external force per mass with no more pull along itself than holds it out, and
+    pull: (T, 3) m/s^2, that.
     """
 
     across: np.ndarray
     likeliest: np.ndarray
-    wind: float
-
-    @property
-    def hidden(self) -> np.ndarray:
-        """(T, 3) m^2/s^4: variance of the net force per mass along the axes of the world, by what
-        the sheet carries along itself."""
-        return self.wind**2 * (1 - np.einsum("taa->ta", self.across))
+    pull: np.ndarray
 
 
 def is_taut(inputs: Inputs, held: np.ndarray) -> bool:
@@ -70,15 +72,39 @@ def find_taut(
     """
     n = edge_normals(x, held, dx)
     across = np.einsum("tei,tej->tij", n, n) / n.shape[1]
-    beside = acceleration - gravity  # of the wind and of what holds it
-    thread = np.einsum("n,tnd->td", mass / mass.sum(), x) - x[:, held].mean(axis=1)
-    thread /= np.maximum(np.linalg.norm(thread, axis=1, keepdims=True), 1e-300)
-    aside = beside - (beside * thread).sum(axis=1, keepdims=True) * thread  # along two axes
-    return Taut(
-        across=across,
-        likeliest=gravity + np.einsum("tij,tj->ti", across, beside),
-        wind=float(np.sqrt((aside**2).sum(axis=1).mean() / 2)),
-    )
+    along = np.eye(3) - across
+    # From the nearest support outwards: what hangs between two is not pulled to one side.
+    support = np.flatnonzero(held)[cKDTree(x[0, held]).query(x[0])[1]]
+    arms = x - x[:, support]
+    arms /= np.maximum(np.linalg.norm(arms, axis=2, keepdims=True), 1e-300)
+    out = np.einsum("n,tij,tnj->ti", mass / mass[~held].sum(), along, arms)
+    weight = along @ gravity
+    square = np.maximum((out**2).sum(axis=1, keepdims=True), 1e-300)
+    beside = weight - (weight * out).sum(axis=1, keepdims=True) / square * out
+    pull = np.linalg.norm(beside, axis=1, keepdims=True) * out
+    shown = np.einsum("tij,tj->ti", across, acceleration - gravity)
+    return Taut(across=across, likeliest=gravity + shown + pull, pull=pull)
+
+
+def hidden(
+    taut: Taut, x: np.ndarray, held: np.ndarray, gravity: np.ndarray, fps: float, dx: float
+) -> np.ndarray:
+    """(T, 3) m^2/s^4: variance of the net force per mass along the axes of the world, by what the
+    sheet carries along itself.
+
+    x, held, gravity, dx: as for find_taut; fps: frames per second.
+    """
+    free = x[:, ~held]
+    places = np.linspace(0, free.shape[1] - 1, min(PLACES, free.shape[1])).astype(int)
+    around = _around(free[0], places, PRESSED * dx)
+    n = np.stack([_normals(free[:, near]) for near in around], axis=1)
+    path = np.stack([free[:, near].mean(axis=1) for near in around], axis=1)
+    pressed = 0.0
+    if len(path) > 2:
+        force = np.diff(path, n=2, axis=0) * fps**2 - gravity
+        pressed = float(((force * n[1:-1]).sum(axis=2) ** 2).mean())
+    leans = np.einsum("tij,tej->tei", np.eye(3) - taut.across, n)
+    return pressed * (leans**2).mean(axis=1) + (OPEN * taut.pull) ** 2
 
 
 def with_weight(
@@ -91,7 +117,7 @@ def with_weight(
     dx: float,
 ) -> WindResult:
     """The result of a sheet that is held, whose net force along the sheet, where that leaves its
-    supports, is its weight: the supports carry it, and no motion changes.
+    supports, is its weight and what holds it out: the supports carry it, and no motion changes.
 
     x: (T, n, 3) m, targets; mass: (n,) kg; held: (n,) bool; gravity: (3,) m/s^2; fps: frames per
     second; dx: of the grid, m.
@@ -112,17 +138,24 @@ def edge_normals(x: np.ndarray, held: np.ndarray, dx: float) -> np.ndarray:
     """Normals (T, e, 3) of a sheet x (T, n, 3) m at e places where it leaves held (n,) particles;
     dx: of the grid, m."""
     free = x[:, ~held]
-    tree = cKDTree(free[0])
     edge = np.flatnonzero(cKDTree(x[0, held]).query(free[0])[0] <= EDGE * dx)
     if len(edge) == 0:  # the rest is farther away: all of it counts
         edge = np.arange(free.shape[1])
+    around = _around(free[0], edge, AROUND * dx)
+    return np.stack([_normals(free[:, near]) for near in around], axis=1)
+
+
+def _around(x: np.ndarray, places: np.ndarray, reach: float) -> list[np.ndarray]:
+    """Particles of x (n, 3) m, by index, within a reach, m, of each of some of them: they show how
+    a sheet lies there."""
+    tree = cKDTree(x)
     found = []
-    for place in edge:
-        near = tree.query_ball_point(free[0, place], AROUND * dx)
+    for place in places:
+        near = tree.query_ball_point(x[place], reach)
         if len(near) < FEWEST:
-            near = tree.query(free[0, place], k=min(FEWEST, free.shape[1]))[1]
-        found.append(_normals(free[:, near]))
-    return np.stack(found, axis=1)
+            near = tree.query(x[place], k=min(FEWEST, len(x)))[1]
+        found.append(np.asarray(near))
+    return found
 
 
 def _normals(x: np.ndarray) -> np.ndarray:

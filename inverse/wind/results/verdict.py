@@ -239,7 +239,7 @@ def _assumptions(facts: Facts) -> Reasons:
     if facts.taut:
         found.append((1, "a sheet that something holds shows no pull that it carries along itself, "
                          "and so no wind along itself: where it leaves what holds it, the force "
-                         "along it is taken to be its weight alone"))  # fmt: skip
+                         "along it is taken to be its weight and what holds it out"))  # fmt: skip
     if facts.falls is not None and facts.moved_px >= MOVED:
         # A balloon may hover, and a ball roll; no wind keeps a loose sheet in its place.
         found.append((2 if facts.sheet else 1, "the object stays in its place, where its weight "
