@@ -55,9 +55,7 @@ def test_twin(friction):
 
 @pytest.mark.parametrize("friction", [0.0, 0.3])
 def test_central_differences(friction):
-    problem = Problem(
-        "elastic", "viscoplastic", count=20, contact=tp.BodyContact(friction=friction)
-    )
+    problem = Problem("elastic", "fluid", count=20, contact=tp.BodyContact(friction=friction))
     problem.settings = {"frame_dt": 5 * DT, "substeps": 5}
     _, gradients = problem.gradients()
     assert_agrees(problem.loss, problem.inputs, gradients, tolerance=1e-5)
