@@ -9,7 +9,9 @@ import torch
 from seer import Server
 
 from inverse import open_run
-from inverse.commands.wind import main
+from inverse.commands.wind import main, make_parser, settings
+from inverse.wind.body import MOST_PARTICLES, make_bodies
+from inverse.wind.inputs.load import load_inputs
 from renderers.video import write_video
 
 
@@ -113,3 +115,17 @@ def test_without_weights_the_command_says_what_to_fetch(
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and fetch in said[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_quick_run_of_a_solid_is_no_finer_than_a_whole_one(clip, tmp_path):
+    mask = cv2.circle(np.zeros(SIZE[::-1], np.uint8), (64, 48), 32, 255, -1)
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+
+    def particles(*flags):
+        given = ["--video", clip, "--mask", str(tmp_path / "mask.png"), "--shape", "solid"]
+        job, _ = settings(make_parser().parse_args([*given, "--out", str(tmp_path), *flags]))
+        (model,), _ = make_bodies(load_inputs(job).each)
+        return len(model.x)
+
+    assert particles("--quick") <= 1.1 * MOST_PARTICLES
+    assert particles("--quick", "--cells", "16") > 2 * MOST_PARTICLES  # as it is asked for

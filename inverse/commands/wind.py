@@ -16,7 +16,7 @@ from inverse.commands.runner import command_line, command_parser, run_command
 if TYPE_CHECKING:
     from inverse.wind.config import WindConfig, WindJob
 
-QUICK = {"iterations": 12, "cells": 16, "keypoints": 100, "splat_iterations": 40}
+QUICK = {"iterations": 12, "most_cells": 16, "keypoints": 100, "splat_iterations": 40}
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -11,7 +11,6 @@ from inverse.wind.inputs.parts import by_part, particles_of
 from inverse.wind.supports import Supports
 
 
-CELLS = 24  # along the longest side, unless the job says otherwise
 MOST_PARTICLES = 5000  # in a solid, unless the job says how many cells
 SPACING = 0.5  # of particles, in cells: eight fill a cell
 COARSER = 2 ** (1 / 3)  # steps of the spacing, of which each halves the particles of a solid
@@ -39,8 +38,8 @@ def _spacing(inputs: Inputs) -> float:
         rows, columns = np.nonzero(inputs.mask)
         pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
         points = inputs.cameras[0][0].unproject(pixels, inputs.depth[rows, columns])
-        return float(np.ptp(points, axis=0).max()) / (job.cells or CELLS)
-    dx = float(np.ptp(inputs.surface.vertices, axis=0).max()) / (job.cells or CELLS)
+        return float(np.ptp(points, axis=0).max()) / (job.cells or job.most_cells)
+    dx = float(np.ptp(inputs.surface.vertices, axis=0).max()) / (job.cells or job.most_cells)
     if job.cells is None:
         dx = max(dx, (mesh_volume(inputs.surface) / MOST_PARTICLES) ** (1 / 3) / SPACING)
     return dx

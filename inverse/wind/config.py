@@ -185,6 +185,7 @@ class WindJob:
         None, "grid cells along the object's longest side, default: 24, and in solids as many as "
         "leave 5,000 particles", low=4,
     )  # fmt: skip
+    most_cells: int = setting(24, low=4)  # where cells is not given
     keypoints: int = option(200, "points to follow", low=8)
     splat_iterations: int = option(
         150, "steps that refine the Gaussians on frame 0, 0 for none", low=0
