@@ -6,7 +6,7 @@ Each raises a ValueError that names the argument, the value it got and the value
 import difflib
 import math
 import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +82,27 @@ def path_of(name: str, value: Any) -> Path:
 
 def check_tensor(name: str, value: torch.Tensor, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless value is a finite floating-point tensor of the given shape."""
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-        kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
-        raise ValueError(f"{name}: got {kind}, expected a floating-point tensor")
-    if tuple(value.shape) != shape:
-        raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {shape}")
-    # NaN and infinity survive a sum, so the sum is a quick test that misses neither.
-    bad = value.numel() - int(torch.isfinite(value).sum()) if not value.sum().isfinite() else 0
-    if bad:
-        raise ValueError(f"{name}: got {bad} values that are NaN or infinite, expected finite ones")
+    check_tensors({name: (value, shape)})
+
+
+def check_tensors(named: Mapping[str, tuple[torch.Tensor, tuple[int, ...]]]) -> None:
+    """Raise ValueError unless these are finite floating-point tensors of the shapes beside them."""
+    for name, (value, shape) in named.items():
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+            raise ValueError(f"{name}: got {kind}, expected a floating-point tensor")
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{name}: got shape {tuple(value.shape)}, expected {shape}")
+    # NaN and infinity survive a sum, so the sum is a quick test that misses neither. All sums are
+    # looked at together, since each look waits for a GPU.
+    sums = [value.detach().sum() for value, _ in named.values()]
+    if not sums or torch.stack([s.to(sums[0]) for s in sums]).isfinite().all():
+        return
+    for name, (value, _) in named.items():
+        if bad := value.numel() - int(torch.isfinite(value).sum()):
+            raise ValueError(
+                f"{name}: got {bad} values that are NaN or infinite, expected finite ones"
+            )
 
 
 def refuse_rows(name: str, bad: torch.Tensor, expected: str) -> None:

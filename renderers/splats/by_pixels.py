@@ -16,9 +16,10 @@ from renderers.splats.compositing import MAX_ALPHA, OPAQUE, array_types, tile_at
 from renderers.splats.tiles import TileLists
 from taichi_phys.bridge.autograd import TAICHI_TYPE
 from taichi_phys.language import ti
+from taichi_phys.launching import launch
 
 
-GROUP = 8  # pairs of a thread, whose sums stay in its registers
+GROUP = 4  # pairs of a thread, which stay in its registers with their sums
 MAX_KEPT = 2**27  # numbers kept at once: 0.5 GB in f32; tiles are taken in several turns beyond
 
 
@@ -33,7 +34,7 @@ def kernels(dtype: torch.dtype) -> tuple[Callable[..., None], ...]:
     vec4, moments, ints, longs, numbers, vec2s, vec3s, vec4s, sums, image, light_image = (
         array_types(dtype)
     )
-    vec2 = ti.types.vector(2, real)
+    vec2, vec3 = ti.types.vector(2, real), ti.types.vector(3, real)
 
     @ti.func
     def pixel_at(k, tile, width):
@@ -114,16 +115,31 @@ def kernels(dtype: torch.dtype) -> tuple[Callable[..., None], ...]:
             count = ti.min(starts[t + 1] - first, GROUP)
             left, right, top, bottom = tile_at(t, tile, width, height)
             total, channel_grad = ti.Matrix.zero(real, GROUP, 6), ti.Matrix.zero(real, GROUP, 4)
+            # What the pixels need of each pair stays in registers; a level below 0 is that of none.
+            ellipse, shown_as = ti.Matrix.zero(real, GROUP, 7), ti.Matrix.zero(real, GROUP, 4)
+            for e in ti.static(range(GROUP)):
+                ellipse[e, 5] = -1.0
+                if e < count:
+                    i = members[first + e]
+                    for j in ti.static(range(2)):
+                        ellipse[e, j] = uv[i][j]
+                    for j in ti.static(range(3)):
+                        ellipse[e, 2 + j] = conics[i][j]
+                    ellipse[e, 5], ellipse[e, 6] = reach[i].z, opacities[i]
+                    for j in ti.static(range(4)):
+                        shown_as[e, j] = channels[i][j]
             for row in range(top, bottom):
                 for column in range(left, right):
                     state = kept[group * area + (row - top) * tile + column - left]
                     through, rest, g = state.x, state.y, light_grad[row, column]
                     for e in ti.static(range(GROUP)):
-                        if e < count and through >= OPAQUE:
-                            i = members[first + e]
-                            d, q = from_center(row, column, uv[i], conics[i])
-                            if q <= reach[i].z:
-                                value, shown = opacities[i] * ti.exp(-0.5 * q), channels[i].dot(g)
+                        if through >= OPAQUE:
+                            center = vec2(ellipse[e, 0], ellipse[e, 1])
+                            conic = vec3(ellipse[e, 2], ellipse[e, 3], ellipse[e, 4])
+                            d, q = from_center(row, column, center, conic)
+                            if q <= ellipse[e, 5]:
+                                value = ellipse[e, 6] * ti.exp(-0.5 * q)
+                                shown = vec4([shown_as[e, j] for j in range(4)]).dot(g)
                                 alpha = ti.min(value, MAX_ALPHA)
                                 weight = through * alpha
                                 rest -= weight * shown
@@ -163,13 +179,13 @@ def pull(
     for first, last in turns(groups.tolist(), at_once):
         owners = torch.repeat_interleave(tiles[first:last], counts[first:last].long())
         kept = behind.new_zeros(len(owners) * area, 2)
-        keep(
-            lists.members, lists.starts, groups, first, last, *tensors, lists.size, light_grad,
-            behind, kept,
+        launch(
+            keep, lists.members, lists.starts, groups, first, last, *tensors, lists.size,
+            light_grad, behind, kept,
         )  # fmt: skip
-        add(
-            lists.members, lists.slots, lists.starts, groups, owners, first, *tensors, lists.size,
-            light_grad, kept, pair_moments, pair_channels,
+        launch(
+            add, lists.members, lists.slots, lists.starts, groups, owners, first, *tensors,
+            lists.size, light_grad, kept, pair_moments, pair_channels,
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import torch
 from renderers.splats.compositing import MAX_ALPHA, OPAQUE, array_types, tile_at
 from renderers.splats.tiles import TileLists
 from taichi_phys.language import ti
+from taichi_phys.launching import launch
 
 
 @functools.cache
@@ -149,7 +150,7 @@ def pull(
 ) -> None:
     """Fill the gradients of each pair, as described in `compositing`."""
     _, backward = kernels(tensors[0].dtype)
-    backward(
-        lists.members, lists.slots, lists.starts, *tensors, lists.size, light_grad, behind,
-        torch.ones_like(behind), pair_moments, pair_channels,
+    launch(
+        backward, lists.members, lists.slots, lists.starts, *tensors, lists.size, light_grad,
+        behind, torch.ones_like(behind), pair_moments, pair_channels,
     )  # fmt: skip

@@ -48,9 +48,12 @@ def _kernels(dtype: torch.dtype, antialiased: bool):
         opacities: ti.types.ndarray(dtype=real, ndim=1),
         rotation: ti.types.ndarray(dtype=mat3, ndim=1),
         translation: ti.types.ndarray(dtype=vec3, ndim=1),
-        focal: vec2,
-        center: vec2,
-        size: vec2,
+        fx: real,
+        fy: real,
+        cx: real,
+        cy: real,
+        width: real,
+        height: real,
         near: real,
         uv: ti.types.ndarray(dtype=vec2, ndim=1),
         depth: ti.types.ndarray(dtype=real, ndim=1),
@@ -59,6 +62,7 @@ def _kernels(dtype: torch.dtype, antialiased: bool):
         reach: ti.types.ndarray(dtype=vec3, ndim=1),
     ):
         for i in range(means.shape[0]):
+            focal, center, size = vec2(fx, fy), vec2(cx, cy), vec2(width, height)
             # The pose has one row for all Gaussians, or one row for each (`per_gaussian`).
             R = rotation[ti.min(i, rotation.shape[0] - 1)]
             m = means[i]
@@ -131,13 +135,9 @@ def project(
     if not n:
         uv, depth, conic, alpha, reach = (means.new_zeros(shape) for shape in shapes)
         return uv, depth, conic, alpha, reach
-    real = TAICHI_TYPE[means.dtype]
     constants = (
-        ti.Vector([camera.fx, camera.fy], real),
-        ti.Vector([camera.cx, camera.cy], real),
-        ti.Vector([camera.width, camera.height], real),
-        near,
-    )
+        camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height, near,
+    )  # fmt: skip
     rotation, translation = per_gaussian(pose[None, :3, :3], n), per_gaussian(pose[None, :3, 3], n)
     _, kernel = _kernels(means.dtype, antialiased)
     uv, depth, conic, alpha, reach = by_autodiff(

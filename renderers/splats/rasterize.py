@@ -25,6 +25,7 @@ from renderers.splats.compositing import array_types
 from renderers.splats.tiles import TileLists
 from taichi_phys.bridge.autograd import TAICHI_TYPE, differentiable
 from taichi_phys.language import ti
+from taichi_phys.launching import launch
 
 
 @functools.cache
@@ -83,7 +84,8 @@ def rasterize(
         light, transmittance = like.new_zeros(height, width, 4), like.new_ones(height, width)
         if len(lists.members):
             composite = way.kernels(like.dtype)[0]
-            composite(lists.members, lists.starts, *tensors, lists.size, light, transmittance)
+            arrays = (lists.members, lists.starts, *tensors)
+            launch(composite, *arrays, lists.size, light, transmittance)
         return light, transmittance
 
     def backward(tensors, outputs, grads):
@@ -96,9 +98,10 @@ def rasterize(
             pair_moments = uv.new_zeros(len(lists.members), 6)
             pair_channels = uv.new_zeros(len(lists.members), 4)
             way.pull(lists, tensors, light_grad, behind, pair_moments, pair_channels)
-            _sum_pairs(uv.dtype)(
-                lists.order, lists.ends, conics, opacities, pair_moments, pair_channels, *results
-            )
+            launch(
+                _sum_pairs(uv.dtype), lists.order, lists.ends, conics, opacities, pair_moments,
+                pair_channels, *results,
+            )  # fmt: skip
         uv_grad, conic_grad, opacity_grad, channel_grad = results
         return uv_grad, conic_grad, None, opacity_grad, channel_grad
 

@@ -17,7 +17,7 @@ from renderers.splats.rasterize import rasterize
 from renderers.splats.sh import shade
 from renderers.splats.tiles import tile_lists
 from taichi_phys import runtime
-from taichi_phys.checks import check_tensor, finite_number, refuse_rows
+from taichi_phys.checks import check_tensor, check_tensors, finite_number, refuse_rows
 
 
 TILE = 16  # px
@@ -172,9 +172,7 @@ def _checked(tensors: dict) -> dict:
             features.shape[1] if isinstance(features, torch.Tensor) and features.ndim == 2 else 1
         )
         shapes["features"] = (n, count)
-    for name, value in tensors.items():
-        if value is not None:
-            check_tensor(name, value, shapes[name])
+    check_tensors({k: (v, shapes[k]) for k, v in tensors.items() if v is not None})
     if tensors["quats"] is not None:
         refuse_rows("quats", (tensors["quats"] == 0).all(-1), "quaternions other than zero")
     device = runtime.ensure_initialized().device

@@ -7,6 +7,7 @@ import torch
 
 from taichi_phys.bridge.autograd import TAICHI_TYPE
 from taichi_phys.language import ti
+from taichi_phys.launching import launch
 
 
 MAX_PAIRS = (2**31 - 1) // 6  # backward has six numbers per pair, and Taichi's indices are int32
@@ -146,7 +147,7 @@ def tile_lists(
     counts = torch.zeros_like(order)
     count, emit = _kernels(uv.dtype)
     if len(order):
-        count(uv, conic, reach, order, tile, columns, rows, counts)
+        launch(count, uv, conic, reach, order, tile, columns, rows, counts)
     ends = counts.cumsum(0)
     pairs = int(ends[-1]) if len(ends) else 0
     if pairs > MAX_PAIRS:
@@ -158,14 +159,16 @@ def tile_lists(
     gaussian_of = torch.empty_like(tile_of)
     slots = torch.empty(0, dtype=torch.int64, device=uv.device)
     if pairs:
-        emit(uv, conic, reach, order, ends, tile, columns, rows, tile_of, gaussian_of)
-        starts[1:] = torch.bincount(tile_of, minlength=columns * rows).cumsum(0)
+        launch(emit, uv, conic, reach, order, ends, tile, columns, rows, tile_of, gaussian_of)
         # Both sorts are stable, so that the pairs of a tile stay sorted by depth.
         if uv.is_cuda:
-            slots = torch.sort(tile_of, stable=True).indices
+            sorted_tiles, slots = torch.sort(tile_of, stable=True)
+            tiles = torch.arange(columns * rows + 1, dtype=torch.int32, device=uv.device)
+            starts = torch.searchsorted(sorted_tiles, tiles, out_int32=True)
         else:
+            starts[1:] = torch.bincount(tile_of, minlength=columns * rows).cumsum(0)
             slots = torch.empty(pairs, dtype=torch.int64)
-            _counting_sort(tile_of, starts[:-1].clone(), slots)
+            launch(_counting_sort, tile_of, starts[:-1].clone(), slots)
     return TileLists(
         members=gaussian_of[slots], slots=slots, starts=starts, order=order, ends=ends, size=tile
     )

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from taichi_phys.language import ti
+from taichi_phys.launching import launch
 
 
 TAICHI_TYPE = {torch.float32: ti.f32, torch.float64: ti.f64}
@@ -69,7 +70,7 @@ def by_autodiff(
 
     def forward(*inputs: torch.Tensor) -> Tensors:
         results = tuple(inputs[0].new_zeros(shape) for shape in outputs)
-        kernel(*inputs, *constants, *results)
+        launch(kernel, *inputs, *constants, *results)
         return results
 
     def backward(inputs: Tensors, results: Tensors, grads: Tensors) -> Gradients:
@@ -79,7 +80,7 @@ def by_autodiff(
         for tensor, grad in zip(results, grads, strict=True):
             # A copy, since Taichi's reverse sweep overwrites the gradients of the outputs.
             tensor.requires_grad_().grad = grad.clone()
-        kernel.grad(*inputs, *constants, *results)  # type: ignore[attr-defined]
+        launch(kernel.grad, *inputs, *constants, *results)  # type: ignore[attr-defined]
         return tuple(tensor.grad for tensor in inputs)
 
     return differentiable(forward, backward)(*inputs)

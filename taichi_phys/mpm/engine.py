@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
+from taichi_phys.launching import bind
 from taichi_phys.mpm import nodes
 from taichi_phys.mpm.colliders import CELL, CENTER, Collider, distances, table
 from taichi_phys.mpm.drivers import Kernels
@@ -53,8 +54,9 @@ class Engine:
     coefficients of bodies with velocity fields of their own, None for one field; larger: m, how far
     the grid sees the surfaces of rigid bodies before them; pulls: functions of `materials.pull` for
     the laws without an adjoint of their own, by index of the law. arrangement: of the particles in
-    memory, "given", "sorted" by their cells, which makes chunks compact, or "dealt", sorted and
-    then dealt out, so that the threads of a GPU that run together add to different nodes. Raises
+    memory, "given", "sorted" by their cells, which makes chunks compact and lets the threads of a
+    GPU that run together add to the same nodes, or "dealt", sorted and then dealt out, so that
+    these threads add to different nodes. Raises
     ValueError if the grid does not fit into memory.
     """
 
@@ -73,7 +75,7 @@ class Engine:
     ):
         self.kernels, self.body, self.grid, self.gravity = kernels, body, grid, gravity
         self.colliders, self.chunks, self.pulls = tuple(colliders), chunks, dict(pulls or {})
-        self.arrangement = "sorted" if chunks > 1 else "given"
+        self.arrangement = "sorted" if chunks > 1 or kernels.driver == "gpu" else "given"
         self.solids = solids_of(colliders, larger)
         self.origin = origin_of(grid, body.dtype)
         self.fields = fields = 1 if frictions is None else len(frictions)
@@ -177,8 +179,9 @@ class Engine:
         arrays = _as_arguments(states, given, *grid)
         at_once = count + 1 if self.kernels.driver == "serial" else self.kernels.batch
         with quick_compile(self.body.dtype):
+            launch = bind(self.kernels.forward, arrays)
             for now in range(0, count + 1, at_once):
-                self.kernels.forward(*arrays, now, 0, count)
+                launch(now, 0, count)
                 if tally is not None and tally.motion is not None and now < count:
                     self._move_bodies(tally, tally.motion, grid[2], time + now * dt, dt)
         if tally is not None and tally.motion is None:
@@ -229,10 +232,11 @@ class Engine:
         arrays = _as_arguments(states, given, *grid, self.grads, self.work, g, ggiven)
         at_once = count + 1 if self.kernels.driver == "serial" else self.kernels.batch
         runs = [(s, s + 1) for s in reversed(range(count))] if self.pulls else [(0, count)]
+        with quick_compile(self.body.dtype):
+            launch = bind(self.kernels.backward, arrays)
         for first, last in runs:
-            with quick_compile(self.body.dtype):
-                for now in range(last - 1, first - 2, -at_once):
-                    self.kernels.backward(*arrays, now, first, last)
+            for now in range(last - 1, first - 2, -at_once):
+                launch(now, first, last)
             for index, pull in self.pulls.items():
                 self._pull(index, pull, states[first], given, g, ggiven, dt)
         if not self.kernels.steered:
