@@ -54,7 +54,7 @@ from taichi_phys.mpm.nodes import (
     list_blocks,
     mark_fault,
 )
-from taichi_phys.mpm.transfer import gather, scatter, transfer_gradients
+from taichi_phys.mpm.transfer import WARP, gather, scatter, scatter_together, transfer_gradients
 
 
 @ti.func
@@ -98,9 +98,11 @@ def phases(
     atomic: whether several threads scatter to one grid; the other arguments, and the arrays, are
     described there. types: the types of a number, a node, a packed state, a row of given and a row
     of work. In the functions, c is a chunk, p a particle, s a substep, and setting is what `read`
-    returns for numbers.
+    returns for numbers. threads: how many p a driver must visit for n particles: on a GPU the
+    threads of a warp scatter together, so that those without a particle come along.
     """
     real = getattr(ti, precision)
+    together = atomic and precision == "f32" and ti.lang.impl.current_cfg().arch == ti.cuda
     vec3, vec4 = ti.types.vector(3, real), ti.types.vector(4, real)
     columns = max(len(law.columns) for law in laws)
     differentiable = [i for i, law in enumerate(laws) if law.respond_adjoint is not None]
@@ -174,24 +176,53 @@ def phases(
         return fault
 
     @ti.func
+    def threads(n):
+        count = n
+        if ti.static(together):
+            count = (n + WARP - 1) // WARP * WARP
+        return count
+
+    @ti.func
+    def exists(given: ti.template(), p):
+        """Whether p is a particle."""
+        there = True
+        if ti.static(together):
+            there = p < given.shape[0]
+        return there
+
+    @ti.func
+    def spread(nodes: ti.template(), layer, cell, setting, a, B, m, here, p):
+        """Scatter what a particle has, if it is here; see `transfer.scatter`."""
+        base = ti.zero(setting.shape)
+        if ti.static(together):
+            base = scatter_together(
+                nodes, layer, cell, setting.shape, setting.dx, a, B, m, here, p % WARP
+            )
+        elif here:
+            base = scatter(nodes, layer, cell, setting.shape, setting.dx, a, B, m, atomic)
+        return base
+
+    @ti.func
     def p2g(
         given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        c, p, x, v, C_, F_trial, plastic, setting,
+        c, p, x, v, C_, F_trial, plastic, setting, here,
     ):  # fmt: skip
-        """Scatter a particle; return F_elastic, the plastic state after flow, and A."""
-        q = given[p]
-        Fe, tau, flowed = respond(
-            ti.cast(q[LAW], ti.i32), F_trial, C_, plastic, params_of(q), setting.dt
-        )
-        momentum = q[MASS] * v + setting.dt * vector_at(q, FORCE)
-        A = q[MASS] * C_ - (setting.dt * q[VOLUME] * 4.0 * setting.inv_dx**2) * tau
+        """Scatter a particle, if it is here; return F_elastic, the plastic state after, and A."""
+        Fe, tau, flowed = F_trial, ti.zero(F_trial), plastic
+        momentum, A, mass, layer, f = ti.zero(v), ti.zero(C_), ti.cast(0.0, real), 0, 0
+        if here:
+            q = given[p]
+            Fe, tau, flowed = respond(
+                ti.cast(q[LAW], ti.i32), F_trial, C_, plastic, params_of(q), setting.dt
+            )
+            mass, f = q[MASS], field_of(q)
+            momentum = mass * v + setting.dt * vector_at(q, FORCE)
+            A = mass * C_ - (setting.dt * q[VOLUME] * 4.0 * setting.inv_dx**2) * tau
+            layer = chunk_layer(lists, c, f, several)
         cell = (x - setting.lower) * setting.inv_dx
-        f = field_of(q)
-        base = scatter(
-            nodes, chunk_layer(lists, c, f, several), cell, setting.shape, setting.dx, momentum, A,
-            q[MASS], atomic,
-        )  # fmt: skip
-        list_blocks(lists, c, f, base, setting.shape, several, atomic)
+        base = spread(nodes, layer, cell, setting, momentum, A, mass, here, p)
+        if here:
+            list_blocks(lists, c, f, base, setting.shape, several, atomic)
         return Fe, flowed, A
 
     @ti.func
@@ -205,9 +236,10 @@ def phases(
         """
         keep = ti.min(states.shape[0] - 1, 1)
         before, now, after = (s - 1) * keep, s * keep, (s + 1) * keep
-        q = states[now, p]
+        there = exists(given, p)
+        q = states[now, ti.select(there, p, 0)]
         x, v, C_, F_trial = vector_at(q, X), vector_at(q, V), matrix_at(q, C), matrix_at(q, F)
-        if s > first:
+        if s > first and there:
             x = vector_at(states[before, p], X)
             if is_removed(F_trial, remove):
                 v, C_ = ti.zero(v), ti.zero(C_)
@@ -229,11 +261,13 @@ def phases(
             put_matrix(states, now, p, C, C_)
             put_matrix(states, now, p, F, F_trial)
         if s < last:
-            Fe, plastic = F_trial, q[PLASTIC]
-            if not is_removed(F_trial, remove):
-                Fe, plastic, _ = p2g(given, nodes, lists, c, p, x, v, C_, F_trial, plastic, setting)
-            put_matrix(states, after, p, F, Fe)
-            states[after, p][PLASTIC] = plastic
+            here = there and not is_removed(F_trial, remove)
+            Fe, plastic, _ = p2g(
+                given, nodes, lists, c, p, x, v, C_, F_trial, q[PLASTIC], setting, here
+            )
+            if there:
+                put_matrix(states, after, p, F, Fe)
+                states[after, p][PLASTIC] = plastic
 
     @ti.func
     def show(
@@ -259,7 +293,7 @@ def phases(
         g comes and goes with the gradient in state s + 1. Between the two visits of a substep, its
         v, C and F are the gradients in the v and C that gather returned and in F_elastic.
         """
-        if s + 1 < last:
+        if s + 1 < last and exists(given, p):
             particle_adjoint(states, given, nodes, lists, work, g, ggiven, p, s + 1, setting)
         if s >= first:
             scatter_adjoint(states, given, nodes, grads, lists, work, g, c, p, s, setting)
@@ -270,28 +304,31 @@ def phases(
         lists: ti.template(), work: ti.template(), g: ti.template(), c, p, s, setting,
     ):  # fmt: skip
         """P2G of substep s, from the stored state, and the gradient in its node velocities."""
-        q = states[s, p]
-        F_trial = matrix_at(q, F)
-        if not is_removed(F_trial, remove):
-            dt, x = setting.dt, vector_at(q, X)
-            Fe, _, A = p2g(
-                given, nodes, lists, c, p, x, vector_at(q, V), matrix_at(q, C), F_trial,
-                q[PLASTIC], setting,
-            )  # fmt: skip
+        there, dt = exists(given, p), setting.dt
+        q = states[s, ti.select(there, p, 0)]
+        x, F_trial = vector_at(q, X), matrix_at(q, F)
+        here = there and not is_removed(F_trial, remove)
+        Fe, _, A = p2g(
+            given, nodes, lists, c, p, x, vector_at(q, V), matrix_at(q, C), F_trial, q[PLASTIC],
+            setting, here,
+        )  # fmt: skip
+        gv, gC, gF = ti.zero(x), ti.zero(A), ti.zero(A)
+        layer, stays = 0, False
+        if here:
             put_matrix(work, 0, p, AFFINE, A)
-            gx, gv = vector_at(g[0, p], X), vector_at(g[0, p], V)
+            stays = not is_removed(matrix_at(states[s + 1, p], F), remove)
+        if stays:
+            gx = vector_at(g[0, p], X)
             gC, gF = matrix_at(g[0, p], C), matrix_at(g[0, p], F)
-            if is_removed(matrix_at(states[s + 1, p], F), remove):
-                gv, gC, gF = ti.zero(gv), ti.zero(gC), ti.zero(gF)
-            else:
-                gv += dt * gx
-                gC += dt * (gF @ Fe.transpose())
-                gF += dt * (matrix_at(states[s + 1, p], C).transpose() @ gF)
-                scatter(
-                    grads, grads_layer(lists, c, field_of(given[p]), several),
-                    (x - setting.lower) * setting.inv_dx, setting.shape, setting.dx, gv,
-                    4.0 * setting.inv_dx**2 * gC, ti.zero(dt), atomic,
-                )  # fmt: skip
+            gv = vector_at(g[0, p], V) + dt * gx
+            gC += dt * (gF @ Fe.transpose())
+            gF += dt * (matrix_at(states[s + 1, p], C).transpose() @ gF)
+            layer = grads_layer(lists, c, field_of(given[p]), several)
+        spread(
+            grads, layer, (x - setting.lower) * setting.inv_dx, setting, gv,
+            4.0 * setting.inv_dx**2 * gC, ti.zero(dt), stays, p,
+        )  # fmt: skip
+        if here:
             put_vector(g, 0, p, V, gv)
             put_matrix(g, 0, p, C, gC)
             put_matrix(g, 0, p, F, gF)
@@ -340,6 +377,6 @@ def phases(
             ggiven[p] = total
 
     return SimpleNamespace(
-        types=(real, vec4, packed, row, scratch), columns=columns, read=read, visit=visit,
-        visit_adjoint=visit_adjoint, show=show,
+        types=(real, vec4, packed, row, scratch), columns=columns, read=read, threads=threads,
+        visit=visit, visit_adjoint=visit_adjoint, show=show,
     )  # fmt: skip

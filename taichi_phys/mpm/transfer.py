@@ -10,6 +10,10 @@ compile and runs no faster.
 from taichi_phys.language import ti
 
 
+WARP = 32  # threads of a GPU that run together
+ALL = 0xFFFFFFFF  # all of them, as bits
+
+
 @ti.func
 def node_index(layer, node, shape):
     """Index of a node of a layer in the array of all nodes; shape: nodes along each axis."""
@@ -68,6 +72,61 @@ def scatter(nodes: ti.template(), layer, X, shape, dx, a, B, m, atomic: ti.templ
                 else:
                     nodes[row + k] = nodes[row + k] + value
     return base
+
+
+@ti.func
+def scatter_together(nodes: ti.template(), layer, X, shape, dx, a, B, m, here, thread):
+    """`scatter` of the particles of a warp, for f32 on a GPU.
+
+    here: whether the thread has a particle; thread: its number in the warp.
+
+    The threads take the particles one after the other. Thread 9 i + 3 j + k adds up node (i, j, k)
+    for as long as particles have the same nodes, and then adds the sum to the grid. Where
+    particles are sorted by cell, there are as many atomics as cells, and not as particles. All
+    threads of the warp must come here together.
+    """
+    base, _ = stencil(X, shape)
+    first, f = -1, X - base
+    if here:
+        first = node_index(layer, base, shape)
+    zero = ti.zero(m)
+    q0 = _node(a - B @ (f * dx), m)
+    bx = _node(_column(B, 0) * dx, zero)
+    by, bz = _node(_column(B, 1) * dx, zero), _node(_column(B, 2) * dx, zero)
+    i, j, k = thread // 9, thread // 3 % 3, thread % 3
+    node = (i * shape[1] + j) * shape[2] + k
+    total, at = ti.zero(q0), -1
+    for turn in range(WARP + 1):
+        start = -1
+        if turn < WARP:
+            start = ti.simt.warp.shfl_sync_i32(ti.u32(ALL), first, turn)
+        if start != at:
+            if at >= 0 and thread < 27:
+                nodes[at + node] += total
+            total, at = ti.zero(q0), start
+        if start >= 0:
+            w = _weight(_from(f[0], turn), i) * _weight(_from(f[1], turn), j)
+            w *= _weight(_from(f[2], turn), k)
+            for d in ti.static(range(3)):
+                q = _from(q0[d], turn) + i * _from(bx[d], turn)
+                q += j * _from(by[d], turn) + k * _from(bz[d], turn)
+                total[d] += w * q
+            total[3] += w * _from(m, turn)
+    return base
+
+
+@ti.func
+def _weight(f, i):
+    """The weight of the i-th of three nodes along an axis, f cells after the first."""
+    d = ti.abs(f - i)
+    return ti.select(i == 1, 0.75 - d * d, 0.5 * (1.5 - d) ** 2)
+
+
+@ti.func
+def _from(value, thread):
+    """The f32 that a thread of the warp has; as bits, since Taichi's f32 shuffle returns an i32."""
+    bits = ti.simt.warp.shfl_sync_i32(ti.u32(ALL), ti.bit_cast(value, ti.i32), thread)
+    return ti.bit_cast(bits, ti.f32)
 
 
 @ti.func
