@@ -74,8 +74,7 @@ def compare(name: str, ours: dict, theirs: dict) -> dict:
     found, wanted = np.load(ours["file"]), np.load(theirs["file"])
     seconds = {k: float(found[k]) for k in found.files if k.startswith("seconds")}
     gaps = {k: difference(found[k], wanted[k]) for k in wanted.files if k not in seconds}
-    single = name.endswith("f32") or name == "networks"
-    limits = {k: TOLERANCE["f32" if single or k.startswith("float32") else "f64"] for k in gaps}
+    limits = {k: TOLERANCE["f32" if k.startswith("f32") else "f64"] for k in gaps}
     worst = max(gaps, key=lambda k: gaps[k] / limits[k])
     beyond = sorted(k for k, gap in gaps.items() if gap > limits[k])
     return {
@@ -114,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
             raise SystemExit(f"Taichi does not start on {options.arch}: {done['log']}")
         results["machine"] = {k: str(v) for k, v in np.load(done["file"]).items()}
         print(", ".join(f"{k} {v}" for k, v in results["machine"].items()), flush=True)
-        workers = max(1, (os.cpu_count() or 2) // 2)
+        workers = max(1, (os.cpu_count() or 2) - 1)
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             jobs = {
                 name: [

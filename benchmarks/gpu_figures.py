@@ -154,27 +154,37 @@ def splat_rates(part: Device) -> dict[str, float]:
 
 
 def profile(part: Device) -> dict[str, float]:
-    """Milliseconds a substep of each GPU kernel, from torch's profiler; the launches beside it."""
+    """Milliseconds of each GPU kernel, from torch's profiler: of a substep, and of a picture."""
     from mpm import DT as MPM_DT
     from mpm import make
+    from splats import make_scene
+
+    from renderers.camera import camera_from_fov
+    from renderers.splats.render import render
 
     if part.device.type != "cuda":
         return {}
     sim, state = make("neo-Hookean", 200_000)
-    steps = 20
+    steps, camera = 20, camera_from_fov(800, 800, 60)
+    leaves = {k: v.requires_grad_() for k, v in make_scene(100_000, camera, 8.6).items()}
 
-    def work():
+    def substeps():
         force = torch.zeros_like(state.x, requires_grad=True)
         end = sim.advance(state, frame_dt=steps * MPM_DT, substeps=steps, force=force)
         end.x.sum().backward()
 
-    work()
-    activities = [torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profiler:
+    def picture():
+        render(camera, **leaves).rgb.sum().backward()
+
+    found = {}
+    for work, count in ((substeps, steps), (picture, 1)):
         work()
-        part.wait()
-    rows = sorted(profiler.key_averages(), key=lambda e: -e.device_time_total)[:16]
-    found = {f"{e.key[:60]} x{e.count}": e.device_time_total / 1e3 / steps for e in rows}
+        activities = [torch.profiler.ProfilerActivity.CUDA]
+        with torch.profiler.profile(activities=activities) as profiler:
+            work()
+            part.wait()
+        rows = sorted(profiler.key_averages(), key=lambda e: -e.device_time_total)[:16]
+        found |= {f"{e.key[:60]} x{e.count}": e.device_time_total / 1e3 / count for e in rows}
     for name, ms in found.items():
         print(f"  {ms:8.4f} ms  {name}")
     return found

@@ -1,10 +1,11 @@
-"""Launches and scatters with arrays and with fields of the kernel language, on any device."""
+"""Launches and scatters with arrays, bound or not, and with fields, on any device."""
 
 import numpy as np
 import torch
 from gpu_parts import Device
 
 from taichi_phys.language import ti
+from taichi_phys.launching import bind
 
 
 ARRAYS = 7  # that a launch of the simulator takes
@@ -15,7 +16,8 @@ SCATTERED = 200_000
 def storage(part: Device) -> dict[str, float]:
     """Microseconds of a launch and milliseconds of a scatter, with torch's arrays and with fields.
 
-    The scatter adds a 4-vector of each of 200,000 particles to 27 nodes, as the simulator does.
+    The scatter adds a 4-vector of each of 200,000 particles to 27 nodes, as a simulator does.
+    bound: arrays that were handed over once (taichi_phys/launching.py).
     """
     count, repeats = (2_000, 20) if part.quick else (SCATTERED, 200)
     size, vector = CELLS**3, ti.types.vector(4, ti.f32)
@@ -46,6 +48,12 @@ def storage(part: Device) -> dict[str, float]:
         for p in range(count):
             add(field, field_bases[p])
 
+    again = bind(with_arrays, [array, bases, *others])
+
+    def bound(n):
+        for _ in range(repeats):
+            again(n)
+
     def arrays(n):
         for _ in range(repeats):
             with_arrays(array, bases, *others, n)
@@ -55,7 +63,7 @@ def storage(part: Device) -> dict[str, float]:
             with_fields(n)
 
     found = {}
-    for name, work in (("arrays", arrays), ("fields", fields)):
+    for name, work in (("arrays", arrays), ("bound", bound), ("fields", fields)):
         empty = part.seconds(lambda work=work: work(0), 3) / repeats
         full = part.seconds(lambda work=work: work(count), 3) / repeats
         found |= {f"launch_us_{name}": 1e6 * empty, f"scatter_ms_{name}": 1e3 * full}

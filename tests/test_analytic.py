@@ -29,7 +29,7 @@ def moments(sim, state):
     x, v, C, mass = (t.double() for t in (state.x, state.v, state.C, sim.mass))
     own = torch.stack([C[:, 2, 1] - C[:, 1, 2], C[:, 0, 2] - C[:, 2, 0], C[:, 1, 0] - C[:, 0, 1]])
     angular = torch.linalg.cross(x, v) + sim.grid.dx**2 / 4 * own.T
-    return mass @ v, mass @ angular
+    return (mass @ v).cpu(), (mass @ angular).cpu()
 
 
 def half_period(times, signal):
@@ -151,7 +151,7 @@ def wave_speed(cells, E=1e5, nu=0.3):
     sim = tp.MPM(particles=body, grid=grid, gravity=FREE)
     start = sim.initial_state()
     shape = (math.pi * (start.x[:, 0] - wall)).sin()
-    start = start.replace(v=start.v + 1e-3 * shape[:, None] * torch.tensor([1.0, 0, 0]))
+    start = start.replace(v=start.v + 1e-3 * shape[:, None] * torch.tensor([1.0, 0, 0]).to(shape))
     assert sim.grid.shape == (cells + 7, 9, 9)
     mu, lam = lame(E, nu)
     step = 2 / math.sqrt((lam + 2 * mu) / RHO) / 64
@@ -310,7 +310,7 @@ def test_overstress_relaxes_in_a_bar_that_is_held():
         F = state.F[middle]
         eig, U = torch.linalg.eigh(F @ F.mT)
         strain = U @ torch.diag_embed(eig.log() / 2) @ U.mT  # elastic
-        stress = (2 * mu * strain).mean(0) + lam * eig.log().sum(1).mean() / 2 * torch.eye(3)
+        stress = (2 * mu * strain).mean(0) + lam * eig.log().sum(1).mean() / 2 * torch.eye(3).to(F)
         if state.time > pulled + 0.3 * PERIOD:
             times.append(state.time)
             stresses.append(stress.diagonal().tolist())

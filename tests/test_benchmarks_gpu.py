@@ -33,21 +33,21 @@ def test_a_check_is_a_process_on_each_side(tmp_path, capfd):
     assert capfd.readouterr().out.splitlines()[-1] == "all passed"
 
 
-@pytest.mark.parametrize("name, gap, ok", [("laws f32", 1e-3, True), ("laws f64", 1e-3, False)])
-def test_a_difference_fails_by_precision(tmp_path, name, gap, ok):
-    ours = results(tmp_path, "ours", x=np.array([1.0, 1 + gap]), seconds_full=9.0)
-    theirs = results(tmp_path, "theirs", x=np.ones(2), seconds_full=3.0)
-    found = gpu_check.compare(name, ours, theirs)
-    assert (found["ok"], list(found["beyond"])) == (ok, [] if ok else ["x"])
+@pytest.mark.parametrize("key, gap, ok", [("f32.x", 1e-3, True), ("f64.x", 1e-3, False)])
+def test_a_difference_fails_by_precision(tmp_path, key, gap, ok):
+    ours = results(tmp_path, "ours", **{key: np.array([1.0, 1 + gap])}, seconds_full=9.0)
+    theirs = results(tmp_path, "theirs", **{key: np.ones(2)}, seconds_full=3.0)
+    found = gpu_check.compare("elastic", ours, theirs)
+    assert (found["ok"], list(found["beyond"])) == (ok, [] if ok else [key])
     assert found["figures"] == {"seconds_full": 9.0}
 
 
 def test_what_is_not_finite_or_missing_fails(tmp_path):
     theirs = results(tmp_path, "theirs", x=np.ones(2))
     ours = results(tmp_path, "ours", x=np.array([1.0, np.nan]))
-    assert not gpu_check.compare("laws f32", ours, theirs)["ok"]
+    assert not gpu_check.compare("elastic", ours, theirs)["ok"]
     failed = {"ok": False, "seconds": 2.0, "log": "out of memory", "file": tmp_path / "none.npz"}
-    assert gpu_check.compare("laws f32", failed, theirs)["log"] == "out of memory"
+    assert gpu_check.compare("elastic", failed, theirs)["log"] == "out of memory"
 
 
 def test_a_part_that_fails_says_why(tmp_path):
@@ -64,7 +64,7 @@ def test_an_unknown_part_is_refused():
 def test_states_and_gradients_are_compared():
     part = gpu_parts.Device("cpu", quick=True)
     found = gpu_parts.splats(part)
-    assert {k.split(".")[0] for k in found} == {"float32", "float64"}
+    assert {k.split(".")[0] for k in found} == {"f32", "f64"}
     assert {k.split(".")[1] for k in found} >= {"rgb", "depth", "gmeans", "gquats", "gsh"}
     assert all(np.abs(a).max() > 0 for a in found.values())
     state = gpu_parts.rolled(gpu_parts.MATERIALS["elastic"], "f64")

@@ -74,9 +74,9 @@ def test_what_flowed_agrees_with_the_velocity_gradients_of_a_simulation():
         grid=tp.Grid(lower=(-0.3, -0.3, -0.3), upper=(0.5, 0.5, 0.5), dx=0.05), gravity=(0, 0, 0),
     )  # fmt: skip
     state, dt = sim.initial_state(), 1e-3
-    press = (state.x - 0.1) * torch.tensor([1.0, 1.0, -1.7], dtype=state.x.dtype)
+    press = (state.x - 0.1) * state.x.new_tensor([1.0, 1.0, -1.7])
     state = state.replace(v=press)
-    x0, total = state.x, torch.eye(3, dtype=state.x.dtype).repeat(len(state.x), 1, 1)
+    x0, total = state.x, torch.eye(3).to(state.x).repeat(len(state.x), 1, 1)
     with torch.no_grad():
         for _ in range(80):
             state = sim.advance(state, frame_dt=dt, substeps=1)

@@ -34,18 +34,19 @@ def test_twin(friction):
     twin.TOUCHES.clear()
     fields, frictions = contact.fields(3)
     outputs = twin.rollout(
-        tuple(inputs[name] for name in STATE_FIELDS), inputs["force"], sim.mass, sim.volume,
-        sim.parameters(), twin.neo_hookean, steps=steps, dt=DT, dx=GRID.dx, lower=GRID.lower,
+        tuple(inputs[name] for name in STATE_FIELDS), inputs["force"], sim.mass.cpu(),
+        sim.volume.cpu(), sim.parameters().cpu(), twin.neo_hookean, steps=steps, dt=DT,
+        dx=GRID.dx, lower=GRID.lower,
         shape=GRID.shape, gravity=(0, 0, -9.81), frictions=frictions,
         fields=torch.as_tensor(fields).repeat_interleave(len(sim.mass) // 3),
     )  # fmt: skip
     assert 10 < sum(twin.TOUCHES) < len(twin.TOUCHES) / 2
     ours = tuple(getattr(end, name) for name in STATE_FIELDS)
     for got, expected in zip(ours, outputs, strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(got.cpu(), expected, rtol=1e-9, atol=1e-9)
 
     def gradients(outputs):
-        loss = sum((w * t).sum() for w, t in zip(problem.weights, outputs, strict=True))
+        loss = sum((w * t.cpu()).sum() for w, t in zip(problem.weights, outputs, strict=True))
         return torch.autograd.grad(loss, list(inputs.values()))
 
     for name, got, expected in zip(inputs, gradients(ours), gradients(outputs), strict=True):
@@ -138,7 +139,7 @@ def test_bodies_meet_and_part(shift):
     """Momentum to rounding; equal bodies exchange what velocity their vibrations leave."""
     sim = pair(0.3, 0.5, tp.BodyContact(), shift)
     start = sim.initial_state()
-    v = start.v + torch.tensor([1.0, 0.0, 0.0], dtype=f64)  # the second stands still before
+    v = start.v + torch.tensor([1.0, 0.0, 0.0]).to(start.v)  # the second stands still before
     total = (sim.mass[:, None] * v).sum(0)
     for state in sim.run(frames=12, fps=120, start=start.replace(v=v)):
         momentum = (sim.mass[:, None] * state.v).sum(0)
@@ -155,7 +156,7 @@ def test_bodies_part_after_they_were_pressed():
     n = len(sim.bodies[0])
     away = torch.zeros_like(pressed.v)
     away[:n, 0], away[n:, 0] = -1.0, 1.0
-    free = torch.eye(3, dtype=f64).expand_as(pressed.F).contiguous()
+    free = torch.eye(3).to(pressed.F).expand_as(pressed.F).contiguous()
     state = pressed.replace(v=away, C=torch.zeros_like(pressed.C), F=free)
     *_, end = sim.run(frames=1, fps=20, start=state)
     one, other = velocities(sim, end)
@@ -286,7 +287,7 @@ def test_a_rigid_ball_hits_one_of_two_bodies_and_not_the_other():
         contact=tp.BodyContact(),
     )  # fmt: skip
     for state in sim.run(frames=6, fps=40):
-        total = (sim.mass[:, None] * state.v).sum(0).numpy() + ball.mass * state.rigid.v[0]
+        total = (sim.mass[:, None] * state.v).sum(0).cpu().numpy() + ball.mass * state.rigid.v[0]
         np.testing.assert_allclose(total, [ball.mass, 0, 0], atol=1e-9 * ball.mass)
     hit, spared = velocities(sim, state)
     assert hit[0] > 0.3 and state.rigid.v[0, 0] < 0.8

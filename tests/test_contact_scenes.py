@@ -45,7 +45,7 @@ def slide(angle, friction, oblique):
         particles=body, grid=tp.Grid(lower=(0, 0, 0), upper=(1.25, 1, 1), dx=DX),
         gravity=tuple(G * (math.sin(t) * down - math.cos(t) * up)), colliders=[floor],
     )  # fmt: skip
-    axis = torch.tensor(down, dtype=torch.float32)
+    axis = sim.mass.new_tensor(down)
     hold = -sim.mass[:, None] * G * math.sin(t) * axis
     *_, start = sim.run(frames=10, fps=10 / HELD, force=hold)
     states = list(sim.run(frames=30, fps=100, start=start))
@@ -127,7 +127,7 @@ def test_hydrostatic_pressure():
     body = tp.Particles(x, volume=volume, density=density, material=water)
     sim = tp.MPM(particles=body, grid=grid)
     period = 4 * height / math.sqrt(bulk / density)  # of the slowest wave
-    state, up = sim.initial_state(), torch.tensor([0.0, 0.0, G])
+    state, up = sim.initial_state(), sim.mass.new_tensor([0.0, 0.0, G])
     with torch.no_grad():
         for i in range(90):
             lift = max(0.0, 1 - (i + 1) / 80) * sim.mass[:, None] * up

@@ -44,11 +44,11 @@ def test_a_point_force_acts_on_marked_particles_alone(runs):
     marked = falling(2)[0][:, 0] < 0.1
     sim = block_solver(falling(8, (2.0, 2.0, 2.0))).sim
     push = torch.as_tensor(marked).float()[:, None] * torch.tensor([0.0, 3.0, 1.5])
-    force = sim.mass[:, None] * push
+    force = sim.mass[:, None] * push.to(sim.mass)
     states = [sim.initial_state(), *sim.run(frames=7, fps=FPS, force=force, progress=False)]
-    targets = torch.stack([s.x for s in states]).double().numpy()
+    targets = torch.stack([s.x for s in states]).double().cpu().numpy()
     solver, result = solved("point", runs, targets, marked=marked)
-    specific = (result.force / solver.sim.mass[:, None]).numpy()
+    specific = (result.force / solver.sim.mass[:, None]).cpu().numpy()
     assert not specific[:, ~marked].any() and np.ptp(specific[:, marked], axis=1).max() < 1e-4
     off = specific[1:-1, marked].mean(axis=1) - [0.0, 3.0, 1.5]
     assert np.linalg.norm(off, axis=1).mean() < 0.15 * np.linalg.norm([0.0, 3.0, 1.5])

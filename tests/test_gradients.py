@@ -57,7 +57,7 @@ class Problem:
         self.sim = tp.MPM(particles=self.bodies, grid=grid, precision="f64", **options)
         F = torch.eye(3, dtype=f64).repeat(n, 1, 1) + (0 if at_rest else 0.1) * random(n, 3, 3)
         self.inputs |= {
-            "x": self.sim.initial_state().x.requires_grad_(),
+            "x": self.sim.initial_state().x.cpu().requires_grad_(),
             "v": (0.5 * random(n, 3)).requires_grad_(),
             "C": random(n, 3, 3).requires_grad_(),
             "F": F.requires_grad_(),
@@ -73,7 +73,7 @@ class Problem:
         force = self.inputs["force"] if force is None else force
         end = self.sim.advance(start, force=force, **{**self.settings, **changes})
         outputs = (getattr(end, name) for name in STATE_FIELDS)
-        return sum((w * t).sum() for w, t in zip(self.weights, outputs, strict=True))
+        return sum((w * t.cpu()).sum() for w, t in zip(self.weights, outputs, strict=True))
 
     def gradients(self, **changes):
         loss = self.loss(**changes)
@@ -99,7 +99,7 @@ def differences(loss, t, direction):
 def assert_agrees(loss, inputs, gradients, tolerance=1e-6):
     """Gradients and differences agree relatively, at one step size (rounding against curvature)."""
     for name, t in inputs.items():
-        direction = random(*t.shape)
+        direction = random(*t.shape).to(t)
         got = (gradients[name] * direction).sum().item()
         errors = [
             abs(d - got) / max(abs(d), abs(got), 1e-300) for d in differences(loss, t, direction)
@@ -211,7 +211,7 @@ def test_initial_state_and_backward_twice():
 
     def loss():
         end = sim.advance(sim.initial_state(), frame_dt=STEPS * DT, substeps=STEPS)
-        return (weights * end.v).sum()
+        return (weights * end.v.cpu()).sum()
 
     total = loss()
     total.backward(retain_graph=True)
@@ -268,16 +268,17 @@ def test_twin(material, yield_stress):
     start = tp.State(**{name: inputs[name] for name in STATE_FIELDS})
     end = sim.advance(start, frame_dt=steps * DT, substeps=steps, force=inputs["force"])
     outputs = twin.rollout(
-        tuple(inputs[name] for name in STATE_FIELDS), inputs["force"], sim.mass, sim.volume,
-        sim.parameters(), twin.neo_hookean if material == "elastic" else twin.von_mises,
-        steps=steps, dt=DT, dx=GRID.dx, lower=GRID.lower, shape=GRID.shape, gravity=(0, 0, -9.81),
+        tuple(inputs[name] for name in STATE_FIELDS), inputs["force"], sim.mass.cpu(),
+        sim.volume.cpu(), sim.parameters().cpu(),
+        twin.neo_hookean if material == "elastic" else twin.von_mises, steps=steps, dt=DT,
+        dx=GRID.dx, lower=GRID.lower, shape=GRID.shape, gravity=(0, 0, -9.81),
     )  # fmt: skip
     ours = tuple(getattr(end, name) for name in STATE_FIELDS)
     for got, expected in zip(ours, outputs, strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(got.cpu(), expected, rtol=1e-9, atol=1e-9)
 
     def gradients(outputs):
-        loss = sum((w * t).sum() for w, t in zip(problem.weights, outputs, strict=True))
+        loss = sum((w * t.cpu()).sum() for w, t in zip(problem.weights, outputs, strict=True))
         return torch.autograd.grad(loss, list(inputs.values()))
 
     for name, got, expected in zip(inputs, gradients(ours), gradients(outputs), strict=True):

@@ -23,7 +23,8 @@ def momentum(sim, state):
     """Momentum (3,) and its moment about the origin (3,), without gravity's and APIC's parts."""
     m = sim.mass.double()[:, None]
     p = m * state.v.double()
-    return p.sum(0).numpy(), torch.linalg.cross(state.x.double(), p).sum(0).numpy()
+    turning = torch.linalg.cross(state.x.double(), p)
+    return p.sum(0).cpu().numpy(), turning.sum(0).cpu().numpy()
 
 
 @pytest.mark.parametrize("spacing", [DX / 2, DX / 4])  # the serial and the pooled driver
@@ -69,7 +70,7 @@ def test_torques_are_the_change_of_angular_momentum():
         taken += 0.01 * state.reactions.about((0, 0, 0)).torque[0]
     lost = start - momentum(sim, state)[1]
     # The moment of the particles lacks that of the APIC matrices.
-    spin = (sim.mass[:, None, None] * DX**2 / 4 * state.C).sum(0).numpy()
+    spin = (sim.mass[:, None, None] * DX**2 / 4 * state.C).sum(0).cpu().numpy()
     lost -= [spin[2, 1] - spin[1, 2], spin[0, 2] - spin[2, 0], spin[1, 0] - spin[0, 1]]
     assert np.abs(taken).max() > 0.1
     assert np.abs(taken - lost).max() < 1e-3 * np.abs(taken).max()

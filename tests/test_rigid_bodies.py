@@ -17,7 +17,7 @@ G = 9.81
 def total(sim, state):
     """Momentum (3,) of the particles and the rigid bodies, N s."""
     mass = np.array([b.mass for b in sim.rigid_bodies])[:, None]
-    particles = (sim.mass.double()[:, None] * state.v.double()).sum(0).numpy()
+    particles = (sim.mass.double()[:, None] * state.v.double()).sum(0).cpu().numpy()
     return particles + (mass * state.rigid.v).sum(axis=0)
 
 

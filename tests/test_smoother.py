@@ -75,7 +75,7 @@ def falling(frames=8, acceleration=(1.0, -2.0, 0.5)):
 
 
 def net(result, solver):
-    return (result.frame_forces().sum(dim=1) / solver.sim.mass.sum()).numpy()
+    return (result.frame_forces().sum(dim=1) / solver.sim.mass.sum()).cpu().numpy()
 
 
 def test_free_bodies_have_six_rigid_modes_and_the_frequencies_of_a_bar():

@@ -18,7 +18,7 @@ TOUCHES = []  # of every pair of bodies at every node: whether it touched
 def neo_hookean(F, plastic, params, dt):
     """F_elastic = F and tau = dpsi/dF F^T with psi = mu/2 (I1 - 3) - mu ln J + lam/2 ln^2 J."""
     mu, lam = params[:, 0, None, None], params[:, 1, None, None]
-    eye = torch.eye(3, dtype=F.dtype)
+    eye = torch.eye(3).to(F)
     return F, plastic, mu * (F @ F.mT - eye) + lam * torch.logdet(F)[:, None, None] * eye
 
 
@@ -78,7 +78,7 @@ def substep(
     """(x, v, C, F, plastic) after one substep; fields (n,): of each particle, one without."""
     x, v, C, F, plastic = state
     Fe, plastic, tau = law(F, plastic, params, dt)
-    X = (x - torch.tensor(lower, dtype=x.dtype)) / dx
+    X = (x - x.new_tensor(lower)) / dx
     base = (X - 0.5).floor().long()
     f = X - base
     w = torch.stack([(1.5 - f) ** 2 / 2, 0.75 - (f - 1) ** 2, (f - 0.5) ** 2 / 2], dim=1)
@@ -102,7 +102,7 @@ def substep(
     used = (grid_mass > 0).nonzero()[:, 0]
     grid_v = torch.zeros_like(grid_momentum)
     grid_v[used] = grid_momentum[used] / grid_mass[used, None]
-    grid_v[used] += dt * torch.tensor(gravity, dtype=x.dtype)
+    grid_v[used] += dt * x.new_tensor(gravity)
     if count > 1:
         D = torch.stack([f - 1.5, 2 - 2 * f, f - 0.5], dim=1)  # of w by X
         slopes = [D[:, i, 0] * w[:, j, 1] * w[:, k, 2], w[:, i, 0] * D[:, j, 1] * w[:, k, 2]]
