@@ -262,6 +262,27 @@ def test_nothing_is_still_that_no_point_shows_to_be_still():
     assert not found(BEAM, points, motion).any()
 
 
+def test_points_that_are_soon_lost_did_not_come_to_rest():
+    """A body speeds up as a whole, and the points at one end are lost, the outermost first."""
+    points = scattered((0, 0, 0), (0.4, 0.1, 0.1), 80)
+    motion = along(2, 0.2 * T[:, None] ** 2 + 0.05 * T[:, None] + 0 * points[:, 0])
+    last = 2 + 60 * np.maximum(points[:, 0] - 0.05, 0)  # frame
+    motion[np.arange(len(T))[:, None] > last] = np.nan
+    assert not found(BEAM, points, motion).any()
+
+
+def test_what_lies_between_points_is_not_told_to_be_still():
+    """Of a part with no point on it, as many particles must be still as a point stands for."""
+    x, _ = tp.sample_box((0, 0, 0), (0.4, 0.1, 0.1), spacing=0.025)
+    moved = 40 * np.maximum((x[:, 0] - 0.05) / 0.35, 0)  # of a sixth of 256 particles not
+    motion, beyond = moved[:, None] * [0, 1.0], np.flatnonzero(x[:, 0] > 0.1)
+    motion = np.stack([0 * motion, motion])[None]
+    for count, shown in ((12, True), (4, False)):
+        at = beyond[np.linspace(0, len(beyond) - 1, count).astype(int)]
+        held = held_part(x, motion, moved, np.ones(len(x)), 1.0, at=at, off=motion[:, :, at])
+        assert held.any() == shown
+
+
 def test_leaves_that_hang_out_do_not_hide_where_a_stem_begins_to_move():
     """A plant in a wide pot: leaves far along their twigs move as little as the stem below."""
     pot, _ = tp.sample_box((-0.3, 0, 0), (0.3, 0.05, 0.45), spacing=0.025)

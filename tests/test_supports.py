@@ -76,12 +76,12 @@ JOB = WindJob(video=("clip.mp4",), fov=30, box=(0, 0, 9, 9), distance=1.5)
 PLACE = BEAM - BEAM.mean(axis=0) + [0, 1.5, 0]  # in the middle of the picture
 
 
-def tracked(targets):
+def tracked(targets, by="tracks"):
     quality = SimpleNamespace(sigma_px=0.1, seen_share=np.ones(len(targets)))
     off = strayed_px([tracks_of(targets)], [[CAMERA] * len(targets)], targets)
     return SimpleNamespace(
         targets=targets, confidence=np.ones(targets.shape[:2]), quality=quality,
-        anchors=targets[0], strayed=off,
+        anchors=targets[0], strayed=off, by=by,
     )  # fmt: skip
 
 
@@ -112,6 +112,9 @@ def test_auto_and_none():
     assert "--hold none" in supports.sentences(JOB)[0]
     nothing = find_supports(dataclasses.replace(JOB, hold="none"), make_inputs(), PLACE, moving, DX)
     assert not nothing.held.any() and not nothing.touch and not nothing.sentences(JOB)
+    for by in ("both", "outline", "doubt"):  # a ball, which moves as its silhouette does
+        ball = tracked(moving.targets, by)
+        assert not find_supports(JOB, make_inputs(), PLACE, ball, DX).held.any()
 
 
 def test_what_is_found_to_rest_does_not_drift_along_the_rays_of_one_view():

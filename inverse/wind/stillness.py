@@ -3,7 +3,7 @@
 A part counts as held if all of this is so:
 
 1. Throughout the clip its points move in no view by more than the noise of tracks explains, or
-   hardly beside the rest.
+   hardly beside the rest. It is not so small that none of them need lie on it.
 2. The rest moves by more than that could be. A free body that turns or bends has points that stay
    where they are, too, but around these its motion grows with the distance, and a held part is
    still as a whole: a motion that grew in proportion from the middle of the part to the rest of the
@@ -68,11 +68,10 @@ def still_part(
     """
     until = followed_until(tracked.quality.seen_share) + 1
     off = tracked.strayed[:, :until]
-    farthest = farthest_px(off)
+    farthest, soon = _farthest_in_all(off)
     limit = max(STILL * tracked.quality.sigma_px, least)
     # A point that is soon lost does not show that it stays, but may show that it moves.
-    known = np.isfinite(off[..., 0]).any(axis=0).mean(axis=0) > 0.5
-    known |= farthest > TOLD * limit
+    known = ~soon | (farthest_px(off) > TOLD * limit)
     # A patch at the rim of a still thing may hold something that moves before or behind it, and one
     # that moves may have strayed onto something still: no point stands alone.
     if known.any():
@@ -93,6 +92,22 @@ def still_part(
     moved = np.where(fades, moved, np.maximum(moved, near))
     at = cKDTree(x).query(points)[1]
     return held_part(x, motion, moved, seen, limit, at=at, off=off, sheet=sheet, odds=odds)
+
+
+def _farthest_in_all(off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far (k,) px points stray at most, by off (V, T, k, 2) px, NaN where they are not seen,
+    and which (k,) bool are soon lost: these, as if they had gone on as the others do on average."""
+    size = np.linalg.norm(off, axis=3)
+    seen = np.isfinite(size)
+    soon = seen.any(axis=0).mean(axis=0) <= 0.5
+    count = np.maximum(seen[..., ~soon].sum(axis=2), 1)
+    usual = np.nansum(size[..., ~soon], axis=2) / count
+    meanwhile = np.where(seen, usual[..., None], 0).max(axis=1)
+    grown = np.maximum(usual.max(axis=1)[:, None] / np.maximum(meanwhile, 1e-9), 1)
+    farthest = farthest_px(off)
+    most = farthest[~soon].max(initial=0)
+    further = (np.nan_to_num(size).max(axis=1) * grown).max(axis=0)
+    return np.where(soon, np.clip(further, farthest, np.maximum(most, farthest)), farthest), soon
 
 
 def held_part(
@@ -120,7 +135,7 @@ def held_part(
     wide = max(limit, HARDLY * usual)
     for part in _still_pieces(body, wide):
         kept = part[_beyond_rim(body, part, wide)]
-        if len(kept) and _is_held(body, kept):
+        if len(kept) and _is_shown(body, part) and _is_held(body, kept):
             held[kept] = True
     if held.any() and not sheet:
         return held
@@ -166,6 +181,12 @@ def _still_pieces(body: _Body, limit: float) -> list[np.ndarray]:
     for part in _pieces(body.graph, ~still):
         still[part] = not rest[part].any()
     return _pieces(body.graph, still)
+
+
+def _is_shown(body: _Body, part: np.ndarray) -> bool:
+    """Whether a part is not so small that it lies between points, where motion is a guess: one lies
+    on it, or would if they were spread evenly."""
+    return bool(np.isin(body.at, part).any()) or len(part) * len(body.at) >= len(body.x)
 
 
 def _is_held(body: _Body, part: np.ndarray) -> bool:

@@ -178,7 +178,7 @@ def find_supports(
             name = "hold" if job.hold_box is None else "hold_box"
             got = "no part" if not held.any() else "all"
             raise ValueError(f"{name}: {got} of the object lies in it, expected a part")
-    elif found:
+    elif found and tracked.by == "tracks":  # nothing holds a ball that moves as its silhouette does
         # Pictures of large objects are made smaller before anything is followed in them.
         shrunk = 1.0 if inputs.tracks else shrink_factor(inputs.mask)
         sheet = inputs.surface is None
