@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from turning import CAMERA, FPS, ball
 from inverse.lifting import LiftConfig, LiftQuality, targets_from_video
 from inverse.lifting.followed import frames_followed, frames_looked_at, well_followed
 from inverse.perception.surface import visible_surface
+from inverse.runs.folder import write_npz
 from inverse.tracking import Tracks
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.several import follow_objects
-from inverse.wind.targets import Tracked
+from inverse.wind.targets import NAMES, Tracked, find_targets
 
 
 FRAMES = 14
@@ -87,19 +89,20 @@ def test_an_object_that_is_lost_at_once_is_an_error_that_says_what_to_do(thrown)
         targets(thrown, slice(3, None))
 
 
-def test_with_several_objects_the_results_end_where_the_first_is_lost(monkeypatch):
-    def tracked(frames):
-        quality = LiftQuality(
-            converged=True, reprojection_px=np.zeros((frames, 2)), seen_share=np.ones(frames),
-            keypoints_seen_share=np.ones(frames), sigma_px=0.1, object_px=50.0,
-        )  # fmt: skip
-        return Tracked(
-            targets=np.zeros((frames, 5, 3)), confidence=np.ones((frames, 5)),
-            keypoints=np.zeros((9, 2)), paths=np.zeros((4, 9, 2)), count=9,
-            anchors=np.zeros((9, 3)), strayed=np.zeros((1, frames, 9, 2)), noise=np.zeros(frames),
-            sampled=np.arange(5), shifts=np.zeros((2, frames, 5, 3)), quality=quality,
-        )  # fmt: skip
+def tracked(frames):
+    quality = LiftQuality(
+        converged=True, reprojection_px=np.zeros((frames, 2)), seen_share=np.ones(frames),
+        keypoints_seen_share=np.ones(frames), sigma_px=0.1, object_px=50.0,
+    )  # fmt: skip
+    return Tracked(
+        targets=np.zeros((frames, 5, 3)), confidence=np.ones((frames, 5)),
+        keypoints=np.zeros((9, 2)), paths=np.zeros((4, 9, 2)), count=9,
+        anchors=np.zeros((9, 3)), strayed=np.zeros((1, frames, 9, 2)), noise=np.zeros(frames),
+        sampled=np.arange(5), shifts=np.zeros((2, frames, 5, 3)), quality=quality,
+    )  # fmt: skip
 
+
+def test_with_several_objects_the_results_end_where_the_first_is_lost(monkeypatch):
     found = iter([tracked(8), tracked(5)])
     monkeypatch.setattr("inverse.wind.several.find_targets", lambda *_: next(found))
     mask = np.ones((4, 4), bool)
@@ -116,3 +119,23 @@ def test_with_several_objects_the_results_end_where_the_first_is_lost(monkeypatc
     for inputs in (fewer, *fewer.objects):
         assert len(inputs.videos[0]) == len(inputs.cameras[0]) == len(inputs.taken[0]) == 5
         assert len(inputs.masks) == 5 and inputs.left == 3
+
+
+@pytest.mark.parametrize("name", ["targets", "strayed", "shifts", "seen_share"])
+def test_what_another_version_kept_is_found_again(name, tmp_path, monkeypatch):
+    """Its stamp is that of the input; what is kept of that has had other shapes."""
+
+    def anew(*_):
+        raise ValueError("found again")
+
+    monkeypatch.setattr("inverse.wind.targets._stamp", lambda *_: "input")
+    monkeypatch.setattr("inverse.wind.targets.follow_ball", anew)
+    kept, job = tracked(6), SimpleNamespace(resume=True, tracker="lk")
+    arrays = {name: getattr(kept, name) for name in NAMES} | kept.quality.to_arrays()
+    write_npz(tmp_path / "new.npz", stamp="input", **arrays)
+    same = find_targets(job, None, None, tmp_path / "new.npz")
+    np.testing.assert_array_equal(same.strayed, kept.strayed)
+    arrays[name] = arrays[name][0]
+    write_npz(tmp_path / "old.npz", stamp="input", **arrays)
+    with pytest.raises(ValueError, match="found again"):
+        find_targets(job, None, None, tmp_path / "old.npz")

@@ -55,6 +55,27 @@ class Tracked:
     quality: LiftQuality
     by: str = "tracks"
 
+    @property
+    def fits(self) -> bool:
+        """Whether all arrays have the shapes that they should have."""
+        frames, particles = len(self.targets), self.confidence.shape[-1]
+        points, sampled = len(self.keypoints), len(self.sampled)
+        expected = [
+            (self.targets, (frames, particles, 3)),
+            (self.confidence, (frames, particles)),
+            (self.keypoints, (points, 2)),
+            (self.paths, (len(self.paths), points, 2)),
+            (self.anchors, (len(self.anchors), 3)),
+            (self.strayed, (len(self.strayed), frames, len(self.anchors), 2)),
+            (self.noise, (frames,)),
+            (self.sampled, (sampled,)),
+            (self.shifts, (len(self.shifts), frames, sampled, 3)),
+            (self.quality.reprojection_px, (frames, 2)),
+            (self.quality.seen_share, (frames,)),
+            (self.quality.keypoints_seen_share, (frames,)),
+        ]
+        return all(array.shape == shape for array, shape in expected)
+
     def until(self, frames: int) -> "Tracked":
         """What the tracks say of the first frames."""
         return dataclasses.replace(
@@ -79,13 +100,8 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
     the object explains."""
     stamp = _stamp(job, inputs, model)
     if job.resume:
-        with contextlib.suppress(ValueError):  # missing, damaged or of other input: made again
-            saved, *arrays = read_npz(path, "stamp", *NAMES, *QUALITY)
-            if str(saved) == stamp:
-                record = dict(zip([*NAMES, *QUALITY], arrays, strict=True))
-                quality = LiftQuality.from_arrays({name: record.pop(name) for name in QUALITY})
-                count, by = int(record.pop("count")), str(record.pop("by"))
-                return Tracked(**record, count=count, quality=quality, by=by)
+        with contextlib.suppress(ValueError):  # then it is made again
+            return _kept(path, stamp)
     tracker: Callable[..., Tracks] = track_lucas_kanade
     if job.tracker == "tapir":
         device = str(runtime.ensure_initialized().device)
@@ -112,6 +128,19 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
     arrays = {name: getattr(tracked, name) for name in NAMES}
     write_npz(path, stamp=stamp, **arrays, **tracked.quality.to_arrays())
     return tracked
+
+
+def _kept(path: Path, stamp: str) -> Tracked:
+    """What a file holds. Raises ValueError for one that is missing or damaged, and for one made
+    from other input or by another version."""
+    saved, *arrays = read_npz(path, "stamp", *NAMES, *QUALITY)
+    record = dict(zip([*NAMES, *QUALITY], arrays, strict=True))
+    quality = LiftQuality.from_arrays({name: record.pop(name) for name in QUALITY})
+    count, by = int(record.pop("count")), str(record.pop("by"))
+    kept = Tracked(**record, count=count, quality=quality, by=by)
+    if str(saved) != stamp or not kept.fits:
+        raise ValueError(f"{path}: made from other input, or by another version")
+    return kept
 
 
 def _tracked(job: WindJob, found: Targets, inputs: Inputs, seen: np.ndarray) -> Tracked:
