@@ -1,4 +1,4 @@
-"""Check a GPU against the CPU, and time it, in about four minutes.
+"""Check a GPU against the CPU, and time it, in about five minutes.
 
     python benchmarks/gpu_check.py [--json FILE] [--only PART ...] [--quick] [--arch cpu]
         [--minutes 1] [--preset laptop] [--data DIR]

@@ -148,11 +148,11 @@ class Engine:
         if self.arrangement == "given":
             return None, None
         cells = ((x.detach() - x.new_tensor(self.grid.lower)) / self.grid.dx - 0.5).long()
-        extent = cells.amax(dim=0) - cells.amin(dim=0) + 1
-        key = torch.zeros_like(cells[:, 0])
-        for axis in extent.argsort(descending=True, stable=True).tolist():
-            key = key * extent[axis] + cells[:, axis] - cells[:, axis].min()
-        order = key.argsort(stable=True)
+        cells -= cells.amin(dim=0)
+        extent = cells.amax(dim=0) + 1
+        a, b, c = cells[:, extent.argsort(descending=True, stable=True)].unbind(dim=1)
+        _, width, depth = extent.sort(descending=True, stable=True).values
+        order = ((a * width + b) * depth + c).argsort(stable=True)
         if self.arrangement == "dealt":
             order = _deal(order)
         back = torch.empty_like(order)
