@@ -157,6 +157,27 @@ def test_over_what_length_a_force_varies_is_asked_again_after_a_run():
     assert again.strength.length > 2 * short.length
 
 
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_a_stiffness_that_does_not_explain_how_a_body_bends_shows(factor):
+    """A bar rings while a force that is the same everywhere moves it; E is off by a factor."""
+    x, modes = bar_modes(2e5)
+    _, assumed = bar_modes(2e5 * factor)
+    mass, steps = np.full(len(x), 500 * 0.05**3), 14
+    still = np.broadcast_to(x, (steps + 1, *x.shape))
+    ones = np.ones(still.shape[:2])
+    response = Response(modes, x, mass, still, ones, 1 / FPS)
+    t = (np.arange(steps) + 0.5) / FPS
+    swings = np.stack([0 * t, 2 * np.sin(4 * t), np.cos(5 * t)], axis=1)
+    pushes = response.pushes(response.loads(np.ones((len(x), 1))), swings[..., None])
+    speeds = np.zeros(modes.count)
+    speeds[RIGID] = 1.0
+    path = response.follow(pushes, speeds)
+    targets = x + np.einsum("tk,nak->tna", path, modes.shapes)
+    linear = LinearClip(assumed, np.zeros(3), x, mass, targets, ones, 1 / FPS, 1.0, None, None)
+    bending = linear.bending(linear.gain(linear.choose()), linear.path())
+    assert bending is not None and bending.explained == (factor == 1), bending
+
+
 def test_the_linear_model_is_exact_for_rigid_motion():
     """Constant forces, while the body turns: the center goes along the parabola of the world."""
     x, modes = bar_modes()

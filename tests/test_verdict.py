@@ -19,6 +19,7 @@ from inverse.wind.results.verdict import (
     judge,
     surely,
 )
+from inverse.wind.spread import Bending
 from inverse.wind.targets import Tracked
 from renderers.orbit import look_at
 
@@ -71,6 +72,8 @@ def test_a_good_run_is_believable():
         ({"size_px": 30.0}, CARE, "only 30 px across"),
         ({"size_px": 10.0}, DOUBTFUL, "only 10 px across"),
         ({"along_axis": 0.9}, CARE, "90 % of the motion is along the axis"),
+        ({"bending": Bending(error=6.9, usual=2.7)}, CARE, "does not explain how the object bends"),
+        ({"bending": Bending(error=2.6, usual=2.7)}, BELIEVABLE, "tracks see"),
         ({"along_axis": 0.9, "views": 2}, BELIEVABLE, "tracks see"),
         ({"flat": True}, CARE, "taken to be flat"),
         ({"reprojection_px": np.full(T, 3.0)}, CARE, "misses the tracks by 3.0 px"),

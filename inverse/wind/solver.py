@@ -36,7 +36,7 @@ from inverse.wind.forces.field import Field
 from inverse.wind.forces.make import make_field
 from inverse.wind.forces.own import choose_objects, own_fields
 from inverse.wind.impacts import bridged, pieces
-from inverse.wind.spread import Spread
+from inverse.wind.spread import Bending, Spread
 from inverse.wind.torn import heal
 from taichi_phys import MPM, SimulationError, State
 from taichi_phys.rotations import nearest_rotation
@@ -55,8 +55,9 @@ class WindResult:
     force field after each interval; healed: how many particles were torn at a frame and went on
     undeformed, by frame; nudges: (T-1, n, 3) N, which acted beside the force in the simulation and
     are no part of it (smoothing), None where there were none; spread: how well the smoothing pass
-    knows the force, None without it; weight: what it presumes of the weight of a held body, in
-    words, None where that is no question.
+    knows the force, and bending: whether the material explains how the object bends, None without
+    it; weight: what it presumes of the weight of a held body, in words, None where that is no
+    question.
     """
 
     x: torch.Tensor
@@ -68,6 +69,7 @@ class WindResult:
     healed: dict[int, int] = dataclasses.field(default_factory=dict)
     nudges: torch.Tensor | None = None
     spread: Spread | None = None
+    bending: Bending | None = None
     weight: str | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""How well a force is known: a record."""
+"""How well a force is known, and whether the material explains the motion: records."""
 
 import dataclasses
 
@@ -14,3 +14,20 @@ class Spread:
 
     net: np.ndarray
     part: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bending:
+    """Whether the material of an object explains how it bends.
+
+    error: by how much a simulation would have to be off for that, over what is assumed of it, the
+    root mean square over its modes; usual: what one that is as good as assumed stays below.
+    """
+
+    error: float
+    usual: float
+
+    @property
+    def explained(self) -> bool:
+        """Whether no larger error is needed than one that is usual."""
+        return self.error <= self.usual

@@ -7,6 +7,7 @@ import numpy as np
 
 from inverse.lifting.quality import followed_until, hidden
 from inverse.wind.inputs.object import TINY
+from inverse.wind.spread import Bending
 
 
 BELIEVABLE, CARE, DOUBTFUL = "believable", "to be read with care", "not to be believed"
@@ -58,7 +59,8 @@ class Facts:
     ended because nothing changed any more; by: what it was followed by (balls.FOLLOWED); missed_px:
     how far the middle of the re-simulation is off where the object was found, usually; falls: m, by
     which its weight would have moved what stays in its place though nothing was found to carry it
-    (carried.py), None where there is none, and sheet: whether that is a sheet; ends: T, or None
+    (carried.py), None where there is none, and sheet: whether that is a sheet; bending: whether the
+    material explains how the object bends, None where that is not known; ends: T, or None
     where no frames were left out.
     """
 
@@ -87,6 +89,7 @@ class Facts:
     missed_px: float = 0.0
     falls: float | None = None
     sheet: bool = False
+    bending: Bending | None = None
     ends: int | None = None
 
     @property
@@ -127,7 +130,7 @@ def judge(facts: Facts) -> Verdict:
     """The verdict on a run."""
     frames, until = len(facts.seen_share), followed_until(facts.seen_share)
     lost = _lost(facts, until)
-    found = [*lost, *_lift(facts, until), *_picture(facts, until), *_body(facts)]
+    found = [*lost, *_material(facts), *_lift(facts, until), *_picture(facts, until), *_body(facts)]
     found += _assumptions(facts) + _force(facts, until)
     found.sort(key=lambda pair: -pair[0])  # stable: of the same level in the order above
     if facts.ends is not None:  # first of all where the result ends
@@ -165,6 +168,15 @@ def _lost(facts: Facts, until: int) -> Reasons:
         text += f", and the result ends with frame {facts.ends - 1} of {frames}"
     never = until < max(EARLY, EARLY_SHARE * frames)
     return [(2 if never else 1, text), *found]
+
+
+def _material(facts: Facts) -> Reasons:
+    if facts.bending is None or facts.bending.explained:
+        return []
+    return [(1, "the material does not explain how the object bends (by "
+                f"{facts.bending.error:.1f} times the error that is assumed of it): how the force "
+                "varies over the object is not to be relied on; check E, density and yield "
+                "stress, or choose another --material")]  # fmt: skip
 
 
 def _lift(facts: Facts, until: int) -> Reasons:

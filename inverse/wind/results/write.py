@@ -1,5 +1,6 @@
 """What a wind run shows: its pictures, the metrics of both, and the report."""
 
+import dataclasses
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ from inverse.wind.results.truth import (
 from inverse.wind.results.verdict import Facts, judge
 from inverse.wind.run import WindRun
 from inverse.wind.solver import WindResult
+from inverse.wind.spread import Bending
 from inverse.wind.swing import Swing
 from inverse.wind.targets import Tracked
 from inverse.wind.taut import is_taut
@@ -90,7 +92,7 @@ def write_results(
         facts = find_facts(
             run, inputs, tracked, specific, torn=sum(result.healed.values()),
             psnr=pictures["psnr"], psnr_held=held["psnr"], factors=factors, too_large=too_large,
-            carried=carried,
+            carried=carried, bending=result.bending,
         )  # fmt: skip
         verdict = judge(facts)
         frames = result_frames(run, video, motion, tracked, verdict)
@@ -144,6 +146,7 @@ def confidence_record(run: WindRun, facts: Facts, factors: Mapping[str, float]) 
         "net_share": facts.known_to,
         "factor": run.factor,
         "factors": dict(factors),
+        "bending": None if facts.bending is None else dataclasses.asdict(facts.bending),
     }
 
 
@@ -209,6 +212,7 @@ def find_facts(
     factors: Mapping[str, float],
     too_large: float | None,
     carried: Sequence[Carried],
+    bending: Bending | None,
 ) -> Facts:
     """What the verdict on a run is made of; torn: particles that were; factors, too_large, carried:
     as for `write_results`; the rest: as in Facts."""
@@ -248,6 +252,7 @@ def find_facts(
         missed_px=float(np.median(np.linalg.norm(middles[0] - middles[1], axis=1))),
         falls=max((one.fall for one in carried), default=None),
         sheet=any(one.sheet for one in carried),
+        bending=bending,
     )
 
 

@@ -9,20 +9,26 @@ Two things leave it open, and their covariances add up:
 2. *A push as strong as gravity*, which begins as fast as forces change and stays. A body that is
    held may hardly show anything of it: what the gain would miss, as far as it is in doubt whether
    its weight sets in (linear.py).
+
+Beside them stands how much of the error that is assumed of a simulation, of what a body bends, was
+used up to explain the motion: of a material that is wrong it is far more than assumed.
 """
 
 import numpy as np
 import torch
-from scipy import linalg
+from scipy import linalg, stats
 
 from inverse.wind.smoothing.evidence import Errors, Model
 from inverse.wind.solver import at_frames
-from inverse.wind.spread import Spread
+from inverse.wind.spread import Bending, Spread
 
 
 # Of the standard deviation of what varies over an object. The likeliest strength of that takes up
 # what the linear model lacks: fields of four clips with truth were off by 0.5 to 0.7 of it.
 VARYING = 0.6
+# How often a simulation that is as good as assumed is off by more than is usual: as often as a
+# normal number is by three standard deviations.
+RARE = 2 * stats.norm.sf(3)
 
 
 class Gain:
@@ -52,10 +58,37 @@ class Gain:
         """The likeliest coefficients (T-1, 3, J) m/s^2 of the force, and speeds (K,) sqrt(kg) m/s
         of the modes in frame 0, for coordinates (T, kept) sqrt(kg) m."""
         model = self.model
-        seen = self.errors.whiten(path * self.seen, model.noise).ravel()
-        z = linalg.cho_solve(self._factor, self.white.T @ seen, check_finite=False)
+        z = self._numbers(self._whitened(path))
         split = int(np.prod(self._size))
         return model.coefficients(z[:split].reshape(self._size)), self.start * z[split:]
+
+    def _whitened(self, path: np.ndarray) -> np.ndarray:
+        return self.errors.whiten(path * self.seen, self.model.noise).ravel()
+
+    def _numbers(self, seen: np.ndarray) -> np.ndarray:
+        """The likeliest standard normal numbers, for white coordinates."""
+        return linalg.cho_solve(self._factor, self.white.T @ seen, check_finite=False)
+
+    def bending(self, path: np.ndarray) -> Bending | None:
+        """How much of the error that a simulation may have explains coordinates (T, kept) sqrt(kg)
+        m; None where nothing bends.
+
+        In each mode that error is one standard normal number, whose likeliest value is counted in
+        proportion to how far the mode bends. The sum of their squares is compared with chi-squared
+        of as many degrees of freedom as have its mean and variance (Satterthwaite 1946).
+        """
+        bent = self.errors.bent[:, : path.shape[1]]
+        weights = (bent**2).sum(axis=0)
+        if not weights.any():
+            return None
+        seen = self._whitened(path)
+        left = (seen - self.white @ self._numbers(seen)).reshape(path.shape)
+        used = (self.errors.whiten(bent, self.model.noise) * left).sum(axis=0)
+        degrees = weights.sum() ** 2 / (weights**2).sum()
+        return Bending(
+            error=float(np.sqrt(weights @ used**2 / weights.sum())),
+            usual=float(np.sqrt(stats.chi2.isf(RARE, degrees) / degrees)),
+        )
 
     def covariance(self) -> np.ndarray:
         """(T, 3, J, J) m^2/s^4 of the coefficients at the frames, for each axis of the world."""

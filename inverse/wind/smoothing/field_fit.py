@@ -1,10 +1,13 @@
 """A field of space and time that has given values at moving particles."""
 
 import copy
+from typing import Any
 
 import torch
 
+from inverse.runs.checkpoint import write_checkpoint
 from inverse.wind.forces.field import Field
+from inverse.wind.solver import WindSolver
 
 
 PARTICLES = 1500  # of each interval, that the fit looks at
@@ -37,3 +40,11 @@ def fit_field(
             field.shift((share * (values[step] - field(x[step], step))).sum(dim=0))
         states.append(copy.deepcopy(field.state_dict()))
     return states
+
+
+def keep_fields(causal: WindSolver, fields: list[Any], fingerprint: str) -> None:
+    """Write the checkpoint from which a run's force is read again."""
+    if causal.checkpoint is not None:
+        made = {"steps": causal.field.steps, "scale": causal.field.scale}
+        record = {"fields": fields, "field": made}
+        write_checkpoint(causal.checkpoint, fingerprint, record)

@@ -19,6 +19,7 @@ from inverse.wind.smoothing.evidence import USUAL, Evidence, Model, TargetNoise,
 from inverse.wind.smoothing.modes import RIGID, Modes
 from inverse.wind.smoothing.prior import Shapes, Strength
 from inverse.wind.smoothing.response import Response
+from inverse.wind.spread import Bending
 from inverse.wind.targets import Tracked
 
 
@@ -157,6 +158,11 @@ class LinearClip:
         errors = self.evidence.errors
         white = white_jacobian(forces, starts, self.start, model, self.seen, errors)
         return Gain(model, white, errors, self.start, self.seen)
+
+    def bending(self, gain: Gain, path: np.ndarray) -> Bending | None:
+        """Whether the material explains how coordinates (T, kept) bend; None where that is not
+        known: a force of a given shape misses motion for its own sake."""
+        return None if self.only is not None else gain.bending(self.unexplained(path))
 
     def forces(self, model: Model, coefficients: np.ndarray) -> np.ndarray:
         """(T-1, n, 3) m/s^2; of an air, what it would do to particles at rest."""

@@ -30,13 +30,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from inverse.runs.checkpoint import Resumable, fingerprint_of, write_checkpoint
+from inverse.runs.checkpoint import Resumable, fingerprint_of
 from inverse.wind.forces.field import OneVector
 from inverse.wind.forces.own import OwnFields
 from inverse.wind.impacts import bridged, pieces
 from inverse.wind.smoothing.covariance import Gain, force_spread
 from inverse.wind.smoothing.evidence import Model, TargetNoise
-from inverse.wind.smoothing.field_fit import fit_field
+from inverse.wind.smoothing.field_fit import fit_field, keep_fields
 from inverse.wind.smoothing.linear import LinearClip
 from inverse.wind.smoothing.modes import Modes, find_modes
 from inverse.wind.smoothing.prior import Strength, find_shapes, only_shape
@@ -192,8 +192,8 @@ class WindSmoother(Resumable):
             run = self._run(model, coefficients, speeds)
             bar.update()
         result = self._result(model, coefficients, run)
-        spread = self._safe_spread(model, gain)
-        return dataclasses.replace(result, spread=spread, weight=self.linear.sentence())
+        spread, bending = self._safe_spread(model, gain), linear.bending(gain, self.path)
+        return dataclasses.replace(result, spread=spread, bending=bending, weight=linear.sentence())
 
     def spread(self) -> tuple[np.ndarray, Spread]:
         """(T, 3) m/s^2, the likeliest net force per mass in the linear model, and how well the
@@ -289,7 +289,7 @@ class WindSmoother(Resumable):
             fields = fit_field(field, x[:-1], force, self.sim.mass)
         else:  # the air says it all
             fields = []
-        _keep_fields(self.causal, fields, self.fingerprint())
+        keep_fields(self.causal, fields, self.fingerprint())
         losses = [
             float(self.causal.motion_loss(step, state)) for step, state in enumerate(run.states[1:])
         ]
@@ -343,14 +343,6 @@ def solve_clip(
     return causal.solve()
 
 
-def _keep_fields(causal: WindSolver, fields: list[Any], fingerprint: str) -> None:
-    """Write the checkpoint from which a run's force is read again."""
-    if causal.checkpoint is not None:
-        made = {"steps": causal.field.steps, "scale": causal.field.scale}
-        record = {"fields": fields, "field": made}
-        write_checkpoint(causal.checkpoint, fingerprint, record)
-
-
 def _solve_pieces(causal: WindSolver, runs: int, tracked: Tracked | None) -> WindResult:
     """The same of a free body for each part of a clip between gaps, such as blows of a floor."""
     frames, mass = len(causal.targets), causal.sim.mass
@@ -359,6 +351,7 @@ def _solve_pieces(causal: WindSolver, runs: int, tracked: Tracked | None) -> Win
     force, loss = torch.zeros_like(x[1:]), [0.0] * (frames - 1)
     nudges = torch.zeros_like(force)
     net, part = (np.full(shape, np.nan) for shape in ((frames, 3), x.shape))
+    bendings = []
     for first, last in pieces(frames, causal.gaps):
         own, steps = slice(first, last + 1), slice(first, last)
         some = tracked and dataclasses.replace(tracked, shifts=tracked.shifts[:, own])
@@ -367,14 +360,19 @@ def _solve_pieces(causal: WindSolver, runs: int, tracked: Tracked | None) -> Win
         x[own], v[own], F[own] = found.x, found.v, found.F
         force[steps], loss[steps] = found.force, found.loss
         nudges[steps] = found.nudges
+        if found.bending is not None:
+            bendings.append(found.bending)
         if found.spread is not None:
             net[own], part[own] = found.spread.net, found.spread.part
     force = bridged(force, causal.gaps)
     fields = []  # an air says it all
     if causal.form.drag is None:
         fields = fit_field(causal.field, x[:-1], force / mass[:, None], mass)
-    _keep_fields(causal, fields, causal.fingerprint())
-    result = WindResult(x=x, v=v, F=F, force=force, nudges=nudges, loss=loss, fields=fields)
+    keep_fields(causal, fields, causal.fingerprint())
+    result = WindResult(
+        x=x, v=v, F=F, force=force, nudges=nudges, loss=loss, fields=fields,
+        bending=max(bendings, key=lambda one: one.error / one.usual, default=None),
+    )  # fmt: skip
     known = np.flatnonzero(np.isfinite(net[:, 0]))
     if len(known) == 0:
         return result
