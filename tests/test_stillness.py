@@ -271,6 +271,14 @@ def test_points_that_are_soon_lost_did_not_come_to_rest():
     assert not found(BEAM, points, motion).any()
 
 
+def test_points_that_are_lost_before_anything_moves_do_not_show_that_they_stay():
+    """A body rests for most of the clip; points at one end are lost when it is taken away."""
+    points = scattered((0, 0, 0), (0.4, 0.1, 0.1), 80)
+    motion = along(2, 0.5 * np.maximum(T[:, None] - T[28], 0) + 0 * points[:, 0])
+    motion[29:, points[:, 0] < 0.1] = np.nan
+    assert not found(BEAM, points, motion).any()
+
+
 def test_what_lies_between_points_is_not_told_to_be_still():
     """Of a part with no point on it, as many particles must be still as a point stands for."""
     x, _ = tp.sample_box((0, 0, 0), (0.4, 0.1, 0.1), spacing=0.025)

@@ -3,7 +3,8 @@
 A part counts as held if all of this is so:
 
 1. Throughout the clip its points move in no view by more than the noise of tracks explains, or
-   hardly beside the rest. It is not so small that none of them need lie on it.
+   hardly beside the rest, and they are seen while the rest moves. It is not so small that none of
+   them need lie on it.
 2. The rest moves by more than that could be. A free body that turns or bends has points that stay
    where they are, too, but around these its motion grows with the distance, and a held part is
    still as a whole: a motion that grew in proportion from the middle of the part to the rest of the
@@ -33,6 +34,7 @@ from renderers.camera import Camera
 
 STILL = 3.0  # standard deviations of the tracks by which something still may seem to move
 LEAST = 1.0  # px of the pictures that are followed, the same for better tracks: they drift
+LOST = 0.5  # of the clip, or of the motion of the rest in it: points seen in no more are soon lost
 HARDLY = 0.05  # of the usual motion of the rest: what moves less is still beside it
 BESIDE = 0.2  # the same, beside the last points of what is held
 DRIFT = 0.25  # of the limit of what still may seem to move: what few points may share
@@ -68,10 +70,10 @@ def still_part(
     """
     until = followed_until(tracked.quality.seen_share) + 1
     off = tracked.strayed[:, :until]
-    farthest, soon = _farthest_in_all(off)
+    farthest, lost = _farthest_in_all(off)
     limit = max(STILL * tracked.quality.sigma_px, least)
     # A point that is soon lost does not show that it stays, but may show that it moves.
-    known = ~soon | (farthest_px(off) > TOLD * limit)
+    known = ~lost | (farthest_px(off) > TOLD * limit)
     # A patch at the rim of a still thing may hold something that moves before or behind it, and one
     # that moves may have strayed onto something still: no point stands alone.
     if known.any():
@@ -96,18 +98,20 @@ def still_part(
 
 def _farthest_in_all(off: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How far (k,) px points stray at most, by off (V, T, k, 2) px, NaN where they are not seen,
-    and which (k,) bool are soon lost: these, as if they had gone on as the others do on average."""
+    and which (k,) bool are lost before they could show that they stay, as others do not move until
+    then: these, as if they had gone on as the others do on average."""
     size = np.linalg.norm(off, axis=3)
     seen = np.isfinite(size)
-    soon = seen.any(axis=0).mean(axis=0) <= 0.5
-    count = np.maximum(seen[..., ~soon].sum(axis=2), 1)
-    usual = np.nansum(size[..., ~soon], axis=2) / count
-    meanwhile = np.where(seen, usual[..., None], 0).max(axis=1)
-    grown = np.maximum(usual.max(axis=1)[:, None] / np.maximum(meanwhile, 1e-9), 1)
+    lost = seen.any(axis=0).mean(axis=0) <= LOST
+    count = np.maximum(seen[..., ~lost].sum(axis=2), 1)
+    usual = np.nansum(size[..., ~lost], axis=2) / count
+    most, meanwhile = usual.max(axis=1)[:, None], np.where(seen, usual[..., None], 0).max(axis=1)
+    lost |= (meanwhile <= LOST * most).all(axis=0)
     farthest = farthest_px(off)
-    most = farthest[~soon].max(initial=0)
+    grown = np.maximum(most / np.maximum(meanwhile, 1e-9), 1)
     further = (np.nan_to_num(size).max(axis=1) * grown).max(axis=0)
-    return np.where(soon, np.clip(further, farthest, np.maximum(most, farthest)), farthest), soon
+    further = np.clip(further, farthest, np.maximum(farthest, farthest[~lost].max(initial=0)))
+    return np.where(lost, further, farthest), lost
 
 
 def held_part(
@@ -139,7 +143,7 @@ def held_part(
             held[kept] = True
     if held.any() and not sheet:
         return held
-    shown = seen[at] > 0.5
+    shown = (seen[at] > 0.5) & ~_farthest_in_all(off)[1]
     edge = held_edge(
         x, x[at[shown]], off[:, :, shown], limit / STILL, sheet=sheet, odds=odds
     )  # fmt: skip
