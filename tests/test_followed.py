@@ -44,6 +44,14 @@ def targets(clip, hidden):
     )
 
 
+def test_a_picture_that_repeats_another_does_not_lose_the_object():
+    tracks, taken = tracks_of([40] * 5 + [0]), np.append(np.arange(5.0), np.nan)
+    assert frames_followed([tracks]) == 5
+    assert frames_followed([tracks], [taken]) == frames_looked_at([tracks], [taken]) == 6
+    assert frames_followed([tracks, tracks], [taken, np.arange(6.0)]) == 5  # another view took it
+    assert frames_followed([tracks.until(3)], [taken]) == 3
+
+
 @pytest.mark.parametrize(
     "counts, followed",
     [

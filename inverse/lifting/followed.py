@@ -19,15 +19,22 @@ def well_followed(tracks: Sequence[Tracks]) -> np.ndarray:
     return count >= max(MIN_TRACKS, SPARSE * count[:2].max())
 
 
-def frames_followed(tracks: Sequence[Tracks]) -> int:
+def frames_followed(tracks: Sequence[Tracks], taken: Sequence[np.ndarray] = ()) -> int:
     """Number of frames before the object is lost for good: from then on no frame, or but for a few
-    none, shows as many of its points, in any view, as a lift needs."""
-    return followed_until((_seen(tracks) >= MIN_TRACKS).astype(float)) + 1
+    none, shows as many of its points, in any view, as a lift needs.
+
+    taken: (T,) s of each view, NaN for pictures that are others once more. What no view took shows
+    nothing, and is not lost.
+    """
+    seen = _seen(tracks) >= MIN_TRACKS
+    if taken:
+        seen |= np.isnan(np.stack(taken)).all(axis=0)[: len(seen)]
+    return followed_until(seen.astype(float)) + 1
 
 
-def frames_looked_at(tracks: Sequence[Tracks]) -> int:
+def frames_looked_at(tracks: Sequence[Tracks], taken: Sequence[np.ndarray] = ()) -> int:
     """The same, with the frames after them in which something that passes may hide the object."""
-    return min(frames_followed(tracks) + GAP + 1, tracks[0].frames)
+    return min(frames_followed(tracks, taken) + GAP + 1, tracks[0].frames)
 
 
 def _seen(tracks: Sequence[Tracks]) -> np.ndarray:

@@ -121,11 +121,11 @@ def look_twice(
         "tracker": tracker, "max_count": max_count, "config": config, "volume": volume,
         "surface": surface, "progress": progress,
     }  # fmt: skip
-    frames = frames_looked_at(tracks)
+    frames = frames_looked_at(tracks, clip.taken)
     while True:
         own = [one.until(frames) for one in tracks]
         found = _look(clip.until(frames), points, own, fps, check, options)
-        end = frames_followed(found.tracks)
+        end = frames_followed(found.tracks, clip.taken)
         if frames == clip.frames or not well_followed(found.tracks)[-1]:
             return found.until(end)
         frames = min(2 * frames, clip.frames)  # it goes on

@@ -161,7 +161,7 @@ def targets_from_video(
             masks = _silhouettes(videos[0], mask, tracks[0])
         clip = Clip(videos=videos, paths=paths, taken=list(taken), masks=masks)
         tracks = clip.inside(tracks)
-        tracks = [one.until(frames_followed(tracks)) for one in tracks]
+        tracks = [one.until(frames_followed(tracks, taken)) for one in tracks]
         initial = None
     clip = clip.until(tracks[0].frames)
     _check_length(clip.frames, frames)
