@@ -191,6 +191,14 @@ def phases(
         return there
 
     @ti.func
+    def existing(given: ti.template(), p):
+        """The particle p, or the last one."""
+        last = p
+        if ti.static(together):
+            last = ti.min(p, given.shape[0] - 1)
+        return last
+
+    @ti.func
     def spread(nodes: ti.template(), layer, cell, setting, a, B, m, here, p):
         """Scatter what a particle has, if it is here; see `transfer.scatter`."""
         base = ti.zero(setting.shape)
@@ -237,7 +245,7 @@ def phases(
         keep = ti.min(states.shape[0] - 1, 1)
         before, now, after = (s - 1) * keep, s * keep, (s + 1) * keep
         there = exists(given, p)
-        q = states[now, ti.select(there, p, 0)]
+        q = states[now, existing(given, p)]
         x, v, C_, F_trial = vector_at(q, X), vector_at(q, V), matrix_at(q, C), matrix_at(q, F)
         if s > first and there:
             x = vector_at(states[before, p], X)
@@ -305,7 +313,7 @@ def phases(
     ):  # fmt: skip
         """P2G of substep s, from the stored state, and the gradient in its node velocities."""
         there, dt = exists(given, p), setting.dt
-        q = states[s, ti.select(there, p, 0)]
+        q = states[s, existing(given, p)]
         x, F_trial = vector_at(q, X), matrix_at(q, F)
         here = there and not is_removed(F_trial, remove)
         Fe, _, A = p2g(
