@@ -28,10 +28,8 @@ from taichi_phys.mpm.rigid_bodies import solids_of
 from taichi_phys.mpm.rigid_motion import RigidMotion
 from taichi_phys.mpm.steering import pose_gradients, steered_poses
 from taichi_phys.mpm.steering import tail_size as steered_size
+from taichi_phys.mpm.transfer import WARP
 from taichi_phys.runtime import quick_compile
-
-
-WARP = 32  # threads of a GPU that run together
 
 
 class SimulationError(RuntimeError):
@@ -196,14 +194,14 @@ class Engine:
         poses, tail = self.body.new_empty(1, *rows.shape), self._sums(settings)
         assert self.kernels.settle is not None
         arrays = _as_arguments(self.nodes, self.lists, settings, poses, self.distances)
-        settle = self.kernels.settle
+        settle = bind(self.kernels.settle, arrays)
 
         def sums(absolute: np.ndarray) -> np.ndarray:
             local = absolute[None].copy()
             self._localize(local)
             poses.copy_(torch.from_numpy(local))
             tail.zero_()
-            settle(*arrays)
+            settle()
             return summed(tail.cpu(), len(rows) + WALLS, COUPLED)
 
         impulses = motion.substep(rows, self.gravity, dt, sums)
