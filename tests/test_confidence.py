@@ -101,7 +101,7 @@ def test_the_spread_is_that_of_forces_which_the_gain_misses():
     gain = Gain(prior, white, errors(), np.ones(5), np.ones((7, 1)))
     root = errors().roots(prior.noise, 5)
     share = mass @ prior.shapes.values / mass.sum()
-    spread = force_spread(gain, mass, np.zeros((7, 5)), np.zeros((steps, 3)))
+    spread = force_spread(gain, mass)
     misses = []
     for _ in range(1500):
         z = rng.standard_normal(white.shape[2])
@@ -123,9 +123,10 @@ def test_a_simulation_that_may_be_off_and_a_hidden_push_widen_the_spread():
         Gain(prior, known.whiten(rows, prior.noise), known, np.ones(5), np.ones((7, 1)))
         for known in (exact, bends)
     )
-    base, wider = (force_spread(g, mass, still, np.zeros((steps, 3))) for g in (gain, doubtful))
+    base, wider = (force_spread(g, mass) for g in (gain, doubtful))
     assert (wider.net > base.net).all() and (wider.part > base.part).all()
-    hidden = force_spread(gain, mass, still, np.tile([0, 0, -9.81], (steps, 1)))
+    push = np.tile([0, 0, -9.81], (steps, 1))
+    hidden = force_spread(gain, mass, [(0.6 * push, still), (0.8 * push, still)])
     np.testing.assert_allclose(hidden.net[:, 2] ** 2 - base.net[:, 2] ** 2, 9.81**2, rtol=1e-9)
     np.testing.assert_allclose(hidden.net[:, :2], base.net[:, :2])
 

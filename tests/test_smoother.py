@@ -13,7 +13,7 @@ from inverse.wind.config import WindConfig
 from inverse.wind.smoothing import smoother
 from inverse.wind.smoothing.evidence import LENGTHS
 from inverse.wind.smoothing.field_fit import fit_field
-from inverse.wind.smoothing.linear import LinearClip, onset
+from inverse.wind.smoothing.linear import ONSETS, LinearClip, onset
 from inverse.wind.smoothing.modes import RIGID, find_modes
 from inverse.wind.smoothing.prior import Strength, find_shapes, turned
 from inverse.wind.smoothing.response import Response
@@ -137,6 +137,15 @@ def test_what_is_held_says_whether_its_weight_sets_in(sinks):
     found = linear.forces(model, coefficients).mean(axis=1)
     off = np.linalg.norm(found - gust - weight, axis=1)
     assert np.sqrt((off**2).mean()) < (1.0 if sinks else 0.15)
+    if not sinks:
+        assert len(linear.open_pushes(model)) == 1  # that of the other story
+        return
+    assert linear.onsets[np.abs(np.log(np.divide(ONSETS, 0.4))) < 0.3].sum() > 0.9
+    linear.onsets = np.full(len(ONSETS), 1 / len(ONSETS))  # as if nothing said how fast it sets in
+    differs = np.square(linear.open_pushes(model)[1:, :, 2]).sum(axis=0) / 9.81**2
+    courses = np.array([onset(steps, 1 / FPS, begins) for begins in ONSETS])
+    chosen = onset(steps, 1 / FPS, linear.begins)
+    np.testing.assert_allclose(differs, ((courses - chosen) ** 2).mean(axis=0), atol=1e-12)
 
 
 def test_over_what_length_a_force_varies_is_asked_again_after_a_run():

@@ -6,13 +6,15 @@ Two things leave it open, and their covariances add up:
    force's standard normal numbers z, the coordinates d = W z + e leave the covariance
    (W^T W + 1)^-1 (Laplace's approximation, exact here), and forces that vary over less than the
    functions of space resolve are as large as the prior says.
-2. *A push as strong as gravity*, which begins as fast as forces change and stays. A body that is
-   held may hardly show anything of it: what the gain would miss, as far as it is in doubt whether
-   its weight sets in (linear.py).
+2. *A push as strong as gravity*, which begins and stays. A body that is held may hardly show
+   anything of it: what the gain would miss, as far as it is in doubt whether its weight sets in,
+   and how fast (linear.py).
 
 Beside them stands how much of the error that is assumed of a simulation, of what a body bends, was
 used up to explain the motion: of a material that is wrong it is far more than assumed.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -111,11 +113,13 @@ class Gain:
         return found
 
 
-def force_spread(gain: Gain, mass: np.ndarray, steady: np.ndarray, push: np.ndarray) -> Spread:
+def force_spread(
+    gain: Gain, mass: np.ndarray, open_pushes: Iterable[tuple[np.ndarray, np.ndarray]] = ()
+) -> Spread:
     """How well a force per mass is known.
 
-    mass: (n,) kg; steady: (T, kept) sqrt(kg) m, coordinates of the motion under push (T-1, 3)
-    m/s^2, which is alike everywhere and may be part of the force.
+    mass: (n,) kg; open_pushes: (T-1, 3) m/s^2, each alike everywhere, which may be part of the
+    force, with the coordinates (T, kept) sqrt(kg) m of the motion under it.
     """
     shapes, strength = gain.model.shapes, gain.model.strength
     share = mass @ shapes.values / mass.sum()
@@ -125,10 +129,11 @@ def force_spread(gain: Gain, mass: np.ndarray, steady: np.ndarray, push: np.ndar
     resolved = (shapes.values**2) @ shapes.variances
     if shapes.variances.any():  # else no other force was asked for
         part += strength.varying**2 * np.maximum(1 - resolved, 0)[:, None]
-    told = _frames(gain(steady)[0])
-    push = at_frames(torch.as_tensor(push)).numpy()
-    net += (push - told @ share) ** 2
-    part += (push[:, None] - np.einsum("nj,taj->tna", shapes.values, told, optimize=True)) ** 2
+    for push, moved in open_pushes:
+        told = _frames(gain(moved)[0])
+        push = at_frames(torch.as_tensor(push)).numpy()
+        net += (push - told @ share) ** 2
+        part += (push[:, None] - np.einsum("nj,taj->tna", shapes.values, told, optimize=True)) ** 2
     net = np.maximum(net, 0)
     part = net[:, None] + VARYING**2 * np.maximum(part - net[:, None], 0)
     return Spread(net=np.sqrt(net), part=np.sqrt(part))

@@ -11,6 +11,7 @@ explain.
 """
 
 import numpy as np
+from scipy import special
 
 from inverse.lifting import SEEN
 from inverse.wind.forces.drag import AirDrag
@@ -25,7 +26,8 @@ from inverse.wind.targets import Tracked
 
 MODES = 60  # whose coordinates are looked at
 FASTEST = 1.5  # radians in an interval: modes that are faster begin at rest
-ONSETS = (0.25, 0.15, 0.4, 0.65)  # s, within which a weight may set in
+ONSETS = tuple(np.geomspace(0.1, 1.0, 11))  # s, within which a weight may set in
+ONSET = ONSETS[4]  # s, with which the search begins
 
 
 class LinearClip:
@@ -62,6 +64,7 @@ class LinearClip:
         self.unit = float(np.sqrt(mass.sum()))
         self.seen = np.sqrt(weights @ mass / mass.sum())[:, None]
         self.doubt = 1.0  # the probability of the story about the steady push that was not chosen
+        self.onsets = np.zeros(len(ONSETS))  # probabilities, where a push sets in
         self.take(None, loaded=False)
 
     def take(self, begins: float | None, *, loaded: bool) -> None:
@@ -120,17 +123,18 @@ class LinearClip:
             return model
         # What carries its weight already is under stress, which the simulation does not know.
         carried = min(model.misfit, self._likeliest(None, loaded=True, near=model).misfit)
-        other = self._likeliest(ONSETS[0], loaded=True, near=model)
+        other = self._likeliest(ONSET, loaded=True, near=model)
         misfits = []
         for begins in ONSETS:
             self._begin(begins)
             misfits.append(self.evidence.unlikely(self.unexplained(self.path()), other))
         best = ONSETS[int(np.argmin(misfits))]
-        self._begin(ONSETS[0])
-        if best != ONSETS[0]:
+        self._begin(ONSET)
+        if best != ONSET:
             other = self._likeliest(best, loaded=True, near=other)
         self.doubt = float(1 / (1 + np.exp(min(abs(other.misfit - carried), 500.0))))
         if other.misfit < carried:
+            self.onsets = special.softmax(-np.array(misfits))
             return other
         self.take(None, loaded=False)
         return model
@@ -196,11 +200,17 @@ class LinearClip:
             f"within {self.begins:g} s: it is part of the force."
         )
 
-    def open_push(self, model: Model) -> np.ndarray:
-        """(T-1, 3) m/s^2: a steady push that may act beside what is presumed, as far as the other
-        story is likely; it sets in as fast as forces change."""
-        begun = onset(self.steps, self.frame_dt, model.strength.time)
-        return np.sqrt(self.doubt) * begun[:, None] * self.steady
+    def open_pushes(self, model: Model) -> np.ndarray:
+        """(S, T-1, 3) m/s^2: steady pushes that may act beside what is presumed, each as large as
+        the root of its probability: the other story's, which sets in as fast as forces change, and
+        what acts more or less where the push sets in faster or slower."""
+        dt = self.frame_dt
+        courses = [np.sqrt(self.doubt) * onset(self.steps, dt, model.strength.time)]
+        chosen = onset(self.steps, dt, self.begins)
+        for begins, likely in zip(ONSETS, self.onsets, strict=True):
+            courses.append(np.sqrt(likely) * (onset(self.steps, dt, begins) - chosen))
+        pushes = np.array(courses)[..., None] * self.steady
+        return pushes[pushes.any(axis=(1, 2))]
 
 
 def onset(intervals: int, frame_dt: float, begins: float | None) -> np.ndarray:

@@ -145,11 +145,12 @@ class WindSmoother(Resumable):
             "choice": None if self.choice is None else [dataclasses.asdict(c) for c in self.choice],
             "begins": self.linear.begins,
             "doubt": self.linear.doubt,
+            "onsets": torch.as_tensor(self.linear.onsets),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The reverse of state()."""
-        self.linear.doubt = state["doubt"]
+        self.linear.doubt, self.linear.onsets = state["doubt"], state["onsets"].cpu().numpy()
         if state["begins"] is not None:
             self.linear.take(state["begins"], loaded=True)
         self.done, self.path = state["done"], state["path"].cpu().numpy()
@@ -222,11 +223,13 @@ class WindSmoother(Resumable):
     def _spread(self, model: Model, gain: Gain) -> Spread:
         """How well the force is known."""
         linear = self.linear
-        push = linear.open_push(model)
-        coefficients = push[..., None] * model.shapes.one
-        steady = linear.followed(model, coefficients, np.zeros_like(linear.start))
-        steady = linear.unexplained(steady)
-        return force_spread(gain, self.mass, steady, push)
+        pushes = linear.open_pushes(model)
+        none = np.zeros_like(linear.start)
+        moved = [
+            linear.unexplained(linear.followed(model, push[..., None] * model.shapes.one, none))
+            for push in pushes
+        ]
+        return force_spread(gain, self.mass, list(zip(pushes, moved, strict=True)))
 
     def _run(self, model: Model, coefficients: np.ndarray, speeds: np.ndarray) -> Run:
         """Simulate the clip. Raises SimulationError."""
