@@ -137,6 +137,12 @@ def test_an_object_at_rest_is_not_a_frozen_picture(tmp_path):
     plan = plan_clip(save(tmp_path / "a.mp4", still))
     assert (plan.timing.picture >= 0).sum() >= 23
     assert used(plan_clip(save(tmp_path / "b.mp4", pictures(10, 0)))) == list(range(10))
+    # A camera's noise, of which a file keeps some in some pictures and none in others.
+    noisy = np.concatenate([pictures(1).repeat(30, axis=0), pictures(12)]).astype(float)
+    noisy[:30:3] += RNG.normal(0, 1.5, noisy[:30:3].shape).round()
+    noisy[1:30:3] = noisy[:30:3]
+    plan = plan_clip(save(tmp_path / "c.mp4", np.clip(noisy, 0, 255).astype(np.uint8)))
+    assert len(plan) == 42 and not plan.notes
 
 
 def test_a_cut_ends_the_clip_or_is_named(tmp_path):

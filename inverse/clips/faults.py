@@ -20,7 +20,7 @@ ODD, ODD_LEVELS, ODD_RUN = 3.0, 4.0, 5
 REPEATED, REPEATED_LEVELS = 0.2, 6.0
 TURN = 3  # steps before and after one in which what moves turns back
 SLOWER = 1.25  # times the last of them, the one before it
-SAME_LEVELS = 2.0  # gray levels by which one of many copies of a picture may differ from it
+SAME_LEVELS = 2.0  # gray levels by which a copy of a picture may differ from it: noise, coding
 PAUSE = 4  # repeated pictures in a row from which on the object itself may be at rest
 SKIPPED = (
     1.5  # times the usual step, after a repeated picture: then the one in its place is missing
@@ -77,9 +77,10 @@ def _repeated(scan: Scan, blank: np.ndarray) -> np.ndarray:
     steps = np.flatnonzero(~blank)
     steps = steps[steps > 0]
     steps = steps[~blank[steps - 1]]
-    # The usual step nearby is not told by those that are still themselves.
+    # The usual step nearby is not told by those that are still themselves, nor does anything move
+    # in those that change no more than copies do: what rests is not repeated.
     for k in steps:
-        low = moved[k] / REPEATED
+        low = max(moved[k] / REPEATED, SAME_LEVELS)
         before = [moved[j] for j in steps[(steps < k) & (steps >= k - PAUSE)] if moved[j] > low]
         after = [moved[j] for j in steps[(steps > k) & (steps <= k + PAUSE)] if moved[j] > low]
         # At an end of the clip one side has to be enough.
@@ -106,7 +107,7 @@ def _between_beats(moved: np.ndarray) -> np.ndarray:
     """Pictures (P,) bool that are repeated many times, as where a low rate was brought to a high
     one: hardly anything changes but in single steps, which come in an even rhythm."""
     around = ndimage.maximum_filter1d(np.where(np.isfinite(moved), moved, 0.0), 2 * PERIODS + 1)
-    same = (moved < REPEATED * around) & (moved < SAME_LEVELS)
+    same = (moved < REPEATED * around) & (moved < SAME_LEVELS) & (around > SAME_LEVELS)
     gaps = np.diff(np.flatnonzero(~same))  # the first picture is one of those that are new
     usual = float(np.median(gaps)) if len(gaps) >= RHYTHM else 0.0
     even = PAUSE < usual <= PERIODS and float((np.abs(gaps - usual) <= 1).mean()) >= ON_BEAT
