@@ -280,7 +280,7 @@ def test_views_of_different_rates_share_the_steps_of_the_first(tmp_path):
 
 
 def test_a_run_of_many_frames_says_how_long_it_takes():
-    assert how_long(100) is None
+    assert how_long(90) is None
     assert "300 frames take about 18 to 35 minutes" in how_long(300)
 
 

@@ -103,6 +103,7 @@ def test_points_are_held_out_between_the_keypoints():
     keypoints = keypoints.reshape(-1, 2)
     held_out = hold_out(inputs, keypoints)
     assert len(held_out.points) >= 8
+    assert hold_out(inputs, keypoints, by="outline") is None  # points lead elsewhere
     apart = np.linalg.norm(held_out.xy[0][:, None] - keypoints, axis=-1).min(axis=1)
     assert apart.min() > 2.0
     went = held_out.xy[4] - held_out.xy[0]

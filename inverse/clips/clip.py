@@ -26,8 +26,8 @@ NAMED = 6  # frames that a sentence names one by one
 CUT_OFF = 0.9  # share of the duration in the file's head below which its end is missing
 USUAL = 45.0  # frames per second, above which most may have been made from a usual rate
 FAST = 90.0  # frames per second from which on some are left out unless all are asked for
-MOST = 300  # steps that are used unless more are asked for: 10 s at 30 per second, minutes of work
-LOOK = 20 * MOST  # pictures of a long clip that are looked at, to say where most of it moves
+MOST = 90  # steps that are used unless more are asked for: 3 s at 30 per second, minutes of work
+LOOK = 6000  # pictures of a long clip that are looked at, to say where most of it moves
 LIVELY = 3.0  # times as much motion as in the first steps, elsewhere, that is worth a word
 ENOUGH = 60.0  # frames per second that are kept then, about
 

@@ -30,6 +30,7 @@ from taichi_phys.rotations import nearest_rotation
 
 
 FOLLOWED = ("tracks", "both", "outline", "doubt")  # what an object was followed by
+OUTLINE = ("outline", "doubt")  # of these, by its silhouette alone: points on it are not believed
 ASSUMED = {
     "both": "The ball was put where its silhouette is, and turns as tracks on it say.",
     "outline": "Too little of the surface could be followed, and the ball was followed by its "

@@ -141,7 +141,7 @@ class WindJob:
     every: int | None = option(
         None, "use every so many frames, default: all, or about 60 per second of fast clips", low=1
     )
-    frames: int | None = option(None, "use so many frames and no more, default: 300", low=4)
+    frames: int | None = option(None, "use so many frames and no more, default: 90", low=4)
     fps: float | None = option(
         None, "frames per second that the camera took, when the file shows them at another rate",
         above=0,

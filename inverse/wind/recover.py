@@ -147,7 +147,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
         pushed = reaction(supports, result, sim.mass, inputs.fps)
         confidence = find_confidence(given, inputs, tracked, supports, solver, result, pushed)
     with clock("compare"), _one_thread():
-        explained = _explained(inputs, tracked.keypoints, solver, result, supports, weight)
+        explained = _explained(inputs, tracked, solver, result, supports, weight)
     run = WindRun(
         folder=folder.path,
         job=job,
@@ -246,7 +246,7 @@ def _air(
 
 def _explained(
     inputs: Inputs,
-    keypoints: np.ndarray,
+    tracked: Tracked,
     solver: WindSolver,
     result: WindResult,
     supports: Supports,
@@ -257,7 +257,7 @@ def _explained(
     config = solver.config
     if not config.compare or config.force == "uniform":
         return None
-    held_out = hold_out(inputs, keypoints)
+    held_out = hold_out(inputs, tracked.keypoints, tracked.by)
     if held_out is None:
         return None
 

@@ -24,6 +24,7 @@ from inverse.lifting.keypoints import unproject_on
 from inverse.perception.surface import visible_surface
 from inverse.tracking import track_lucas_kanade
 from inverse.tracking.keypoints import select_keypoints
+from inverse.wind.balls import OUTLINE
 from inverse.wind.forces.make import Form
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.smoothing.smoother import WindSmoother
@@ -88,9 +89,11 @@ class Explained:
         return {**dataclasses.asdict(self), "sentence": self.sentence}
 
 
-def hold_out(inputs: Inputs, keypoints: np.ndarray) -> HeldOut | None:
+def hold_out(inputs: Inputs, keypoints: np.ndarray, by: str = "tracks") -> HeldOut | None:
     """Follow points that are no keypoints (k, 2) px, in the first view; None where too few can be
-    followed."""
+    followed, or where what the object was followed by, one of balls.FOLLOWED, is not points."""
+    if by in OUTLINE:
+        return None
     mask = inputs.mask & np.isfinite(inputs.depth)
     away = np.ones(mask.shape, dtype=np.uint8)
     for u, v in np.floor(keypoints).astype(int):

@@ -18,9 +18,9 @@ from inverse.wind.config import WindJob
 # Pictures are made so small that their longer side is this, px, unless the object then gets smaller
 # than that, px: trackers see nothing finer, and memory grows with the square.
 LONGEST, OBJECT = 1280, 256
-# Frames from which on it is said how long a run takes; seconds that a frame takes on two cores: 3.5
-# of the leaf in assets, a sheet of 36 frames, up to twice that of what is large or a solid.
-MANY, SECONDS = 100, (3.5, 7.0)
+# Seconds that a frame takes on two cores: 3.5 of the leaf in assets, a sheet of 36 frames, up to
+# twice that of what is large or a solid.
+SECONDS = (3.5, 7.0)
 
 
 def plan_clips(
@@ -58,12 +58,13 @@ def plan_clips(
 
 
 def how_long(frames: int) -> str | None:
-    """A sentence on how long a run of so many frames takes, and what shortens it; None of few."""
-    if frames <= MANY:
+    """A sentence on how long a run takes that was asked for so many frames, and what shortens it;
+    None of no more than are used anyway."""
+    if frames <= MOST:
         return None
     least, most = (math.ceil(frames * seconds / 60) for seconds in SECONDS)
     return (
-        f"{frames} frames take about {least} to {most} minutes on two cores; --frames {MANY} uses "
+        f"{frames} frames take about {least} to {most} minutes on two cores; --frames {MOST} uses "
         "fewer, --every 2 every second one, and --preview only looks at what is followed."
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from inverse.lifting.quality import followed_until, hidden
+from inverse.wind.balls import OUTLINE
 from inverse.wind.inputs.object import TINY
 from inverse.wind.spread import Bending
 
@@ -35,7 +36,6 @@ SMALL = 40.0  # px, of the object in the picture: twice what can be followed at 
 ROUGH_LIFT, FAILED_LIFT = 2.0, 5.0
 # How far off a silhouette that was followed the re-simulation may be, of the object's size.
 BESIDE, ASTRAY = 0.25, 0.5
-OUTLINE = ("outline", "doubt")  # ways to follow a ball by its silhouette alone
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
