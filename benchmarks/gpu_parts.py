@@ -179,15 +179,17 @@ def splats(part: Device) -> dict[str, np.ndarray]:
 
 
 def networks(part: Device) -> dict[str, np.ndarray]:
-    """A step along the gradient of the triplane and of TRACE's two networks, f64."""
+    """A step along the gradient of the triplane and of TRACE's three networks, f64."""
     from taichi_phys.bridge.causal_triplane import CausalTriplane
     from taichi_phys.bridge.deformation_mlp import DeformationMLP
+    from taichi_phys.bridge.deformation_planes import DeformationPlanes
     from taichi_phys.bridge.dynamics_mlp import DynamicsMLP
 
     x = torch.as_tensor(np.random.default_rng(0).uniform(-1, 1, (200, 3)))
     made = {
         "triplane": (CausalTriplane(lower=(-1,) * 3, upper=(1,) * 3, steps=2), (1,)),
         "deformation": (DeformationMLP(), (0.3,)),
+        "planes": (DeformationPlanes(resolution=8), (0.3,)),
         "dynamics": (DynamicsMLP(), (0.3,)),
     }
     found = {}

@@ -3,7 +3,8 @@
     python benchmarks/trace_table.py --data DIR --out out/trace_table --iterations 6000
 
 Trains one model after another (each an ordinary run directory in --out, which is not trained again
-when it is complete) and prints PSNR of interpolation and extrapolation and mIoU of the parts.
+when it is complete) and prints PSNR of interpolation, PSNR and PMF of extrapolation, and mIoU of
+the parts.
 """
 
 import argparse
@@ -21,7 +22,8 @@ ROWS = {
     "velocity": ["--dynamics", "velocity"],
     "none": ["--dynamics", "none"],
     "trd, rk 1": ["--rk", "1"],
-    "trd, no deformation": ["--no-deformation"],
+    "trd, planes": ["--deformation", "planes"],
+    "trd, no deformation": ["--deformation", "none"],
 }
 
 
@@ -42,21 +44,26 @@ def main(argv: list[str] | None = None) -> int:
                 return status
         metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
         lines.append((name, *figures(metrics)))
-    header = ("model", "interpolation", "extrapolation", "mIoU", "seconds")
-    print(("{:<22}" + "{:>15}" * 4).format(*header))
+    header = ("model", "interpolation", "extrapolation", "its PMF", "mIoU", "seconds")
+    print(("{:<22}" + "{:>15}" * 5).format(*header))
     for line in lines:
-        print(("{:<22}" + "{:>15}" * 4).format(*line))
+        print(("{:<22}" + "{:>15}" * 5).format(*line))
     return 0
 
 
-def figures(metrics: dict) -> tuple[str, str, str, str]:
-    """PSNR of observed and future times, mIoU and seconds, as they are printed."""
+def figures(metrics: dict) -> tuple[str, ...]:
+    """PSNR of observed and future times, PMF of these, mIoU and seconds, as they are printed."""
     psnr = [
         f"{metrics[name]['psnr']:.2f} dB" if metrics[name] else "-"
         for name in ("interpolation", "extrapolation")
     ]
-    parts = metrics["segmentation"]
-    return (*psnr, f"{parts['miou']:.3f}" if parts else "-", f"{metrics['seconds']:.0f}")
+    pmf, parts = (metrics["extrapolation"] or {}).get("pmf"), metrics["segmentation"]
+    return (
+        *psnr,
+        "-" if pmf is None else f"{pmf:.2f}",
+        f"{parts['miou']:.3f}" if parts else "-",
+        f"{metrics['seconds']:.0f}",
+    )
 
 
 if __name__ == "__main__":

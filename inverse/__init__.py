@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inverse.materials import find_substance as find_substance
     from inverse.metrics import image_metrics as image_metrics
     from inverse.metrics import lpips as lpips
+    from inverse.metrics import motion_fidelity as motion_fidelity
     from inverse.metrics import psnr as psnr
     from inverse.metrics import ssim as ssim
     from inverse.metrics import vector_errors as vector_errors
@@ -99,6 +100,7 @@ _HOMES = {  # of the public names
     "load_masks": "inverse.perception",
     "load_tracks": "inverse.tracking",
     "lpips": "inverse.metrics",
+    "motion_fidelity": "inverse.metrics",
     "network_depth": "inverse.perception.networks",
     "object_model": "inverse.perception",
     "open_run": "inverse.opening",

@@ -1,4 +1,4 @@
-"""Errors of images: PSNR, SSIM against a slow twin, LPIPS only where its weights are."""
+"""Errors of images: PSNR, SSIM against a slow twin, LPIPS only where its weights are; of videos."""
 
 import math
 import sys
@@ -12,7 +12,7 @@ from scipy.signal import convolve2d
 
 from inverse import metrics
 from inverse.commands.runner import plain_warnings
-from inverse.metrics import lpips, psnr, ssim
+from inverse.metrics import lpips, motion_fidelity, psnr, ssim
 
 
 f64 = torch.float64
@@ -186,6 +186,61 @@ def test_warnings_of_commands_are_one_sentence(hub, monkeypatch):
     says = "warning: LPIPS is not computed: its package or its weights are missing; run pip"
     assert text.startswith(says) and text.count("\n") == 1
     assert "file.py:3: DeprecationWarning" in other and warnings.formatwarning is before
+
+
+# PMF
+
+
+def wave(amplitude, t, y, x, size=(6, 8, 10)):
+    """A gray video in which one wave has so many periods in time, rows and columns."""
+    at = torch.meshgrid(*(torch.arange(n, dtype=f64) / n for n in size), indexing="ij")
+    phase = sum(n * u for n, u in zip((t, y, x), at, strict=True))
+    return (0.5 + amplitude * torch.cos(2 * math.pi * phase))[..., None].expand(*size, 3)
+
+
+def share(amplitude):
+    """Of the energy, in a wave: an average of 0.5 has 0.25, a cosine half of its square."""
+    return amplitude**2 / 2 / (0.25 + amplitude**2 / 2)
+
+
+def test_motion_fidelity_of_waves():
+    moving = wave(0.2, 1, 0, 2)
+    for other in (wave(0.2, 2, 0, 2), wave(0.2, 1, 1, 2), wave(0.2, -1, 0, 2)):  # the last: back
+        assert motion_fidelity(other, moving) == pytest.approx(-math.log(share(0.2)))
+    assert motion_fidelity(wave(0.1, 1, 0, 2), moving) == pytest.approx(
+        -math.log(share(0.2) - share(0.1))
+    )
+
+
+def test_motion_fidelity_does_not_see_where_and_how_bright():
+    best = pytest.approx(-math.log(1e-8))
+    video = torch.rand(5, 7, 8, 3, dtype=f64)
+    for same in (video, video.roll((1, 3, 2), (0, 1, 2)), 0.5 * video, video[..., [1, 2, 0]]):
+        assert motion_fidelity(same, video) == best
+    black = torch.zeros_like(video)
+    assert motion_fidelity(black, black) == best
+    assert motion_fidelity(video, black) < 1
+
+
+@pytest.mark.parametrize("size", [(5, 7, 8), (4, 6, 9), (1, 3, 1)])
+def test_motion_fidelity_is_the_twin(size):
+    """With whole spectra, in numpy."""
+    shares = []
+    for video in (videos := torch.rand(2, *size, 3, dtype=f64)):
+        energy = (np.abs(np.fft.fftn(video.numpy(), axes=(0, 1, 2))) ** 2).mean(axis=-1)
+        shares.append(energy / energy.sum())
+    expected = -math.log(0.5 * np.abs(shares[0] - shares[1]).sum())
+    assert motion_fidelity(*videos) == pytest.approx(expected)
+    assert motion_fidelity(*videos.float()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_bad_videos():
+    good = torch.rand(2, 3, 4, 3)
+    for bad in (good[0], good[:1], good[..., :1]):
+        with pytest.raises(ValueError, match="^video: got .*, expected"):
+            motion_fidelity(bad, good)
+    with pytest.raises(ValueError, match="^image: got .*, expected finite"):
+        motion_fidelity(good * math.nan, good)
 
 
 # Errors

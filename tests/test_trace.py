@@ -80,8 +80,13 @@ def test_training_learns_the_motion(folder):
     assert (moved.median(dim=0).values - 0.2 * VELOCITY).norm() < 0.05
 
 
-def test_deformation_and_dynamics_start_from_rest(folder):
-    model = make_trainer(folder).model
+def test_older_runs_say_whether_they_have_a_deformation():
+    assert [TraceConfig(deformation=old).deformation for old in (True, False)] == ["mlp", "none"]
+
+
+@pytest.mark.parametrize("deformation", ["mlp", "planes"])
+def test_deformation_and_dynamics_start_from_rest(deformation, folder):
+    model = make_trainer(folder, dataclasses.replace(CONFIG, deformation=deformation)).model
     still, at = model.gaussians.tensors(), model.tensors_at(0.4)
     for name in still:
         torch.testing.assert_close(still[name], at[name])
@@ -258,7 +263,8 @@ def test_example_leaves_a_complete_folder(folder, tmp_path, monkeypatch):
     assert {"interpolation", "extrapolation", "segmentation", "seconds", "gaussians"} <= set(
         metrics
     )
-    assert set(metrics["extrapolation"]) == {"psnr", "ssim", "lpips"}
+    assert set(metrics["extrapolation"]) == {"psnr", "ssim", "lpips", "pmf"}
+    assert metrics["interpolation"]["pmf"] > 0 and metrics["extrapolation"]["pmf"] is None
     assert metrics["gaussians"] == 120 and metrics["interpolation"]["psnr"] > 12
     assert sorted(p.name for p in (out / "renders" / "val").iterdir()) == ["v0_t0.png", "v0_t1.png"]
     assert [p.name for p in (out / "renders" / "test").iterdir()] == ["v0_t0.png"]
@@ -286,12 +292,13 @@ def test_a_run_is_not_resumed_with_other_photographs_and_nothing_is_lost(folder,
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def test_an_update_that_is_killed_at_once_goes_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("deformation", ["mlp", "planes"])
+def test_an_update_that_is_killed_at_once_goes_on(deformation, tmp_path, monkeypatch):
     """The checkpoint of the finished run is replaced by that of the update, and never missing."""
     early, late, out = tmp_path / "early", tmp_path / "late", tmp_path / "out"
     write_until(early, 0.4)
     write_until(late, 0.6)
-    assert run_example(early, out) == 0
+    assert run_example(early, out, "--deformation", deformation) == 0
 
     def killed(trainer):
         raise KeyboardInterrupt
@@ -363,7 +370,8 @@ def test_numbers_of_a_column_have_the_same_decimals():
         ["--dynamics", "rigid"],
         ["--dynamics", "velocity"],
         ["--dynamics", "none"],
-        ["--no-deformation"],
+        ["--deformation", "none"],
+        ["--deformation", "planes"],
         ["--rk", "1", "--no-white-background"],
     ],
 )
@@ -372,7 +380,7 @@ def test_ablations_run(flags, folder, tmp_path):
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["extrapolation"]["psnr"] > 5
     for name in ("motion.json", "parts.npz"):
-        assert (tmp_path / "out" / name).exists() == ("none" not in flags)
+        assert (tmp_path / "out" / name).exists() == (flags != ["--dynamics", "none"])
 
 
 def test_labels_of_an_earlier_run_do_not_stay(folder, tmp_path, monkeypatch):
@@ -465,7 +473,7 @@ def test_images_of_two_sizes_are_named(folder, tmp_path, capsys):
         (["--future", "-1"], "future: got -1"),
         (["--minutes", "0"], "minutes: got 0"),
         (["--batch", "0"], "batch: got 0"),
-        (["--dynamics", "none", "--no-deformation"], "dynamics: got 'none'"),
+        (["--dynamics", "none", "--deformation", "none"], "dynamics: got 'none'"),
     ],
 )
 def test_bad_flags_are_named(flags, message, folder, tmp_path, capsys):

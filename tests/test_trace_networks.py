@@ -1,4 +1,4 @@
-"""The two networks of TRACE: sizes, starts, gradients, and no dependence on units or origin."""
+"""The networks of TRACE: sizes, starts, gradients, and no dependence on units or origin."""
 
 import math
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from taichi_phys.bridge.deformation_mlp import DeformationMLP
+from taichi_phys.bridge.deformation_planes import DeformationPlanes
 from taichi_phys.bridge.dynamics_mlp import DynamicsMLP
 from taichi_phys.bridge.encodings import SpaceTimeEncoding
 from taichi_phys.rigid import advance, advance_rigid
@@ -43,6 +44,13 @@ def deformation(**options):
     return stir(DeformationMLP(**SMALL, **options).double())
 
 
+def planes(**options):
+    torch.manual_seed(1)
+    interval = 0.25 * options.get("duration", 1.0)
+    sizes = {"interval": interval, "resolution": 4, "channels": 3, "width": 8}
+    return stir(DeformationPlanes(**sizes | options).double())
+
+
 # Their common encoding
 
 
@@ -58,7 +66,7 @@ def test_encoding():
     assert (features.shape[1], time.shape[1]) == encode.widths
 
 
-@pytest.mark.parametrize("make", [dynamics, deformation])
+@pytest.mark.parametrize("make", [dynamics, deformation, planes])
 def test_one_time_or_one_per_point(make):
     net, x = make(**WORLD), points()
     t = torch.linspace(0, DURATION, len(x), dtype=f64)
@@ -71,7 +79,7 @@ def test_one_time_or_one_per_point(make):
     assert [len(out) for out in net(x[:0], 0.1)] == [0] * len(each)
 
 
-@pytest.mark.parametrize("make", [dynamics, deformation])
+@pytest.mark.parametrize("make", [dynamics, deformation, planes])
 def test_the_state_says_where_the_scene_is(make):
     net, x = make(**WORLD), points()
     other = make()
@@ -82,7 +90,7 @@ def test_the_state_says_where_the_scene_is(make):
 # Dynamics
 
 
-@pytest.mark.parametrize("make", [dynamics, deformation])
+@pytest.mark.parametrize("make", [dynamics, deformation, planes])
 def test_older_states_say_centre(make):
     """The name of the buffer before it was spelled center."""
     state = make(**WORLD).state_dict()
@@ -184,8 +192,11 @@ def test_gradients_through_the_motion(rigid):
 # Deformation
 
 
-def test_deformation_starts_at_the_identity_and_learns():
-    net, x = DeformationMLP(**SMALL, **WORLD).double(), points()
+@pytest.mark.parametrize(
+    "net", [DeformationMLP(**SMALL, **WORLD), DeformationPlanes(resolution=4, **WORLD)]
+)
+def test_deformation_starts_at_the_identity_and_learns(net):
+    net, x = net.double(), points()
     dx, quats, log_scales = net(x, 0.3)
     assert dx.shape == log_scales.shape == (7, 3)
     assert not dx.any() and not log_scales.any()
@@ -208,9 +219,10 @@ def test_deformation_parameter_count():
     assert [layer.in_features for layer in net.layers].index(81 + 256) == 5
 
 
-def test_deformation_outputs():
+@pytest.mark.parametrize("make", [deformation, planes])
+def test_deformation_outputs(make):
     """Unit quaternions; a shift in units of scale, the rest without a unit."""
-    unit, world, x = deformation(), deformation(**WORLD), points()
+    unit, world, x = make(), make(**WORLD), points()
     dx, quats, log_scales = world(x, 0.3)
     torch.testing.assert_close(quats.norm(dim=-1), torch.ones(7, dtype=f64))
     assert (quats[:, 1:].abs().sum(dim=-1) > 1e-2).all()
@@ -237,10 +249,77 @@ def test_deformation_network():
     torch.testing.assert_close(torch.cat([dx, log_scales], -1), expected[:, [0, 1, 2, 7, 8, 9]])
 
 
+def bilinear(plane, u, v):
+    """The value of a plane (rows, columns) at u along columns and v along rows, from -1 to 1."""
+    height, width = plane.shape
+    column, row = ((p + 1) / 2 * (n - 1) for p, n in ((u, width), (v, height)))
+    j, i = min(int(column), width - 2), min(int(row), height - 2)
+    a, b = column - j, row - i
+    return (1 - b) * ((1 - a) * plane[i, j] + a * plane[i, j + 1]) + b * (
+        (1 - a) * plane[i + 1, j] + a * plane[i + 1, j + 1]
+    )
+
+
+def test_planes_by_hand():
+    """From the saved planes: products of six, of two resolutions, then two layers with ReLU."""
+    net, x, t = planes(**WORLD), points(2), 0.3
+    assert [p.shape[2:] for p in net.space_planes] == [(4, 4), (8, 8)]
+    assert [p.shape[2:] for p in net.time_planes] == [(5, 4), (5, 8)]
+    for k, point in enumerate(x):
+        at = [*((point - torch.tensor(CENTER, dtype=f64)) / SCALE).tolist(), 2 * t / DURATION - 1]
+        h = []
+        for level in (0, 1):
+            for channel in range(3):
+                pairs = zip(
+                    net.space_planes[level][:, channel], ((0, 1), (0, 2), (1, 2)), strict=True
+                )
+                value = math.prod(bilinear(p, at[a], at[b]) for p, (a, b) in pairs)
+                for axis, plane in enumerate(net.time_planes[level][:, channel]):
+                    value = value * bilinear(plane, at[axis], at[3])
+                h.append(value)
+        h = torch.stack(h)
+        for weight, bias in linear_layers(net, "network"):
+            h = (weight @ h + bias).clamp(min=0)
+        ((weight, bias),) = linear_layers(net, "head")
+        torch.testing.assert_close(net(x, t)[0][k], SCALE * (weight @ h + bias)[:3])
+
+
+def test_planes_reach_to_later_times():
+    """What they say of earlier times stays, and later ones are then learned by themselves."""
+    net, x = planes(**WORLD), points()
+    before = [net(x, t) for t in (0.2, DURATION)]
+    state = net.state_dict()
+    net.extend(DURATION)
+    assert all(torch.equal(state[k], v) for k, v in net.state_dict().items())
+    net.extend(1.5 * DURATION)
+    assert [p.shape[2] for p in net.time_planes] == [7, 7]
+    torch.testing.assert_close([net(x, t) for t in (0.2, DURATION)], before)
+    torch.testing.assert_close(net(x, 1.4 * DURATION), before[1])
+    net(x, 1.4 * DURATION)[0].sum().backward()
+    grads = [p.grad.abs().sum(dim=(0, 1, 3)) for p in net.time_planes]
+    assert all((g[:5] == 0).all() and (g[5:] > 0).all() for g in grads)
+    planes(**WORLD | {"duration": 1.5 * DURATION}, interval=DURATION / 4).load_state_dict(
+        net.state_dict()
+    )
+
+
+def test_variation_of_planes():
+    """None where features do not change along space, nor unevenly in time."""
+    net = planes()
+    with torch.no_grad():
+        for space, time in zip(net.space_planes, net.time_planes, strict=True):
+            space.fill_(0.3)
+            time.copy_(torch.arange(5.0)[:, None].expand_as(time))
+        assert net.variation() == 0
+        net.space_planes[0][..., 1:] += 2  # one of three differences along each row
+        net.time_planes[1][:, :, 2:] += 3  # a step: two of three second differences, of 3 and -3
+    torch.testing.assert_close(net.variation().item(), 4 / 3 + 2 / 3 * 9)
+
+
 # Errors
 
 
-@pytest.mark.parametrize("network", [DynamicsMLP, DeformationMLP])
+@pytest.mark.parametrize("network", [DynamicsMLP, DeformationMLP, DeformationPlanes])
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -260,9 +339,12 @@ def test_bad_sizes():
         DeformationMLP(depth=1)
     with pytest.raises(ValueError, match="^width: got 0, expected at least"):
         DeformationMLP(width=0)
+    for name, value in (("width", 0), ("channels", 0), ("resolution", 1), ("interval", 0.0)):
+        with pytest.raises(ValueError, match=f"^{name}: got {value}, expected"):
+            DeformationPlanes(**{name: value})
 
 
-@pytest.mark.parametrize("make", [dynamics, deformation])
+@pytest.mark.parametrize("make", [dynamics, deformation, planes])
 def test_bad_points(make):
     net = make()
     for x in (points()[:, :2], points()[0]):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from inverse.metrics import image_metrics, ssim
+from inverse.metrics import image_metrics, motion_fidelity, ssim
 from renderers.datasets import Photograph
 
 
@@ -61,6 +61,20 @@ def compare(
     truth = torch.as_tensor(photograph.over(background))
     seen = None if photograph.seen is None else torch.as_tensor(photograph.seen)
     return image_metrics(image.cpu(), truth, seen)
+
+
+def compare_videos(
+    pairs: Sequence[tuple[torch.Tensor, Photograph]], background: Sequence[float]
+) -> float | None:
+    """The physical motion fidelity of rendered images (H, W, 3) and the photographs beside them.
+
+    pairs: of one camera, in the order of time; background: as in `compare`. None unless there are
+    two or more, and the photographs see all their pixels.
+    """
+    if len(pairs) < 2 or any(photograph.seen is not None for _, photograph in pairs):
+        return None
+    truth = torch.stack([torch.as_tensor(photo.over(background)) for _, photo in pairs])
+    return motion_fidelity(torch.stack([image.cpu() for image, _ in pairs]), truth)
 
 
 def psnr_note(image: torch.Tensor, target: torch.Tensor, seen: torch.Tensor | None = None) -> str:

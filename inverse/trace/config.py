@@ -5,6 +5,7 @@ from typing import Any
 
 from inverse.fitting.config import PhotometricConfig
 from inverse.runs.settings import check_settings, option, setting
+from taichi_phys.checks import set_fields
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,12 @@ class TraceConfig(PhotometricConfig):
         "out by photographs that are held out",
         choices=("auto", "on", "off"),
     )
-    deformation: bool = option(True, "use the auxiliary deformation field")
+    deformation: str = option(
+        "mlp",
+        "the auxiliary deformation field: a network, as in the paper; features on planes, as in 4D "
+        "Gaussian Splatting; or none",
+        choices=("mlp", "planes", "none"),
+    )
     rk: int = option(2, "order of the time integration", choices=(1, 2))
     white_background: bool = option(True, "put white behind transparent pixels, else black")
     dynamics_size: str = setting("small")
@@ -51,6 +57,9 @@ class TraceConfig(PhotometricConfig):
     deformation_width: int = setting(64, low=1)
     deformation_frequencies: int = setting(6, low=0)
     time_frequencies: int = setting(4, low=0)
+    planes_resolution: int = setting(32, low=2)
+    planes_channels: int = setting(16, low=1)
+    planes_weight: float = setting(0.01, low=0)  # of how rough they are, in the loss
     step: float = setting(0.5, low=0)  # longest step of the integration, in frame intervals
     warm_up: float = setting(0.08, low=0)  # until then, only the Gaussians of t = 0 learn
     curriculum: float = setting(0.3, low=0)  # from then on, all observed times are used
@@ -74,8 +83,10 @@ class TraceConfig(PhotometricConfig):
     dynamics_rate: float = setting(6e-3, low=0)
 
     def __post_init__(self) -> None:
+        if isinstance(self.deformation, bool):  # as runs have it from before there were planes
+            set_fields(self, deformation="mlp" if self.deformation else "none")
         super().__post_init__()
-        if not self.deformation and self.dynamics == "none":
+        if self.deformation == self.dynamics == "none":
             raise ValueError(
                 "dynamics: got 'none' without a deformation, so that nothing would move; expected "
                 "dynamics, a deformation, or both"
@@ -138,6 +149,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "deformation_width": 256,
         "deformation_frequencies": 8,
         "time_frequencies": 6,
+        "planes_resolution": 64,
+        "planes_channels": 32,
         "step": 1.0,
         "deformation_rate": 8e-4,
         "dynamics_rate": 8e-4,

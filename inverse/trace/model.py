@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from inverse.fitting.fitter import regularization
 from inverse.fitting.model import GaussianModel
 from inverse.trace.config import TraceConfig
 from inverse.trace.laws import MotionLaw, find_law
@@ -20,8 +21,12 @@ from inverse.trace.light import Light, lit, outward
 from inverse.trace.shared import SharedMotion, bodies, quaternion_product
 from renderers.splats.gaussians import SH_COUNTS, Gaussians
 from taichi_phys.bridge.deformation_mlp import DeformationMLP
+from taichi_phys.bridge.deformation_planes import DeformationPlanes
 from taichi_phys.bridge.dynamics_mlp import DynamicsMLP
 from taichi_phys.rigid import about_origin, advance, advance_rigid
+
+
+FRAMES_A_SAMPLE = 2  # frames for each sample in time of planes (K-Planes, sec. 4)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,13 +90,21 @@ class TraceModel(nn.Module):
         self.center, self.half_side = tuple(map(float, center)), float(half_side)
         self.duration, self.frame_dt = float(duration), float(frame_dt)
         scene: dict[str, Any] = {"center": center, "scale": half_side, "duration": duration}
-        self.deformation = None
-        if config.deformation:
+        self.deformation: DeformationMLP | DeformationPlanes | None = None
+        common: dict[str, Any] = {
+            "width": config.deformation_width,
+            "shaded": config.light != "off" and config.motion == "parts",
+        }
+        if config.deformation == "mlp":
             self.deformation = DeformationMLP(
-                **scene, depth=config.deformation_depth, width=config.deformation_width,
+                **scene, **common, depth=config.deformation_depth,
                 frequencies=config.deformation_frequencies,
                 time_frequencies=config.time_frequencies,
-                shaded=config.light != "off" and config.motion == "parts",
+            )  # fmt: skip
+        elif config.deformation == "planes":
+            self.deformation = DeformationPlanes(
+                **scene, **common, interval=FRAMES_A_SAMPLE * self.frame_dt,
+                resolution=config.planes_resolution, channels=config.planes_channels,
             )  # fmt: skip
         self.dynamics = None
         if config.dynamics != "none":
@@ -209,6 +222,15 @@ class TraceModel(nn.Module):
         if self.shared is not None:
             self.shared = self.shared.extended(knots)
         self.duration = float(max(times))
+        if isinstance(self.deformation, DeformationPlanes):
+            self.deformation.extend(self.duration)
+
+    def regularization(self) -> torch.Tensor:
+        """What the loss has besides the pictures: faint, small Gaussians, and smooth planes."""
+        total = regularization(self.gaussians, self.config, self.half_side)
+        if isinstance(self.deformation, DeformationPlanes) and self.free.any():
+            total = total + self.config.planes_weight * self.deformation.variation()
+        return total
 
     def find_laws(self) -> None:
         """Find the law of every part, which gives its poses after the observed time."""

@@ -68,6 +68,13 @@ class Photographs:
                 return order[:count]
         return order
 
+    def videos(self) -> list[list[int]]:
+        """The indices of the photographs of each camera, in the order of time."""
+        own: dict[tuple, list[int]] = {}
+        for k in np.argsort(self.times, kind="stable").tolist():
+            own.setdefault(_place(self.cameras[k]), []).append(k)
+        return list(own.values())
+
     def relative_to(self, origin: np.ndarray | None) -> "Photographs":
         """The same photographs in a world whose origin is at origin (3,) m of this one."""
         if origin is None:

@@ -30,6 +30,8 @@ def write_report(
         if metrics[name]:
             figures[f"{name} PSNR"] = (f"{metrics[name]['psnr']:.2f}", "dB")
             figures[f"{name} SSIM"] = f"{metrics[name]['ssim']:.3f}"
+            if metrics[name].get("pmf") is not None:
+                figures[f"{name} PMF"] = f"{metrics[name]['pmf']:.2f}"
     if metrics["segmentation"]:
         figures["parts, mIoU"] = f"{metrics['segmentation']['miou']:.3f}"
     if metrics.get("tracks"):

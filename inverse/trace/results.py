@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from inverse.fitting.photometric import compare
+from inverse.fitting.photometric import compare, compare_videos
 from inverse.metrics import mean_metrics
 from inverse.runs.folder import VIDEO
 from inverse.trace.mask_metrics import segmentation_metrics
@@ -21,7 +21,7 @@ from inverse.trace.readout import motion_of_parts
 from inverse.trace.run import TraceRun
 from inverse.trace.tracks import read_tracks, track_errors
 from renderers.camera import Camera
-from renderers.datasets import splits
+from renderers.datasets import Photograph, splits
 from renderers.images import to_bytes, write_png
 from renderers.overlay import side_by_side
 from renderers.splats.render import render
@@ -102,15 +102,21 @@ def predict(
     """Render every view of a split under the name of its file.
 
     Returns the metrics of the views at observed times, as interpolation, and at later times, as
-    extrapolation.
+    extrapolation. Those of a picture have `pmf` too, of the video that its camera took.
     """
     records: dict[str, list[dict[str, float | None]]] = {name: [] for name in KINDS}
-    for k in tqdm(range(len(photographs)), desc=folder.name, disable=None):
-        t = photographs.times[k]
-        image = picture(model, photographs.cameras[k], t, background)
-        write_png(folder / f"{photographs.views[k].label}.png", to_bytes(image))
-        kind = KINDS[t > model.duration + 1e-6]
-        records[kind].append(compare(image, photographs.images[k], background))
+    with tqdm(total=len(photographs), desc=folder.name, disable=None) as bar:
+        for video in photographs.videos():  # so that no more than one is in memory
+            shown: dict[str, list[tuple[torch.Tensor, Photograph]]] = {name: [] for name in KINDS}
+            for k in video:
+                t, photograph = photographs.times[k], photographs.images[k]
+                image = picture(model, photographs.cameras[k], t, background)
+                write_png(folder / f"{photographs.views[k].label}.png", to_bytes(image))
+                shown[KINDS[t > model.duration + 1e-6]].append((image.cpu(), photograph))
+                bar.update()
+            for kind, pairs in shown.items():
+                pmf = compare_videos(pairs, background)
+                records[kind] += [compare(*pair, background) | {"pmf": pmf} for pair in pairs]
     return records
 
 

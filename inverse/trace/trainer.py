@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from inverse.fitting.fitter import (
-    ADAM,
-    gaussian_groups,
-    regularization,
-)
+from inverse.fitting.fitter import ADAM, gaussian_groups
 from inverse.fitting.photometric import PhotoLoss
 from inverse.fitting.relocation import relocate, wander
 from inverse.runs.checkpoint import fingerprint_of
@@ -140,8 +136,7 @@ class TraceTrainer(Training):
             loss = self._image_loss(item, progress) / self.batch
             loss.backward()
             total += loss.item()
-        regular = regularization(self.model.gaussians, config, self.model.half_side)
-        (regular / self.ranks.size).backward()
+        (self.model.regularization() / self.ranks.size).backward()
         self.ranks.sum_gradients(self.optimizer)
         self.optimizer.step()
         if progress < config.relocate_until:

@@ -12,6 +12,25 @@ from taichi_phys.bridge.encodings import SpaceTimeEncoding
 TIME_FEATURES = 30
 
 
+class DeformationHead(nn.Linear):
+    """The last layer of a deformation field, which starts at zero.
+
+    width: of the layer before; shaded: as in `DeformationMLP`.
+    """
+
+    def __init__(self, width: int, shaded: bool):
+        super().__init__(width, 3 + 4 + 3 + shaded)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def moves(self, h: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What `DeformationMLP` gives, from the features h (n, width); scale: of shifts, m."""
+        shift, turn, log_scales, shade = self(h).tensor_split([3, 7, 10], dim=-1)
+        turn = turn + turn.new_tensor([1.0, 0.0, 0.0, 0.0])
+        moves = scale * shift, functional.normalize(turn, dim=-1), log_scales
+        return (*moves, torch.tanh(shade)) if shade.shape[-1] else moves
+
+
 class DeformationMLP(nn.Module):
     """The network f_defo(x, t): shift, rotation and growth of the canonical point x at time t.
 
@@ -58,9 +77,7 @@ class DeformationMLP(nn.Module):
         extra = {0: inputs - width, self.skip: inputs}
         self.layers = nn.ModuleList(nn.Linear(width + extra.get(i, 0), width) for i in range(depth))
         self.shaded = shaded
-        self.head = nn.Linear(width, 3 + 4 + 3 + shaded)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = DeformationHead(width, shaded)
 
     def forward(self, x: torch.Tensor, t: float | torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Shifts (n, 3) m, unit quaternions wxyz (n, 4) and changes of the log sizes (n, 3).
@@ -75,7 +92,4 @@ class DeformationMLP(nn.Module):
             if i == self.skip:
                 h = torch.cat([inputs, h], dim=-1)
             h = torch.relu(layer(h))
-        shift, turn, log_scales, *shade = self.head(h).split([3, 4, 3] + [1] * self.shaded, dim=-1)
-        turn = turn + turn.new_tensor([1.0, 0.0, 0.0, 0.0])
-        moves = self.encode.scale * shift, functional.normalize(turn, dim=-1), log_scales
-        return *moves, *(torch.tanh(logs) for logs in shade)
+        return self.head.moves(h, self.encode.scale)
