@@ -8,6 +8,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from taichi_phys.sources import quick_import, read_once
+
 
 if TYPE_CHECKING:
     import taichi as ti
@@ -20,10 +22,13 @@ else:
     os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")  # read on import
     os.environ.setdefault("ENABLE_QUADRANTS_HEADER_PRINT", "0")
     try:
-        ti = importlib.import_module(NAME)
+        with quick_import():
+            ti = importlib.import_module(NAME)
     except ModuleNotFoundError as error:
         raise ImportError(
             f"{VARIABLE}={NAME}, but {error.name} is not installed: pip install {error.name}"
         ) from error
+    if NAME == LANGUAGES[0]:
+        read_once(ti)
 
 __all__ = ["ti"]

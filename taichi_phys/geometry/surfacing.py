@@ -5,8 +5,6 @@ import math
 import warnings
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
-from scipy.spatial import cKDTree
 
 from taichi_phys.checks import finite_number
 
@@ -55,6 +53,7 @@ def surface_mesh(
     this surface leaves out, such as drops, become balls of their volume. Without particles the mesh
     is empty. Raises ValueError.
     """
+    from scipy.ndimage import gaussian_filter, map_coordinates
     from skimage.measure import marching_cubes
 
     x = np.asarray(x, dtype=np.float64)
@@ -95,6 +94,8 @@ def particle_volume(x: np.ndarray) -> float:
     It is estimated from the balls around particles that hold so many neighbors; of these the
     first quartile counts, because balls at a surface are half empty. Raises ValueError.
     """
+    from scipy.spatial import cKDTree
+
     count = min(NEIGHBORS, len(x) - 1)
     if count < 1:
         raise ValueError("volume: none given, expected the volume of a single particle")
@@ -110,6 +111,8 @@ def carry_values(points: np.ndarray, x: np.ndarray, values: np.ndarray) -> np.nd
 
     A point takes the mean of the nearest particles, weighted by the inverse square distance.
     """
+    from scipy.spatial import cKDTree
+
     if not len(points):
         return np.zeros((0, *values.shape[1:]))
     count = min(CARRIED, len(x))
