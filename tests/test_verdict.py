@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from inverse.lifting.quality import LiftQuality, followed_until, seen_share
+from inverse.lifting.quality import LiftQuality, followed_frames, seen_share
 from inverse.lifting.smoothness import Smoothness
 from inverse.wind.noise import track_noise
 from inverse.wind.results.pictures import result_frames
@@ -139,10 +139,10 @@ def test_the_gravest_reason_comes_first():
     assert "10 px" in verdict.reasons[0]
 
 
-def test_followed_until_half_is_lost():
-    assert followed_until([1, 1, 0.5, 0.49, 0.4]) == 2
-    assert followed_until([0.1, 1, 1]) == 2  # the first frame is where the object is given
-    assert followed_until([1, 0.2, 0.2]) == 0
+def test_an_object_is_followed_until_half_of_it_is_lost():
+    assert followed_frames([1, 1, 0.5, 0.49, 0.4]) == 3
+    assert followed_frames([0.1, 1, 1]) == 3  # the first frame is where the object is given
+    assert followed_frames([1, 0.2, 0.2]) == 1
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_followed_until_half_is_lost():
 def test_what_passes_in_front_hides_an_object_for_a_few_frames(hidden, until):
     share = np.full(T, 0.95)
     share[list(hidden)] = 0.1
-    assert followed_until(share) == until
+    assert followed_frames(share) == until + 1
 
 
 def test_where_the_result_ends_is_said_first():

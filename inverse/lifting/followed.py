@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from inverse.lifting.energy import MIN_TRACKS
-from inverse.lifting.quality import GAP, followed_until
+from inverse.lifting.quality import GAP, followed_frames
 from inverse.tracking.tracks import Tracks
 
 
@@ -29,7 +29,7 @@ def frames_followed(tracks: Sequence[Tracks], taken: Sequence[np.ndarray] = ()) 
     seen = _seen(tracks) >= MIN_TRACKS
     if taken:
         seen |= np.isnan(np.stack(taken)).all(axis=0)[: len(seen)]
-    return followed_until(seen.astype(float)) + 1
+    return followed_frames(seen.astype(float))
 
 
 def frames_looked_at(tracks: Sequence[Tracks], taken: Sequence[np.ndarray] = ()) -> int:

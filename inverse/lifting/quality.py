@@ -103,15 +103,15 @@ class LiftQuality:
         )
 
 
-def followed_until(seen_share: Sequence[float] | np.ndarray) -> int:
-    """The last frame before tracks see less than half of the particles for good; frame 0 is always
-    seen.
+def followed_frames(seen_share: Sequence[float] | np.ndarray) -> int:
+    """The number of frames before tracks see less than half of the particles for good; frame 0 is
+    always seen.
 
     A few frames in which something hides the object do not count, where it is seen for as long
     before and after them.
     """
     first, _ = hidden(np.asarray(seen_share))
-    return len(seen_share) - 1 if first is None else first - 1
+    return len(seen_share) if first is None else first
 
 
 def hidden(seen_share: np.ndarray) -> tuple[int | None, list[tuple[int, int]]]:

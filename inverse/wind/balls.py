@@ -17,7 +17,7 @@ import numpy as np
 
 from inverse.lifting import Targets
 from inverse.lifting.followed import FEWEST_FRAMES
-from inverse.lifting.quality import followed_until
+from inverse.lifting.quality import followed_frames
 from inverse.perception.relief import is_disc
 from inverse.tracking.discs import Disc, follow_disc
 from inverse.tracking.timing import at_even_times
@@ -69,7 +69,7 @@ def follow_ball(
         failure = error
     disc = follow_disc(steadied(inputs.videos[0], path), inputs.mask, path[0])
     disc = None if disc is None else _at_even_times(disc, inputs)
-    end = 0 if disc is None else followed_until(disc.found.astype(float)) + 1
+    end = 0 if disc is None else followed_frames(disc.found.astype(float))
     reach = end if found is None else max(end, len(found.targets))
     if disc is None or end < FEWEST_FRAMES or disc.found[:reach].mean() < FOUND:
         if failure is not None:

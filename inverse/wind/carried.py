@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inverse.lifting.quality import followed_until
+from inverse.lifting.quality import followed_frames
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.run import WindRun
 from inverse.wind.targets import Tracked
@@ -58,7 +58,7 @@ def find_carried(run: WindRun, inputs: Inputs, tracked: Tracked) -> list[Carried
     found: list[Carried] = []
     if run.job.hold != "auto" or run.job.hold_box is not None or run.job.floor is not None:
         return found
-    x = tracked.targets[: followed_until(tracked.quality.seen_share) + 1]
+    x = tracked.targets[: followed_frames(tracked.quality.seen_share)]
     for number, one in enumerate(inputs.each):
         own = run.body == number
         duration = (len(x) - 1) / inputs.fps

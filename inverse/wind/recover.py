@@ -3,39 +3,26 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-import taichi_phys as tp
-from inverse.lifting.quality import followed_until
-from inverse.perception import refine_on_image
+from inverse.lifting.quality import followed_frames
 from inverse.runs.clock import Clock
 from inverse.runs.folder import METRICS, RunFolder
 from inverse.wind.balls import ASSUMED
-from inverse.wind.body import make_bodies, make_simulator
+from inverse.wind.body import make_simulator
 from inverse.wind.carried import find_carried, pulled
-from inverse.wind.confidence import find_confidence
+from inverse.wind.confidence import Confidence, find_confidence
 from inverse.wind.config import WindConfig, WindJob
-from inverse.wind.flight import Flight, find_flight
+from inverse.wind.findings import Findings, find_explained, moved_by_gravity
 from inverse.wind.forces import Form
 from inverse.wind.forces.air import SampledAir, find_air
-from inverse.wind.forces.compare import (
-    Explained,
-    compare_forces,
-    hold_out,
-    hopes_for_uniform,
-    misses,
-    uniform_motion,
-)
+from inverse.wind.forces.compare import Explained
 from inverse.wind.forces.find import find_form
 from inverse.wind.forces.make import check_force
-from inverse.wind.inputs.clip import how_long
-from inverse.wind.inputs.load import Inputs, load_inputs
-from inverse.wind.inputs.material import material_record
-from inverse.wind.results.pictures import carried_deformation
+from inverse.wind.inputs.load import Inputs
 from inverse.wind.results.write import write_results
 from inverse.wind.run import AIR, AIR_ARRAYS, FORCE, FREE, RESULTS, SMOOTH, TARGETS, WindRun
 from inverse.wind.several import (
@@ -43,13 +30,12 @@ from inverse.wind.several import (
     even_weights,
     find_all_supports,
     follow_objects,
-    joined_gaussians,
     joined_tracks,
 )
+from inverse.wind.shot import Shot, read_shot
 from inverse.wind.smoothing.smoother import solve_clip
 from inverse.wind.solver import WindResult, WindSolver
 from inverse.wind.supports import Supports, reaction
-from inverse.wind.swing import Swing, find_swing
 from inverse.wind.targets import Tracked
 from inverse.wind.taut import is_taut, with_weight
 from taichi_phys import runtime
@@ -68,137 +54,171 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
     job.resume it goes on from there.
     """
     check_force(job, config)
-    given, inputs = job, load_inputs(job)
-    job = inputs.job
-    folder = RunFolder(job.out)
-    tp.init(arch=job.device, seed=job.seed)
-    models, dx = make_bodies(inputs.each)
-    each = [one.softened(dx) for one in inputs.each]
-    if len(models) == 1:
-        job = each[0].job
-    elif config.smooth:
-        raise ValueError(f"smooth: got {config.smooth} for several objects, whose force is found "
-                         "interval by interval; leave it out")  # fmt: skip
-    for assumption in inputs.assumptions:
-        print(f"assumed: {assumption}")
-    said = len(inputs.assumptions)
-    duration = how_long(len(inputs.videos[0]))
-    if duration is not None:
-        print(duration)
+    shot = read_shot(job, config)
+    folder, clock = RunFolder(job.out), Clock()
     folder.begin(
-        _record(job, config, inputs, each),
+        shot.record(config),
         results=RESULTS,
         checkpoints=(FORCE, SMOOTH, TARGETS),
         resume=job.resume,
         free=FREE,
     )
-    clock = Clock()
     with clock("splats"), _one_thread():
-        gaussians = joined_gaussians([
-            refine_on_image(
-                model.gaussians, one.videos[0][0], one.mask, one.cameras[0][0],
-                iterations=job.splat_iterations if one.gaussians is None else 0, seed=job.seed,
-                depth=None if model.surface is None else one.depth,
-            )
-            for one, model in zip(each, models, strict=True)
-        ])  # fmt: skip
+        gaussians = shot.gaussians()
     with clock("targets"), _one_thread():
-        followed = follow_objects(each, models, folder.checkpoint(TARGETS))
-    tracked, body = joined_tracks(followed), body_of_particles(models)
-    inputs = inputs.until(len(tracked.targets))
-    each = [one.until(len(tracked.targets)) for one in each]
-    guessed = job.distance if given.distance_guessed else None
-    supports = find_all_supports(each, models, followed, dx, guessed=guessed)
-    targets = supports.steadied(tracked.targets, inputs.cameras, body)
-    tracked = dataclasses.replace(tracked, targets=targets)
-    if tracked.by in ASSUMED:
-        inputs.assumptions.append(ASSUMED[tracked.by])
-    inputs.assumptions.extend(supports.sentences(job))
-    form = find_form(job, config, inputs, models, targets)
-    for assumption in inputs.assumptions[said:]:
-        print(f"assumed: {assumption}")
-    sim = make_simulator(each, models, targets, dx, supports)
-    mass = sim.mass.double().cpu().numpy()
-    weights = even_weights(np.where(supports.held, 0.0, tracked.confidence), mass, body)
+        shot, followed = _follow(shot, folder)
     with clock("force"), _one_thread():
-        torch.manual_seed(job.seed)
-        solver = WindSolver(
-            sim, targets, fps=inputs.fps, config=config,
-            confidence=weights,  # no force moves what is held
-            gaps=supports.impacts,
-            body=body,
-            form=form,
-            checkpoint=folder.checkpoint(FORCE),
-        )  # fmt: skip
-        runs = _smoothing_runs(config, inputs, supports)
-        weight = job.gravity if supports.held.any() else (0.0, 0.0, 0.0)
-        result = solve_clip(
-            solver, runs, held=supports.held, tracked=tracked, steady=weight,
-            checkpoint=folder.checkpoint(SMOOTH), resume=job.resume,
-        )  # fmt: skip
-        if result.weight is not None:
-            inputs.assumptions.append(result.weight)
-            print(result.weight)
-        air = _air(form, result, sim.mass, inputs.fps, supports.held)
-        if len(each) == 1 and config.force != "point" and is_taut(inputs, supports.held):
-            result = with_weight(
-                result, targets, sim.mass, supports.held, job.gravity, inputs.fps, dx
-            )  # fmt: skip
-        pushed = reaction(supports, result, sim.mass, inputs.fps)
-        confidence = find_confidence(given, inputs, tracked, supports, solver, result, pushed)
+        solved = _solve(shot, followed, config, folder)
     with clock("compare"), _one_thread():
-        explained = _explained(inputs, tracked, solver, result, supports, weight)
-    run = WindRun(
-        folder=folder.path,
-        job=job,
-        config=config,
-        t=inputs.start + np.arange(len(targets)) / inputs.fps,
-        x=result.x.double().cpu().numpy(),
-        force=result.frame_forces().double().cpu().numpy(),
-        mass=mass,
-        body=body,
-        gravity=np.asarray(job.gravity),
-        held=supports.held,
-        reaction=pushed,
-        std=confidence.std,
-        net_std=confidence.net,
-        factor=confidence.factor,
-        metrics={},
-        cameras=inputs.cameras[0],
-        air=None if air is None else air.along(result.x.double().cpu().numpy()),
-        drag=None if form.drag is None else form.drag.rate,
-    )
-    carried = find_carried(run, inputs, tracked)
-    run = pulled(run, carried)
-    if air is not None:
-        folder.write_npz(AIR, **{name: getattr(air, name) for name in AIR_ARRAYS})
-    by_gravity = _by_gravity(guessed, run, tracked)
-    too_large = _too_large(guessed, supports, by_gravity)
-    if too_large is not None:
-        confidence = confidence.scaled(too_large)
-        run = dataclasses.replace(run, factor=confidence.factor)
+        explained = find_explained(
+            shot.inputs, followed.tracked, solved.solver, solved.result, followed.supports,
+            solved.weight,
+        )  # fmt: skip
+    run, findings = _as_run(shot, followed, solved, explained)
+    if solved.air is not None:
+        folder.write_npz(AIR, **{name: getattr(solved.air, name) for name in AIR_ARRAYS})
     run.save()  # the forces, whatever becomes of the pictures
     metrics = write_results(
-        run, inputs, result, gaussians, tracked=tracked, factors=confidence.factors,
-        explained=explained, by_gravity=by_gravity, too_large=too_large, carried=carried,
+        run, shot.inputs, solved.result, gaussians, tracked=followed.tracked, findings=findings,
         clock=clock, command=command,
     )  # fmt: skip
     return dataclasses.replace(run, metrics=folder.write_json(METRICS, metrics))
 
 
-def _record(
-    job: WindJob, config: WindConfig, inputs: Inputs, each: Sequence[Inputs]
-) -> dict[str, Any]:
-    """The settings of a run as config.json keeps them, with what they stand for."""
-    record: dict[str, Any] = {"run": job, "solver": config}
-    if inputs.substance is not None:
-        record["substance"] = inputs.substance
-    if inputs.objects:
-        record["objects"] = [material_record(one.job, one.substance) for one in each]
-    if each[0].parts is not None:
-        found = zip(each[0].parts.jobs, each[0].parts.substances, strict=True)
-        record["parts"] = [material_record(*part) for part in found]
-    return record
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Followed:
+    """How the n particles of all objects move.
+
+    tracked: what tracks say of them; body: (n,) number of the object of each; supports: what holds
+    them, and what they stand on.
+    """
+
+    tracked: Tracked
+    body: np.ndarray
+    supports: Supports
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Solved:
+    """The force that was found.
+
+    solver: with which; result: the force and its motion; weight: (3,) m/s^2, that what is held may
+    begin to carry; reaction: (T, 3) N, of supports; confidence: how well the force is known; air:
+    that does the force, and drag: 1/s, at which rate, None for a force of another form.
+    """
+
+    solver: WindSolver
+    result: WindResult
+    weight: Sequence[float]
+    reaction: np.ndarray
+    confidence: Confidence
+    air: SampledAir | None
+    drag: float | None
+
+
+def _follow(shot: Shot, folder: RunFolder) -> tuple[Shot, _Followed]:
+    """Follow the objects up to where one of them is lost; the shot up to there, and the motion."""
+    each = follow_objects(shot.each, shot.models, folder.checkpoint(TARGETS))
+    tracked, body = joined_tracks(each), body_of_particles(shot.models)
+    shot = shot.until(len(tracked.targets))
+    supports = find_all_supports(shot.each, shot.models, each, shot.dx, guessed=shot.guessed)
+    targets = supports.steadied(tracked.targets, shot.inputs.cameras, body)
+    _assume(shot.inputs, [ASSUMED[tracked.by]] if tracked.by in ASSUMED else [])
+    _assume(shot.inputs, supports.sentences(shot.job))
+    tracked = dataclasses.replace(tracked, targets=targets)
+    return shot, _Followed(tracked=tracked, body=body, supports=supports)
+
+
+def _solve(shot: Shot, followed: _Followed, config: WindConfig, folder: RunFolder) -> _Solved:
+    """Find the force that moves particles along their targets, and how well it is known."""
+    job, inputs, supports, tracked = shot.job, shot.inputs, followed.supports, followed.tracked
+    targets, held = tracked.targets, supports.held
+    form, assumed = find_form(job, config, inputs, shot.models, targets)
+    _assume(inputs, assumed)
+    sim = make_simulator(shot.each, shot.models, targets, shot.dx, supports)
+    # No force moves what is held.
+    confidence = np.where(held, 0.0, tracked.confidence)
+    torch.manual_seed(job.seed)
+    solver = WindSolver(
+        sim, targets, fps=inputs.fps, config=config,
+        confidence=even_weights(confidence, sim.mass.double().cpu().numpy(), followed.body),
+        gaps=supports.impacts,
+        body=followed.body,
+        form=form,
+        checkpoint=folder.checkpoint(FORCE),
+    )  # fmt: skip
+    weight = job.gravity if held.any() else (0.0, 0.0, 0.0)
+    result = solve_clip(
+        solver, _smoothing_runs(config, inputs, supports), held=held, tracked=tracked,
+        steady=weight, checkpoint=folder.checkpoint(SMOOTH), resume=job.resume,
+    )  # fmt: skip
+    if result.weight is not None:
+        inputs.assumptions.append(result.weight)
+        print(result.weight)
+    air = _air(form, result, sim.mass, inputs.fps, held)
+    if len(shot.each) == 1 and config.force != "point" and is_taut(inputs, held):
+        result = with_weight(result, targets, sim.mass, held, job.gravity, inputs.fps, shot.dx)
+    pushed = reaction(supports, result, sim.mass, inputs.fps)
+    return _Solved(
+        solver=solver,
+        result=result,
+        weight=weight,
+        reaction=pushed,
+        confidence=find_confidence(shot.given, inputs, tracked, supports, solver, result, pushed),
+        air=air,
+        drag=None if form.drag is None else form.drag.rate,
+    )
+
+
+def _as_run(
+    shot: Shot, followed: _Followed, solved: _Solved, explained: Explained | None
+) -> tuple[WindRun, Findings]:
+    """The run as its folder keeps it, and what it knows beside the force."""
+    inputs, tracked, supports = shot.inputs, followed.tracked, followed.supports
+    x, confidence = solved.result.x.double().cpu().numpy(), solved.confidence
+    run = WindRun(
+        folder=RunFolder(shot.job.out).path,
+        job=shot.job,
+        config=solved.solver.config,
+        t=inputs.start + np.arange(len(x)) / inputs.fps,
+        x=x,
+        force=solved.result.frame_forces().double().cpu().numpy(),
+        mass=solved.solver.sim.mass.double().cpu().numpy(),
+        body=followed.body,
+        gravity=np.asarray(shot.job.gravity),
+        held=supports.held,
+        reaction=solved.reaction,
+        std=confidence.std,
+        net_std=confidence.net,
+        factor=confidence.factor,
+        metrics={},
+        cameras=inputs.cameras[0],
+        air=None if solved.air is None else solved.air.along(x),
+        drag=solved.drag,
+    )
+    carried = find_carried(run, inputs, tracked)
+    run = pulled(run, carried)
+    frames = followed_frames(tracked.quality.seen_share)
+    by_gravity = moved_by_gravity(run, frames, guessed=shot.guessed)
+    told = supports.distance if by_gravity is None else by_gravity.distance
+    too_large = None
+    if shot.guessed is not None and told is not None:
+        too_large = shot.guessed / told
+        confidence = confidence.scaled(too_large)
+    return dataclasses.replace(run, factor=confidence.factor), Findings(
+        explained=explained,
+        carried=carried,
+        by_gravity=by_gravity,
+        too_large=too_large,
+        factors=confidence.factors,
+    )
+
+
+def _assume(inputs: Inputs, sentences: Sequence[str]) -> None:
+    """Keep and print what is assumed."""
+    inputs.assumptions.extend(sentences)
+    for sentence in sentences:
+        print(f"assumed: {sentence}")
 
 
 def _smoothing_runs(config: WindConfig, inputs: Inputs, supports: Supports) -> int:
@@ -207,30 +227,6 @@ def _smoothing_runs(config: WindConfig, inputs: Inputs, supports: Supports) -> i
         return config.smooth
     solid = inputs.surface is not None and not (supports.floor and supports.parts)
     return SOLID_RUNS if solid and config.force != "kplanes" else 0
-
-
-def _by_gravity(guessed: float | None, run: WindRun, tracked: Tracked) -> Swing | Flight | None:
-    """How the only object of a run swings or flies, None where it does neither, or where something
-    that is seen holds or carries it; guessed: its distance, m, where that is a guess."""
-    if run.body.any() or run.held.any() or run.reaction.any():
-        return None
-    until = followed_until(tracked.quality.seen_share) + 1
-    share = run.mass / run.mass.sum()
-    specific = run.force[:until].sum(axis=1) / run.mass.sum()
-    path = np.einsum("n,tnd->td", share, run.x[:until])
-    swing = find_swing(path, specific, run.gravity, guessed=guessed)
-    if swing is not None or guessed is None:
-        return swing
-    return find_flight(specific, run.gravity, guessed)
-
-
-def _too_large(
-    guessed: float | None, supports: Supports, by_gravity: Swing | Flight | None
-) -> float | None:
-    """By which factor all forces are too large for a guessed distance, m, where a floor or gravity
-    tells the true one; None where none was guessed, or nothing tells it."""
-    told = supports.distance if by_gravity is None else by_gravity.distance
-    return None if guessed is None or told is None else guessed / told
 
 
 def _air(
@@ -242,33 +238,6 @@ def _air(
     specific = (result.force / mass[:, None]).double()
     air = form.drag.air(specific, result.v[:-1].double())
     return find_air(result.x.double().cpu().numpy(), air.cpu().numpy(), fps, held=held)
-
-
-def _explained(
-    inputs: Inputs,
-    tracked: Tracked,
-    solver: WindSolver,
-    result: WindResult,
-    supports: Supports,
-    weight: Sequence[float],
-) -> Explained | None:
-    """Whether a uniform force explains the motion as well; None where that is the one that was
-    found, where it is not asked, and where no tracks could be held out."""
-    config = solver.config
-    if not config.compare or config.force == "uniform":
-        return None
-    held_out = hold_out(inputs, tracked.keypoints, tracked.by)
-    if held_out is None:
-        return None
-
-    def missed(motion: WindResult) -> np.ndarray:
-        F = carried_deformation(motion, plastic=inputs.plastic)
-        return misses(held_out, inputs, motion.x, F)
-
-    own, uniform = missed(result), None
-    if supports.touch or hopes_for_uniform(own, inputs, solver):
-        uniform = uniform_motion(solver, supports.held, weight)
-    return compare_forces(config.force, own, None if uniform is None else missed(uniform))
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import cKDTree
 
-from inverse.lifting.quality import SEEN, followed_until
+from inverse.lifting.quality import SEEN, followed_frames
 from inverse.wind.edges import held_edge
 from inverse.wind.strayed import between, farthest_px, nearest, strayed_between
 from inverse.wind.targets import Tracked
@@ -68,7 +68,7 @@ def still_part(
     by; sheet: whether x is one; odds: logarithm of those that something holds it, by all else that
     is known.
     """
-    until = followed_until(tracked.quality.seen_share) + 1
+    until = followed_frames(tracked.quality.seen_share)
     off = tracked.strayed[:, :until]
     farthest, lost = _farthest_in_all(off)
     limit = max(STILL * tracked.quality.sigma_px, least)

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation, RotationSpline
 
 import taichi_phys as tp
-from inverse.lifting.quality import followed_until
+from inverse.lifting.quality import followed_frames
 from inverse.lifting.shrink import shrink_factor
 from inverse.wind.carried import CANCELED, canceled_fall
 from inverse.wind.config import WindJob
@@ -205,7 +205,7 @@ def find_supports(
 def _odds_of_hold(job: WindJob, fps: float, tracked: Tracked) -> float:
     """Logarithm of the odds that something holds a sheet: it stays in its place only if winds
     cancel its weight along each axis, by chance."""
-    x = tracked.targets[: followed_until(tracked.quality.seen_share) + 1]
+    x = tracked.targets[: followed_frames(tracked.quality.seen_share)]
     fall = canceled_fall(x, np.ones(x.shape[1]), job.gravity, (len(x) - 1) / fps)
     return 0.0 if fall is None else 3 * float(np.log(CANCELED))
 

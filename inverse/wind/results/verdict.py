@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from inverse.lifting.quality import followed_until, hidden
+from inverse.lifting.quality import followed_frames, hidden
 from inverse.wind.balls import OUTLINE
 from inverse.wind.inputs.object import TINY
 from inverse.wind.spread import Bending
@@ -95,7 +95,7 @@ class Facts:
     @property
     def known_to(self) -> float:
         """Standard deviation of the net force as a share of its size, over what was followed."""
-        until = followed_until(self.seen_share) + 1
+        until = followed_frames(self.seen_share)
         frames = slice(None) if until < SHORT else INNER
         strength, noise = (np.asarray(a)[:until][frames] for a in (self.strength, self.noise))
         return float(np.sqrt((noise**2).mean() / max((strength**2).mean(), 1e-300)))
@@ -128,7 +128,7 @@ class Verdict:
 
 def judge(facts: Facts) -> Verdict:
     """The verdict on a run."""
-    frames, until = len(facts.seen_share), followed_until(facts.seen_share)
+    frames, until = len(facts.seen_share), followed_frames(facts.seen_share) - 1
     lost = _lost(facts, until)
     found = [*lost, *_material(facts), *_lift(facts, until), *_picture(facts, until), *_body(facts)]
     found += _assumptions(facts) + _force(facts, until)

@@ -3,19 +3,18 @@
 import dataclasses
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inverse.clips.footage import keep_pictures
-from inverse.lifting.quality import followed_until
+from inverse.lifting.quality import followed_frames
 from inverse.runs.clock import Clock
 from inverse.runs.folder import VIDEO
-from inverse.wind.carried import Carried
+from inverse.wind.findings import Findings
 from inverse.wind.flight import Flight
-from inverse.wind.forces.compare import Explained
 from inverse.wind.inputs.load import Inputs
 from inverse.wind.results.pictures import (
     Coverage,
@@ -57,22 +56,15 @@ def write_results(
     gaussians: Gaussians,
     *,
     tracked: Tracked,
-    factors: Mapping[str, float],
-    explained: Explained | None = None,
-    by_gravity: Swing | Flight | None = None,
-    too_large: float | None = None,
-    carried: Sequence[Carried] = (),
+    findings: Findings,
     clock: Clock,
     command: list[str] | None,
 ) -> dict[str, Any]:
     """Write the video and the report of a run; returns the record of its metrics.
 
     run: without metrics yet; result: of the solver; gaussians: of the object in frame 0; tracked:
-    what the tracks say; factors: by which all forces may be off, by what is not known; explained:
-    which force explains the motion, if that is known; by_gravity: how gravity alone moves the
-    object, if it does; too_large: factor by which all forces are, for a guessed distance, where
-    something tells the true one; carried: objects by something that was not found; clock: has timed
-    the stages before; command: as in the report.
+    what the tracks say; findings: what is known beside the force; clock: has timed the stages
+    before; command: as in the report.
     """
     video, cameras, targets = inputs.videos[0], run.cameras, tracked.targets
     seen_share = tracked.quality.seen_share
@@ -90,13 +82,13 @@ def write_results(
         held = picture_metrics(still, video, covered)
         specific = net_force(run.force, run.mass)
         facts = find_facts(
-            run, inputs, tracked, specific, torn=sum(result.healed.values()),
-            psnr=pictures["psnr"], psnr_held=held["psnr"], factors=factors, too_large=too_large,
-            carried=carried, bending=result.bending,
+            run, inputs, tracked, findings, specific, torn=sum(result.healed.values()),
+            psnr=pictures["psnr"], psnr_held=held["psnr"], bending=result.bending,
         )  # fmt: skip
         verdict = judge(facts)
         frames = result_frames(run, video, motion, tracked, verdict)
         write_video(run.folder / VIDEO, frames, inputs.fps)
+    explained, by_gravity = findings.explained, findings.by_gravity
     metrics: dict[str, Any] = {
         "frames": len(run.t),
         "particles": len(run.mass),
@@ -122,7 +114,7 @@ def write_results(
         "verdict": verdict.record(),
         "seen_share": seen_share.tolist(),
         "lift": tracked.quality.to_record(),
-        "confidence": confidence_record(run, facts, factors),
+        "confidence": confidence_record(run, facts, findings.factors),
         **metrics,
     }
     if inputs.objects:
@@ -204,20 +196,17 @@ def find_facts(
     run: WindRun,
     inputs: Inputs,
     tracked: Tracked,
+    findings: Findings,
     specific: np.ndarray,
     *,
     torn: int,
     psnr: np.ndarray,
     psnr_held: np.ndarray,
-    factors: Mapping[str, float],
-    too_large: float | None,
-    carried: Sequence[Carried],
     bending: Bending | None,
 ) -> Facts:
-    """What the verdict on a run is made of; torn: particles that were; factors, too_large, carried:
-    as for `write_results`; the rest: as in Facts."""
+    """What the verdict on a run is made of; torn: particles that were; the rest: as in Facts."""
     seen_share = tracked.quality.seen_share
-    followed = slice(0, followed_until(seen_share) + 1)
+    followed = slice(0, followed_frames(seen_share))
     # Where particles are in the picture, also where the camera turns: as frame 0 saw it.
     first = run.cameras[0]
     middles = [first.project(a[followed].mean(axis=1))[0] for a in (run.x, tracked.targets)]
@@ -243,15 +232,15 @@ def find_facts(
         noise=np.linalg.norm(run.net_std, axis=1) / run.mass.sum(),
         held=bool(run.held.any()),
         taut=is_taut(inputs, run.held),
-        factors=tuple(factors.items()),
-        too_large=too_large,
+        factors=tuple(findings.factors.items()),
+        too_large=findings.too_large,
         reprojection_px=tracked.quality.reprojection_px[:, 0],
         converged=tracked.quality.fits,
         at_rest=tracked.quality.converged,
         by=tracked.by,
         missed_px=float(np.median(np.linalg.norm(middles[0] - middles[1], axis=1))),
-        falls=max((one.fall for one in carried), default=None),
-        sheet=any(one.sheet for one in carried),
+        falls=max((one.fall for one in findings.carried), default=None),
+        sheet=any(one.sheet for one in findings.carried),
         bending=bending,
     )
 
