@@ -43,7 +43,7 @@ from taichi_phys.rotations import nearest_rotation
 
 
 MIN_SUBSTEPS = 8  # per video interval
-SHORTER = "--every 2, --frames 100 or --iterations 30 shortens that, --resume goes on after a stop"
+SHORTER = "--every 2, --frames 30 or --iterations 30 shortens that, --resume goes on after a stop"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
