@@ -51,9 +51,27 @@ def distance(share):
     return 1.5 - 1e-4 * torch.searchsorted(beyond.flip(0), share).item()
 
 
-def meet(v, mass, slope, share, a, b, friction):
+def mean_normals(slope, share, node, shape):
+    """Of each field at a node: the mean direction of its slopes around, times its concentration.
+
+    slope: (fields, nodes, 3); share: (fields, nodes); a slope counts by what others fill there.
+    """
+    i, j, k = node // (shape[1] * shape[2]), node // shape[2] % shape[1], node % shape[2]
+    total, length = 0, 0
+    for di, dj, dk in itertools.product((-1, 0, 1), repeat=3):
+        near = ((i + di) * shape[1] + j + dj) * shape[2] + k + dk
+        others = share[:, near].sum() - share[:, near]
+        w = others * 0.5 ** (abs(di) + abs(dj) + abs(dk))
+        total = total + w[:, None] * slope[:, near]
+        length = length + w * (slope[:, near].square().sum(1) + 1e-300).sqrt()
+    u = total / length[:, None]
+    r = u.square().sum(1, keepdim=True)
+    return u * (3 - r) / (1 - r + 1e-3)
+
+
+def meet(v, mass, normal, share, a, b, friction):
     """Velocities v (fields, 3) at a node after fields a and b met; also whether they touched."""
-    q = slope[a] - slope[b]
+    q = normal[a] - normal[b]
     w = v[b] - v[a]
     if mass[a] == 0 or mass[b] == 0 or w @ q >= 0:
         return v, False
@@ -112,13 +130,14 @@ def substep(
         slope = W.new_zeros(total, 3).index_add(
             0, flat.flatten(), (torch.stack(slopes, dim=2) * part[..., None]).flatten(0, 1)
         )
+        slopes, shares = slope.view(count, size, 3), share.view(count, size)
         reached = grid_mass.view(count, size) > 0
         for node in (reached.sum(0) > 1).nonzero()[:, 0].tolist():
             at = slice(node, None, size)
-            v_node = grid_v[at]
+            v_node, normal = grid_v[at], mean_normals(slopes, shares, node, shape)
             for a, b in itertools.combinations(range(count), 2):
                 v_node, touched = meet(
-                    v_node, grid_mass[at], slope[at], share[at].detach(), a, b, frictions[a][b]
+                    v_node, grid_mass[at], normal, share[at].detach(), a, b, frictions[a][b]
                 )
                 TOUCHES.append(touched)
             grid_v = grid_v.clone()

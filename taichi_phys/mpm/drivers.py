@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from taichi_phys.language import ti
 from taichi_phys.materials import Law
-from taichi_phys.mpm.fields import field_job, field_thread, mark_block, mark_reached
+from taichi_phys.mpm.fields import field_job, field_thread, mark_block, mark_reached, stages
 from taichi_phys.mpm.nodes import (
     BLOCK,
     LIST,
@@ -210,18 +210,22 @@ def kernels(
         table: ti.template(), sdf: ti.template(), s: ti.template(), what: ti.template(),
     ):  # fmt: skip
         """Visit the nodes of all listed blocks; grads: used in the backward pass only."""
-        if ti.static(atomic):
-            for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
-                grid_thread(nodes, grads, lists, numbers, table, sdf, t, s, what)
-        else:
-            for t in range(jobs * stride):
-                if t % stride == 0:
-                    grid_part(nodes, grads, lists, numbers, table, sdf, t // stride, s, what)
+        for stage in ti.static(stages(what) if several else (0,)):
+            if ti.static(atomic):
+                for t in range(lists[0, MARKS, LISTED] * BLOCK**3):
+                    grid_thread(nodes, grads, lists, numbers, table, sdf, t, s, what, stage)
+            else:
+                for t in range(jobs * stride):
+                    if t % stride == 0:
+                        grid_part(
+                            nodes, grads, lists, numbers, table, sdf, t // stride, s, what, stage
+                        )
 
     @ti.func
     def grid_thread(
         nodes: ti.template(), grads: ti.template(), lists: ti.template(), numbers: ti.template(),
         table: ti.template(), sdf: ti.template(), t, s, what: ti.template(),
+        stage: ti.template(),
     ):  # fmt: skip
         """The grid phase of one node of a listed block, in thread t of a GPU."""
         setting = phase.read(numbers)
@@ -232,7 +236,7 @@ def kernels(
             if ti.static(several):
                 field_thread(
                     nodes, grads, lists, table, sdf, lists[0, LIST, t // BLOCK**3], node, s,
-                    setting, solids, what, numbers, t,
+                    setting, solids, what, stage, numbers, t,
                 )  # fmt: skip
             else:
                 grid_node(
@@ -243,11 +247,14 @@ def kernels(
     def grid_part(
         nodes: ti.template(), grads: ti.template(), lists: ti.template(), numbers: ti.template(),
         table: ti.template(), sdf: ti.template(), job, s, what: ti.template(),
+        stage: ti.template(),
     ):  # fmt: skip
         """The share of a job of the grid phase, on a CPU."""
         setting = phase.read(numbers)
         if ti.static(several):
-            field_job(nodes, grads, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
+            field_job(
+                nodes, grads, lists, table, sdf, job, jobs, s, setting, solids, what, stage, numbers
+            )
         else:
             grid_job(nodes, grads, lists, table, sdf, job, jobs, s, setting, solids, what, numbers)
 

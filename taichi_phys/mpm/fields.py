@@ -2,25 +2,23 @@
 
 Particles of field f scatter to layers of their own (nodes.chunk_layer), so that bodies do not feel
 each other through the grid. Where blocks are reached by more than one field, particles scatter
-their surfaces too: a 4-vector (A, share) for each node and field, with share = sum V w / dx^3, the
-part of the node's cell that the body fills, and A = sum V grad w / dx^2 its slope, grad w with
-respect to the particle. A points out of the body.
+their surfaces too (faces.py).
 
-At a node with the bodies a and b, the unit normal is n = (A_a - A_b) / |A_a - A_b| (from a to b),
-so that it is exactly opposite for the two, and heavy with the body that shows more of its surface.
-A flat face at a distance d from the node, in cells, gives the share B(d), B the integral of the
-B-spline, whose inverse gives back d. So d_a + d_b is the gap between the bodies. They touch if the
-gap is closed and they approach. Then an impulse takes away the approach, and Coulomb friction what
-it can of the sliding (Bardenhagen et al. 2000; for the gap compare Nairn et al. 2020). The impulses
-of a pair are opposite, so that momentum is conserved; more than two bodies are taken pair by pair.
+At a node with the bodies a and b, the unit normal n (from a to b, exactly opposite for the two) is
+that on which both agree best: n = q / |q|, q = m_a - m_b, see faces.py. A flat face at a distance d
+from the node, in cells, fills the share B(d) of the node's cell, B the integral of the B-spline,
+whose inverse gives back d. So d_a + d_b is the gap between the bodies. They touch if the gap is
+closed and they approach. Then an impulse takes away the approach, and Coulomb friction what it can
+of the sliding (Bardenhagen et al. 2000; for the gap compare Nairn et al. 2020). The impulses of a
+pair are opposite, so that momentum is conserved; more than two bodies are taken pair by pair.
 """
 
 from taichi_phys.language import ti
 from taichi_phys.mpm.contact import boundary_adjoint, boundary_velocity
-from taichi_phys.mpm.meeting import meet, meet_adjoint
+from taichi_phys.mpm.faces import mean_normal, mean_normal_adjoint, sum_slopes, sum_slopes_adjoint
+from taichi_phys.mpm.meeting import depth, meet, meet_adjoint
 from taichi_phys.mpm.nodes import (
     BACKWARD,
-    BITS,
     BLOCK,
     FIELD_BITS,
     IS_LISTED,
@@ -29,93 +27,28 @@ from taichi_phys.mpm.nodes import (
     MARKS,
     OTHER,
     REACHED,
+    SLOPES,
     SURFACE,
     TURN,
     VELOCITY,
     block_corner,
-    blocks_along,
     chunk_layer,
     count_fields,
     field_layer,
     take,
 )
 from taichi_phys.mpm.reactions import COLUMNS, COUPLED, PLACES
-from taichi_phys.mpm.transfer import node_index, stencil, stencil_slopes
+from taichi_phys.mpm.transfer import node_index
 
 
 FIELD_MASK = (1 << FIELD_BITS) - 1
+# Stages of the grid phase. Each needs what the one before has written at the nodes around.
+SUM, MEET, TURN_BACK = range(3)
 
 
-@ti.func
-def near_other(lists: ti.template(), base, shape, f):
-    """Whether another field than f reaches the blocks of the 27 nodes from base on."""
-    count = blocks_along(shape)
-    first, last = base >> BITS, (base + 2) >> BITS
-    fields = 0
-    for i in range(first[0], last[0] + 1):
-        for j in range(first[1], last[1] + 1):
-            for k in range(first[2], last[2] + 1):
-                fields = fields | lists[0, REACHED, (i * count[1] + j) * count[2] + k]
-    return (fields & ~(1 << f)) != 0
-
-
-@ti.func
-def show_surface(
-    nodes: ti.template(), lists: ti.template(), c, f, X, shape, part, atomic: ti.template()
-):  # fmt: skip
-    """Scatter the surface of a particle if another field is near.
-
-    X: position in cells; part: the volume of the particle in cells.
-    """
-    base, W = stencil(X, shape)
-    if near_other(lists, base, shape, f):
-        D = stencil_slopes(X, base)
-        first = node_index(chunk_layer(lists, c, f, True) + 1, base, shape)
-        for i in range(3):
-            for j in range(3):
-                row = first + (i * shape[1] + j) * shape[2]
-                wij = part * W[0, i] * W[1, j]
-                dx, dy = part * D[0, i] * W[1, j], part * W[0, i] * D[1, j]
-                for k in ti.static(range(3)):
-                    w = W[2, k]
-                    value = ti.Vector([dx * w, dy * w, wij * D[2, k], wij * w])
-                    if ti.static(atomic):
-                        nodes[row + k] += value
-                    else:
-                        nodes[row + k] = nodes[row + k] + value
-        count = blocks_along(shape)
-        low, high = base >> BITS, (base + 2) >> BITS
-        bit = 1 << (FIELD_BITS + f)
-        for i in range(low[0], high[0] + 1):
-            for j in range(low[1], high[1] + 1):
-                for k in range(low[2], high[2] + 1):
-                    block = (i * count[1] + j) * count[2] + k
-                    if ti.static(atomic):
-                        ti.atomic_or(lists[c, IS_LISTED, block], bit)
-                    else:
-                        lists[c, IS_LISTED, block] = lists[c, IS_LISTED, block] | bit
-
-
-@ti.func
-def surface_adjoint(nodes: ti.template(), lists: ti.template(), f, X, shape, part):
-    """Gradient in X, in cells, of a particle from the gradients in the A of nodes."""
-    base, W = stencil(X, shape)
-    gX = ti.zero(X)
-    if near_other(lists, base, shape, f):
-        D = stencil_slopes(X, base)
-        first = node_index(field_layer(f, True) + SURFACE, base, shape)
-        bend = ti.Vector([1.0, -2.0, 1.0])  # second derivatives of the weights
-        for i in range(3):
-            for j in range(3):
-                row = first + (i * shape[1] + j) * shape[2]
-                for k in ti.static(range(3)):
-                    g = nodes[row + k]
-                    xy, xz = D[0, i] * D[1, j] * W[2, k], D[0, i] * W[1, j] * D[2, k]
-                    yz = W[0, i] * D[1, j] * D[2, k]
-                    gX[0] += bend[i] * W[1, j] * W[2, k] * g[0] + xy * g[1] + xz * g[2]
-                    gX[1] += xy * g[0] + W[0, i] * bend[j] * W[2, k] * g[1] + yz * g[2]
-                    gX[2] += xz * g[0] + yz * g[1] + W[0, i] * W[1, j] * bend[k] * g[2]
-    return part * gX
+def stages(what: str) -> tuple[int, ...]:
+    """The stages of a grid phase; what: see `nodes.grid_node`."""
+    return (MEET,) if what == "settle" else (SUM, MEET, *((TURN_BACK,) * (what in BACKWARD)))
 
 
 # The grid phase
@@ -193,6 +126,29 @@ def at(lists: ti.template(), f, which, node, shape):
 
 
 @ti.func
+def find_slopes(nodes: ti.template(), lists: ti.template(), fields, node, shape):
+    """Write layer SLOPES of the fields of a node; zero if no two of their bodies touch."""
+    first = 2 + ti.zero(nodes[0][3])  # the smallest distances of the node from surfaces of bodies
+    second = first
+    for f in range(count_fields(lists)):
+        if (fields >> f) & 1:
+            nodes[at(lists, f, SLOPES, node, shape)] = ti.zero(nodes[0])
+            if nodes[at(lists, f, VELOCITY, node, shape)][3] > 0:
+                d = depth(nodes[at(lists, f, SURFACE, node, shape)][3])
+                second = ti.min(second, ti.max(first, d))
+                first = ti.min(first, d)
+    if first + second < 0:
+        sum_slopes(nodes, lists, fields, node, shape)
+
+
+@ti.func
+def face(nodes: ti.template(), lists: ti.template(), f, node, shape):
+    """The normal of field f at a node, times its concentration, and the share."""
+    m = mean_normal(nodes[at(lists, f, SLOPES, node, shape)])
+    return ti.Vector([m[0], m[1], m[2], nodes[at(lists, f, SURFACE, node, shape)][3]])
+
+
+@ti.func
 def meet_pairs(
     nodes: ti.template(), lists: ti.template(), numbers: ti.template(), fields, which, node, shape,
     pairs,
@@ -204,8 +160,8 @@ def meet_pairs(
         if a < b and (fields >> a) & (fields >> b) & 1:
             i, j = at(lists, a, which, node, shape), at(lists, b, which, node, shape)
             nodes[i], nodes[j] = meet(
-                nodes[i], nodes[j], nodes[at(lists, a, SURFACE, node, shape)],
-                nodes[at(lists, b, SURFACE, node, shape)],
+                nodes[i], nodes[j], face(nodes, lists, a, node, shape),
+                face(nodes, lists, b, node, shape),
                 numbers[numbers.shape[0] - count**2 + pair],
             )  # fmt: skip
 
@@ -225,6 +181,7 @@ def contact_fields(
     count, shape = count_fields(lists), setting.shape
     if ti.static(what != "settle"):
         if (fields & (fields - 1)) != 0:
+            find_slopes(nodes, lists, fields, node, shape)
             meet_pairs(nodes, lists, numbers, fields, VELOCITY, node, shape, count**2)
     for f in range(count):
         if (fields >> f) & 1:
@@ -244,10 +201,10 @@ def contact_fields(
 @ti.func
 def contact_fields_adjoint(
     nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(), fields,
-    shown, node, s, setting, solids: ti.template(), steered: ti.template(),
+    node, s, setting, solids: ti.template(), steered: ti.template(),
     numbers: ti.template(), place,
 ):  # fmt: skip
-    """Gradients in (momentum, mass), to layer OTHER, and in A, to SURFACE, of all fields.
+    """Gradients in (momentum, mass), to layer OTHER, and in SLOPES, to TURN, of all fields.
 
     Layer OTHER has (velocity before contact, mass). Scratch -1 has the gradients in the velocities
     after contact; scratch -2 takes the velocities between contacts, which are computed again.
@@ -285,8 +242,7 @@ def contact_fields_adjoint(
                 i, j = at(lists, a, -1, node, shape), at(lists, b, -1, node, shape)
                 ga, gb, gq = meet_adjoint(
                     nodes[at(lists, a, -2, node, shape)], nodes[at(lists, b, -2, node, shape)],
-                    nodes[at(lists, a, SURFACE, node, shape)],
-                    nodes[at(lists, b, SURFACE, node, shape)],
+                    face(nodes, lists, a, node, shape), face(nodes, lists, b, node, shape),
                     numbers[numbers.shape[0] - count**2 + pair], nodes[i], nodes[j],
                 )  # fmt: skip
                 nodes[i], nodes[j] = ga, gb
@@ -305,24 +261,32 @@ def contact_fields_adjoint(
                 r = ti.Vector([gp[0], gp[1], gp[2], g[3] - gp.dot(v)])
             nodes[j] = r
             nodes[i], nodes[at(lists, f, -2, node, shape)] = ti.zero(g), ti.zero(g)
-            if (shown >> f) & 1:
-                turned = nodes[at(lists, f, TURN, node, shape)]
-                nodes[at(lists, f, SURFACE, node, shape)] = turned
+            if several:
+                k = at(lists, f, TURN, node, shape)
+                g = nodes[k]
+                sums = nodes[at(lists, f, SLOPES, node, shape)]
+                nodes[k] = mean_normal_adjoint(sums, ti.Vector([g[0], g[1], g[2]]))
 
 
 @ti.func
 def field_node(
     nodes: ti.template(), lists: ti.template(), table: ti.template(), sdf: ti.template(), fields,
-    shown, node, s, setting, solids: ti.template(), what: ti.template(), numbers: ti.template(),
-    place,
+    shown, node, s, setting, solids: ti.template(), what: ti.template(), stage: ti.template(),
+    numbers: ti.template(), place,
 ):  # fmt: skip
-    """Contact at a node of which all fields are added up; arguments as in `nodes.grid_node`."""
-    contact_fields(nodes, lists, table, sdf, fields, node, s, setting, solids, what, numbers, place)
-    if ti.static(what in BACKWARD):
-        contact_fields_adjoint(
-            nodes, lists, table, sdf, fields, shown, node, s, setting, solids,
-            ti.static(what == "steered"), numbers, place,
-        )  # fmt: skip
+    """Stage MEET or TURN_BACK of the grid phase of a node; arguments as in `nodes.grid_node`."""
+    if ti.static(stage == TURN_BACK):
+        if shown != 0:
+            sum_slopes_adjoint(nodes, lists, shown, node, setting.shape)
+    else:
+        contact_fields(
+            nodes, lists, table, sdf, fields, node, s, setting, solids, what, numbers, place
+        )
+        if ti.static(what in BACKWARD):
+            contact_fields_adjoint(
+                nodes, lists, table, sdf, fields, node, s, setting, solids,
+                ti.static(what == "steered"), numbers, place,
+            )  # fmt: skip
 
 
 @ti.func
@@ -343,9 +307,9 @@ def sum_block(
 def field_job(
     nodes: ti.template(), grads: ti.template(), lists: ti.template(), table: ti.template(),
     sdf: ti.template(), job, jobs, s, setting, solids: ti.template(), what: ti.template(),
-    numbers: ti.template(),
+    stage: ti.template(), numbers: ti.template(),
 ):  # fmt: skip
-    """Run the grid phase on every jobs-th listed block of each chunk, as `nodes.grid_job` does."""
+    """Run a stage on every jobs-th listed block of each chunk, as `nodes.grid_job` does."""
     for c in range(lists.shape[0]):
         for turn in range((lists[c, MARKS, LISTED] - job + jobs - 1) // jobs):
             block = lists[c, LIST, job + turn * jobs]
@@ -353,31 +317,35 @@ def field_job(
             if owner == c:
                 corner = block_corner(block, setting.shape)
                 end = ti.min(corner + BLOCK, setting.shape)
-                if ti.static(what != "settle"):
+                if ti.static(stage == SUM):
                     for f in range(count_fields(lists)):
                         if (fields >> f) & 1:
                             sum_block(nodes, grads, lists, block, f, corner, end, setting, what)
-                for i in range(corner[0], end[0]):
-                    for j in range(corner[1], end[1]):
-                        for k in range(corner[2], end[2]):
-                            field_node(
-                                nodes, lists, table, sdf, fields, shown, ti.Vector([i, j, k]), s,
-                                setting, solids, what, numbers, s * jobs + job,
-                            )  # fmt: skip
+                else:
+                    for i in range(corner[0], end[0]):
+                        for j in range(corner[1], end[1]):
+                            for k in range(corner[2], end[2]):
+                                field_node(
+                                    nodes, lists, table, sdf, fields, shown,
+                                    ti.Vector([i, j, k]), s, setting, solids, what, stage,
+                                    numbers, s * jobs + job,
+                                )  # fmt: skip
 
 
 @ti.func
 def field_thread(
     nodes: ti.template(), grads: ti.template(), lists: ti.template(), table: ti.template(),
     sdf: ti.template(), block, node, s, setting, solids: ti.template(), what: ti.template(),
-    numbers: ti.template(), place,
+    stage: ti.template(), numbers: ti.template(), place,
 ):  # fmt: skip
-    """The grid phase of one node of a block of the only chunk, in a thread of a GPU."""
+    """A stage of one node of a block of the only chunk, in a thread of a GPU."""
     _, fields, shown = fields_of(lists, block)
-    if ti.static(what != "settle"):
+    if ti.static(stage == SUM):
         for f in range(count_fields(lists)):
             if (fields >> f) & 1:
                 sum_field(nodes, grads, lists, 1, (shown >> f) & 1, f, node, setting, what)
-    field_node(
-        nodes, lists, table, sdf, fields, shown, node, s, setting, solids, what, numbers, place
-    )
+    else:
+        field_node(
+            nodes, lists, table, sdf, fields, shown, node, s, setting, solids, what, stage,
+            numbers, place,
+        )  # fmt: skip

@@ -27,15 +27,19 @@ def face_distance(share):
 
 
 @ti.func
+def depth(share):
+    """face_distance, but not below that of a node which does not show how deep it is."""
+    return ti.max(face_distance(share), -DEEPEST)
+
+
+@ti.func
 def touching(sa, sb):
     """Whether two bodies with the surfaces sa and sb at a node meet there, and the normal q.
 
-    q is not of length 1 and points from a to b.
+    A surface is (m, share), see faces.py; q is not of length 1 and points from a to b.
     """
     q = ti.Vector([sa[0] - sb[0], sa[1] - sb[1], sa[2] - sb[2]])
-    da = ti.max(face_distance(sa[3]), -DEEPEST)
-    db = ti.max(face_distance(sb[3]), -DEEPEST)
-    return da + db < 0 and q.norm_sqr() > 0, q
+    return depth(sa[3]) + depth(sb[3]) < 0 and q.norm_sqr() > 0, q
 
 
 @ti.func

@@ -21,7 +21,7 @@ from taichi_phys.mpm.transfer import node_index
 
 
 VELOCITY, OTHER, CHUNKS = range(3)  # layers of nodes
-SURFACE, TURN, FIELD_LAYERS = 2, 3, 4  # more layers of each of several fields
+SURFACE, SLOPES, TURN, FIELD_LAYERS = 2, 3, 4, 5  # more layers of each of several fields
 MAX_NODES = 2**29 - 1  # in all layers: Taichi's indices are int32, and a node has four numbers
 # Rows of lists[c]: the listed blocks; for each block whether it is listed, and the kinds of
 # stencils that were seen in it; the marks.

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 from taichi_phys.language import ti
 from taichi_phys.materials import Law
-from taichi_phys.mpm.fields import show_surface, surface_adjoint
+from taichi_phys.mpm.faces import show_surface, surface_adjoint
 from taichi_phys.mpm.layout import (
     AFFINE,
     DT,
