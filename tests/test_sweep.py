@@ -1,6 +1,7 @@
 """Sweeps: what is run, what a killed or failed run costs, and the table."""
 
 import csv
+import dataclasses
 import os
 import signal
 import subprocess
@@ -129,6 +130,32 @@ def test_one_run_of_an_array(tmp_path, fake, capsys):
     assert "--array=0-1\n" in text and '--only "$SLURM_ARRAY_TASK_ID"' in text
     done = subprocess.run(["bash", "-n", str(tmp_path / "out" / "sweep.sbatch")])
     assert done.returncode == 0
+
+
+def test_script_for_slurm_run_as_slurm_does(tmp_path, fake, monkeypatch):
+    """Each job of the array does its run; what a killed job leaves, the sweep computes later."""
+    text = 'command = "simulate jelly_drop"\nworkers = 2\n[grid]\ncoarsen = [2, 3, 4]\n'
+    job = SweepJob(sweep=write(tmp_path, text), out=job_out(tmp_path), sbatch=True)
+    python = tmp_path / "a python"
+    python.write_text('#!/bin/sh\npwd > said\nfor word in "$@"; do echo "$word" >> said; done\n')
+    python.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(python))
+        run_sweep(job)
+    script = tmp_path / "out" / "sweep.sbatch"
+    assert "#SBATCH --array=0-2%2\n" in script.read_text()
+    (tmp_path / "out" / "dies_3").write_text("3")
+    spooled = tmp_path / "slurm_script"  # SLURM runs a copy, anywhere
+    spooled.write_bytes(script.read_bytes())
+    for task in range(3):
+        environment = os.environ | {"SLURM_ARRAY_TASK_ID": str(task)}
+        subprocess.run(["bash", str(spooled)], cwd="/", env=environment, check=True)
+        folder, *words = (tmp_path / "said").read_text().splitlines()
+        assert folder == str(tmp_path) and words[:2] == ["-m", "inverse.commands"]
+        main(words[2:])
+    rows = run_sweep(dataclasses.replace(job, sbatch=False))
+    assert [(row["square"], row["attempts"]) for row in rows] == [(4, 1), (9, 4), (16, 1)]
 
 
 def test_dry_says_the_command_lines(tmp_path, capsys):

@@ -21,7 +21,8 @@ def write_sbatch(job: SweepJob, plan: Plan) -> Path:
     out = plan.out.resolve()
     words = [sys.executable, "-m", "inverse.commands", "sweep", str(Path(job.sweep).resolve())]
     words += ["--out", str(out), "--retries", str(job.retries)]
-    limit = "" if job.workers is None else f"%{job.workers}"
+    workers = job.workers or plan.workers
+    limit = "" if workers is None else f"%{workers}"
     text = f"""#!/bin/bash
 #SBATCH --job-name={Path(job.sweep).stem}
 #SBATCH --array=0-{len(plan.runs) - 1}{limit}
