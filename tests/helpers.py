@@ -25,6 +25,9 @@ from taichi_phys.scenes.parts import During
 same_bits = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU does not repeat its bits")
 
 PATIENCE = 900.0  # s that a process may take on the slowest and busiest machine; ends a hang only
+# For programs whose kernels run for less time than the optimizations of Taichi take. Kernels that
+# Taichi differentiates need these.
+QUICK = {"TI_ADVANCED_OPTIMIZATION": "0"}
 
 
 def wait_for(condition, process=None, pause=0.05):

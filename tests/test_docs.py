@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import PATIENCE
+from helpers import PATIENCE, QUICK
 from stages import block, on_screen
 
 from inverse.commands import COMMANDS, module_of
@@ -121,7 +121,7 @@ def test_python_blocks_run(page, tmp_path):
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"),
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", **QUICK),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for pattern in SAYS[name(page)]:

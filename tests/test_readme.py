@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers import PATIENCE
+from helpers import PATIENCE, QUICK
 
 from inverse.commands import COMMANDS, module_of
 
@@ -20,8 +20,7 @@ def run(blocks, tmp_path, header=""):
     script.write_text("\n".join([header, *blocks]), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path,
-        # without the optimizations that take most of the time to compile for two laws
-        env=dict(os.environ, PYTHONPATH=str(ROOT), TI_ADVANCED_OPTIMIZATION="0"),
+        env=dict(os.environ, PYTHONPATH=str(ROOT), **QUICK),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -12,7 +12,6 @@ one part.
 
 import numpy as np
 from scipy.spatial import cKDTree
-from sklearn.cluster import AgglomerativeClustering
 
 from inverse.trace.readout import check_particles, rigid_fit
 
@@ -116,6 +115,8 @@ def _median(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _pieces(x: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Labels of pieces of nearly one motion; -1 for strays, which are cut off first."""
+    from sklearn.cluster import AgglomerativeClustering
+
     if len(x) == 1:
         return np.zeros(1, dtype=np.int64)
     miss = np.linalg.norm(v[:, None] + np.cross(w[:, None], x - x[:, None]) - v, axis=2)

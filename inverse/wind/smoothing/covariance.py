@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from scipy import linalg, stats
+from scipy import linalg, special
 
 from inverse.wind.smoothing.evidence import Errors, Model
 from inverse.wind.solver import at_frames
@@ -30,7 +30,7 @@ from inverse.wind.spread import Bending, Spread
 VARYING = 0.6
 # How often a simulation that is as good as assumed is off by more than is usual: as often as a
 # normal number is by three standard deviations.
-RARE = 2 * stats.norm.sf(3)
+RARE = 2 * special.ndtr(-3)
 
 
 class Gain:
@@ -89,7 +89,7 @@ class Gain:
         degrees = weights.sum() ** 2 / (weights**2).sum()
         return Bending(
             error=float(np.sqrt(weights @ used**2 / weights.sum())),
-            usual=float(np.sqrt(stats.chi2.isf(RARE, degrees) / degrees)),
+            usual=float(np.sqrt(special.chdtri(degrees, RARE) / degrees)),
         )
 
     def covariance(self) -> np.ndarray:
