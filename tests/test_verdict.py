@@ -97,6 +97,11 @@ def test_a_good_run_is_believable():
             BELIEVABLE,
             "no net force stands out of its uncertainty (0.9 m/s²)",
         ),
+        (  # what falls, and then rests
+            {"strength": np.where(np.arange(T) < 7, 9.0, 0.1), "noise": np.full(T, 0.9)},
+            BELIEVABLE,
+            "the net force stands out of its uncertainty in 7 of 30 frames",
+        ),
         ({"noise": np.full(T, 5.4)}, CARE, "known only to 5.4 m/s², and none stands out of that"),
     ],
 )

@@ -328,14 +328,24 @@ def _good(facts: Facts, until: int) -> list[str]:
         found[0] += "than holding it still"
     if _is_noise(facts, until) and not _force(facts, until):  # which says so
         usual = float(np.median(facts.noise[: until + 1]))
-        found.append(f"no net force stands out of its uncertainty ({usual:.2g} m/s²)")
+        often = int(_stands_out(facts, until).sum())
+        found.append(
+            f"the net force stands out of its uncertainty in {often} of {until + 1} frames"
+            if often
+            else f"no net force stands out of its uncertainty ({usual:.2g} m/s²)"
+        )
     return found
 
 
 def _is_noise(facts: Facts, until: int) -> bool:
     """Whether the net force does not stand out of its noise in most frames that were followed."""
+    return bool((~_stands_out(facts, until)).mean() > 0.5)
+
+
+def _stands_out(facts: Facts, until: int) -> np.ndarray:
+    """(until + 1,) bool: the frames in which the net force stands out of its noise."""
     strength, noise = (np.asarray(a)[: until + 1] for a in (facts.strength, facts.noise))
-    return bool((strength < ABOVE_NOISE * noise).mean() > 0.5)
+    return np.asarray(strength >= ABOVE_NOISE * noise)
 
 
 def surely(force: np.ndarray, std: np.ndarray) -> np.ndarray:
