@@ -35,6 +35,12 @@ def test_the_motion_of_a_clip_is_that_of_its_forces(quick):
     assert np.abs(second - net[1:-1]).max() < 0.1 * np.abs(net).max()
 
 
+def test_a_body_that_can_yield_does(quick):
+    """Else its material says nothing: within the elastic range all three are the same."""
+    with np.load(quick[1] / "ground_truth.npz") as truth:
+        assert truth["plastic"][0] == 0 and truth["plastic"][-1] > 0.003
+
+
 def test_a_scene_is_recovered_and_scored(quick):
     results, folder = quick
     figures = results["hotdog"]

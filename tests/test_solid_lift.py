@@ -88,6 +88,44 @@ def test_rotations_cost_nothing_and_the_slope_is_that_of_the_energy(block):
     assert (high - low) / 2e-5 == pytest.approx(slope, rel=1e-5)
 
 
+def test_the_terms_of_a_shape_are_the_slope_of_its_cost(block):
+    x, front = block
+    volume = VolumeNodes(x, 24)
+    shape = SolidShape(volume, front, strain=0.02, poisson=0.3)
+    turn = Rotation.from_rotvec([0.3, -2.0, 1.0]).as_matrix()
+    assert shape.cost(volume.rest @ turn.T + 3.0) < 1e-12 * shape.weight
+    rng = np.random.default_rng(0)
+    C = volume.rest @ turn.T + rng.normal(0, 0.01, volume.rest.shape)
+    direction = rng.normal(size=C.shape)
+    high, low = (shape.cost(C + s * 1e-5 * direction) for s in (1, -1))
+    swelling, slope, _, pull = shape.terms(C)
+    found = np.einsum("s,sam,ma->", swelling, slope, direction) + pull @ direction.ravel()
+    assert swelling.any() and (high - low) / 2e-5 == pytest.approx(2 * found, rel=1e-4)
+    stretched = volume.rest * [1.1, 1.0, 1.0]
+    assert volume.swelling(stretched)[0] == pytest.approx(0.1, rel=1e-5)
+
+
+def test_a_side_that_no_view_sees_comes_closer_as_the_body_is_pulled_along(block):
+    """What the front shows of it could be that all of the body moves away."""
+    x, front = block
+    pull = 0.08 * np.linspace(0, 1, FRAMES)
+    stretch = 1 + np.stack([pull, -0.3 * pull, -0.3 * pull], axis=1)
+    views = views_of(stretch[:, None] * front, (0.0, 0.9), 0.2)
+    volume, off = VolumeNodes(x, 24), []
+    for poisson in (0.3, 0.0):
+        lifted = lift(views, front, FPS, volume=volume, config=LiftConfig(poisson=poisson))
+        targets, _ = solid_targets(volume, x, front, lifted)
+        error = (targets - stretch[:, None] * x)[-1, :, 1]
+        off.append(np.abs(error[x[:, 1] > 0.06]).mean())
+    assert off[0] < 0.7 * off[1] and off[1] > 3e-3
+
+
+@pytest.mark.parametrize("poisson", [-0.1, 0.46])
+def test_poissons_ratio_of_a_lift_is_one_that_few_nodes_allow(poisson):
+    with pytest.raises(ValueError, match="lift poisson"):
+        LiftConfig(poisson=poisson)
+
+
 @pytest.mark.parametrize("angles, error", [((0.0,), 3.5e-3), ((0.0, 0.9), 1.2e-3)])
 def test_hidden_particles_move_with_the_body(block, angles, error):
     x, front = block
@@ -118,7 +156,7 @@ def test_a_first_guess_of_keypoints_leaves_no_node_behind(block):
     volume = VolumeNodes(x, 24)
     turn = Rotation.from_rotvec([0.1, 0.5, 1.0]).as_matrix()
     path = np.stack([front, front @ turn.T + 1.0])
-    nodes = SolidShape(volume, front, strain=0.02).fit(path)
+    nodes = SolidShape(volume, front, strain=0.02, poisson=0.3).fit(path)
     assert np.allclose(nodes[1], volume.rest @ turn.T + 1.0, atol=1e-6)
 
 

@@ -25,6 +25,8 @@ CAUCHY = 2.385  # in sigmas, where an observation loses half its weight (Holland
 STEADIEST = 1e-6  # amplitude, of the object's size: a motion may be as exact as arithmetic
 LASTING = 0.2  # px, usual errors of tracks that last for many frames
 FEW_OBSERVATIONS = 3  # of all points in a frame, below which the object may only drift on
+# Beyond, few nodes lock: they cannot bend without changing their volume.
+MOST_POISSON = 0.45
 NEAR_PLANE = 1e-6  # m in front of the camera, within which nothing is seen
 
 
@@ -40,6 +42,7 @@ class LiftConfig:
     strain: float = 0.01  # relative stretch expected between neighbors
     bending: float = 0.2  # relative change of shape of a neighborhood that is still usual
     solid_strain: float = 0.02  # expected in solids, principal
+    poisson: float = 0.3  # Poisson's ratio of solids, 0 to MOST_POISSON
     depth_error: float = 1e-3  # of the frame-0 depth, relative
     iterations: int = 15
     tolerance: float = 3e-4  # of the object's size: a shorter step is the last
@@ -47,7 +50,10 @@ class LiftConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             name, value = f"lift {field.name}", getattr(self, field.name)
-            if field.type is int:
+            if field.name == "poisson":
+                expected = f"a number from 0 to {MOST_POISSON}"
+                finite_number(name, value, expected, low=0, high=MOST_POISSON)
+            elif field.type is int:
                 whole_number(name, value, "a whole number from 1 on", low=1)
             else:
                 finite_number(name, value, "a positive number", low=0, open_end=True)
@@ -79,7 +85,9 @@ class LiftEnergy:
             # Tracks err in ways that last, by shading and slant, of which their jitter shows
             # nothing: against the shape they are worth no more than that.
             self.usual = max(1.0, LASTING / self.motion.sigma_px)
-            self.shape = SolidShape(volume, points0, strain=config.solid_strain / self.usual)
+            self.shape = SolidShape(
+                volume, points0, strain=config.solid_strain / self.usual, poisson=config.poisson
+            )
         self.extent, self.W, self.rest = self.shape.extent, self.shape.W, self.shape.rest
         # In frame 0 the nodes lie where the depth map puts them.
         depth = views[0][1][0].to_camera(self.rest)[:, 2]

@@ -1,4 +1,9 @@
-"""What is known of the shape of a solid: as rigid as possible over its volume."""
+"""What is known of the shape of a solid: its deformation costs elastic energy.
+
+Of principal strains e it is sum e^2 + nu / (1 - 2 nu) (sum e)^2, per volume, as of a Hookean solid
+with Poisson's ratio nu: as rigid as possible over the volume, and what is pressed from one side
+gives way to the others. The side of a body that no view sees follows from that.
+"""
 
 import numpy as np
 
@@ -12,10 +17,11 @@ FAITHFUL = 1e-2  # how little keypoints weigh the shape of a first guess against
 class SolidShape:
     """N keypoints points0 (N, 3) m in or on a solid, carried by nodes in its volume.
 
-    strain: principal, expected. rest, W, mean, extent: as of a `SheetShape`.
+    strain: principal, expected; poisson: Poisson's ratio. rest, W, mean, extent: as of a
+    `SheetShape`.
     """
 
-    def __init__(self, volume: VolumeNodes, points0: np.ndarray, *, strain: float):
+    def __init__(self, volume: VolumeNodes, points0: np.ndarray, *, strain: float, poisson: float):
         self.volume, self.points0 = volume, points0
         self.extent, self.rest = volume.extent, volume.rest
         self.W = volume.weights_at(points0)
@@ -24,15 +30,19 @@ class SolidShape:
         # three axes: M nodes, 3 M observations.
         self.weight = len(self.rest) / strain**2
         self.matrix = np.kron(self.weight * volume.stiffness, np.eye(3))
+        self.bulk = self.weight * poisson / (1 - 2 * poisson)
 
     def terms(self, C: np.ndarray) -> tuple[np.ndarray, ...]:
-        """As of a `SheetShape`; there are no residuals with a Jacobian of their own."""
+        """As of a `SheetShape`: how parts swell has residuals with a Jacobian of their own."""
         _, pull = self.volume.energy(C)
-        return np.zeros(0), np.zeros((0, 3, len(C))), self.matrix, self.weight * pull.ravel()
+        swelling, slope = self.volume.swelling(C)
+        root = np.sqrt(self.bulk / len(swelling))
+        return root * swelling, root * slope, self.matrix, self.weight * pull.ravel()
 
     def cost(self, C: np.ndarray) -> float:
         """The energy of nodes C (M, 3) m."""
-        return self.weight * self.volume.energy(C)[0]
+        swelling, _ = self.volume.swelling(C)
+        return self.weight * self.volume.energy(C)[0] + self.bulk * float((swelling**2).mean())
 
     def fit(self, X: np.ndarray) -> np.ndarray:
         """Nodes (T, M, 3) m that carry keypoints to about (T, N, 3) m: turned as they are, and bent

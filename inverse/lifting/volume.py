@@ -3,7 +3,8 @@
 The nodes' weights are biharmonic within the body: of all functions that take given values at the
 nodes they bend least, they follow its limbs rather than the air between them, and they are exact
 for affine motions. The energy is as rigid as possible over the volume (Sorkine and Alexa 2007):
-what the deformation gradients around particles have beyond a rotation.
+what the deformation gradients around particles have beyond a rotation. How much parts swell stands
+beside it.
 """
 
 import functools
@@ -89,6 +90,14 @@ class VolumeNodes:
         rest = F - nearest_rotation(F)
         pull = np.einsum("sbm,sab->ma", self._slopes, rest) / len(F)
         return float((rest**2).sum() / len(F)), pull
+
+    def swelling(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of the principal strains (S,) at the samples, for nodes (M, 3) m of one frame, and
+        their slopes (S, 3, M) 1/m."""
+        F = np.einsum("sbm,ma->sab", self._slopes, nodes)
+        turns = nearest_rotation(F)
+        slope = np.einsum("sbm,sab->sam", self._slopes, turns)
+        return np.einsum("sab,sab->s", turns, F) - 3, slope
 
 
 def _biharmonic_weights(cloud: np.ndarray, nodes: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from inverse.lifting import LiftQuality, Targets, targets_from_video
 from inverse.lifting.binding import NEAREST
+from inverse.lifting.energy import MOST_POISSON, LiftConfig
 from inverse.perception import ObjectModel
 from inverse.runs.checkpoint import fingerprint_of
 from inverse.runs.folder import read_npz, write_npz
@@ -114,13 +115,14 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
             device=device,
             online=job.tracker == "cotracker-online",
         )
+    config = LiftConfig(poisson=float(np.clip(job.nu, 0.0, MOST_POISSON)))
     with _StageBar() as bar:
 
         def follow(tracks: Sequence[Tracks] | None, masks: np.ndarray | None) -> Targets:
             return targets_from_video(
                 inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
                 surface=model.surface, taken=inputs.taken, masks=masks, tracks=tracks,
-                tracker=tracker, max_count=job.keypoints, progress=bar,
+                tracker=tracker, max_count=job.keypoints, config=config, progress=bar,
             )  # fmt: skip
 
         found, by = follow_ball(inputs, follow)
@@ -183,7 +185,7 @@ def _stamp(job: WindJob, inputs: Inputs, model: ObjectModel) -> str:
         arrays.append(inputs.masks)
     for tracks in inputs.tracks or ():
         arrays += [tracks.xy, tracks.visible]
-    settings = (inputs.fps, job.tracker, job.cotracker, job.tapir, job.keypoints, cameras)
+    settings = (inputs.fps, job.tracker, job.cotracker, job.tapir, job.keypoints, job.nu, cameras)
     return fingerprint_of(settings, itertools.chain(*inputs.videos, arrays))
 
 
