@@ -217,7 +217,7 @@ def test_a_ball_is_put_where_its_silhouette_is(share):
         sampled: np.ndarray
         shifts: np.ndarray
 
-    def follow(tracks, masks):
+    def follow(tracks, masks, nodes):
         asked.append(tracks)
         if tracks is None and share is None:
             raise ValueError("tracks: got 0")
@@ -258,7 +258,7 @@ def test_a_ball_that_leaves_is_followed_up_to_there(tracked, frames, by, monkeyp
     disc = Disc(center=center, radius=np.full(FRAMES, 9.0), found=t < frames)
     monkeypatch.setattr("inverse.wind.balls.follow_disc", lambda *_: disc)
 
-    def follow(tracks, masks):
+    def follow(tracks, masks, nodes):
         count = tracked if tracks is None else frames_followed(tracks)
         if count == 0:
             raise ValueError("tracks: got 0")

@@ -38,6 +38,7 @@ ASSUMED = {
     "doubt": "Tracks on the ball lead elsewhere than its silhouette, by which it was followed: how "
     "it turns is not known, and the force on the whole does not depend on that.",
 }
+NODES = 8  # of a lift: a ball keeps its shape, so that few carry its motion
 LOST = 0.5  # of the particles, in some frame: tracks do not carry the ball
 AWAY = 0.5  # radii, from the silhouette: nor do they
 # Of the frames in which anything shows the ball, those in which the silhouette is found, for it to
@@ -48,14 +49,13 @@ LEAST_SEEN = 1e-3  # confidence of what is not seen, beside that of what is
 SHIFTS = 0.999  # of the variance of a path, which few shifts carry
 
 
-def follow_ball(
-    inputs: Inputs, follow: Callable[[Sequence[Tracks] | None, np.ndarray | None], Targets]
-) -> tuple[Targets, str]:
+def follow_ball(inputs: Inputs, follow: Callable[..., Targets]) -> tuple[Targets, str]:
     """Targets of an object, put where its silhouette is if that is the disc of a ball, up to where
     that is lost for good; and what it was followed by (FOLLOWED): tracks, both, the outline where
     tracks were too few, or in doubt the outline, where tracks see something else.
 
-    follow: finds targets from tracks, or, for None, these too, inside of masks, if any. Raises its
+    follow: called with (tracks, masks, nodes) finds targets from tracks per view, or, for None,
+    these too, inside of masks, if any, carried by so many nodes, or as many as usual. Raises its
     ValueError where the silhouette does not help.
     """
     path = inputs.cameras[0]  # what is behind the ball must stay in its place
@@ -64,7 +64,7 @@ def follow_ball(
         return follow(inputs.tracks, inputs.masks), "tracks"
     found, failure = None, None
     try:
-        found = follow(None, inputs.masks)
+        found = follow(None, inputs.masks, NODES)
     except ValueError as error:
         failure = error
     disc = follow_disc(steadied(inputs.videos[0], path), inputs.mask, path[0])
@@ -87,7 +87,7 @@ def follow_ball(
             return moved, "both"
         by = "doubt"
     everywhere = np.ones((outline.frames, 1, 1), dtype=bool)  # what is found is on the ball
-    found = follow([_as_seen(outline, path)], everywhere)
+    found = follow([_as_seen(outline, path)], everywhere, NODES)
     return _placed(found, where, path[0], turns=False), by
 
 
