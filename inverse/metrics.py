@@ -18,6 +18,7 @@ SSIM_RADIUS, SSIM_SIGMA = 5, 1.5  # px, of the window (Wang et al. 2004)
 C1, C2 = 0.01**2, 0.03**2  # keep quotients finite where a window is flat (the same)
 VGG16 = "vgg16-397923af.pth"  # the weights of LPIPS's network
 LEAST_DISTANCE = 1e-8  # of two spectra (the code of Zhou et al. 2026)
+OF_VIDEOS = ("pmf",)  # numbers that a picture lacks if it is the only one of its camera
 
 
 def vector_errors(
@@ -174,11 +175,13 @@ def image_metrics(
 
 
 def mean_metrics(records: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """The means over pictures of the numbers of image_metrics; None if a picture lacks one."""
+    """The means over pictures of the numbers of image_metrics; None if a picture lacks one. Those
+    of videos are means over the pictures whose video has one; None if none has."""
     means: dict[str, float | None] = {}
     for name in records[0]:
         values = [value for record in records if (value := record[name]) is not None]
-        means[name] = float(np.mean(values)) if len(values) == len(records) else None
+        enough = len(values) > 0 if name in OF_VIDEOS else len(values) == len(records)
+        means[name] = float(np.mean(values)) if enough else None
     return means
 
 

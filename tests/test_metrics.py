@@ -12,7 +12,7 @@ from scipy.signal import convolve2d
 
 from inverse import metrics
 from inverse.commands.runner import plain_warnings
-from inverse.metrics import lpips, motion_fidelity, psnr, ssim
+from inverse.metrics import lpips, mean_metrics, motion_fidelity, psnr, ssim
 
 
 f64 = torch.float64
@@ -290,3 +290,10 @@ def test_bad_windows():
     with pytest.raises(ValueError, match="^image: got .*, expected at least 11"):
         ssim(*pair(10, 40))
     assert ssim(*pair(10, 40), padding="same") < 1
+
+
+def test_a_camera_with_a_single_picture_does_not_hide_how_the_videos_of_others_move():
+    records = [{"psnr": 20.0, "lpips": None, "pmf": pmf} for pmf in (3.0, 5.0, None)]
+    assert mean_metrics(records) == {"psnr": 20.0, "lpips": None, "pmf": 4.0}
+    assert mean_metrics(records[2:])["pmf"] is None
+    assert mean_metrics([{"lpips": 0.5}, {"lpips": None}]) == {"lpips": None}
