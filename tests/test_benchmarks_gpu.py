@@ -29,7 +29,7 @@ def test_a_check_is_a_process_on_each_side(tmp_path, capfd):
     found = json.loads(file.read_text())
     assert found["machine"]["arch"] in ("x64", "arm64")
     assert found["checks"]["networks"]["ok"]
-    assert found["checks"]["networks"]["compared"] == 3 + 3 + 4 - 2  # outputs of three networks
+    assert found["checks"]["networks"]["compared"] == 3 + 3 + 3 + 4 - 2  # outputs of four networks
     assert capfd.readouterr().out.splitlines()[-1] == "all passed"
 
 

@@ -499,3 +499,17 @@ def test_huge_forces_are_rejected(size, substeps, everywhere):
     force = torch.full((4, 3), size) if everywhere else size * ONE
     with pytest.raises(tp.SimulationError, match="particle"):
         push(force=force, substeps=substeps)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_particle_that_is_too_fast_for_a_substep_is_named_with_its_speed(stops):
+    apart = torch.tensor([[0.3, 0.5, 0.5], [0.7, 0.5, 0.5]], dtype=f64)
+    sim = simulation(apart, v=torch.tensor([[0, 0, 0], [0, 4.0, 0]], dtype=f64))
+    state, dt = sim.initial_state(), DX / 3
+    force = torch.zeros(2, 3, dtype=f64)
+    force[1, 1] = -0.8 * stops * sim.mass[1] / dt  # to 3.2 m/s, then to 2.4 m/s
+    with pytest.raises(tp.SimulationError, match="particle 1") as error:
+        sim.advance(state, frame_dt=2 * dt, substeps=2, force=force)
+    said = str(error.value)
+    assert "more than one cell per substep (limit 3 m/s)" in said
+    assert ("moved more" if stops else "moves 4 m/s, more") in said

@@ -115,17 +115,16 @@ def find_targets(job: WindJob, inputs: Inputs, model: ObjectModel, path: Path) -
             device=device,
             online=job.tracker == "cotracker-online",
         )
-    poisson = float(np.clip(job.nu, 0.0, MOST_POISSON))
     with _StageBar() as bar:
 
         def follow(
             tracks: Sequence[Tracks] | None, masks: np.ndarray | None, nodes: int = LiftConfig.nodes
         ) -> Targets:
+            config = LiftConfig(poisson=float(np.clip(job.nu, 0.0, MOST_POISSON)), nodes=nodes)
             return targets_from_video(
                 inputs.videos, inputs.cameras, inputs.mask, inputs.depth, inputs.fps, model.x,
                 surface=model.surface, taken=inputs.taken, masks=masks, tracks=tracks,
-                tracker=tracker, max_count=job.keypoints,
-                config=LiftConfig(poisson=poisson, nodes=nodes), progress=bar,
+                tracker=tracker, max_count=job.keypoints, config=config, progress=bar,
             )  # fmt: skip
 
         found, by = follow_ball(inputs, follow)

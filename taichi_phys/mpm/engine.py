@@ -298,9 +298,12 @@ class Engine:
                 'the grid, weaken the forces, or give outside="remove" to remove such particles'
             )
         elif fault == nodes.TOO_FAST:
+            speed, limit = v.abs().max().item(), grid.dx / dt
+            # It may have been stopped since, in the same frame.
+            moves = "moved" if speed < limit else f"moves {speed:.3g} m/s,"
             message = (
-                f"{where} moves {v.abs().max().item():.3g} m/s, more than one cell per substep "
-                f"(limit {grid.dx / dt:.3g} m/s): use more substeps or weaken the forces"
+                f"{where} {moves} more than one cell per substep (limit {limit:.3g} m/s): use more "
+                "substeps or weaken the forces"
             )
         else:
             message = (
