@@ -229,3 +229,7 @@ def test_training_with_a_light_can_be_interrupted(kept, tmp_path, monkeypatch):
         assert rest.light == whole.light
         for name, value in whole.model.state_dict().items():
             assert torch.equal(value, rest.model.state_dict()[name]), name
+    # Parts that are not found again stay.
+    monkeypatch.setattr(trainer, "rigid_parts", lambda *_: np.zeros(120, dtype=np.int64))
+    shared = whole.model.shared
+    assert whole.held and not whole._share(1.0) and whole.model.shared is shared

@@ -183,8 +183,8 @@ class TraceTrainer(Training):
         jumps = model.shared is not None and any(
             without_jumps(turns) is not None for _, turns in model.shared.paths()
         )
-        if same_parts(labels, known) and not jumps:
-            return False
+        if not (labels > 0).any() or (same_parts(labels, known) and not jumps):
+            return False  # parts that are not found again stay
         before = copy.deepcopy(model)
         self._forget("shared")
         model.share(labels, knots, light=model.shaded)
