@@ -34,15 +34,17 @@ class SolidShape:
 
     def terms(self, C: np.ndarray) -> tuple[np.ndarray, ...]:
         """As of a `SheetShape`: how parts swell has residuals with a Jacobian of their own."""
-        _, pull = self.volume.energy(C)
-        swelling, slope = self.volume.swelling(C)
+        turned = self.volume.turned(C)
+        _, pull = self.volume.energy(C, turned)
+        swelling, slope = self.volume.swelling(C, turned)
         root = np.sqrt(self.bulk / len(swelling))
         return root * swelling, root * slope, self.matrix, self.weight * pull.ravel()
 
     def cost(self, C: np.ndarray) -> float:
         """The energy of nodes C (M, 3) m."""
-        swelling, _ = self.volume.swelling(C)
-        return self.weight * self.volume.energy(C)[0] + self.bulk * float((swelling**2).mean())
+        turned = self.volume.turned(C)
+        energy, swelling = self.volume.energy(C, turned)[0], self.volume.swelling(C, turned)[0]
+        return self.weight * energy + self.bulk * float((swelling**2).mean())
 
     def fit(self, X: np.ndarray) -> np.ndarray:
         """Nodes (T, M, 3) m that carry keypoints to about (T, N, 3) m: turned as they are, and bent

@@ -83,19 +83,28 @@ class VolumeNodes:
         flat = self._slopes.reshape(-1, len(self.rest))
         return flat.T @ flat / len(self._slopes)
 
-    def energy(self, nodes: np.ndarray) -> tuple[float, np.ndarray]:
-        """Mean square of what gradients have beyond rotations, and half its slope (M, 3) by nodes
-        (M, 3) m of one frame."""
+    def turned(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Deformation gradients (S, 3, 3) at the samples, for nodes (M, 3) m of one frame, and the
+        rotations nearest to them."""
         F = np.einsum("sbm,ma->sab", self._slopes, nodes)
-        rest = F - nearest_rotation(F)
+        return F, nearest_rotation(F)
+
+    def energy(
+        self, nodes: np.ndarray, turned: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> tuple[float, np.ndarray]:
+        """Mean square of what gradients have beyond rotations, and half its slope (M, 3) by nodes
+        (M, 3) m of one frame; turned: of these, if known."""
+        F, turns = turned or self.turned(nodes)
+        rest = F - turns
         pull = np.einsum("sbm,sab->ma", self._slopes, rest) / len(F)
         return float((rest**2).sum() / len(F)), pull
 
-    def swelling(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def swelling(
+        self, nodes: np.ndarray, turned: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Sums of the principal strains (S,) at the samples, for nodes (M, 3) m of one frame, and
-        their slopes (S, 3, M) 1/m."""
-        F = np.einsum("sbm,ma->sab", self._slopes, nodes)
-        turns = nearest_rotation(F)
+        their slopes (S, 3, M) 1/m; turned: of these, if known."""
+        F, turns = turned or self.turned(nodes)
         slope = np.einsum("sbm,sab->sam", self._slopes, turns)
         return np.einsum("sab,sab->s", turns, F) - 3, slope
 

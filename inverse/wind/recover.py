@@ -74,7 +74,7 @@ def recover_wind(job: WindJob, config: WindConfig, *, command: list[str] | None 
             shot.inputs, followed.tracked, solved.solver, solved.result, followed.supports,
             solved.weight,
         )  # fmt: skip
-    run, findings = _as_run(shot, followed, solved, explained)
+    run, findings = _as_run(shot, followed, solved, explained, folder)
     if solved.air is not None:
         folder.write_npz(AIR, **{name: getattr(solved.air, name) for name in AIR_ARRAYS})
     run.save()  # the forces, whatever becomes of the pictures
@@ -171,13 +171,17 @@ def _solve(shot: Shot, followed: _Followed, config: WindConfig, folder: RunFolde
 
 
 def _as_run(
-    shot: Shot, followed: _Followed, solved: _Solved, explained: Explained | None
+    shot: Shot,
+    followed: _Followed,
+    solved: _Solved,
+    explained: Explained | None,
+    folder: RunFolder,
 ) -> tuple[WindRun, Findings]:
     """The run as its folder keeps it, and what it knows beside the force."""
     inputs, tracked, supports = shot.inputs, followed.tracked, followed.supports
     x, confidence = solved.result.x.double().cpu().numpy(), solved.confidence
     run = WindRun(
-        folder=RunFolder(shot.job.out).path,
+        folder=folder.path,
         job=shot.job,
         config=solved.solver.config,
         t=inputs.start + np.arange(len(x)) / inputs.fps,
