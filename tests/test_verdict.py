@@ -47,6 +47,13 @@ def test_a_good_run_is_believable():
     )
 
 
+def test_what_speaks_against_a_run_is_not_said_for_it():
+    changes = {"psnr": np.full(T, 16.0), "seen_share": share_lost_at(20)}
+    sentence = judge(dataclasses.replace(GOOD, **changes)).sentence
+    assert sentence.count("dB closer") == 1 and "only 1.0 dB closer" in sentence
+    assert "until then tracks see at least 95 % of the object;" in sentence
+
+
 @pytest.mark.parametrize(
     "change, belief, reason",
     [

@@ -141,11 +141,12 @@ class _Fit:
         cover, basis = self._lit(self.state)
         left = self._image - (1 - cover[:, None]) * self._behind
         for _ in range(3 if self._color is None else 2):
-            known = np.linalg.inv((basis.T * self._weight) @ basis + _PRIOR)
+            known = self._light_covariance(basis)
             self._color = known @ (basis.T @ (self._weight[:, None] * left))
             off = left - basis @ self._color
             self._weigh(off, cover, number)
         assert self._color is not None
+        known = self._light_covariance(basis)  # of the same weights as what it is taken from below
         use = self._free
         slopes = np.stack([self._slope(k) for k in use])
         self._rim = EDGE_ERROR**2 * (slopes[2] ** 2).mean(axis=1)
@@ -193,6 +194,11 @@ class _Fit:
             total[on] += cover[on, None] * _functions(inside) / count
         cover = total[:, 0].copy()
         return cover, np.concatenate([total[:, :-1] @ _ORTHOGONAL, total[:, -1:]], axis=1)
+
+    def _light_covariance(self, basis: np.ndarray) -> np.ndarray:
+        """(K, K): how well the ball's light is known, given pixels of these weights."""
+        covariance: np.ndarray = np.linalg.inv((basis.T * self._weight) @ basis + _PRIOR)
+        return covariance
 
     def _slope(self, which: int) -> np.ndarray:
         """(N, 3): by how much the picture changes with a part of the state."""

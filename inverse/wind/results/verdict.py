@@ -316,16 +316,18 @@ def _good(facts: Facts, until: int) -> list[str]:
     """What speaks for a run."""
     shares = 100 * np.asarray(facts.seen_share)[: until + 1]
     all_of_it = shares.min() > 99.5
-    found = [f"tracks see {'all' if all_of_it else f'at least {shares.min():.0f} %'} of the object"]
+    when = "until then " if until < len(facts.seen_share) - 1 else ""
+    share = "all" if all_of_it else f"at least {shares.min():.0f} %"
+    found = [f"{when}tracks see {share} of the object"]
     if facts.by in OUTLINE:
         found = ["the silhouette of the ball was followed"]
     if facts.moved_px < MOVED:
         found[0] += f", which moved by no more than {facts.moved_px:.1f} px"
     elif facts.by in OUTLINE:
         found[0] += f", and the re-simulation stays within {max(facts.missed_px, 0.1):.1f} px of it"
-    else:
-        found[0] += f", and the re-simulation is {_gain(facts, until):.1f} dB closer to the clip "
-        found[0] += "than holding it still"
+    elif (gain := _gain(facts, until)) >= LITTLE_BETTER:  # else that is a reason for care
+        found[0] += f", and the re-simulation is {gain:.1f} dB closer to the clip than holding it "
+        found[0] += "still"
     if _is_noise(facts, until) and not _force(facts, until):  # which says so
         usual = float(np.median(facts.noise[: until + 1]))
         often = int(_stands_out(facts, until).sum())
