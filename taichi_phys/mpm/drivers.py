@@ -185,7 +185,8 @@ def kernels(
                 mark_block(lists, 0, lists[0, LIST, e])
             for p in range(given.shape[0]):
                 if first <= s < last:
-                    phase.show(states, given, nodes, lists, 0, p, s, phase.read(numbers))
+                    setting = phase.read(numbers)
+                    phase.show(states, given, nodes, lists, 0, p, s, setting, -1, False)
         else:
             for t in range(jobs * stride):
                 if t % stride == 0:
@@ -201,8 +202,9 @@ def kernels(
     ):  # fmt: skip
         setting, n, chunks = phase.read(numbers), given.shape[0], lists.shape[0]
         if first <= s < last:
+            place, near = -1, False
             for p in range(c * n // chunks, (c + 1) * n // chunks):
-                phase.show(states, given, nodes, lists, c, p, s, setting)
+                place, near = phase.show(states, given, nodes, lists, c, p, s, setting, place, near)
 
     @ti.func
     def grid_phase(

@@ -51,40 +51,53 @@ def near_other(lists: ti.template(), base, shape, f):
 
 
 @ti.func
+def is_near(lists: ti.template(), f, X, shape, place, near):
+    """Number of the stencil of a particle of field f at X, in cells, and `near_other` of it.
+
+    place, near: those of another particle. Where both have one stencil, as neighbors in memory
+    often do, blocks are not looked at again.
+    """
+    base, _ = stencil(X, shape)
+    here, close = node_index(f, base, shape), near
+    if here != place:
+        close = near_other(lists, base, shape, f)
+    return here, close
+
+
+@ti.func
 def show_surface(
     nodes: ti.template(), lists: ti.template(), c, f, X, shape, part, atomic: ti.template()
 ):  # fmt: skip
-    """Scatter the surface of a particle if another field is near.
+    """Scatter the surface of a particle.
 
     X: position in cells; part: the volume of the particle in cells.
     """
     base, W = stencil(X, shape)
-    if near_other(lists, base, shape, f):
-        D = stencil_slopes(X, base)
-        first = node_index(chunk_layer(lists, c, f, True) + 1, base, shape)
-        for i in range(3):
-            for j in range(3):
-                row = first + (i * shape[1] + j) * shape[2]
-                wij = part * W[0, i] * W[1, j]
-                dx, dy = part * D[0, i] * W[1, j], part * W[0, i] * D[1, j]
-                for k in ti.static(range(3)):
-                    w = W[2, k]
-                    value = ti.Vector([dx * w, dy * w, wij * D[2, k], wij * w])
-                    if ti.static(atomic):
-                        nodes[row + k] += value
-                    else:
-                        nodes[row + k] = nodes[row + k] + value
-        count = blocks_along(shape)
-        low, high = base >> BITS, (base + 2) >> BITS
-        bit = 1 << (FIELD_BITS + f)
-        for i in range(low[0], high[0] + 1):
-            for j in range(low[1], high[1] + 1):
-                for k in range(low[2], high[2] + 1):
-                    block = (i * count[1] + j) * count[2] + k
-                    if ti.static(atomic):
-                        ti.atomic_or(lists[c, IS_LISTED, block], bit)
-                    else:
-                        lists[c, IS_LISTED, block] = lists[c, IS_LISTED, block] | bit
+    D = stencil_slopes(X, base)
+    first = node_index(chunk_layer(lists, c, f, True) + 1, base, shape)
+    for i in range(3):
+        for j in range(3):
+            row = first + (i * shape[1] + j) * shape[2]
+            wij = part * W[0, i] * W[1, j]
+            dx, dy = part * D[0, i] * W[1, j], part * W[0, i] * D[1, j]
+            for k in ti.static(range(3)):
+                w = W[2, k]
+                value = ti.Vector([dx * w, dy * w, wij * D[2, k], wij * w])
+                if ti.static(atomic):
+                    nodes[row + k] += value
+                else:
+                    nodes[row + k] = nodes[row + k] + value
+    count = blocks_along(shape)
+    low, high = base >> BITS, (base + 2) >> BITS
+    bit = 1 << (FIELD_BITS + f)
+    for i in range(low[0], high[0] + 1):
+        for j in range(low[1], high[1] + 1):
+            for k in range(low[2], high[2] + 1):
+                block = (i * count[1] + j) * count[2] + k
+                if ti.static(atomic):
+                    ti.atomic_or(lists[c, IS_LISTED, block], bit)
+                else:
+                    lists[c, IS_LISTED, block] = lists[c, IS_LISTED, block] | bit
 
 
 @ti.func

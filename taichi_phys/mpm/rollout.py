@@ -38,9 +38,9 @@ def advance_frame(
     STORED_BYTES. Raises SimulationError.
     """
     order, back = engine.order(state.x)
-    packed = _pick(engine.pack(state), order)
-    body, params = _pick(engine.body, order), _pick(params, order)
-    given = pack_given(_pick(force, order), body, params)
+    packed = _pick(engine.pack(state), order, back)
+    body, params = _pick(engine.body, order, back), _pick(params, order, back)
+    given = pack_given(_pick(force, order, back), body, params)
     size = packed.element_size() * packed.numel()
     per_piece = max(1, int(HISTORY_BYTES / size)) if field is None else 1
     tally, done = None, 0
@@ -52,8 +52,10 @@ def advance_frame(
     while done < substeps:
         time, count = state.time + done * dt, min(per_piece, substeps - done)
         if field is not None and done:
-            x, v = (_pick(packed[:, at : at + 3], back) for at in (X, V))
-            given = pack_given(_pick(field(engine.positions(x), v, time), order), body, params)
+            x, v = (_pick(packed[:, at : at + 3], back, order) for at in (X, V))
+            given = pack_given(
+                _pick(field(engine.positions(x), v, time), order, back), body, params
+            )
         inputs = [packed, given]
         if torch.is_grad_enabled():
             poses = engine.poses(time, dt, count)
@@ -70,7 +72,7 @@ def advance_frame(
         (packed,) = _piece(engine, count, time, dt, again, tally)(*inputs)
         engine.check(packed, order, dt)
         done += count
-    end = State.unpack(_pick(packed, back), state.time + substeps * dt)
+    end = State.unpack(_pick(packed, back, order), state.time + substeps * dt)
     end = end.replace(x=engine.positions(end.x))
     if tally is None:
         return end
@@ -78,8 +80,22 @@ def advance_frame(
     return end.replace(reactions=tally.reactions(), rigid=rigid)
 
 
-def _pick(t: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
-    return t if order is None else t.index_select(0, order)
+class _Permuted(torch.autograd.Function):
+    """Rows in another order; its adjoint is one copy, too, and not the sum of `index_select`."""
+
+    @staticmethod
+    def forward(ctx, t, order, back):
+        ctx.save_for_backward(back)
+        return t.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.index_select(0, *ctx.saved_tensors), None, None
+
+
+def _pick(t: torch.Tensor, order: torch.Tensor | None, back: torch.Tensor | None) -> torch.Tensor:
+    """Row order[i] of t for each i; back: the inverse of order."""
+    return t if order is None else _Permuted.apply(t, order, back)
 
 
 class _Stored:

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 from taichi_phys.language import ti
 from taichi_phys.materials import Law
-from taichi_phys.mpm.faces import show_surface, surface_adjoint
+from taichi_phys.mpm.faces import is_near, show_surface, surface_adjoint
 from taichi_phys.mpm.layout import (
     AFFINE,
     DT,
@@ -280,15 +280,22 @@ def phases(
     @ti.func
     def show(
         states: ti.template(), given: ti.template(), nodes: ti.template(), lists: ti.template(),
-        c, p, s, setting,
+        c, p, s, setting, place, near,
     ):  # fmt: skip
-        """Scatter the surface of a particle whose P2G of substep s is done."""
+        """Scatter the surface of a particle whose P2G of substep s is done, if others are near.
+
+        place, near: what this function returned for the particle before, see `is_near`.
+        """
         s_ = s * ti.min(states.shape[0] - 1, 1)
+        here, close = place, near
         if not is_removed(matrix_at(states[s_, p], F), remove):
             q = given[p]
-            cell = (vector_at(states[s_, p], X) - setting.lower) * setting.inv_dx
-            part = q[VOLUME] * setting.inv_dx**3
-            show_surface(nodes, lists, c, field_of(q), cell, setting.shape, part, atomic)
+            cell, f = (vector_at(states[s_, p], X) - setting.lower) * setting.inv_dx, field_of(q)
+            here, close = is_near(lists, f, cell, setting.shape, place, near)
+            if close:
+                part = q[VOLUME] * setting.inv_dx**3
+                show_surface(nodes, lists, c, f, cell, setting.shape, part, atomic)
+        return here, close
 
     @ti.func
     def visit_adjoint(
