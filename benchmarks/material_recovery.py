@@ -2,6 +2,7 @@
 
     python benchmarks/material_recovery.py                  # all kinds, five objects each
     python benchmarks/material_recovery.py --kinds elastic --objects 0
+    python benchmarks/material_recovery.py --noise 0        # what the search misses by itself
 
 The objects of the scenes are made of other particles than those of the search, twelve times as
 many, at other places, and points have a noise of 0.5 mm. The guess of every value but Poisson's
@@ -72,8 +73,13 @@ def truth_of(kind: str, number: int) -> dict[str, float]:
     return {**values, "nu": RATIOS[number]}
 
 
-def make_scene(kind: str, number: int, particles: int, folder: Path) -> MaterialJob:
-    """Simulate an object, write what is seen of it, and return the job that has to find it."""
+def make_scene(
+    kind: str, number: int, particles: int, folder: Path, noise: float = NOISE
+) -> MaterialJob:
+    """Simulate an object, write what is seen of it, and return the job that has to find it.
+
+    noise: m, of the points; films have one of their own.
+    """
     import trimesh
 
     settings, truth = KINDS[kind], truth_of(kind, number)
@@ -108,7 +114,7 @@ def make_scene(kind: str, number: int, particles: int, folder: Path) -> Material
         followers = Followers(x[0], points)
         seen = followers.place(x, followers.stretch(x))
         given["motion"] = str(folder / "motion.npz")
-        write_npz(folder / "motion.npz", t=t, x=seen + NOISE * rng.standard_normal(seen.shape))
+        write_npz(folder / "motion.npz", t=t, x=seen + noise * rng.standard_normal(seen.shape))
     return MaterialJob(out=str(folder / "out"), **given, **guess)
 
 
@@ -193,7 +199,7 @@ def write_films(
 
 def recover(kind: str, number: int, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Make one object and find it: error and whether the interval holds the truth, by name."""
-    job = make_scene(kind, number, args.particles, folder)
+    job = make_scene(kind, number, args.particles, folder, args.noise)
     config = MaterialConfig(particles=args.particles, coarse=args.coarse)
     start = time.perf_counter()
     run = fit_material(job, config)
@@ -219,6 +225,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--objects", type=int, nargs="+", choices=range(5), default=[*range(5)],
         help="which of the objects of each kind",
     )  # fmt: skip
+    parser.add_argument("--noise", type=float, default=NOISE, help="m, of the points")
     parser.add_argument("--particles", type=int, default=2000, help="of the search")
     parser.add_argument("--coarse", type=int, default=500, help="of its first stages")
     return parser
