@@ -8,8 +8,11 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.spatial.transform import Rotation
 
-from inverse.trace.forms import PATHS, ROTATIONS, spun
-from inverse.trace.laws import MotionLaw, ObservedPoses, distances, find_law
+from inverse.trace import laws
+from inverse.trace.forms import PATHS, ROTATIONS
+from inverse.trace.laws import MotionLaw, distances, find_law
+from inverse.trace.observed_poses import ObservedPoses
+from inverse.trace.spins import spun
 
 
 TIMES = np.linspace(0, 0.75, 16)
@@ -121,6 +124,43 @@ def test_deviations_are_those_of_the_errors_and_grow():
     ratio = np.array(misses) / np.array(claims)
     assert 0.4 < np.median(ratio) < 2
     assert np.sqrt((ratio**2).mean()) < 2.5
+
+
+def until(count, motion, noise=5e-4):
+    """The first poses that are seen of a motion."""
+    times, centers, turns, size = seen(motion, noise)
+    return times[:count], centers[:count], turns[:count], size
+
+
+@pytest.mark.parametrize("name", ["rotor", "box", "spring", "car"])
+def test_a_law_that_foresaw_later_poses_is_kept_and_learns_from_them(name, monkeypatch):
+    motion, path, rotation = LAWS[name]
+    known = find_law(*until(10, motion))
+    sought = law_of(name)
+
+    def no_search(path):
+        raise AssertionError("forms are compared again")
+
+    monkeypatch.setattr(laws, "_sought", no_search)
+    law = find_law(*seen(motion, 5e-4), known)
+    assert (law.path, law.rotation, law.end) == (path, rotation, TIMES[-1])
+    assert law.deviations(LATER)[0] < known.deviations(LATER)[0]
+    miss = law.apart(sought, LATER)[0]
+    assert miss < 2 * sought.deviations(LATER)[0]
+
+
+def test_a_law_that_did_not_foresee_later_poses_is_sought_anew():
+    """A body that turns evenly, and is pushed after the last pose that was known."""
+
+    def pushed(t):
+        centers, turns = LAWS["rotor"][0](t)
+        return centers + np.outer(np.clip(t - TIMES[10], 0, None) ** 2, (3.0, 0, 0)), turns
+
+    known = find_law(*until(11, pushed))
+    assert known.path == "pivot"
+    law = find_law(*seen(pushed, 5e-4), known)
+    assert law.record() == find_law(*seen(pushed, 5e-4)).record()
+    assert law.errors["path"] != known.errors["path"]
 
 
 def test_laws_do_not_depend_on_units_or_origin():

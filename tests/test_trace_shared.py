@@ -46,10 +46,26 @@ def test_a_tip_that_lags_behind_is_no_part_of_its_own():
     labels = np.repeat([1, 2, 3], [200, 60, 100])
     found = united_parts(x, labels, np.ones(360), np.full(360, size), 1)
     assert found.tolist() == [1] * 260 + [2] * 100
-    alone = united_parts(x, labels, np.ones(360), np.full(360, size), 1, labels == 2)
+    refused = np.repeat([[2, 1, 0]], [200, 60, 100], axis=1)  # the tip did not go with the rest
+    alone = united_parts(x, labels, np.ones(360), np.full(360, size), 1, refused)
     assert len(np.unique(alone)) == 3
+    halves = np.repeat([1, 2, 4, 3], [200, 30, 30, 100])  # of the tip still go with each other
+    alone = united_parts(x, halves, np.ones(360), np.full(360, size), 1, refused)
+    assert alone.tolist() == [1] * 200 + [3] * 60 + [2] * 100
     kept = united_parts(x, labels, np.ones(360), np.full(360, size), 3)
     assert len(np.unique(kept)) == 3
+
+
+def test_bodies_that_move_by_less_than_the_size_of_their_gaussians_are_told_apart():
+    """Halves of one are united still."""
+    arms = blade(200, -0.3, 0.3, 0)
+    falls = turning(arms, 0 * SPIN, (0.0, 0.0, -0.3))
+    slides = turning(arms, 0 * SPIN, (0.0, 0.3, 0.0)) + (0.0, 1.0, 0.0)
+    x = np.concatenate([falls, slides], axis=1)
+    x += 0.005 * np.random.default_rng(1).normal(size=x.shape)
+    labels = np.repeat([1, 2, 3], [120, 80, 200])
+    found = united_parts(x, labels, np.ones(400), np.full(400, 0.24), 1)
+    assert found.tolist() in ([1] * 200 + [2] * 200, [2] * 200 + [1] * 200)
 
 
 def test_far_strays_do_not_turn_a_body():

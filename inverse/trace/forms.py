@@ -10,15 +10,14 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from scipy.interpolate import CubicHermiteSpline
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
+
+from inverse.trace.spins import integral, spun
 
 
 Turns = Callable[[np.ndarray], Rotation]
 
-STEP = 1 / 24  # longest step of integrals over time, in spans
-GAUSS = np.array([0.5 - 3**0.5 / 6, 0.5 + 3**0.5 / 6])  # nodes of Gauss' rule of order 4
 FREQUENCIES = np.geomspace(1.5, 30.0, 40)  # rad per span, tried at first: a quarter to 5 periods
 ROUNDS = 15  # of a nonlinear fit, at most
 DAMPING = 2.0  # largest decay or growth of an oscillation, 1 per span
@@ -29,48 +28,6 @@ FAR = 20.0  # the same, for the pivot about which a body turns
 def solved(misfit: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> np.ndarray:
     """The parameters that make misfit(parameters) least, from a start that is nearly right."""
     return least_squares(misfit, start, x_scale="jac", ftol=1e-6, max_nfev=ROUNDS).x
-
-
-def spun(rates: np.ndarray, times: np.ndarray) -> Rotation:
-    """Rotations since time 0 of a body that spins at rates[0] + rates[1] t + rates[2] t^2 + ...
-
-    rates: (d, 3) rad; times: (T,) in any order. Magnus steps of order 4.
-    """
-    quats = np.empty((len(times), 4))
-    for side in (times >= 0, times < 0):
-        order = np.flatnonzero(side)[np.argsort(np.abs(times[side]), kind="stable")]
-        if not len(order):
-            continue
-        ends = times[order]
-        starts = np.concatenate([[0.0], ends[:-1]])
-        parts = max(1, int(np.ceil(np.abs(ends - starts).max() / STEP)))
-        share = np.arange(parts) / parts
-        h = np.repeat((ends - starts) / parts, parts)
-        begin = (starts[:, None] + share * (ends - starts)[:, None]).ravel()
-        at = begin[:, None] + h[:, None] * GAUSS
-        w = sum(rate * at[..., None] ** d for d, rate in enumerate(rates))
-        vectors = h[:, None] / 2 * (w[:, 0] + w[:, 1])
-        vectors += 3**0.5 / 12 * h[:, None] ** 2 * np.cross(w[:, 1], w[:, 0])
-        steps = Rotation.from_rotvec(vectors).as_quat()
-        now = np.array([0.0, 0.0, 0.0, 1.0])
-        for k, step in enumerate(steps):
-            now = _product(step, now)
-            if (k + 1) % parts == 0:
-                quats[order[k // parts]] = now
-    return Rotation.from_quat(quats)
-
-
-def _product(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """The product of two quaternions (4,) xyzw, which rotates by q first."""
-    (a, b, c, d), (e, f, g, h) = p.tolist(), q.tolist()
-    return np.array(
-        [
-            d * e + a * h + b * g - c * f,
-            d * f - a * g + b * h + c * e,
-            d * g + a * f - b * e + c * h,
-            d * h - a * e - b * f - c * g,
-        ]
-    )
 
 
 def waves(times: np.ndarray, frequency: float, damping: float) -> np.ndarray:
@@ -248,24 +205,6 @@ def _polynomial_basis(degree: int) -> Callable[[np.ndarray, Turns], np.ndarray]:
     return basis
 
 
-def _integral(integrand: Callable[[np.ndarray], np.ndarray], times: np.ndarray) -> np.ndarray:
-    """Integrals (T, ...) from 0 to times of integrand, which gives (G, ...) at times (G,)."""
-    low, high = min(times.min(), -STEP), max(times.max(), STEP)
-    before = np.linspace(low, 0.0, 1 + int(np.ceil(-low / STEP)))
-    after = np.linspace(0.0, high, 1 + int(np.ceil(high / STEP)))
-    grid = np.concatenate([before, after[1:]])
-    h = np.diff(grid)
-    at = grid[:-1, None] + h[:, None] * GAUSS
-    values = integrand(at.ravel())
-    shape = values.shape[1:]
-    values = values.reshape(len(h), 2, -1)
-    whole = np.concatenate(
-        [np.zeros((1, values.shape[2])), np.cumsum(h[:, None] * values.mean(axis=1), axis=0)]
-    )
-    spline = CubicHermiteSpline(grid, whole, integrand(grid).reshape(len(grid), -1))
-    return (spline(times) - spline(0.0)).reshape(len(times), *shape)
-
-
 def _steered_basis(times: np.ndarray, turns: Turns) -> np.ndarray:
     """c = c0 + integral of R (u0 + u1 t): a velocity that turns with the body."""
     first = turns(np.zeros(1))[0].inv()
@@ -275,7 +214,7 @@ def _steered_basis(times: np.ndarray, turns: Turns) -> np.ndarray:
         return np.concatenate([R, R * t[:, None, None]], axis=2)
 
     here = np.broadcast_to(np.eye(3), (len(times), 3, 3))
-    return np.concatenate([here, _integral(moves, times)], axis=2)
+    return np.concatenate([here, integral(moves, times)], axis=2)
 
 
 def _trd_basis(times: np.ndarray, turns: Turns) -> np.ndarray:
@@ -287,7 +226,7 @@ def _trd_basis(times: np.ndarray, turns: Turns) -> np.ndarray:
         return np.concatenate([back, back * t[:, None, None]], axis=2)
 
     here = np.broadcast_to(np.eye(3), (len(times), 3, 3))
-    inner = np.concatenate([here, _integral(moves, times)], axis=2)
+    inner = np.concatenate([here, integral(moves, times)], axis=2)
     return (turns(times) * first).as_matrix() @ inner
 
 
@@ -359,20 +298,34 @@ def _turning_fit(
     square = np.maximum((v**2).sum(axis=1, keepdims=True), 1e-12)
     rates = np.linalg.lstsq(powers(times, 1), np.cross(v, a) / square, rcond=None)[0]
     growth = float(np.mean((v * a).sum(axis=1) / square[:, 0]))
-    start = np.concatenate([cubic[0], cubic[1], rates.ravel(), [growth, 0.0]])
+    # The place and the velocity at time 0 follow linearly from how the velocity turns and grows.
+    here = np.broadcast_to(np.eye(3), (len(times), 3, 3))
+    target = centers.ravel()
 
-    def misfit(p: np.ndarray) -> np.ndarray:
-        return (_turning(p, times, turns) - centers).ravel()
+    def solve(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        A = np.concatenate([here, _turned(p, times)], axis=2).reshape(len(target), -1)
+        found = np.linalg.lstsq(A, target, rcond=None)[0]
+        return found, A @ found - target
 
-    return solved(misfit, start)
+    p = solved(lambda p: solve(p)[1], np.concatenate([rates.ravel(), [growth, 0.0]]))
+    return np.concatenate([solve(p)[0], p])
+
+
+def _turned(p: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Integrals (T, 3, 3) from 0 to times of the matrices that a velocity at time 0 goes through.
+
+    p: (8,), the two rates of its turning, and the linear and the quadratic growth of the speed.
+    """
+
+    def moves(t: np.ndarray) -> np.ndarray:
+        speed = 1 + p[6] * t + p[7] * t**2
+        return spun(p[:6].reshape(2, 3), t).as_matrix() * speed[:, None, None]
+
+    return integral(moves, times)
 
 
 def _turning(p: np.ndarray, times: np.ndarray, turns: Turns) -> np.ndarray:
-    def velocity(t: np.ndarray) -> np.ndarray:
-        speed = 1 + p[12] * t + p[13] * t**2
-        return spun(p[6:12].reshape(2, 3), t).apply(p[3:6]) * speed[:, None]
-
-    return p[:3] + _integral(velocity, times)
+    return p[:3] + _turned(p[6:], times) @ p[3:6]
 
 
 PATHS = {

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from inverse.trace.forms import PATHS, ROTATIONS, solved
+from inverse.trace.observed_poses import TURNED, ObservedPoses
 
 
 HELD_OUT = (1 / 6, 1 / 4, 1 / 3)  # shares of the observed frames, the last ones, that are predicted
@@ -23,7 +24,7 @@ ABOUT = 1.5  # times the error of the best form: forms up to there predict about
 AGAIN = 4.0  # the same, up to which rotations are compared again with the path
 PRIOR = 4  # predictions whose scatter is believed before any is made
 RIVAL = 2.0  # times the error of the chosen form, up to which forms are possible
-TURNED = (2 / 3) ** 0.5  # movement of the particles of a round body by a turn, over its size
+KEPT = 2.0  # standard deviations by which a law may miss later poses and still be that of the part
 GROWTH = 9  # times up to the one asked for at which deviations are compared
 RELATIVE_STEP = 1e-5  # of numeric derivatives
 
@@ -141,14 +142,57 @@ def distances(
     return np.sqrt(shift + 4 / 3 * size**2 * (1 - np.cos(angle)))
 
 
-def find_law(times: np.ndarray, centers: np.ndarray, turns: Rotation, size: float) -> MotionLaw:
+def find_law(
+    times: np.ndarray,
+    centers: np.ndarray,
+    turns: Rotation,
+    size: float,
+    known: MotionLaw | None = None,
+) -> MotionLaw:
     """Find the law of a part from its poses.
 
     times: (T,) s, ascending, at least 3; centers: (T, 3) m; turns: (T,) rotations; size: root mean
-    square distance of its particles from the center, m.
+    square distance of its particles from the center, m; known: the law of the part until an earlier
+    time: if it has foreseen the later poses, its forms are fitted anew, and no others are sought.
     """
     times = np.asarray(times, dtype=np.float64)
     path = ObservedPoses(times=times, centers=centers, turns=turns, size=size)
+    kept = None if known is None else _continued(known, path)
+    return _sought(path) if kept is None else kept
+
+
+def _continued(known: MotionLaw, path: ObservedPoses) -> MotionLaw | None:
+    """The forms of a known law, fitted to all poses; None if it or a rival did not foresee them.
+
+    What is foreseen is within KEPT standard deviations, and no rival was clearly nearer.
+    """
+    fold = int((path.times > known.end + 1e-9).sum())
+    if not 0 < fold < len(path.times):
+        return None
+    claimed = known.deviations(path.times[-fold:])
+    missed = np.sqrt(np.mean((_misses(known, path, fold) / claimed) ** 2))
+    noise = math.hypot(path.center_noise(), path.turn_noise())
+    laws = [known, *(other for _, other in known.others)]
+    errors = [_root_mean([_misses(law, path, fold)[:, None]]) for law in laws]
+    earlier = _fitted(path.until(len(path.times) - fold), known.rotation, known.path)
+    law = _fitted(path, known.rotation, known.path)
+    if missed > KEPT or errors[0] > ABOUT * max(min(errors), noise) or None in (earlier, law):
+        return None
+    assert law is not None
+    scale = max(errors[0], noise, 1e-12)
+    rivals = [
+        (_weight(error, scale), _fitted(path, other.rotation, other.path))
+        for error, other in zip(errors[1:], laws[1:], strict=True)
+        if error < RIVAL * scale
+    ]
+    return _with_others(
+        dataclasses.replace(_calibrated(law, path, [fold], [earlier]), errors=known.errors), rivals
+    )
+
+
+def _sought(path: ObservedPoses) -> MotionLaw:
+    """The law of poses of which nothing is known: all forms are compared."""
+    times, size = path.times, path.size
     folds = sorted({max(1, round(share * len(times))) for share in HELD_OUT})
     starts = [path.until(len(times) - fold) for fold in folds]
     # Rotations first: they do not depend on the path. Forms go from simple to rich, until one
@@ -205,71 +249,21 @@ def find_law(times: np.ndarray, centers: np.ndarray, turns: Rotation, size: floa
           _rivals(errors["path"], chosen, path.center_noise())),
         *((w, _fitted(path, n, chosen)) for n, w in _rivals(errors["both"], rotation, noise)),
     ]  # fmt: skip
+    return _with_others(dataclasses.replace(law, errors=errors), rivals)
+
+
+def _with_others(law: MotionLaw, rivals: Sequence[tuple[float, MotionLaw | None]]) -> MotionLaw:
+    """The law with those of its rivals that could be fitted, by weights relative to it."""
     others = [(weight, other) for weight, other in rivals if other is not None]
     total = 1 + sum(weight for weight, _ in others)
     return dataclasses.replace(
-        law, errors=errors, others=tuple((weight / total, other) for weight, other in others)
+        law, others=tuple((weight / total, other) for weight, other in others)
     )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class ObservedPoses:
-    """Poses of a part: times (T,) s, centers (T, 3) m, turns (T,) and its size m.
-
-    whole: the last time and the span, s, of the observation that these are the beginning of, None
-    where they are all of it.
-    """
-
-    times: np.ndarray
-    centers: np.ndarray
-    turns: Rotation
-    size: float
-    whole: tuple[float, float] | None = None
-
-    @property
-    def end(self) -> float:
-        """The last observed time, s."""
-        return float(self.times[-1]) if self.whole is None else self.whole[0]
-
-    @property
-    def span(self) -> float:
-        """The observed time, s."""
-        return float(self.times[-1] - self.times[0]) if self.whole is None else self.whole[1]
-
-    @property
-    def tau(self) -> np.ndarray:
-        """The times (T,) as the forms count them."""
-        return (self.times - self.end) / self.span
-
-    def until(self, count: int) -> "ObservedPoses":
-        """The first poses, with times that count as those of the whole."""
-        return ObservedPoses(
-            times=self.times[:count], centers=self.centers[:count], turns=self.turns[:count],
-            size=self.size, whole=(self.end, self.span),
-        )  # fmt: skip
-
-    def turn_errors(self, fold: int, predicted: Rotation) -> np.ndarray:
-        """How far (fold, 3) m rotations that were predicted for the last times move particles."""
-        return (predicted * self.turns[-fold:].inv()).as_rotvec() * self.size * TURNED
-
-    def turn_noise(self) -> float:
-        """The scatter of single rotations, m of movement, in what a smooth motion lacks."""
-        steps = (self.turns[1:] * self.turns[:-1].inv()).as_rotvec() * self.size * TURNED
-        return _scatter(np.diff(steps, n=2, axis=0))
-
-    def center_noise(self) -> float:
-        """The scatter of single centers, m, in what a smooth motion lacks."""
-        return _scatter(np.diff(self.centers, n=3, axis=0))
 
 
 def turns_of(name: str, p: np.ndarray) -> Callable[[np.ndarray], Rotation]:
     """The rotations of a form with parameters p, as a function of times."""
     return functools.partial(ROTATIONS[name].turns, p)
-
-
-def _scatter(third: np.ndarray) -> float:
-    """The scatter of values, of which these (k, 3) are third differences, 20 times the variance."""
-    return float(np.sqrt((third**2).sum(axis=1).mean() / 20)) if len(third) else 0.0
 
 
 def _root_mean(misses: Iterable[np.ndarray]) -> float:
@@ -287,10 +281,15 @@ def _rivals(errors: Mapping[str, float], chosen: str, noise: float) -> list[tupl
     """The forms that are not much worse than the chosen one, and their weights relative to it."""
     scale = max(errors[chosen], noise, 1e-12)
     return [
-        (name, float(np.exp(1 - max(error / scale, 1.0) ** 2)))
+        (name, _weight(error, scale))
         for name, error in errors.items()
         if name != chosen and error < RIVAL * scale
     ]
+
+
+def _weight(error: float, scale: float) -> float:
+    """The weight, relative to the chosen form, of one that errs more than a scale."""
+    return float(np.exp(1 - max(error / scale, 1.0) ** 2))
 
 
 def _fitted(path: ObservedPoses, rotation: str, name: str) -> MotionLaw | None:

@@ -234,11 +234,14 @@ class TraceModel(nn.Module):
 
     def find_laws(self) -> None:
         """Find the law of every part, which gives its poses after the observed time."""
-        if self.shared is not None:
-            knots = self.shared.knots.double().cpu().numpy()
-            sizes = self.shared.sizes.tolist()
-            paths = zip(self.shared.paths(), sizes, strict=True)
-            self.shared.laws = [find_law(knots, *path, size) for path, size in paths]
+        shared = self.shared
+        if shared is not None:
+            knots, sizes = shared.knots.double().cpu().numpy(), shared.sizes.tolist()
+            known: Sequence[MotionLaw | None] = shared.laws or [None] * len(shared)
+            shared.laws = [
+                find_law(knots, *path, size, law)
+                for path, size, law in zip(shared.paths(), sizes, known, strict=True)
+            ]
 
     def deviations(self, t: float) -> torch.Tensor:
         """Standard deviations (n,) m of the places of the Gaussians at t s, 0 where none is known.

@@ -7,7 +7,7 @@ import torch
 
 from inverse.trace.model import TraceModel
 from inverse.trace.paths import median, rigid_path
-from inverse.trace.segmentation import NEGLIGIBLE, segment
+from inverse.trace.segmentation import AGREEMENT, NEGLIGIBLE, segment
 
 
 PHOTOGRAPHS = 4  # for each knot, at least: fewer do not show a pose in all directions
@@ -62,10 +62,11 @@ def rigid_parts(
 
     A part is rigid if half of it, by squared opacity, keeps its place in a rigid body to within the
     size of its Gaussians. Two parts are one if the same holds of both with a single motion, and
-    half the size, or twice the misfit of their own motions; what is less cannot be seen. New parts
+    half the size, or twice the misfit of their own motions; what is less cannot be seen. That is
+    no more than a fifth of how far they move, or twice the misfit of their own motions. New parts
     have more than a negligible share of the weight. times: s;
     parts: the number of parts that are kept apart, None for any; reach: multiplies the size within
-    which two parts are one; apart: (n,) bool, Gaussians whose parts are not united with others.
+    which two parts are one; apart: as in `united_parts`.
     """
     states = [model.tensors_at(t) for t in times]
     x = np.stack([state["means"].double().cpu().numpy() for state in states])
@@ -97,28 +98,37 @@ def united_parts(
     """Unite parts that one rigid motion explains about as well as two.
 
     x: (T, n, 3) m; labels: (n,) int, 0 for no part; weights: (n,), such as opacities; sizes: (n,)
-    m, of the Gaussians; least: the number of parts at which to stop; apart: (n,) bool, Gaussians
-    whose parts are left alone. Returns labels numbered from the heaviest part down.
+    m, of the Gaussians; least: the number of parts at which to stop; apart: (R, n) int, refused
+    unions, in each of which 1 is not united with 2 again, that is parts of which most is such.
+    Returns labels numbered from the heaviest part down.
     """
     masks = {int(k): labels == k for k in np.unique(labels) if k > 0}
     own = {k: _looseness(x, mask, mask, weights, sizes) for k, mask in masks.items()}
-    lone = np.zeros(len(labels)) if apart is None else apart
-    joins = {k for k, mask in masks.items() if weights[mask] @ lone[mask] < weights[mask].sum() / 2}
+    refused = [] if apart is None else [(row == 1, row == 2) for row in apart]
+
+    def mostly(k: int, some: np.ndarray) -> bool:
+        return weights[masks[k] & some].sum() > weights[masks[k]].sum() / 2
+
+    def ratio(i: int, j: int) -> float:
+        if any(mostly(i, a) and mostly(j, b) or mostly(j, a) and mostly(i, b) for a, b in refused):
+            return np.inf
+        both = masks[i] | masks[j]
+        return max(_looseness(x, both, masks[k], weights, sizes) / limit(k) for k in (i, j))
+
+    def limit(k: int) -> float:
+        # What has moved by hardly more than the size of its Gaussians would fit any motion.
+        most = max(2 * own[k], AGREEMENT * _movement(x, masks[k], weights, sizes))
+        return min(float(np.clip(2 * own[k], 0.5 * RIGID, RIGID)), most)
+
     ratios: dict[tuple[int, int], float] = {}
-    while len(masks) > least and len(joins) > 1:
-        for i, j in itertools.combinations(sorted(joins), 2):
-            if (i, j) not in ratios:
-                both = masks[i] | masks[j]
-                limits = {k: np.clip(2 * own[k], 0.5 * RIGID, RIGID) for k in (i, j)}
-                ratios[i, j] = max(
-                    _looseness(x, both, masks[k], weights, sizes) / limit
-                    for k, limit in limits.items()
-                )
+    while len(masks) > max(least, 1):
+        for pair in itertools.combinations(sorted(masks), 2):
+            if pair not in ratios:
+                ratios[pair] = ratio(*pair)
         i, j = min(ratios, key=lambda pair: ratios[pair])
         if ratios[i, j] > 1:
             break
         masks[i] = masks[i] | masks.pop(j)
-        joins.remove(j)
         own[i] = _looseness(x, masks[i], masks[i], weights, sizes)
         ratios = {pair: value for pair, value in ratios.items() if not {i, j} & {*pair}}
     order = sorted(masks, key=lambda k: -weights[masks[k]].sum())
@@ -137,8 +147,18 @@ def _looseness(
     """
     centers, turns, _ = rigid_path(x[:, fitted], weights[fitted])
     arms = np.einsum("tji,tnj->tni", turns.as_matrix(), x[:, judged] - centers[:, None])
-    miss = np.sqrt(((arms - np.median(arms, axis=0)) ** 2).sum(axis=2).mean(axis=0))
-    return median(miss, weights[judged]) / float(np.average(sizes[judged], weights=weights[judged]))
+    return _spread(arms, weights[judged], sizes[judged])
+
+
+def _movement(x: np.ndarray, which: np.ndarray, weights: np.ndarray, sizes: np.ndarray) -> float:
+    """How far half of some Gaussians, (n,) bool, move from their middle places, in mean sizes."""
+    return _spread(x[:, which], weights[which], sizes[which])
+
+
+def _spread(x: np.ndarray, weights: np.ndarray, sizes: np.ndarray) -> float:
+    """The median of how far, as root mean squares over time, points (T, n, 3) go, in mean sizes."""
+    miss = np.sqrt(((x - np.median(x, axis=0)) ** 2).sum(axis=2).mean(axis=0))
+    return median(miss, weights) / float(np.average(sizes, weights=weights))
 
 
 def knots_of(times: list[float], photographs: int) -> list[float]:

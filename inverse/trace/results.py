@@ -257,11 +257,13 @@ def write_film(
     def film() -> Iterator[np.ndarray]:
         for t in tqdm(times, desc="video", disable=None):
             seen = "observed" if t <= model.duration + 1e-9 else "predicted"
-            pictures = [to_bytes(picture(model, camera, t, background))]
+            tensors = model.tensors_at(t)
+            shown = render(camera, **tensors, background=background).rgb.clamp(0, 1)
+            pictures = [to_bytes(shown)]
             titles = [f"{seen}, t = {t:.2f}"]
             if labels is not None:
                 colors = torch.tensor(PALETTE[labels % len(PALETTE)], dtype=torch.float32)
-                tensors = {k: v for k, v in model.tensors_at(t).items() if "sh" not in k}
+                tensors = {k: v for k, v in tensors.items() if "sh" not in k}
                 # Parts blur as far as their places are uncertain.
                 unsure = model.deviations(t).to(tensors["means"])
                 scales = (tensors["scales"].square() + unsure[:, None].square()).sqrt()

@@ -31,7 +31,8 @@ class SharedMotion(nn.Module):
     from which the learned ones differ by `shift` m and by `turn`, rotation vectors times the size
     of the part, m; sizes: (K,) m, median distance of the Gaussians from the center.
     After the training, `laws` holds the law of each part, which gives its poses after the last
-    knot. Poses between the knots are those of splines.
+    knot; while it goes on with later knots, the laws of before. Poses between the knots are those
+    of splines.
     """
 
     part: torch.Tensor
@@ -50,6 +51,7 @@ class SharedMotion(nn.Module):
         self.shift = nn.Parameter(torch.zeros_like(self.centers))
         self.turn = nn.Parameter(torch.zeros_like(self.centers))
         self.laws: list[MotionLaw] | None = None
+        self._splines: list[RotationSpline] = []  # of the turns before learning
         self._at: dict[float, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
     @classmethod
@@ -135,6 +137,7 @@ class SharedMotion(nn.Module):
         ).to(self.knots.device)
         motion.shift[:, : len(self.knots)] = self.shift
         motion.turn[:, : len(self.knots)] = self.turn
+        motion.laws = self.laws  # until those of all knots are found
         return motion
 
     @torch.no_grad()
@@ -161,7 +164,7 @@ class SharedMotion(nn.Module):
                 mended[k] = True
                 quats[k] = smooth.as_quat(scalar_first=True)
         self.quats.copy_(torch.as_tensor(quats))
-        self._at.clear()
+        self._forget()
         return mended
 
     def _base(self, t: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -170,21 +173,27 @@ class SharedMotion(nn.Module):
             knots = self.knots.double().cpu().numpy()
             weights = CubicSpline(knots, np.eye(len(knots)))(t)
             centers = self.centers.double().cpu().numpy()
-            quats = self.quats.double().cpu().numpy()
-            turns = [
-                RotationSpline(knots, Rotation.from_quat(q, scalar_first=True))(t) for q in quats
-            ]
+            if not self._splines:
+                self._splines = [
+                    RotationSpline(knots, Rotation.from_quat(q, scalar_first=True))
+                    for q in self.quats.double().cpu().numpy()
+                ]
             values = (
                 weights,
                 np.einsum("t,ktc->kc", weights, centers),
-                np.stack([turn.as_quat(scalar_first=True) for turn in turns]),
+                np.stack([turns(t).as_quat(scalar_first=True) for turns in self._splines]),
             )
             weights, centers, quats = (torch.as_tensor(v).to(self.centers) for v in values)
             self._at[t] = weights, centers, quats
         return self._at[t]
 
-    def _load_from_state_dict(self, *args: Any) -> None:
+    def _forget(self) -> None:
+        """Forget what follows from poses that are about to change, or have changed."""
+        self._splines.clear()
         self._at.clear()
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._forget()
         super()._load_from_state_dict(*args)
 
 

@@ -78,8 +78,8 @@ class TraceTrainer(Training):
         self.trial: Trial | None = None  # of parts that were made last
         self.verdicts: list[dict[str, Any]] = []  # on all pieces of parts that have been tried
         self.light: dict[str, Any] | None = None  # the verdict on the light
-        # Gaussians that did not go with others in a part, and are not tried in one with them again.
-        self.apart = np.zeros(len(model.gaussians), dtype=bool)
+        # Refused unions: in each, a piece, 1, did not go with the rest of a part, 2.
+        self.apart = np.zeros((0, len(model.gaussians)), dtype=np.int8)
         seeks = config.motion == "parts" and None not in (model.dynamics, model.deformation)
         # How often parts have been sought; they are settled where they are known or not wanted.
         self.tries = len(REACHES) if model.shared is not None or not seeks else 0
@@ -198,12 +198,15 @@ class TraceTrainer(Training):
     def _judge(self, progress: float) -> None:
         """Take from new parts the pieces that they explain worse than the model before."""
         model, trial = self.model, self.trial
-        assert trial is not None
+        assert trial is not None and model.shared is not None
         errors = trial.compare(model, self.photographs, self.views, self.background)
         bad = worse(errors)
+        part = model.shared.part.cpu().numpy()
         for k, (before, now) in enumerate(errors.tolist()):
             own = trial.pieces == k + 1
-            self.apart |= own & bad[k]
+            rest = np.isin(part, part[own]) & ~own
+            if bad[k] and rest.any():
+                self.apart = np.concatenate([self.apart, (own + 2 * rest)[None].astype(np.int8)])
             self.verdicts.append(
                 {"progress": progress, "gaussians": int(own.sum()), "kept": not bad[k],
                  "error_before": before, "error": now}
@@ -373,7 +376,7 @@ def _follow(trainer: TraceTrainer, dead: torch.Tensor, target: torch.Tensor) -> 
             if values.shape == normals.shape:
                 values[dead] = 0
     to, source = dead.cpu().numpy(), target.cpu().numpy()
-    trainer.apart[to] = trainer.apart[source]
+    trainer.apart[:, to] = trainer.apart[:, source]
     if trainer.trial is not None:
         trainer.trial.pieces[to] = trainer.trial.pieces[source]
 
