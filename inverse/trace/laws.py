@@ -174,11 +174,12 @@ def _continued(known: MotionLaw, path: ObservedPoses) -> MotionLaw | None:
     noise = math.hypot(path.center_noise(), path.turn_noise())
     laws = [known, *(other for _, other in known.others)]
     errors = [_root_mean([_misses(law, path, fold)[:, None]]) for law in laws]
+    if missed > KEPT or errors[0] > ABOUT * max(min(errors), noise):
+        return None
     earlier = _fitted(path.until(len(path.times) - fold), known.rotation, known.path)
     law = _fitted(path, known.rotation, known.path)
-    if missed > KEPT or errors[0] > ABOUT * max(min(errors), noise) or None in (earlier, law):
+    if earlier is None or law is None:
         return None
-    assert law is not None
     scale = max(errors[0], noise, 1e-12)
     rivals = [
         (_weight(error, scale), _fitted(path, other.rotation, other.path))

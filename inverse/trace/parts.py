@@ -117,7 +117,9 @@ def united_parts(
 
     def limit(k: int) -> float:
         # What has moved by hardly more than the size of its Gaussians would fit any motion.
-        most = max(2 * own[k], AGREEMENT * _movement(x, masks[k], weights, sizes))
+        mask = masks[k]
+        moved = _spread(x[:, mask], weights[mask], sizes[mask])
+        most = max(2 * own[k], AGREEMENT * moved)
         return min(float(np.clip(2 * own[k], 0.5 * RIGID, RIGID)), most)
 
     ratios: dict[tuple[int, int], float] = {}
@@ -148,11 +150,6 @@ def _looseness(
     centers, turns, _ = rigid_path(x[:, fitted], weights[fitted])
     arms = np.einsum("tji,tnj->tni", turns.as_matrix(), x[:, judged] - centers[:, None])
     return _spread(arms, weights[judged], sizes[judged])
-
-
-def _movement(x: np.ndarray, which: np.ndarray, weights: np.ndarray, sizes: np.ndarray) -> float:
-    """How far half of some Gaussians, (n,) bool, move from their middle places, in mean sizes."""
-    return _spread(x[:, which], weights[which], sizes[which])
 
 
 def _spread(x: np.ndarray, weights: np.ndarray, sizes: np.ndarray) -> float:

@@ -110,7 +110,7 @@ def predict(
             shown: dict[str, list[tuple[torch.Tensor, Photograph]]] = {name: [] for name in KINDS}
             for k in video:
                 t, photograph = photographs.times[k], photographs.images[k]
-                image = picture(model, photographs.cameras[k], t, background)
+                image = picture(model.tensors_at(t), photographs.cameras[k], background)
                 write_png(folder / f"{photographs.views[k].label}.png", to_bytes(image))
                 shown[KINDS[t > model.duration + 1e-6]].append((image.cpu(), photograph))
                 bar.update()
@@ -120,9 +120,9 @@ def predict(
     return records
 
 
-def picture(model: TraceModel, camera: Camera, t: float, background: Color) -> torch.Tensor:
-    """Render the scene at time t s: (H, W, 3) in 0..1."""
-    return render(camera, **model.tensors_at(t), background=background).rgb.clamp(0, 1)
+def picture(scene: dict[str, Any], camera: Camera, background: Color) -> torch.Tensor:
+    """Render a scene as `tensors_at` of a model gives it: (H, W, 3) in 0..1."""
+    return render(camera, **scene, background=background).rgb.clamp(0, 1)
 
 
 @torch.no_grad()
@@ -258,8 +258,7 @@ def write_film(
         for t in tqdm(times, desc="video", disable=None):
             seen = "observed" if t <= model.duration + 1e-9 else "predicted"
             tensors = model.tensors_at(t)
-            shown = render(camera, **tensors, background=background).rgb.clamp(0, 1)
-            pictures = [to_bytes(shown)]
+            pictures = [to_bytes(picture(tensors, camera, background))]
             titles = [f"{seen}, t = {t:.2f}"]
             if labels is not None:
                 colors = torch.tensor(PALETTE[labels % len(PALETTE)], dtype=torch.float32)
